@@ -1,0 +1,1 @@
+"""Analyses: what the scores say about each other."""

@@ -1,0 +1,64 @@
+"""Ranks of nodes within their group, and correlations of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import kendalltau, rankdata
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from nodelens.scoring.scores import Score
+
+FEWEST = 3
+"""Nodes below which a rank correlation says nothing: two nodes give 1 or -1 whatever they are."""
+
+
+def directed(score: Score) -> NDArray[np.float64]:
+    """Return ``(nodes,)``: the importance, or the raw values of a metric without a direction."""
+    return score.values if score.better == "neither" else score.importance()
+
+
+def shown_name(score: Score) -> str:
+    """Return the metric's name, marked where its raw values stand for an importance."""
+    return f"{score.metric} (raw)" if score.better == "neither" else score.metric
+
+
+def rank_fractions(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return mid-ranks in ``(0, 1)``, ``(nodes,)``; equal values share the mean of their ranks."""
+    ranks: NDArray[np.float64] = (rankdata(values) - 0.5) / len(values)
+    return ranks
+
+
+def rank_correlations(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return Spearman's correlations ``(metrics, metrics)`` of columns of ``(nodes,)``.
+
+    Equal values share mid-ranks. A constant column has no correlation, not even with itself: NaN,
+    as for fewer than three nodes.
+    """
+    size = len(columns)
+    if not size or len(columns[0]) < FEWEST:
+        return np.full((size, size), np.nan)
+    ranks = np.stack([rankdata(column) for column in columns])
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    norms = np.sqrt((centred**2).sum(axis=1))
+    varying = norms > 0
+    unit = np.where(varying[:, None], centred / np.where(varying, norms, 1.0)[:, None], np.nan)
+    correlations: NDArray[np.float64] = np.clip(unit @ unit.T, -1.0, 1.0)
+    return correlations
+
+
+def spearman(left: NDArray[np.float64], right: NDArray[np.float64]) -> float | None:
+    """Return Spearman's rank correlation; None for constant values or fewer than three nodes."""
+    value = float(rank_correlations([left, right])[0, 1])
+    return None if np.isnan(value) else value
+
+
+def kendall(left: NDArray[np.float64], right: NDArray[np.float64]) -> float | None:
+    """Return Kendall's tau-b; None for constant values or fewer than three nodes."""
+    if len(left) < FEWEST or np.ptp(left) == 0 or np.ptp(right) == 0:
+        return None
+    return float(kendalltau(left, right, variant="b").statistic)

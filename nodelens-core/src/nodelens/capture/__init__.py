@@ -1,0 +1,1 @@
+"""Capture: batches go through the model once, every planned statistic is updated on the way."""

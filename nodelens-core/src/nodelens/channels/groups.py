@@ -1,0 +1,163 @@
+"""The answer of channel inference: groups, the parameter slices of a node, and sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Literal
+
+from attrs import field, frozen
+
+from nodelens.errors import UnknownNameError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Role = Literal["producer", "consumer", "carrier"]
+Tap = Literal["activation", "preactivation"]
+
+
+@frozen
+class Extent:
+    """Which indices of an axis belong to which node.
+
+    Node ``j`` owns ``offset + o * period + j * inner + i`` for every ``o < outer``, ``i < inner``.
+    A plain channel axis is ``Extent(width)``; a flattened feature map has ``inner = height *
+    width``; attention heads have ``inner = head_dim``; a segment of a concatenation has an
+    `offset`; one that repeats (query, key and value interleaved per head) has ``outer`` repetitions
+    `period` apart.
+    """
+
+    width: int
+    offset: int = 0
+    inner: int = 1
+    outer: int = 1
+    period: int = 0
+
+    @property
+    def step(self) -> int:
+        """The distance between repetitions: `period`, or the whole width if there is one only."""
+        return self.period or self.width * self.inner
+
+    def nodes_last(self, tensor: Tensor, axis: int) -> Tensor:
+        """Return a view ``(..., outer, inner, nodes)``: the owned indices of `axis`, moved last."""
+        sizes = (self.outer, self.width, self.inner)
+        last = tensor.movedim(axis, -1)
+        head, stride = last.stride()[:-1], last.stride(-1)
+        strides = (*head, self.step * stride, self.inner * stride, stride)
+        start = last.storage_offset() + self.offset * stride
+        return last.as_strided((*last.shape[:-1], *sizes), strides, start).movedim(-2, -1)
+
+    def nodes_first(self, tensor: Tensor, axis: int) -> Tensor:
+        """Return ``(nodes, everything else)``: what each node owns of `tensor`."""
+        return self.nodes_last(tensor, axis).movedim(-1, 0).flatten(1)
+
+    def indices(self) -> list[list[int]]:
+        """Return the indices of every node, node by node."""
+        return [
+            [
+                self.offset + o * self.step + j * self.inner + i
+                for o in range(self.outer)
+                for i in range(self.inner)
+            ]
+            for j in range(self.width)
+        ]
+
+
+@frozen
+class ParameterSlice:
+    """One parameter axis that belongs to a group, and in which role."""
+
+    parameter: str
+    axis: int
+    role: Role
+    extent: Extent
+
+
+@frozen
+class Site:
+    """A place where the nodes of a group are readable while the model runs.
+
+    `tap` says what is read: ``activation`` is what a consumer reads (after normalisation and
+    nonlinearity), ``preactivation`` what a producer writes. `argument` is the position or keyword
+    of the tensor among the module's inputs or outputs, `call` counts the calls of a shared module.
+    `value` names the traced tensor: sites with the same `value` read the same tensor, which is
+    counted once and masked everywhere. `overwritten` says that the model changes the tensor in
+    place later, so that it must be copied to be read later.
+    """
+
+    module: str
+    end: Literal["input", "output"]
+    tap: Tap
+    axis: int
+    extent: Extent
+    argument: int | str = 0
+    call: int = 0
+    value: int = 0
+    overwritten: bool = False
+
+    @property
+    def name(self) -> str:
+        """The site in words, such as ``features.3 (input)``."""
+        return f"{self.module or '(model)'} ({self.end})"
+
+
+@frozen
+class ChannelGroup:
+    """The nodes that one inferred axis stands for: each a set of slices that live and die together.
+
+    A group with a `frozen` reason can be scored, never removed. `normalised` marks groups where the
+    number of nodes enters the computation (a LayerNorm over them): there, removing a node is not
+    the same as replacing it by zero.
+    """
+
+    name: str
+    kind: str
+    width: int
+    slices: tuple[ParameterSlice, ...] = ()
+    sites: tuple[Site, ...] = ()
+    frozen: str | None = None
+    normalised: bool = False
+
+    @property
+    def prunable(self) -> bool:
+        """Whether nodes of the group may be removed."""
+        return self.frozen is None
+
+    def at(self, tap: Tap) -> tuple[Site, ...]:
+        """Return the sites of one tap, each traced tensor once."""
+        seen: dict[int, Site] = {}
+        for site in self.sites:
+            if site.tap == tap:
+                seen.setdefault(site.value, site)
+        return tuple(seen.values())
+
+    def role(self, role: Role) -> tuple[ParameterSlice, ...]:
+        """Return the slices of one role."""
+        return tuple(part for part in self.slices if part.role == role)
+
+
+@frozen
+class ChannelGraph:
+    """All groups of one model, in the order in which the forward pass produces them.
+
+    `traced` is False for models whose forward could not be traced (`note` says why): their groups
+    come from Linear and convolution modules alone and are frozen.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    traced: bool = True
+    note: str = ""
+    unknown_operators: Mapping[str, str] = field(factory=dict)
+
+    def __iter__(self) -> Iterator[ChannelGroup]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, name: str) -> ChannelGroup:
+        for group in self.groups:
+            if group.name == name:
+                return group
+        hint = did_you_mean(name, (group.name for group in self.groups))
+        raise UnknownNameError(f"no channel group is called {name!r}{hint}")

@@ -1,0 +1,35 @@
+"""The core's own commands: what ``nodelens --help`` shows, without importing any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Lazy = tuple[str, str]
+"""A command as ``module:attribute`` and its help in one line."""
+
+SECTIONS: Mapping[str, Mapping[str, Lazy]] = {
+    "Work": {
+        "run": ("nodelens.cli.run:run", "Do everything that a config says."),
+        "plan": ("nodelens.cli.plan:plan", "Show what a run would do, without running it."),
+        "runs": ("nodelens.cli.runs:runs", "List the runs in an output folder."),
+        "report": ("nodelens.cli.report:report", "Write the reports of a run again."),
+        "config": ("nodelens.cli.config:config", "Check or show a config; schema for editors."),
+    },
+    "Look up": {
+        "plugins": ("nodelens.cli.plugins:plugins", "List plugins and what became of them."),
+        "metrics": ("nodelens.cli.components:metrics", "List metrics, or explain one."),
+        "backends": ("nodelens.cli.components:backends", "List sources of models."),
+        "datasets": ("nodelens.cli.components:datasets", "List datasets."),
+        "analyses": ("nodelens.cli.components:analyses", "List analyses of scores."),
+        "interventions": (
+            "nodelens.cli.components:interventions",
+            "List tests that take nodes away.",
+        ),
+        "pruners": ("nodelens.cli.components:pruners", "List pruning methods."),
+        "reports": ("nodelens.cli.components:reports", "List report writers."),
+    },
+}
+
+CORE_COMMANDS: Mapping[str, Lazy] = {
+    name: lazy for section in SECTIONS.values() for name, lazy in section.items()
+}

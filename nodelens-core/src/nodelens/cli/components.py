@@ -1,0 +1,111 @@
+"""``nodelens metrics`` and the other listings: one implementation for every kind of component."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from nodelens.cli.explanation import explain, explanation_text
+from nodelens.cli.layout import columns, echo_json
+from nodelens.cli.session import Session
+from nodelens.errors import UnknownNameError, did_you_mean
+from nodelens.plugins.loading import PLURALS
+from nodelens.plugins.registry import Offer, Registry
+from nodelens.plugins.specs import Kind, MetricSpec
+
+_HELP = """List {plural}, or explain some.
+
+Without arguments all {plural} are listed; a PATTERN with wildcards ('*' and '?', in quotes) lists
+those that match. An exact name shows what it is, its options and where it comes from.
+"""
+
+
+def listing(kind: Kind) -> click.Command:
+    """Return the command that lists the components of one kind."""
+    plural = PLURALS[kind]
+
+    @click.command(plural, help=_HELP.format(plural=plural))
+    @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @click.pass_obj
+    def command(session: Session, patterns: tuple[str, ...], as_json: bool) -> None:
+        registry = session.plugins().registry
+        if patterns and not any(_is_wildcard(pattern) for pattern in patterns):
+            _explain_all(registry, kind, patterns, as_json)
+        else:
+            _list(_matching(registry, kind, patterns or ("*",)), kind, as_json)
+
+    return command
+
+
+def _is_wildcard(pattern: str) -> bool:
+    return any(character in pattern for character in "*?[")
+
+
+def _explain_all(registry: Registry, kind: Kind, names: Sequence[str], as_json: bool) -> None:
+    explanations = [explain(registry, registry.offer(kind, name)) for name in names]
+    if as_json:
+        echo_json(explanations)
+    else:
+        click.echo("\n\n".join(explanation_text(each) for each in explanations))
+
+
+def _matching(registry: Registry, kind: Kind, patterns: Sequence[str]) -> list[Offer]:
+    """Return the offers that any pattern matches; raises `UnknownNameError` if one matches none."""
+    found: dict[Offer, None] = {}
+    for pattern in patterns:
+        offers = registry.match(kind, pattern)
+        if not offers and pattern != "*":
+            hint = did_you_mean(pattern.strip("*?"), registry.names(kind))
+            raise UnknownNameError(f"no {kind} matches {pattern!r}{hint}")
+        found.update(dict.fromkeys(offers))
+    return list(found)
+
+
+def _list(offers: Sequence[Offer], kind: Kind, as_json: bool) -> None:
+    if as_json:
+        echo_json([_brief(offer) for offer in offers])
+        return
+    if not offers:
+        click.echo(f"no plugin offers {PLURALS[kind]}; see: nodelens plugins", err=True)
+        return
+    names = [offer.name for offer in offers]
+    families: dict[str, list[tuple[str, str]]] = {}
+    for offer in offers:
+        shown = offer.name if names.count(offer.name) == 1 else offer.qualified
+        families.setdefault(_family(offer), []).append((shown, offer.spec.summary))
+    size = max(len(name) for rows in families.values() for name, _ in rows)
+    blocks = [_block(family, rows, size) for family, rows in sorted(families.items())]
+    click.echo("\n\n".join(blocks))
+
+
+def _block(family: str, rows: Sequence[tuple[str, str]], size: int) -> str:
+    """Return one family with its title; kinds that have no families have no title."""
+    text = columns([(name.ljust(size), summary) for name, summary in rows], 2 if family else 0)
+    return f"{family}\n{text}" if family else text
+
+
+def _family(offer: Offer) -> str:
+    return offer.spec.family if isinstance(offer.spec, MetricSpec) else ""
+
+
+def _brief(offer: Offer) -> dict[str, str]:
+    family = {"family": offer.spec.family} if isinstance(offer.spec, MetricSpec) else {}
+    return {
+        "name": offer.name,
+        "kind": offer.spec.kind,
+        **family,
+        "summary": offer.spec.summary,
+        "distribution": offer.distribution,
+        "version": offer.version,
+    }
+
+
+metrics = listing("metric")
+backends = listing("backend")
+datasets = listing("dataset")
+analyses = listing("analysis")
+interventions = listing("intervention")
+pruners = listing("pruner")
+reports = listing("report")

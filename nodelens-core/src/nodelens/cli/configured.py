@@ -1,0 +1,35 @@
+"""What ``run`` and ``plan`` share: from a config file to checked configs and loaded plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nodelens.cli.session import Session
+from nodelens.config.check import check_config, plugin_settings
+from nodelens.config.load import read_config
+from nodelens.config.sweep import expand
+
+if TYPE_CHECKING:
+    from nodelens.config.schema import RunConfig
+    from nodelens.plugins.manager import Plugins
+
+CONFIG = click.argument("config", type=click.Path(path_type=Path))
+OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+ALLOW_IMPORT = click.option(
+    "--allow-import",
+    metavar="PREFIX",
+    multiple=True,
+    help="Allow configs to name models as module:function below this module prefix.",
+)
+
+
+def checked_configs(
+    session: Session, path: Path, overrides: tuple[str, ...]
+) -> tuple[list[RunConfig], Plugins]:
+    """Return every run of a config, checked, and the plugins that it selects."""
+    raw = read_config(path, overrides)
+    plugins = session.plugins(plugin_settings(raw))
+    return [check_config(point, plugins.registry) for point in expand(raw)], plugins

@@ -1,0 +1,99 @@
+"""Everything there is to say about one component, from its class."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import attrs
+
+from nodelens.cli.layout import columns, wrapped
+from nodelens.config.options import option_fields
+from nodelens.plugins.reasons import reason
+from nodelens.plugins.registry import Offer, Registry
+from nodelens.plugins.specs import MetricSpec
+
+FACTS = ("better", "unit", "formula", "source", "invariances", "dead")
+"""The class attributes of every metric, see `nodelens.scoring.contract.Metric`."""
+
+
+def explain(registry: Registry, offer: Offer) -> dict[str, Any]:
+    """Return a component's description, options and facts as JSON values.
+
+    Raises `PluginError` when its class cannot be imported or has options that no config can hold.
+    """
+    cls = registry.checked(offer, registry.load(offer))
+    facts = _facts(cls) if isinstance(offer.spec, MetricSpec) else {}
+    return {
+        "name": offer.name,
+        "kind": offer.spec.kind,
+        "summary": offer.spec.summary,
+        "description": _description(cls),
+        **facts,
+        "options": [attrs.asdict(option) for option in option_fields(cls)],
+        "distribution": offer.distribution,
+        "version": offer.version,
+        "target": offer.spec.target,
+    }
+
+
+def explanation_text(explanation: dict[str, Any]) -> str:
+    """Return the same for people."""
+    kind, provider = explanation["kind"], "{distribution} {version}".format(**explanation)
+    parts = [f"{explanation['name']}: {kind} of {provider}"]
+    parts += [_paragraphs(explanation["description"] or explanation["summary"])]
+    facts = [
+        (key, _shown(explanation[key])) for key in (*FACTS, "statistics") if key in explanation
+    ]
+    if facts:
+        parts.append(columns(facts, 2))
+    parts.append(_options(explanation["options"]))
+    return "\n\n".join(parts)
+
+
+def _facts(cls: type) -> dict[str, Any]:
+    facts = {name: getattr(cls, name) for name in FACTS}
+    return {**facts, "invariances": sorted(facts["invariances"]), "statistics": _statistics(cls)}
+
+
+def _statistics(cls: type) -> list[str] | None:
+    """Return the statistics that a metric needs with default options; None if it has none."""
+    if any(field.init and field.default is attrs.NOTHING for field in attrs.fields(cls)):
+        return None
+    try:
+        return [str(statistic) for statistic in cls().needs()]
+    except Exception as error:  # noqa: BLE001 - plugin code
+        return [f"unknown: {reason(error)}"]
+
+
+def _description(cls: type) -> str:
+    """Return a class's docstring without the documentation of its options."""
+    text = inspect.cleandoc(cls.__doc__ or "")
+    return text.partition("Attributes:")[0].strip()
+
+
+def _paragraphs(text: str) -> str:
+    blocks = text.split("\n\n")
+    return "\n\n".join(wrapped(" ".join(block.split()), 2) for block in blocks)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "depend on the options"
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return str(value)
+
+
+def _options(options: list[dict[str, Any]]) -> str:
+    """Return the options, each with its type, its default and below them its documentation."""
+    if not options:
+        return "  no options"
+    return "\n".join(["  options", *(line for option in options for line in _option(option))])
+
+
+def _option(option: dict[str, Any]) -> list[str]:
+    known = {None: "has to be given", "": "depends on other options"}
+    default = known.get(option["default"], f"default {option['default']}")
+    lines = [wrapped(f"{option['name']}: {option['type']}; {default}", 4)]
+    return [*lines, wrapped(option["doc"], 8)] if option["doc"] else lines

@@ -1,0 +1,104 @@
+"""``nodelens plugins``: what is installed, what became of it, whether all of it can be imported."""
+
+from __future__ import annotations
+
+import click
+from attrs import frozen
+
+from nodelens.cli.layout import columns, echo_json
+from nodelens.cli.lazy import checked_command
+from nodelens.cli.session import Session
+from nodelens.config.options import option_fields
+from nodelens.errors import NodelensError
+from nodelens.plugins.loading import PLURALS
+from nodelens.plugins.manager import Plugins
+from nodelens.plugins.records import PluginRecord
+from nodelens.plugins.registry import Offer, Registry
+
+
+@frozen
+class Check:
+    """Whether one offered target can be imported and used; `problem` is empty when it can."""
+
+    offer: Offer
+    problem: str
+
+    def summary(self) -> dict[str, str | None]:
+        """Return the check as JSON values."""
+        return {
+            "kind": self.offer.spec.kind,
+            "name": self.offer.qualified,
+            "target": self.offer.spec.target,
+            "problem": self.problem or None,
+        }
+
+
+@click.command(short_help="List plugins and what became of them.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--check", "checking", is_flag=True, help="Import everything that they offer.")
+@click.pass_obj
+def plugins(session: Session, as_json: bool, checking: bool) -> None:
+    """List the plugins that are installed, and what became of them.
+
+    With --check everything that they offer is imported; the exit code is 1 if anything fails.
+    """
+    loaded = session.survey()
+    checks = _checks(loaded.registry) if checking else []
+    if as_json:
+        echo_json(_as_json(loaded, checks, checking))
+    else:
+        click.echo(_as_text(loaded, checks))
+    if checking and not _all_well(loaded, checks):
+        raise click.exceptions.Exit(1)
+
+
+def _checks(registry: Registry) -> list[Check]:
+    return [Check(offer, _problem(registry, offer)) for offer in registry.offers]
+
+
+def _problem(registry: Registry, offer: Offer) -> str:
+    """Return why a target cannot be used, or nothing."""
+    try:
+        target = registry.load(offer)
+        if offer.spec.kind == "command":
+            checked_command(target, offer)
+        else:
+            option_fields(registry.checked(offer, target))
+    except NodelensError as error:
+        return str(error)
+    return ""
+
+
+def _all_well(loaded: Plugins, checks: list[Check]) -> bool:
+    failed = any(record.status == "failed" for record in loaded.records)
+    return not failed and not any(check.problem for check in checks)
+
+
+def _as_json(loaded: Plugins, checks: list[Check], checking: bool) -> dict[str, object]:
+    result: dict[str, object] = {"plugins": [record.summary() for record in loaded.records]}
+    if checking:
+        result["checks"] = [check.summary() for check in checks]
+    return result
+
+
+def _as_text(loaded: Plugins, checks: list[Check]) -> str:
+    header = ("PLUGIN", "VERSION", "STATUS", "OFFERS")
+    rows = [
+        (record.name, record.version, record.status, record.reason or _counts(record))
+        for record in loaded.records
+    ]
+    parts = [columns([header, *rows])]
+    if checks:
+        lines = [
+            (check.offer.spec.kind, check.offer.qualified, check.problem or "ok")
+            for check in checks
+        ]
+        parts.append(columns(lines))
+    return "\n\n".join(parts)
+
+
+def _counts(record: PluginRecord) -> str:
+    words = [
+        f"{count} {kind if count == 1 else PLURALS[kind]}" for kind, count in record.counts.items()
+    ]
+    return ", ".join(words) or "hooks only"

@@ -1,0 +1,76 @@
+"""What the global options say, for every command."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from attrs import define
+
+from nodelens.config.schema import PluginSettings
+from nodelens.plugins.manager import Plugins, load_plugins
+
+_log = logging.getLogger(__name__)
+_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+
+
+@define
+class Session:
+    """The global options, filled in while the command line is read.
+
+    Attributes:
+        block: plugins that are never imported.
+        strict: whether a plugin that fails is an error.
+        traceback: whether errors show where they were raised.
+        verbosity: how often ``-v`` was given, less how often ``-q`` was.
+    """
+
+    block: tuple[str, ...] = ()
+    strict: bool = False
+    traceback: bool = False
+    verbosity: int = 0
+
+    def plugins(self, settings: PluginSettings | None = None) -> Plugins:
+        """Return the plugins that a config and the options let in; warn of failed ones."""
+        loaded = self.survey(settings)
+        for record in loaded.records:
+            if record.status == "failed":
+                _log.warning("plugin %s", record.line)
+        return loaded
+
+    def survey(self, settings: PluginSettings | None = None) -> Plugins:
+        """Return the same without a warning, for commands that show what failed themselves."""
+        return load_plugins(settings, block=self.block, strict=self.strict)
+
+    @property
+    def log_level(self) -> int:
+        """The level from which on log records are shown."""
+        return _LEVELS.get(max(self.verbosity, -1), logging.DEBUG)
+
+
+class EchoHandler(logging.Handler):
+    """Writes log records to what is stderr at that moment; stdout is for results."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write ``warning: text``, and records below a warning without the word."""
+        text = self.format(record)
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        click.echo(prefix + text, err=True)
+
+
+@contextmanager
+def logging_to_stderr(level: int) -> Iterator[None]:
+    """Show the log records of NodeLens on stderr, and leave logging as it was afterwards."""
+    logger = logging.getLogger("nodelens")
+    handler = EchoHandler()
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before

@@ -1,0 +1,1 @@
+"""Configs: load, inherit, override, check, resolve. Nothing here imports torch."""

@@ -1,0 +1,107 @@
+"""From what a config says to what a run means, with every mistake reported at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import fields, frozen
+
+from nodelens.config.components import ComponentCheck, ComponentSource
+from nodelens.config.plugin_section import check_plugins
+from nodelens.config.raw import Problem, RawConfig
+from nodelens.config.records import Entry, record_rule
+from nodelens.config.rules import INVALID
+from nodelens.config.schema import (
+    COMPONENT_KINDS,
+    SINGLE_SECTIONS,
+    DataSettings,
+    PluginSettings,
+    RunConfig,
+)
+from nodelens.errors import ConfigError, did_you_mean
+
+SECTIONS = tuple(field.name for field in fields(RunConfig))
+FILE_KEYS = ("extends", "sweep")
+"""Keys of a config file that are used up before a single run is checked."""
+
+
+def plugin_settings(raw: RawConfig) -> PluginSettings:
+    """Return which plugins a config wants, before any is loaded; raises `ConfigError`."""
+    problems: list[Problem] = []
+    settings = check_plugins(raw.value.get("plugins"), problems)
+    _report(raw, problems)
+    return settings
+
+
+def check_config(raw: RawConfig, registry: ComponentSource) -> RunConfig:
+    """Return the resolved run: names known, options typed, defaults filled in.
+
+    Raises `nodelens.errors.ConfigError` with one ``file:line: path: message`` per mistake.
+    """
+    check = _Check(registry, [])
+    values = {key: check.section(key, value) for key, value in raw.value.items()}
+    check.missing(values)
+    _report(raw, check.problems)
+    return RunConfig(**values)
+
+
+def run_entries() -> dict[str, Entry]:
+    """Return the sections of a run that name no component, by key."""
+    rule = record_rule(RunConfig, leave_out=("plugins", *COMPONENT_KINDS))
+    return {entry.key: entry for entry in rule.entries}
+
+
+@frozen(eq=False)
+class _Check:
+    registry: ComponentSource
+    problems: list[Problem]
+
+    def section(self, key: str, value: Any) -> Any:  # noqa: ANN401  # YAML values
+        """Return the value of one top-level key as `RunConfig` holds it."""
+        if key == "sweep":
+            self.problems.append(Problem((key,), "stands for several runs; one was expected here"))
+        elif key not in SECTIONS:
+            hint = did_you_mean(key, (*SECTIONS, *FILE_KEYS))
+            self.problems.append(Problem((key,), f"unknown key{hint}"))
+        elif key == "plugins":
+            return check_plugins(value, self.problems)
+        elif key == "data":
+            return self._data(value)
+        elif key in COMPONENT_KINDS:
+            reader = ComponentCheck(key, self.registry, self.problems)
+            return reader.one(value, (key,)) if key in SINGLE_SECTIONS else reader.several(value)
+        else:
+            return run_entries()[key].rule.fit(value, (key,), self.problems)
+        return INVALID
+
+    def _data(self, value: Any) -> DataSettings | None:  # noqa: ANN401  # YAML values
+        """Return the data section: its own keys are settings, all others are the dataset's."""
+        rule = record_rule(DataSettings, leave_out=("component",))
+        names = [entry.key for entry in rule.entries]
+        own: dict[str, Any] = {}
+        if isinstance(value, dict):
+            own = {key: item for key, item in value.items() if key in names}
+            value = {key: item for key, item in value.items() if key not in names}
+        reader = ComponentCheck("data", self.registry, self.problems)
+        component = reader.one(value, ("data",), others=names)
+        settings = {
+            entry.key: entry.rule.fit(own[entry.key], ("data", entry.key), self.problems)
+            for entry in rule.entries
+            if entry.key in own
+        }
+        if component is None or INVALID in settings.values():
+            return None
+        return DataSettings(component, **settings)
+
+    def missing(self, values: dict[str, Any]) -> None:
+        """Report the sections that every run needs and that are not there."""
+        for section in sorted(SINGLE_SECTIONS - values.keys(), reverse=True):
+            kind = COMPONENT_KINDS[section]
+            hint = did_you_mean("", self.registry.names(kind)).removeprefix("; ")
+            message = f"the section '{section}' is missing: it names the {kind}"
+            self.problems.append(Problem((), message, hint))
+
+
+def _report(raw: RawConfig, problems: list[Problem]) -> None:
+    if problems:
+        raise ConfigError([problem.line(raw.marks) for problem in problems])

@@ -1,0 +1,57 @@
+"""The options of components: listed for people, and checked against their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from attrs import NOTHING, frozen
+
+from nodelens.config.plain import plain
+from nodelens.config.raw import Problem
+from nodelens.config.records import record_rule
+from nodelens.errors import ConfigError
+
+
+@frozen
+class OptionField:
+    """One option of a component, in words.
+
+    `default` is YAML text, None when the option has to be given, and empty when it depends on
+    other options. `doc` is the entry under ``Attributes:`` in the class docstring.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    doc: str
+
+
+def option_fields(cls: type) -> list[OptionField]:
+    """Return a component's options in order; raises `PluginError` for a broken class."""
+    return [
+        OptionField(entry.key, entry.rule.words(), _shown(entry.default, entry.required), entry.doc)
+        for entry in record_rule(cls).entries
+    ]
+
+
+def structure_options(cls: type, options: Mapping[str, Any], path: str = "") -> object:
+    """Return the class built from plain values, after checking every one of them.
+
+    `path` is where the options stand, such as ``metrics.0``, for the error. Raises
+    `nodelens.errors.ConfigError` with all problems, `PluginError` for a broken class.
+    """
+    problems: list[Problem] = []
+    keys = tuple(path.split(".")) if path else ()
+    built: object = record_rule(cls).fit_mapping(plain(options), keys, problems)
+    if problems:
+        raise ConfigError([problem.text for problem in problems])
+    return built
+
+
+def _shown(default: Any, required: bool) -> str | None:  # noqa: ANN401  # plain values
+    if default is NOTHING:
+        return None if required else ""
+    text: str = yaml.safe_dump(default, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.removesuffix("...\n").strip()

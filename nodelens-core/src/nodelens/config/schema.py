@@ -1,0 +1,184 @@
+"""What a config may say: one attrs class per section, defaults included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import field, frozen, validators
+
+if TYPE_CHECKING:
+    from nodelens.config.raw import KeyPath
+    from nodelens.plugins.specs import Kind
+
+POSITIVE: Callable[[Any, Any, Any], None] = validators.gt(0)
+POSITIVE_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(POSITIVE)
+FRACTION = (validators.ge(0.0), validators.lt(1.0))
+FILE_NAME = r"[A-Za-z0-9][\w.-]*"
+"""What may become a part of a file name: run names and labels."""
+
+COMPONENT_KINDS: Mapping[str, Kind] = {
+    "model": "backend",
+    "data": "dataset",
+    "metrics": "metric",
+    "analyses": "analysis",
+    "interventions": "intervention",
+    "pruning": "pruner",
+    "reports": "report",
+}
+"""The sections that name components, and the kind that each of them names."""
+
+SINGLE_SECTIONS = frozenset({"model", "data"})
+"""The sections that name exactly one component; the others name any number."""
+
+LABELLED_SECTIONS = frozenset({"metrics", "interventions", "pruning"})
+"""The sections that may name one component several times, under labels."""
+
+
+def is_component(path: KeyPath) -> bool:
+    """Say whether a component stands at `path`: ``("model",)`` or ``("metrics", 2)``."""
+    if len(path) == 1:
+        return path[0] in COMPONENT_KINDS
+    several = len(path) == 2 and path[0] in COMPONENT_KINDS and path[0] not in SINGLE_SECTIONS
+    return several and isinstance(path[1], int)
+
+
+@frozen
+class Component:
+    """A component chosen by name, with its own options (checked against its class).
+
+    Attributes:
+        name: the name that a plugin offers it under.
+        options: the component's own keys, plain YAML values.
+        label: the name in results, where one component is used several times.
+    """
+
+    name: str
+    options: dict[str, Any] = field(factory=dict)  # Any: YAML values, typed by the component
+    label: str | None = None
+
+    @property
+    def result_name(self) -> str:
+        """The name that results and files carry: the label, else the name without distribution."""
+        return self.name.rpartition(":")[2] if self.label is None else self.label
+
+
+@frozen
+class PluginSettings:
+    """Which plugins are loaded.
+
+    Attributes:
+        only: distributions with optional version ranges; empty means all that are installed.
+        disable: distributions that stay out.
+    """
+
+    only: tuple[str, ...] = ()
+    disable: tuple[str, ...] = ()
+
+
+@frozen
+class DataSettings:
+    """The dataset and what happens to it before the model sees it.
+
+    Attributes:
+        component: the dataset and its own options.
+        batch_size: samples that go through the model at once.
+        test_fraction: share of the samples that is kept for the final evaluation; not used by
+            datasets that come with their own test samples.
+        validation_fraction: share of the training samples that chooses the best weights.
+        subset: number of samples that are kept, chosen by the seed; null keeps all.
+        normalize: whether inputs get mean 0 and standard deviation 1 over the training samples.
+    """
+
+    component: Component
+    batch_size: int = field(default=256, validator=POSITIVE)
+    test_fraction: float = field(default=0.2, validator=FRACTION)
+    validation_fraction: float = field(default=0.1, validator=FRACTION)
+    subset: int | None = field(default=None, validator=POSITIVE_OR_NULL)
+    normalize: bool = True
+
+
+@frozen
+class TrainingSettings:
+    """How the model is trained before it is studied; a run without this section does not train.
+
+    Attributes:
+        epochs: passes over the training samples.
+        optimizer: the update rule.
+        learning_rate: size of the first steps.
+        weight_decay: decoupled for adamw, an L2 penalty for the others.
+        momentum: of sgd; the others ignore it.
+        schedule: whether the learning rate stays or falls to zero along half a cosine.
+        label_smoothing: share of the target that is spread over all classes.
+        patience: epochs without a better validation loss after which training stops; null never
+            stops early.
+    """
+
+    epochs: int = field(default=10, validator=POSITIVE)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = field(default=2e-3, validator=POSITIVE)
+    weight_decay: float = field(default=1e-4, validator=validators.ge(0.0))
+    momentum: float = field(default=0.9, validator=FRACTION)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    label_smoothing: float = field(default=0.0, validator=FRACTION)
+    patience: int | None = field(default=None, validator=POSITIVE_OR_NULL)
+
+
+@frozen
+class CaptureSettings:
+    """Which samples the statistics are taken from (always of the training split).
+
+    Attributes:
+        samples: number of samples; null takes all.
+        folds: shares of the samples that are kept apart for standard errors.
+        balanced: whether every class gives the same number of samples.
+    """
+
+    samples: int | None = field(default=1024, validator=POSITIVE_OR_NULL)
+    folds: int = field(default=8, validator=validators.ge(2))
+    balanced: bool = False
+
+
+@frozen
+class RunConfig:
+    """A whole run, resolved: every name known, every option checked.
+
+    Attributes:
+        model: the backend that builds or loads the model.
+        data: the dataset, its division and its batches.
+        name: the run's name, a folder under `output`.
+        seed: what every random choice is derived from.
+        device: where the model runs; auto takes the best that is there.
+        plugins: which plugins are loaded.
+        training: how the model is trained; null studies it as it is.
+        capture: which samples the statistics are taken from.
+        metrics: what scores the nodes.
+        analyses: what is worked out from the scores.
+        interventions: tests of the scores by taking nodes away.
+        pruning: the pruning methods to compare.
+        reports: what is written at the end.
+        output: the folder that holds all runs.
+    """
+
+    model: Component
+    data: DataSettings
+    name: str = field(
+        default="run",
+        validator=validators.matches_re(FILE_NAME),
+        metadata={"expected": "a name of letters, digits, '.', '_' and '-'"},
+    )
+    seed: int = field(default=0, validator=validators.ge(0))
+    device: str = field(
+        default="auto",
+        validator=validators.matches_re(r"auto|cpu|cuda(:\d+)?"),
+        metadata={"expected": "auto, cpu, cuda or cuda:N"},
+    )
+    plugins: PluginSettings = PluginSettings()
+    training: TrainingSettings | None = None
+    capture: CaptureSettings = CaptureSettings()
+    metrics: tuple[Component, ...] = ()
+    analyses: tuple[Component, ...] = ()
+    interventions: tuple[Component, ...] = ()
+    pruning: tuple[Component, ...] = ()
+    reports: tuple[Component, ...] = (Component("html"), Component("json"))
+    output: str = field(default="outputs", validator=validators.min_len(1))

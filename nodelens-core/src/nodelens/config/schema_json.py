@@ -1,0 +1,129 @@
+"""The JSON Schema of configs, with everything that the loaded plugins offer, for editors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import fields
+
+from nodelens.config.check import run_entries
+from nodelens.config.components import LABEL, ComponentSource
+from nodelens.config.docstrings import attribute_docs, summary
+from nodelens.config.records import RecordRule, record_rule
+from nodelens.config.schema import (
+    COMPONENT_KINDS,
+    LABELLED_SECTIONS,
+    SINGLE_SECTIONS,
+    DataSettings,
+    RunConfig,
+)
+from nodelens.errors import NodelensError
+
+Schema = dict[str, Any]
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+QUALIFIED = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
+"""A component by ``distribution:name``."""
+TEXTS: Schema = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+
+
+def json_schema(registry: ComponentSource) -> Schema:
+    """Return a JSON Schema (draft 2020-12) of config files.
+
+    Every kind of component is under ``$defs``: a bare name, or a mapping with ``name`` and that
+    component's own options. A component whose class cannot be imported accepts any options.
+    """
+    return {
+        "$schema": DIALECT,
+        "title": "NodeLens config",
+        "description": "One run of NodeLens, or with 'sweep' several.",
+        "type": "object",
+        "properties": _sections(),
+        "anyOf": [{"required": ["extends"]}, {"required": sorted(SINGLE_SECTIONS)}],
+        "additionalProperties": False,
+        "$defs": {section: _choice(section, registry) for section in COMPONENT_KINDS},
+    }
+
+
+def _sections() -> Schema:
+    docs = attribute_docs(RunConfig)
+    plain = run_entries()
+    sections: Schema = {}
+    for field in fields(RunConfig):
+        if field.name in COMPONENT_KINDS:
+            sections[field.name] = _components(field.name)
+        elif field.name == "plugins":
+            sections[field.name] = _plugins()
+        else:
+            sections[field.name] = plain[field.name].schema()
+        sections[field.name]["description"] = docs[field.name]
+    return {**sections, "extends": _extends(), "sweep": _sweep()}
+
+
+def _components(section: str) -> Schema:
+    one = {"$ref": f"#/$defs/{section}"}
+    if section in SINGLE_SECTIONS:
+        return dict(one)
+    return {"anyOf": [one, {"type": "array", "items": one}, {"type": "null"}]}
+
+
+def _plugins() -> Schema:
+    names = {"anyOf": [{"type": "string"}, TEXTS]}
+    keys = {"only": names, "disable": names}
+    mapping = {"type": "object", "properties": keys, "additionalProperties": False}
+    return {"anyOf": [{"type": "null"}, {"type": "string"}, TEXTS, mapping]}
+
+
+def _extends() -> Schema:
+    text = "Files whose values this one takes over and adds to, relative to this file."
+    return {"anyOf": [{"type": "string"}, TEXTS], "description": text}
+
+
+def _sweep() -> Schema:
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {"type": "array", "minItems": 1},
+        "description": "Paths such as training.epochs with their values: a run per combination.",
+    }
+
+
+def _choice(section: str, registry: ComponentSource) -> Schema:
+    """Return the schema of one component of a section."""
+    names = sorted({name for name in registry.names(COMPONENT_KINDS[section]) if ":" not in name})
+    bare: list[str] = []
+    mappings: list[Schema] = []
+    for name in names:
+        try:
+            rule = record_rule(registry.component(COMPONENT_KINDS[section], name))
+        except NodelensError as error:
+            bare.append(name)
+            mappings.append(_open_mapping({"const": name}, str(error)))
+            continue
+        if not any(entry.required for entry in rule.entries):
+            bare.append(name)
+        mappings.append(_mapping(section, name, rule))
+    qualified = [QUALIFIED, _open_mapping(QUALIFIED, "A component by 'distribution:name'.")]
+    return {"oneOf": [{"enum": bare}, *mappings, *qualified]}
+
+
+def _mapping(section: str, name: str, rule: RecordRule) -> Schema:
+    schema = rule.schema()
+    keys = {"name": {"const": name}, **_common(section), **schema["properties"]}
+    required = ["name", *schema.get("required", [])]
+    text = summary(rule.cls)
+    described = {"description": text} if text else {}
+    return {**schema, **described, "title": name, "properties": keys, "required": required}
+
+
+def _common(section: str) -> Schema:
+    """Return the keys that the section itself takes beside the component's options."""
+    if section == "data":
+        return dict(record_rule(DataSettings, leave_out=("component",)).schema()["properties"])
+    if section in LABELLED_SECTIONS:
+        return {"label": {**LABEL.schema(), "description": "The name in results."}}
+    return {}
+
+
+def _open_mapping(name: Schema, text: str) -> Schema:
+    keys = {"name": name}
+    return {"type": "object", "description": text, "properties": keys, "required": ["name"]}

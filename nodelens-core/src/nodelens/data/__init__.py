@@ -1,0 +1,1 @@
+"""Data: the dataset contract, the datasets of the core, and preprocessing."""

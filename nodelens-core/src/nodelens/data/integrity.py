@@ -1,0 +1,54 @@
+"""What must hold of samples before anything is done with them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nodelens.data.contract import LoadedData, Samples
+from nodelens.errors import DataError
+
+
+def check_loaded(data: LoadedData) -> None:
+    """Raise `DataError` unless the dataset keeps its contract; names the origin and the fault."""
+    origin = data.origin or "the dataset"
+    _check_samples(data.samples, len(data.classes), origin)
+    if data.test is None:
+        return
+    _check_samples(data.test, len(data.classes), f"{origin}, test samples")
+    ours, theirs = tuple(data.samples.inputs.shape[1:]), tuple(data.test.inputs.shape[1:])
+    if ours != theirs:
+        raise DataError(f"{origin}: test samples have the shape {theirs}, the other samples {ours}")
+
+
+def check_finite(inputs: Tensor, where: str) -> None:
+    """Raise `DataError` that counts the samples with NaN or infinite values and names the first."""
+    bad = ~torch.isfinite(inputs.flatten(1)).all(1)
+    if bool(bad.any()):
+        raise DataError(
+            f"{where}: {int(bad.sum())} of {len(inputs)} samples hold NaN or infinite values, "
+            f"the first is sample {int(bad.nonzero()[0])}; drop or fill them before saving"
+        )
+
+
+def _check_samples(samples: Samples, classes: int, where: str) -> None:
+    inputs, targets = samples.inputs, samples.targets
+    if len(inputs) == 0:
+        raise DataError(f"{where}: there are no samples")
+    if inputs.dtype != torch.float32 or targets.dtype != torch.int64:
+        raise DataError(
+            f"{where}: inputs are {inputs.dtype} and targets {targets.dtype}, "
+            "expected torch.float32 and torch.int64"
+        )
+    if inputs.ndim < 2 or targets.shape != inputs.shape[:1]:
+        raise DataError(
+            f"{where}: inputs of shape {tuple(inputs.shape)} and targets of shape "
+            f"{tuple(targets.shape)}, expected (samples, …) and (samples,)"
+        )
+    lowest, highest = int(targets.min()), int(targets.max())
+    if lowest < 0 or highest >= classes:
+        raise DataError(
+            f"{where}: targets from {lowest} to {highest} do not fit {classes} classes, "
+            f"expected 0 to {classes - 1}"
+        )
+    check_finite(inputs, where)

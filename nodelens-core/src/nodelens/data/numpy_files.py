@@ -1,0 +1,133 @@
+"""Reading npz and npy files, never unpickling anything."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import frozen
+from numpy.typing import NDArray
+
+from nodelens.data.contract import LoadedData, Samples
+from nodelens.data.integrity import check_finite
+from nodelens.data.labels import find_labels, whole_numbers
+from nodelens.errors import DataError
+
+_AXES = {"first": None, "last": 4, "none": 3}
+
+
+@frozen(eq=False)
+class Pair:
+    """Inputs and targets as they lie in the files, and where that is."""
+
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+    inputs_at: str
+    targets_at: str
+    origin: str
+
+
+def read_npz_pair(path: Path, inputs_key: str, targets_key: str) -> Pair:
+    """Read two arrays of one npz file; raises `DataError` for a missing or unreadable one."""
+    with _explained(str(path)), path.open("rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(f"{path}: not an npz file; give npy files as inputs and targets")
+        arrays = [_member(archive, key, path) for key in (inputs_key, targets_key)]
+    places = [f"{path}, {key!r}" for key in (inputs_key, targets_key)]
+    return Pair(arrays[0], arrays[1], places[0], places[1], origin=str(path))
+
+
+def read_npy_pair(inputs: Path, targets: Path) -> Pair:
+    """Read two npy files; raises `DataError` for a missing or unreadable one."""
+    arrays = [_npy(path) for path in (inputs, targets)]
+    return Pair(arrays[0], arrays[1], str(inputs), str(targets), origin=f"{inputs} and {targets}")
+
+
+def as_loaded(pair: Pair, channels: str) -> LoadedData:
+    """Return the samples, channels first; raises `DataError` for what cannot be used."""
+    inputs = _inputs(pair.inputs, pair.inputs_at, channels)
+    numbers = whole_numbers(pair.targets, pair.targets_at)
+    if len(inputs) != len(numbers):
+        raise DataError(
+            f"{pair.inputs_at} has {len(inputs)} samples, {pair.targets_at} has {len(numbers)}; "
+            "expected as many"
+        )
+    labels = find_labels(numbers)
+    targets = torch.from_numpy(labels.encode(numbers, pair.targets_at))
+    return LoadedData(Samples(inputs, targets), labels.classes, origin=pair.origin)
+
+
+def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> NDArray[Any]:
+    if key not in archive.files:
+        close = get_close_matches(key, archive.files, n=1)
+        raise DataError(
+            f"{path}: no array is called {key!r}; the file has {', '.join(archive.files) or 'none'}"
+            + (f"; did you mean {close[0]!r}?" if close else "")
+        )
+    with _explained(f"{path}, {key!r}"):
+        array: NDArray[Any] = archive[key]
+    return array
+
+
+def _npy(path: Path) -> NDArray[Any]:
+    with _explained(str(path)), path.open("rb") as file:
+        array = np.load(file, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: an npz file, expected npy; give it as path")
+    return array
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Turn what opening and parsing files raises into a `DataError` that says where."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{where}: there is no such file (looked in {Path.cwd()})") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{where}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if text.startswith("Object arrays"):
+        return "holds Python objects, which are never unpickled; save a plain numeric array"
+    if "pickle" in text:  # what NumPy says of every file that is none of its own
+        return "neither an npz nor an npy file; write one with numpy.savez or numpy.save"
+    return f"cannot be read as a NumPy file: {text}"
+
+
+def _inputs(array: NDArray[Any], where: str, channels: str) -> torch.Tensor:
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{where}: inputs of dtype {array.dtype}, expected real numbers")
+    if array.ndim < 2 or array.size == 0:
+        raise DataError(f"{where}: inputs of shape {array.shape}, expected (samples, …), not empty")
+    expected = _AXES[channels]
+    if expected is not None and array.ndim != expected:
+        raise DataError(
+            f"{where}: inputs of shape {array.shape} have {array.ndim} axes, "
+            f"channels: {channels} expects {expected}"
+        )
+    inputs = torch.from_numpy(_single_precision(array, where))
+    check_finite(inputs, where)
+    if channels == "last":
+        return inputs.movedim(-1, 1).contiguous()
+    return inputs.unsqueeze(1) if channels == "none" else inputs
+
+
+def _single_precision(array: NDArray[Any], where: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32, order="C")
+    if array.dtype.kind == "f" and not np.array_equal(np.isinf(single), np.isinf(array)):
+        raise DataError(
+            f"{where}: values up to {np.abs(array).max():.3g} are too large for float32"
+        )
+    return single

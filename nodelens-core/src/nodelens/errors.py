@@ -1,0 +1,58 @@
+"""The errors a user can meet, each with what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class NodelensError(Exception):
+    """A problem that the user can mend: printed without a traceback, exit code 2."""
+
+
+class ConfigError(NodelensError):
+    """One or several mistakes in a config, reported together.
+
+    `problems` holds one finished line per mistake: ``file:line: path: what; what to do``.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class PluginError(NodelensError):
+    """A plugin that is missing, blocked, broken or ambiguous where it is needed."""
+
+
+class UnknownNameError(NodelensError):
+    """A component name that no loaded plugin offers."""
+
+
+class DataError(NodelensError):
+    """Data that cannot be read or used as asked."""
+
+
+class ModelError(NodelensError):
+    """A model that cannot be built, loaded, traced or run as asked."""
+
+
+class CaptureError(NodelensError):
+    """A capture that would give wrong statistics: a silent site, a non-finite value."""
+
+
+class RunError(NodelensError):
+    """A run folder that cannot be read or written."""
+
+
+class NotApplicableError(Exception):
+    """Raised by a metric for a group that it is not defined on; the reason goes into the report."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the closest known name, else the list of known names."""
+    names = sorted(set(known))
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""

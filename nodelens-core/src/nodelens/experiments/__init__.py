@@ -1,0 +1,1 @@
+"""Experiments: the stages of a run, in order, over one run folder."""

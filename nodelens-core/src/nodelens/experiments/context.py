@@ -1,0 +1,84 @@
+"""What every stage of a run shares."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, frozen
+
+if TYPE_CHECKING:
+    import torch
+    from nodelens.plugins.manager import Plugins
+
+    from nodelens.config.schema import Component, RunConfig
+    from nodelens.plugins.specs import Kind
+    from nodelens.reports.parts import Finding
+    from nodelens.storage.run_folder import RunFolder
+
+Progress = Callable[[str, int, int], None]
+log = logging.getLogger("nodelens")
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report no progress."""
+
+
+@frozen(eq=False)
+class Experiment:
+    """One run: its resolved config, plugins, folder and device."""
+
+    config: RunConfig
+    plugins: Plugins
+    run: RunFolder
+    device: torch.device
+    progress: Progress = silent
+    allow_import: tuple[str, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.config.seed
+
+    def build(self, kind: Kind, component: Component) -> Any:  # noqa: ANN401 - each kind has its own
+        """Make a component of the config with its options."""
+        return self.plugins.registry.build(kind, component)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """Time a stage, record it in ``run.json``, tell the observers when it has ended well."""
+        log.info("%s: started", name)
+        started, stage = time.perf_counter(), Stage()
+        self._record(name, {"status": "running", "seconds": None})
+        try:
+            yield stage
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self._record(name, {"status": status, "seconds": _since(started)})
+            raise
+        self._record(name, {"status": "finished", "seconds": _since(started)})
+        log.info("%s: finished in %.1f s", name, time.perf_counter() - started)
+        self.plugins.stage_finished(self.run, name, stage.result)
+
+    def _record(self, name: str, entry: dict[str, Any]) -> None:
+        self.run.update_record(stages={**self.run.record()["stages"], name: entry})
+
+    def keep(self, finding: Finding) -> None:
+        """Write a finding to the run folder and its warnings to the log."""
+        self.run.write_finding(finding)
+        for warning in finding.warnings:
+            log.warning("%s: %s", finding.name, warning)
+
+
+@define
+class Stage:
+    """What a stage hands to observers when it ends."""
+
+    result: Any = None
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)

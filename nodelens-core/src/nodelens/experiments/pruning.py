@@ -1,0 +1,50 @@
+"""What a pruning method is given and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens.channels.groups import ChannelGraph
+    from nodelens.scoring.scores import Scores
+
+
+@frozen(eq=False)
+class PruningRequest:
+    """Everything a pruning method may use; `scores` holds every metric that it asked for."""
+
+    model: nn.Module
+    graph: ChannelGraph
+    scores: Scores
+    seed: int
+
+
+@frozen(eq=False)
+class PruningPlan:
+    """Which nodes stay.
+
+    `keep` maps a group's name to the sorted indices of the nodes that stay; groups that are not
+    named stay whole. `replace` is what consumers read in place of a removed node: ``zero``, or
+    ``mean``, the compensation by the consumer's bias (FLAP, arXiv 2312.11983, eq. 5).
+    """
+
+    keep: Mapping[str, tuple[int, ...]]
+    replace: Literal["zero", "mean"] = "zero"
+    notes: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(factory=dict)  # Any: JSON values of the method's own
+
+
+@runtime_checkable
+class Pruner(Protocol):
+    """A pruning method: a frozen attrs class whose fields are its options."""
+
+    def metrics(self) -> tuple[str, ...]:
+        """Return the names of the metrics that it ranks by; they join the one capture pass."""
+
+    def plan(self, request: PruningRequest) -> PruningPlan:
+        """Choose which nodes stay; nothing is changed."""

@@ -1,0 +1,87 @@
+"""What a run says about itself: versions, plugins, code, times."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict
+
+if TYPE_CHECKING:
+    from nodelens.plugins.manager import Plugins
+
+    from nodelens.config.schema import RunConfig
+
+_PACKAGES = ("nodelens-core", "torch", "numpy", "scipy", "scikit-learn", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Return commit and whether files differ from it, or None outside a git checkout."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return result.stdout.strip()
+
+
+def used_components(config: RunConfig, plugins: Plugins) -> dict[str, dict[str, str]]:
+    """Return which distribution every component of the config comes from, by kind."""
+    chosen = {
+        "backend": (config.model,),
+        "dataset": (config.data.component,),
+        "metric": config.metrics,
+        "analysis": config.analyses,
+        "intervention": config.interventions,
+        "pruner": config.pruning,
+        "report": config.reports,
+    }
+    return {
+        kind: {
+            part.name: plugins.registry.offer(kind, part.name).distribution  # type: ignore[arg-type]
+            for part in parts
+        }
+        for kind, parts in chosen.items()
+        if parts
+    }
+
+
+def describe(config: RunConfig, plugins: Plugins, device: str) -> dict[str, Any]:
+    """Return the fields of ``run.json`` that are known when a run starts."""
+    return {
+        "command": command_line(sys.argv),
+        "seed": config.seed,
+        "device": device,
+        "versions": versions(),
+        "plugins": [asdict(record) for record in plugins.records],
+        "components": used_components(config, plugins),
+        "git": git_state(Path.cwd()),
+    }
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return the command as typed, with the program's name instead of its path."""
+    import shlex
+
+    return shlex.join([Path(arguments[0]).name, *arguments[1:]]) if arguments else ""

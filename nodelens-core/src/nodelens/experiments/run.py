@@ -1,0 +1,144 @@
+"""One run from config to report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nodelens.config.dump import to_yaml
+from nodelens.errors import NodelensError
+from nodelens.experiments import stages
+from nodelens.experiments.context import Experiment, Progress, log, silent
+from nodelens.experiments.record import describe
+from nodelens.experiments.setup import (
+    Chosen,
+    Subject,
+    choose_device,
+    choose_metrics,
+    graph_json,
+    load_subject,
+)
+from nodelens.storage.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from nodelens.plugins.manager import Plugins
+
+    from nodelens.config.schema import RunConfig
+
+
+def run_experiment(
+    config: RunConfig,
+    plugins: Plugins,
+    progress: Progress = silent,
+    allow_import: tuple[str, ...] = (),
+) -> RunFolder:
+    """Do everything that the config says and return the run folder.
+
+    Names, options and the device are checked before the folder is made. A run that fails or is
+    interrupted says so in ``run.json`` and in its report, and the error goes on to the caller.
+    """
+    device = choose_device(config.device)
+    chosen = choose_metrics(config, plugins.registry)
+    run = RunFolder.create(Path(config.output), config.name)
+    experiment = Experiment(config, plugins, run, device, progress, allow_import)
+    with _logged(run), _recorded(experiment):
+        run.write_text("config.yaml", to_yaml(config))
+        run.update_record(**describe(config, plugins, str(device)))
+        plugins.run_started(run)
+        _perform(experiment, chosen)
+    return run
+
+
+def _perform(experiment: Experiment, chosen: Chosen) -> None:
+    with experiment.stage("model"):
+        subject = load_subject(
+            experiment.config, experiment.plugins, experiment.device, experiment.allow_import
+        )
+        experiment.run.write_json("channels.json", graph_json(subject.graph))
+    stages.train_model(experiment, subject)
+    dense, test = stages.evaluate_model(experiment, subject)
+    capture = stages.capture_statistics(experiment, subject, chosen)
+    scores = stages.score_nodes(experiment, subject, chosen, capture)
+    _warn(experiment, subject, scores.failed)
+    stages.analyse_scores(experiment, scores)
+    means = stages.node_means(capture)
+    stages.intervene(experiment, subject, scores, test, means)
+    stages.prune_model(experiment, subject, chosen, scores, test, dense, means)
+
+
+def _warn(experiment: Experiment, subject: Subject, failed: Mapping[str, str]) -> None:
+    warnings = [f"metric {name} failed: {reason}" for name, reason in failed.items()]
+    if not subject.graph.traced:
+        warnings.append(f"{subject.graph.note}: nodes are read at layer outputs, none can go")
+    unknown = subject.graph.unknown_operators
+    warnings.extend(f"operator {name} has no rule: what it touches is frozen" for name in unknown)
+    for warning in warnings:
+        log.warning("%s", warning)
+    summary = {"failed_metrics": dict(failed)} if failed else {}
+    experiment.run.update_record(warnings=warnings, summary=summary)
+
+
+@contextmanager
+def _recorded(experiment: Experiment) -> Iterator[None]:
+    """Write how the run ended, its reports and its manifest, whatever happens."""
+    started = time.perf_counter()
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        _finish(experiment, error, time.perf_counter() - started)
+
+
+def _finish(experiment: Experiment, error: BaseException | None, seconds: float) -> None:
+    """Close the run; a second problem while closing a failed run must not hide the first."""
+    try:
+        experiment.run.update_record(
+            status=_status(error),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(seconds, 3),
+            error=_reason(error),
+            warnings=[*experiment.run.record()["warnings"], *experiment.plugins.warnings],
+        )
+        stages.write_reports(experiment)
+        experiment.run.write_manifest()
+    except NodelensError as problem:
+        if error is None:
+            raise
+        log.error("%s", problem)
+    experiment.plugins.run_finished(experiment.run, error)
+
+
+def _status(error: BaseException | None) -> str:
+    if error is None:
+        return "finished"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def _reason(error: BaseException | None) -> str | None:
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return None
+    return str(error) if isinstance(error, NodelensError) else f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _logged(run: RunFolder) -> Iterator[None]:
+    """Write the log of the run to ``run.log``."""
+    handler = logging.FileHandler(run.file("run.log"), encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        handler.close()

@@ -1,0 +1,1 @@
+"""Interventions: tests of scores by taking nodes away."""

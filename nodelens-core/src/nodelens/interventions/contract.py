@@ -1,0 +1,46 @@
+"""What an intervention is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from nodelens.capture.batches import Batch
+    from nodelens.channels.groups import ChannelGraph
+    from nodelens.reports.parts import Finding
+    from nodelens.scoring.scores import Scores
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(what, done, total)``; cheap, may be called often."""
+
+
+@frozen(eq=False)
+class InterventionRequest:
+    """Everything an intervention may use.
+
+    `batches` are the evaluation samples, the same for every point, on the model's device. `means`
+    holds the mean activation of every node, ``(nodes,)`` by group, when the run has captured it.
+    """
+
+    model: nn.Module
+    graph: ChannelGraph
+    scores: Scores
+    batches: Sequence[Batch]
+    seed: int
+    device: torch.device
+    means: dict[str, torch.Tensor]
+    progress: Progress
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """A test of scores by taking nodes away: a frozen attrs class whose fields are its options."""
+
+    def run(self, request: InterventionRequest) -> Finding:
+        """Measure, leave the model exactly as it was, and return what was found."""

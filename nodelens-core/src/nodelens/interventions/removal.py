@@ -1,0 +1,34 @@
+"""How many nodes go, and in which order."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nodelens.seeding import generator
+
+
+def removed_count(width: int, fraction: float) -> int:
+    """Return ``fraction * width`` rounded to the nearest node, half up; at least one node stays."""
+    return min(math.floor(fraction * width + 0.5), width - 1)
+
+
+def random_order(width: int, seed: int, *purpose: str | int) -> NDArray[np.int64]:
+    """Return the nodes in a random order, ``(nodes,)``, the same for the same seed and purpose."""
+    order: NDArray[np.int64] = torch.randperm(width, generator=generator(seed, *purpose)).numpy()
+    return order
+
+
+def removal_order(
+    importance: NDArray[np.float64], seed: int, *purpose: str | int
+) -> NDArray[np.int64]:
+    """Return the nodes from the least to the most important, ``(nodes,)``.
+
+    Nodes of equal importance are in a random order that `seed` and `purpose` fix: by position, a
+    metric without any information would always take away the same end of the layer.
+    """
+    ties = random_order(len(importance), seed, "ties", *purpose)
+    return np.lexsort((ties, importance)).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Models: the backend contract and the reference models."""

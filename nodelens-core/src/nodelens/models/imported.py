@@ -1,0 +1,59 @@
+"""A model of the user's own, built by a function that the config names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import ModelError
+from nodelens.models.contract import ModelHandle, ModelRequest
+
+
+@frozen
+class Imported:
+    """A model that a function of your own returns; allowed with ``--allow-import PREFIX`` only.
+
+    Attributes:
+        path: ``module:function``; the function returns a torch.nn.Module.
+        arguments: keyword arguments for the function.
+        weights: a safetensors file with the model's state dict.
+        pretrained: say that the function itself returns trained weights.
+    """
+
+    path: str = field(
+        validator=validators.matches_re(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"),
+        metadata={"expected": "module:function"},
+    )
+    arguments: dict[str, Any] = field(factory=dict)  # Any: the function's own arguments
+    weights: str | None = None
+    pretrained: bool = False
+
+    def build(self, request: ModelRequest) -> ModelHandle:
+        """Import the module, call the function, load the weights; global random state is untouched.
+
+        Raises `ModelError` when the module is not allowed, and for everything that goes wrong in
+        it.
+        """
+        self._check_allowed(request.allow_import)
+        from nodelens.models.importing import build_module
+
+        module = build_module(self.path, self.arguments, request)
+        if self.weights is not None:
+            from nodelens.models.weights import load_weights
+
+            load_weights(module, self.weights)
+        return ModelHandle(
+            module,
+            origin=f"{self.path}, {self.weights or 'weights as the function returns them'}",
+            pretrained=self.pretrained or self.weights is not None,
+        )
+
+    def _check_allowed(self, prefixes: tuple[str, ...]) -> None:
+        module = self.path.partition(":")[0]
+        if not any(f"{module}.".startswith(f"{prefix.rstrip('.')}.") for prefix in prefixes):
+            allowed = ", ".join(prefixes) or "none"
+            raise ModelError(
+                f"model.path {self.path!r} runs code of module {module!r}, which is not allowed "
+                f"(allowed: {allowed}); pass --allow-import {module} if you trust it"
+            )

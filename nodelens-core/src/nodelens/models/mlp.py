@@ -1,0 +1,36 @@
+"""The reference multilayer perceptron: options only, the network is in `networks.perceptron`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.models.contract import ModelHandle, ModelRequest
+
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+
+
+@frozen
+class MLP:
+    """A multilayer perceptron on flattened samples of any shape.
+
+    Attributes:
+        hidden: the number of neurons of every hidden layer.
+        activation: the nonlinearity after every hidden layer.
+    """
+
+    hidden: tuple[int, ...] = field(
+        default=(128, 64), validator=validators.deep_iterable(validators.gt(0))
+    )
+    activation: Activation = "relu"
+
+    def build(self, request: ModelRequest) -> ModelHandle:
+        """Build the network; equal requests give equal weights, global random state stays."""
+        from nodelens.models.networks.perceptron import Perceptron
+        from nodelens.models.randomness import own_randomness
+
+        with own_randomness(request.seed, "model", "weights"):
+            module = Perceptron(request.input_shape, request.classes, self.hidden, self.activation)
+        widths = "-".join(str(width) for width in self.hidden) or "none"
+        return ModelHandle(module, origin=f"reference mlp, hidden {widths}, random weights")

@@ -1,0 +1,1 @@
+"""The reference networks as torch modules; the option classes are one folder up."""

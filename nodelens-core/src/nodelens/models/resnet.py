@@ -1,0 +1,46 @@
+"""The reference residual network: options only, the network is in `networks.residual`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.models.contract import ModelHandle, ModelRequest
+from nodelens.models.image_shape import image_shape
+
+
+@frozen
+class ResNet:
+    """A residual network of basic blocks; with the defaults, ResNet-18 for small images.
+
+    Attributes:
+        blocks: the number of blocks of every stage; every stage after the first doubles the
+        channels
+            and halves height and width.
+        width: the number of channels of the first stage.
+        stem: the first layers, ``small`` for images up to about 64 pixels (they keep the size),
+            ``large`` for photographs (they quarter height and width).
+    """
+
+    blocks: tuple[int, ...] = field(
+        default=(2, 2, 2, 2),
+        validator=validators.deep_iterable(validators.gt(0), validators.min_len(1)),
+    )
+    width: int = field(default=64, validator=validators.gt(0))
+    stem: Literal["small", "large"] = "small"
+
+    def build(self, request: ModelRequest) -> ModelHandle:
+        """Build the network; equal requests give equal weights, global random state is untouched.
+
+        Raises `nodelens.errors.ModelError` for samples that are no images.
+        """
+        from nodelens.models.networks.residual import ResidualNetwork
+        from nodelens.models.randomness import own_randomness
+
+        inputs, _, _ = image_shape(request.input_shape, "resnet")
+        with own_randomness(request.seed, "model", "weights"):
+            module = ResidualNetwork(inputs, request.classes, self.blocks, self.width, self.stem)
+        blocks = "-".join(str(count) for count in self.blocks)
+        origin = f"reference resnet, blocks {blocks}, width {self.width}, random weights"
+        return ModelHandle(module, origin=origin)

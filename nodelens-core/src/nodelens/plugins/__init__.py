@@ -1,0 +1,1 @@
+"""Plugins: what they describe (`specs`), what they answer (`hookspecs`), who asks (`manager`)."""

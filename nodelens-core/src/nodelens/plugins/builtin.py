@@ -1,0 +1,110 @@
+"""The core's own plugin: it offers its components through the same hooks as anyone's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nodelens.plugins.hookspecs import hookimpl
+from nodelens.plugins.specs import (
+    AnalysisSpec,
+    BackendSpec,
+    DatasetSpec,
+    InterventionSpec,
+    ReportSpec,
+)
+
+if TYPE_CHECKING:
+    from nodelens.capture.engine import Capture, CaptureRequest
+    from nodelens.scoring.engine import ScoreRequest
+    from nodelens.scoring.scores import Scores
+
+
+@hookimpl
+def nodelens_register_backends() -> list[BackendSpec]:
+    """Return the reference models, and models of the user's own code."""
+    return [
+        BackendSpec("mlp", "nodelens.models.mlp:MLP", "Multilayer perceptron."),
+        BackendSpec("cnn", "nodelens.models.cnn:CNN", "Small convolutional network."),
+        BackendSpec("resnet", "nodelens.models.resnet:ResNet", "Small residual network."),
+        BackendSpec(
+            "import",
+            "nodelens.models.imported:Imported",
+            "Your own model as module:function; needs --allow-import.",
+        ),
+    ]
+
+
+@hookimpl
+def nodelens_register_datasets() -> list[DatasetSpec]:
+    """Return the dataset that needs no download, and readers of common files."""
+    return [
+        DatasetSpec(
+            "digits", "nodelens.data.digits:Digits", "Handwritten digits of 8 by 8 pixels."
+        ),
+        DatasetSpec("arrays", "nodelens.data.arrays:Arrays", "NumPy files (.npz, .npy)."),
+        DatasetSpec("idx", "nodelens.data.idx:Idx", "IDX files, the format of the MNIST family."),
+        DatasetSpec(
+            "image_folder",
+            "nodelens.data.image_folder:ImageFolder",
+            "Images in one folder per class.",
+        ),
+    ]
+
+
+@hookimpl
+def nodelens_register_analyses() -> list[AnalysisSpec]:
+    """Return the analyses of scores."""
+    return [
+        AnalysisSpec(
+            "agreement",
+            "nodelens.analyses.agreement:Agreement",
+            "How much the metrics agree about which nodes matter.",
+        ),
+        AnalysisSpec(
+            "clusters",
+            "nodelens.analyses.clusters:Clusters",
+            "Groups of nodes with similar scores, if there are any.",
+        ),
+    ]
+
+
+@hookimpl
+def nodelens_register_interventions() -> list[InterventionSpec]:
+    """Return the tests of scores by taking nodes away."""
+    return [
+        InterventionSpec(
+            "ablation",
+            "nodelens.interventions.ablation:Ablation",
+            "Loss while nodes go, least or most important first.",
+        ),
+        InterventionSpec(
+            "oracle",
+            "nodelens.interventions.oracle:Oracle",
+            "True loss change of single nodes, and which metric predicts it.",
+        ),
+    ]
+
+
+@hookimpl
+def nodelens_register_reports() -> list[ReportSpec]:
+    """Return the report writers."""
+    return [
+        ReportSpec("html", "nodelens.reports.html:HtmlReport", "One page that opens anywhere."),
+        ReportSpec("json", "nodelens.reports.json_report:JsonReport", "A summary for machines."),
+    ]
+
+
+@hookimpl(trylast=True)
+def nodelens_capture(request: CaptureRequest) -> Capture:
+    """Stream the batches through the model once."""
+    from nodelens.capture.engine import run_capture
+
+    return run_capture(request)
+
+
+@hookimpl(trylast=True)
+def nodelens_score(request: ScoreRequest) -> Scores:
+    """Compute every metric on every group."""
+    from nodelens.scoring.engine import compute_scores
+
+    return compute_scores(request)

@@ -1,0 +1,28 @@
+"""What the class of a component must have, read from the contract of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+
+from nodelens.plugins.specs import Kind
+
+CONTRACTS: Mapping[Kind, str] = {
+    "backend": "nodelens.models.contract:Backend",
+    "dataset": "nodelens.data.contract:Dataset",
+    "metric": "nodelens.scoring.contract:Metric",
+    "analysis": "nodelens.analyses.contract:Analysis",
+    "intervention": "nodelens.interventions.contract:Intervention",
+    "pruner": "nodelens.experiments.pruning:Pruner",
+    "report": "nodelens.reports.contract:Report",
+}
+"""The protocol of every kind that a config can name."""
+
+
+def missing_members(kind: Kind, component: type) -> list[str]:
+    """Return the methods and attributes of the contract that a component class lacks."""
+    module, _, name = CONTRACTS[kind].partition(":")
+    contract = vars(getattr(import_module(module), name))
+    members = [*contract.get("__annotations__", {}), *contract]
+    required = dict.fromkeys(member for member in members if not member.startswith("_"))
+    return [member for member in required if not hasattr(component, member)]

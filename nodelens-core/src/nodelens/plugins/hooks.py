@@ -1,0 +1,74 @@
+"""Checks of hook implementations before they are registered, with readable reasons."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+
+import pluggy
+
+from nodelens.errors import PluginError, did_you_mean
+from nodelens.plugins import hookspecs
+
+PREFIX = "nodelens_"
+REGISTER = f"{PREFIX}register_"
+
+
+def new_manager() -> pluggy.PluginManager:
+    """Return a plugin manager that knows every hook and no plugin."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def hook_names() -> list[str]:
+    """Return the names of all hooks."""
+    return [name for name in vars(hookspecs) if name.startswith(PREFIX)]
+
+
+def check_hooks(plugin: object, manager: pluggy.PluginManager) -> None:
+    """Raise `PluginError` for anything in a plugin that would be ignored or called wrongly."""
+    if inspect.isclass(plugin):
+        raise PluginError("the entry point names a class; name a module or an instance")
+    for name in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, name)
+        if options is not None:
+            _check_hook(plugin, name, options)
+        elif name.startswith(PREFIX) and _is_function(plugin, name):
+            raise PluginError(f"{name} is not decorated with @nodelens.hookimpl")
+
+
+def _is_function(plugin: object, name: str) -> bool:
+    holder = plugin if isinstance(plugin, ModuleType) else type(plugin)
+    return inspect.isfunction(inspect.getattr_static(holder, name, None))
+
+
+def _check_hook(plugin: object, name: str, options: Mapping[str, object]) -> None:
+    hook = str(options.get("specname") or name)
+    if hook not in hook_names():
+        if options.get("optionalhook"):
+            return
+        raise PluginError(f"there is no hook {hook}{did_you_mean(hook, hook_names())}")
+    if hook.startswith(REGISTER) and (options.get("wrapper") or options.get("hookwrapper")):
+        raise PluginError(f"{name} is a wrapper; registration hooks are called plugin by plugin")
+    _check_arguments(getattr(plugin, name), name, hook)
+
+
+def _check_arguments(function: object, name: str, hook: str) -> None:
+    known = list(inspect.signature(getattr(hookspecs, hook)).parameters)
+    assert callable(function)
+    for argument in inspect.signature(function).parameters.values():
+        if argument.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            problem = f"takes {str(argument)!r}; name the arguments one by one"
+        elif argument.name not in known:
+            problem = f"has an argument {argument.name!r}{_arguments(argument.name, known)}"
+        elif argument.default is not inspect.Parameter.empty:
+            problem = f"has a default for {argument.name!r}, so the value would never be given"
+        else:
+            continue
+        raise PluginError(f"{name} {problem}")
+
+
+def _arguments(name: str, known: list[str]) -> str:
+    return did_you_mean(name, known) if known else "; this hook has none"

@@ -1,0 +1,82 @@
+"""Loading one plugin: import, checks, and what it offers; whatever goes wrong stays inside."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from typing import Any
+
+import pluggy
+from attrs import frozen
+
+from nodelens.errors import PluginError
+from nodelens.plugins.discovery import Candidate
+from nodelens.plugins.hooks import REGISTER, check_hooks, new_manager
+from nodelens.plugins.reasons import reason
+from nodelens.plugins.records import PluginRecord
+from nodelens.plugins.specs import SPEC_KINDS, ComponentSpec, Kind
+
+PLURALS: dict[Kind, str] = {
+    "backend": "backends",
+    "dataset": "datasets",
+    "metric": "metrics",
+    "analysis": "analyses",
+    "intervention": "interventions",
+    "pruner": "pruners",
+    "report": "reports",
+    "command": "commands",
+}
+"""The plural of every kind: the end of its hook's name, and the command that lists it."""
+
+
+@frozen(eq=False)
+class LoadedPlugin:
+    """A plugin's record and, if it was loaded, the object that holds its hooks."""
+
+    record: PluginRecord
+    plugin: object | None = None
+
+
+def load_plugin(candidate: Candidate) -> LoadedPlugin:
+    """Import a plugin and ask what it offers; a failure of any sort becomes a record."""
+    try:
+        # What a plugin prints must not end up among results.
+        with redirect_stdout(sys.stderr):
+            plugin = candidate.entry_point.load()
+            specs = _offers(plugin, candidate.name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code
+        return LoadedPlugin(candidate.record("failed", reason(error)))
+    return LoadedPlugin(candidate.record("loaded", specs=specs), plugin)
+
+
+def _offers(plugin: object, name: str) -> tuple[ComponentSpec, ...]:
+    """Return what the registration hooks of one plugin give; no other plugin is asked."""
+    hash(plugin)  # pluggy keeps plugins in sets
+    manager = new_manager()
+    check_hooks(plugin, manager)
+    manager.register(plugin, name)
+    return tuple(spec for kind in SPEC_KINDS for spec in _registered(manager, kind))
+
+
+def _registered(manager: pluggy.PluginManager, kind: Kind) -> Sequence[ComponentSpec]:
+    hook = REGISTER + PLURALS[kind]
+    caller = getattr(manager.hook, hook)
+    answers = caller() if caller.get_hookimpls() else [()]
+    return _checked(answers[0] if answers else None, kind, hook)
+
+
+def _checked(answer: Any, kind: Kind, hook: str) -> Sequence[ComponentSpec]:  # noqa: ANN401
+    """Return what one hook gave; raises `PluginError` unless it is a list of the right specs."""
+    expected = SPEC_KINDS[kind]
+    words = f"{hook} must return a list of {expected.__name__}"
+    if not isinstance(answer, list | tuple):
+        raise PluginError(f"{words}, not {'None' if answer is None else type(answer).__name__}")
+    names: set[str] = set()
+    for spec in answer:
+        if not isinstance(spec, expected):
+            raise PluginError(f"{words}; it holds {type(spec).__name__}")
+        if spec.name in names:
+            raise PluginError(f"{hook} offers {spec.name!r} twice")
+        names.add(spec.name)
+    return answer

@@ -1,0 +1,150 @@
+"""Loading plugins and calling their hooks, with types."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pluggy
+from attrs import define, field
+
+from nodelens.config.schema import PluginSettings
+from nodelens.errors import PluginError
+from nodelens.plugins.discovery import Candidate, discover
+from nodelens.plugins.hooks import new_manager
+from nodelens.plugins.loading import LoadedPlugin, load_plugin
+from nodelens.plugins.reasons import reason
+from nodelens.plugins.records import PluginRecord
+from nodelens.plugins.registry import Registry
+from nodelens.plugins.selection import select
+
+if TYPE_CHECKING:
+    from nodelens.capture.batches import Batch
+    from nodelens.capture.engine import Capture, CaptureRequest
+    from nodelens.channels.groups import Site
+    from nodelens.scoring.engine import ScoreRequest
+    from nodelens.scoring.scores import Scores
+    from nodelens.storage.run_folder import RunFolder
+
+_log = logging.getLogger(__name__)
+
+
+def load_plugins(
+    settings: PluginSettings | None = None, *, block: Sequence[str] = (), strict: bool = False
+) -> Plugins:
+    """Load what is installed and not left out; a plugin that fails becomes a record.
+
+    `block` holds distributions or ``distribution:entry`` that are never imported. Raises
+    `PluginError` when `settings` asks for a plugin that is missing or has the wrong version, and
+    with `strict` when any plugin fails.
+    """
+    candidates = discover()
+    selection = select(candidates, settings or PluginSettings(), block)
+    manager = new_manager()
+    records = [_enter(candidate, selection.reason(candidate), manager) for candidate in candidates]
+    failed = [record for record in records if record.status == "failed"]
+    if failed and strict:
+        raise PluginError("\n".join(f"plugin {record.line}" for record in failed))
+    return Plugins(tuple(records), manager)
+
+
+def _enter(candidate: Candidate, blocked: str, manager: pluggy.PluginManager) -> PluginRecord:
+    """Load one plugin into the manager, unless it is blocked, and return its record."""
+    if blocked:
+        return candidate.record("blocked", blocked)
+    loaded = _registered(candidate, load_plugin(candidate), manager)
+    if candidate.is_core and loaded.status == "failed":
+        raise PluginError(f"the installation is broken; reinstall: {loaded.line}")
+    return loaded
+
+
+def _registered(
+    candidate: Candidate, loaded: LoadedPlugin, manager: pluggy.PluginManager
+) -> PluginRecord:
+    if loaded.plugin is None:
+        return loaded.record
+    try:
+        manager.register(loaded.plugin, candidate.name)
+    except ValueError:
+        return candidate.record("failed", "another entry point brings the same plugin")
+    return loaded.record
+
+
+@define(eq=False)
+class Plugins:
+    """The plugins of one process: what they offer, and one method per hook.
+
+    Observers that raise end nothing: the warning names the plugin, goes to the log and to
+    `warnings`, and that hook of that plugin is not called again.
+    """
+
+    records: tuple[PluginRecord, ...]
+    _manager: pluggy.PluginManager
+    registry: Registry = field(init=False)
+    warnings: list[str] = field(init=False, factory=list)
+    _silenced: set[tuple[str, str]] = field(init=False, factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self.registry = Registry(self.records)
+
+    def capture(self, request: CaptureRequest) -> Capture:
+        """Return the statistics from the first engine that takes the request."""
+        from nodelens.capture.engine import Capture
+
+        answer = self._manager.hook.nodelens_capture(request=request)
+        if not isinstance(answer, Capture):
+            raise PluginError(
+                f"nodelens_capture must return a Capture, not {type(answer).__name__}"
+            )
+        return answer
+
+    def score(self, request: ScoreRequest) -> Scores:
+        """Return the scores from the first scorer that takes the request."""
+        from nodelens.scoring.scores import Scores
+
+        answer = self._manager.hook.nodelens_score(request=request)
+        if not isinstance(answer, Scores):
+            raise PluginError(f"nodelens_score must return Scores, not {type(answer).__name__}")
+        return answer
+
+    def capture_batch(self, site: Site, batch: Batch) -> None:
+        """Tell observers that one site has read one batch."""
+        self._observe("nodelens_capture_batch", site=site, batch=batch)
+
+    def captured(self, capture: Capture) -> None:
+        """Tell observers that the statistics are complete."""
+        self._observe("nodelens_captured", capture=capture)
+
+    def scored(self, scores: Scores, run: RunFolder | None) -> None:
+        """Tell observers the scores."""
+        self._observe("nodelens_scored", scores=scores, run=run)
+
+    def run_started(self, run: RunFolder) -> None:
+        """Tell observers that a run has its folder."""
+        self._observe("nodelens_run_started", run=run)
+
+    def stage_finished(self, run: RunFolder, stage: str, result: object) -> None:
+        """Tell observers that a stage has ended well."""
+        self._observe("nodelens_stage_finished", run=run, stage=stage, result=result)
+
+    def run_finished(self, run: RunFolder, error: BaseException | None) -> None:
+        """Tell observers that the run has ended, with what ended it early."""
+        self._observe("nodelens_run_finished", run=run, error=error)
+
+    def _observe(self, hook: str, **arguments: object) -> None:
+        """Call the implementations of one hook plugin by plugin, in pluggy's order."""
+        implementations = getattr(self._manager.hook, hook).get_hookimpls()
+        for name in dict.fromkeys(each.plugin_name for each in reversed(implementations)):
+            if (name, hook) not in self._silenced:
+                self._tell(name, hook, arguments)
+
+    def _tell(self, name: str, hook: str, arguments: dict[str, object]) -> None:
+        others = [plugin for other, plugin in self._manager.list_name_plugin() if other != name]
+        try:
+            self._manager.subset_hook_caller(hook, others)(**arguments)
+        except Exception as error:  # noqa: BLE001 - plugin code
+            text = f"plugin {name}: {hook} failed and is not called again: {reason(error)}"
+            self._silenced.add((name, hook))
+            self.warnings.append(text)
+            _log.warning(text)

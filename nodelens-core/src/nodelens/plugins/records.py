@@ -1,0 +1,64 @@
+"""What became of every plugin that is installed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any, Literal
+
+from attrs import frozen
+
+from nodelens.plugins.specs import ComponentSpec, Kind
+
+Status = Literal["loaded", "blocked", "failed"]
+
+
+@frozen
+class PluginRecord:
+    """One plugin and what became of it.
+
+    Attributes:
+        name: ``distribution:entry``, unique.
+        distribution: the installed distribution that brings the plugin.
+        version: the distribution's version.
+        status: ``loaded``, ``blocked`` (never imported) or ``failed``.
+        reason: one line that says why it is blocked or failed; empty for loaded plugins.
+        specs: what it offers; empty unless it is loaded.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    status: Status
+    reason: str = ""
+    specs: tuple[ComponentSpec, ...] = ()
+
+    @property
+    def counts(self) -> dict[Kind, int]:
+        """How many components of each kind it offers."""
+        return dict(Counter(spec.kind for spec in self.specs))
+
+    @property
+    def line(self) -> str:
+        """Name, version and fate in one line, such as ``acme:main 1.2 failed: …``."""
+        fate = f"{self.status}: {self.reason}" if self.reason else self.status
+        return f"{self.name} {self.version} {fate}"
+
+    def summary(self) -> dict[str, Any]:  # Any: JSON values
+        """Return the record as JSON values, with the names that it offers by kind."""
+        offers: dict[str, list[str]] = {}
+        for spec in self.specs:
+            offers.setdefault(spec.kind, []).append(spec.name)
+        return {
+            "name": self.name,
+            "distribution": self.distribution,
+            "version": self.version,
+            "status": self.status,
+            "reason": self.reason or None,
+            "offers": offers,
+        }
+
+
+def canonical(name: str) -> str:
+    """Return the one form of all spellings of a distribution's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()

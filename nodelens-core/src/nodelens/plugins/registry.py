@@ -1,0 +1,156 @@
+"""What loaded plugins offer, by kind and name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from nodelens.errors import PluginError, UnknownNameError, did_you_mean
+from nodelens.plugins.contracts import missing_members
+from nodelens.plugins.reasons import reason
+from nodelens.plugins.records import PluginRecord, canonical
+from nodelens.plugins.specs import ComponentSpec, Kind
+
+if TYPE_CHECKING:
+    from nodelens.config.schema import Component
+
+
+@frozen
+class Offer:
+    """One component and the plugin that offers it."""
+
+    spec: ComponentSpec
+    plugin: str
+    distribution: str
+    version: str
+
+    @property
+    def name(self) -> str:
+        """The bare name."""
+        return self.spec.name
+
+    @property
+    def qualified(self) -> str:
+        """``distribution:name``, which is never ambiguous between distributions."""
+        return f"{self.distribution}:{self.spec.name}"
+
+    @property
+    def provider(self) -> str:
+        """Distribution and version, such as ``nodelens-metrics 0.1.0``."""
+        return f"{self.distribution} {self.version}"
+
+
+@frozen
+class Registry:
+    """Looks components up by name, or by ``distribution:name``."""
+
+    records: tuple[PluginRecord, ...]
+    offers: tuple[Offer, ...] = field(init=False)
+
+    @offers.default
+    def _all_offers(self) -> tuple[Offer, ...]:
+        return tuple(
+            Offer(spec, record.name, record.distribution, record.version)
+            for record in self.records
+            for spec in record.specs
+        )
+
+    def names(self, kind: Kind) -> list[str]:
+        """Return the bare names of a kind, sorted, each once."""
+        return sorted({offer.name for offer in self.offers if offer.spec.kind == kind})
+
+    def match(self, kind: Kind, pattern: str = "*") -> list[Offer]:
+        """Return the offers that match a name or ``distribution:name`` with wildcards, by name."""
+        named = [
+            offer
+            for offer in self.offers
+            if offer.spec.kind == kind
+            and fnmatchcase(offer.qualified if ":" in pattern else offer.name, _key(pattern))
+        ]
+        return sorted(named, key=lambda offer: (offer.name, offer.distribution))
+
+    def offer(self, kind: Kind, name: str) -> Offer:
+        """Return the one offer of a name.
+
+        Raises `UnknownNameError` with the closest match and the plugins that are not loaded, and
+        `PluginError` when several plugins offer the name.
+        """
+        key = _key(name)
+        found = [
+            offer
+            for offer in self.offers
+            if offer.spec.kind == kind and key in (offer.name, offer.qualified)
+        ]
+        if not found:
+            raise UnknownNameError(self._unknown(kind, name))
+        if len(found) > 1:
+            raise PluginError(_clash(kind, name, found))
+        return found[0]
+
+    def load(self, offer: Offer) -> object:
+        """Return what an offer's target names, imported now; raises `PluginError` if that fails."""
+        module, _, attribute = offer.spec.target.partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{_described(offer)} cannot be loaded: {reason(error)}") from error
+
+    def component(self, kind: Kind, name: str) -> type:
+        """Return the class of a component; raises as `offer`, `load` and `checked` do."""
+        offer = self.offer(kind, name)
+        return self.checked(offer, self.load(offer))
+
+    def checked(self, offer: Offer, target: object) -> type:
+        """Return `target`; raises `PluginError` unless it is a class of the offer's kind."""
+        if not isinstance(target, type):
+            raise PluginError(f"{_described(offer)}: {offer.spec.target} is not a class")
+        if missing := missing_members(offer.spec.kind, target):
+            raise PluginError(f"{_described(offer)}: {target.__name__} lacks {', '.join(missing)}")
+        return target
+
+    def build(self, kind: Kind, component: Component) -> object:
+        """Return a component with its options set; raises `ConfigError` for wrong ones."""
+        from nodelens.config.options import structure_options
+
+        cls = self.component(kind, component.name)
+        return structure_options(cls, component.options, component.result_name)
+
+    def _unknown(self, kind: Kind, name: str) -> str:
+        distribution, colon, _ = name.partition(":")
+        known = [offer.qualified for offer in self.match(kind)] if colon else self.names(kind)
+        text = f"no {kind} is called {name!r}{did_you_mean(name, known)}"
+        others = sorted({offer.spec.kind for offer in self.offers if offer.name == name})
+        if others:
+            text += f"; there is a {others[0]} of that name"
+        absent = [
+            record.line
+            for record in self.records
+            if record.status != "loaded"
+            and (not colon or record.distribution == canonical(distribution))
+        ]
+        return f"{text}; not loaded: {'; '.join(absent)}" if absent else text
+
+
+def _key(name: str) -> str:
+    distribution, colon, bare = name.rpartition(":")
+    # Wildcards survive: PEP 503 changes only case and runs of '-', '_' and '.'.
+    return canonical(distribution) + colon + bare
+
+
+def _described(offer: Offer) -> str:
+    return f"{offer.spec.kind} {offer.name!r} of {offer.provider}"
+
+
+def _clash(kind: Kind, name: str, found: Sequence[Offer]) -> str:
+    providers = ", ".join(offer.provider for offer in found)
+    choices = list(dict.fromkeys(offer.qualified for offer in found))
+    advice = (
+        f"say which one: {' or '.join(choices)}"
+        if len(choices) > 1
+        else (f"leave one out: {' or '.join(f'--no-plugin {offer.plugin}' for offer in found)}")
+    )
+    return f"{kind} {name!r} is offered by {providers}; {advice}"

@@ -1,0 +1,104 @@
+"""What a plugin returns from its hooks: typed, light descriptions of its components."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from attrs import field, frozen, validators
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Kind = Literal[
+    "backend", "dataset", "metric", "analysis", "intervention", "pruner", "report", "command"
+]
+
+_NAME = validators.matches_re(r"[a-z][a-z0-9_]*(-[a-z0-9_]+)*")
+_TARGET = validators.matches_re(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@frozen
+class ComponentSpec:
+    """One named component: its `target`, ``module:attribute``, is imported when it is selected.
+
+    The target is a frozen attrs class whose fields are the component's options. Its module must
+    import without torch (import heavy packages inside functions), so that options can be checked
+    and listed in milliseconds.
+    """
+
+    kind: ClassVar[Kind]
+    name: str = field(validator=_NAME)
+    target: str = field(validator=_TARGET)
+    summary: str = field(validator=validators.min_len(1))
+
+
+@frozen
+class BackendSpec(ComponentSpec):
+    """A source of models; the target is a `nodelens.models.contract.Backend`."""
+
+    kind: ClassVar[Kind] = "backend"
+
+
+@frozen
+class DatasetSpec(ComponentSpec):
+    """A source of samples; the target is a `nodelens.data.contract.Dataset`."""
+
+    kind: ClassVar[Kind] = "dataset"
+
+
+@frozen
+class MetricSpec(ComponentSpec):
+    """A node metric; the target is a `nodelens.scoring.contract.Metric`."""
+
+    kind: ClassVar[Kind] = "metric"
+    family: str = "other"
+
+
+@frozen
+class AnalysisSpec(ComponentSpec):
+    """An analysis of scores; the target is a `nodelens.analyses.contract.Analysis`."""
+
+    kind: ClassVar[Kind] = "analysis"
+
+
+@frozen
+class InterventionSpec(ComponentSpec):
+    """A test of scores by taking nodes away; the target is an `Intervention`."""
+
+    kind: ClassVar[Kind] = "intervention"
+
+
+@frozen
+class PrunerSpec(ComponentSpec):
+    """A pruning method; the target is a `nodelens.experiments.pruning.Pruner`."""
+
+    kind: ClassVar[Kind] = "pruner"
+
+
+@frozen
+class ReportSpec(ComponentSpec):
+    """A writer of reports; the target is a `nodelens.reports.contract.Report`."""
+
+    kind: ClassVar[Kind] = "report"
+
+
+@frozen
+class CommandSpec(ComponentSpec):
+    """A subcommand of ``nodelens``; the target is a click command."""
+
+    kind: ClassVar[Kind] = "command"
+
+
+SPEC_KINDS: Mapping[Kind, type[ComponentSpec]] = {
+    spec.kind: spec
+    for spec in (
+        BackendSpec,
+        DatasetSpec,
+        MetricSpec,
+        AnalysisSpec,
+        InterventionSpec,
+        PrunerSpec,
+        ReportSpec,
+        CommandSpec,
+    )
+}

@@ -1,0 +1,18 @@
+"""What a report writer is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from nodelens.storage.run_folder import RunFolder
+
+
+@runtime_checkable
+class Report(Protocol):
+    """A writer that reads a run folder and nothing else: a frozen attrs class of options."""
+
+    def write(self, run: RunFolder) -> Sequence[Path]:
+        """Write the report into the run folder and return the files written."""

@@ -1,0 +1,65 @@
+"""The JSON report: ``summary.json``, what a run found for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from nodelens.reports.overview import RunContent
+    from nodelens.storage.run_folder import RunFolder
+
+_NAME = "summary.json"
+
+
+@frozen
+class JsonReport:
+    """Key numbers, sentences, warnings and the data of every finding in one strict JSON file."""
+
+    def write(self, run: RunFolder) -> Sequence[Path]:
+        """Write ``summary.json`` and return its path."""
+        from nodelens.reports.overview import read_content
+
+        run.write_json(_NAME, _summary(read_content(run)))
+        return [run.file(_NAME)]
+
+
+def _summary(content: RunContent) -> dict[str, Any]:
+    from nodelens.reports.overview import evaluation, overview
+
+    top = overview(content)
+    record = content.record
+    return {
+        "format": 1,
+        "id": record.get("id"),
+        "name": top.name,
+        "status": top.status,
+        "error": record.get("error"),
+        "headline": top.headline,
+        "warnings": top.warnings,
+        "evaluation": evaluation(content),
+        "findings": {
+            f"{finding.kind}.{finding.name}": finding.data for finding in content.findings
+        },
+        "scores": _scores(content),
+        "components": record.get("components", {}),
+    }
+
+
+def _scores(content: RunContent) -> dict[str, Any] | None:
+    scores = content.scores
+    if scores is None:
+        return None
+    return {
+        "metrics": scores.metrics,
+        "groups": scores.groups,
+        "samples": scores.samples,
+        "skipped": [
+            {"metric": metric, "group": group, "reason": reason}
+            for (metric, group), reason in scores.skipped.items()
+        ],
+        "failed": dict(scores.failed),
+    }

@@ -1,0 +1,123 @@
+"""What stands at the top of every report: how the run went, what it found, what to beware of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from nodelens.reports.numbers import number, with_error
+from nodelens.reports.parts import Finding
+
+if TYPE_CHECKING:
+    from nodelens.scoring.scores import Scores
+    from nodelens.storage.run_folder import RunFolder
+
+_BANNERS = {
+    "failed": "This run failed. Below is what it had found until then.",
+    "interrupted": "This run was interrupted. Below is what it had found until then.",
+    "running": "This run had not ended when the report was written. Below is what it had found.",
+}
+
+
+@frozen
+class Card:
+    """One key number with its name, and its standard error if it has one."""
+
+    label: str
+    value: str
+    error: str = ""
+
+
+@frozen
+class Overview:
+    """The summary of a run; `banner` says that it did not finish, `error` why."""
+
+    name: str
+    status: str
+    banner: str
+    error: str
+    headline: tuple[str, ...]
+    warnings: tuple[str, ...]
+    cards: tuple[Card, ...]
+
+
+@frozen(eq=False)
+class RunContent:
+    """What a run folder holds for a report, read once."""
+
+    record: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+    scores: Scores | None
+
+
+def read_content(run: RunFolder) -> RunContent:
+    """Return the record, the findings and the scores of a run, as far as it got."""
+    from nodelens.scoring.scores import Scores
+
+    stored = run.file("scores.safetensors")
+    scores = Scores.load(stored) if stored.is_file() else None
+    return RunContent(run.record(), tuple(run.findings()), scores)
+
+
+def overview(content: RunContent) -> Overview:
+    """Return the summary of a run."""
+    record = content.record
+    status = str(record.get("status", "unknown"))
+    return Overview(
+        name=str(record.get("name", "")),
+        status=status,
+        banner=_BANNERS.get(status, ""),
+        error=str(record.get("error") or ""),
+        headline=tuple(line for finding in content.findings for line in finding.headline),
+        warnings=tuple(_warnings(content)),
+        cards=tuple(_cards(evaluation(content))),
+    )
+
+
+def evaluation(content: RunContent) -> dict[str, Any]:
+    """Return the run's key numbers: its summary, or else the data of its evaluations."""
+    summary = content.record.get("summary") or {}
+    if summary:
+        return dict(summary)
+    return {
+        finding.name: finding.data for finding in content.findings if finding.kind == "evaluation"
+    }
+
+
+def _warnings(content: RunContent) -> Iterator[str]:
+    yield from (str(warning) for warning in content.record.get("warnings", ()))
+    for finding in content.findings:
+        yield from (f"{finding.title}: {warning}" for warning in finding.warnings)
+    if content.scores is not None:
+        for metric, reason in content.scores.failed.items():
+            yield f"Metric {metric} failed and has no scores: {reason}"
+
+
+def _cards(numbers: Mapping[str, Any]) -> Iterator[Card]:
+    """Yield a card per number or text; ``x_se`` is the standard error of ``x``."""
+    flat = dict(_flatten(numbers, ""))
+    for name, value in flat.items():
+        if name.endswith("_se") and name.removesuffix("_se") in flat:
+            continue
+        error = flat.get(f"{name}_se")
+        if isinstance(value, bool | str):
+            yield Card(_label(name), str(value))
+        elif isinstance(value, int | float) and isinstance(error, int | float):
+            shown, _, reach = with_error(value, error).partition(" ± ")
+            yield Card(_label(name), shown, reach)
+        elif isinstance(value, int | float):
+            yield Card(_label(name), number(value))
+
+
+def _flatten(numbers: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in numbers.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")

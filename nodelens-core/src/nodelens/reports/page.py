@@ -1,0 +1,127 @@
+"""The page ``report.html``: everything in a run folder, set in one file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from nodelens.reports import provenance, score_view
+from nodelens.reports.artifacts import Drawing, draw_all, write_figures, write_tables
+from nodelens.reports.figures import Format, caption
+from nodelens.reports.inline_svg import inline_svg
+from nodelens.reports.overview import Overview, RunContent, overview, read_content
+from nodelens.reports.parts import Finding
+from nodelens.reports.table_view import TableView, view
+from nodelens.reports.tables import table_name
+
+if TYPE_CHECKING:
+    from nodelens.storage.run_folder import RunFolder
+
+_PAGE = "report.html"
+
+
+@frozen
+class FigureView:
+    """A figure of the page."""
+
+    number: int
+    title: str
+    caption: str
+    drawing: Markup
+
+
+@frozen
+class SectionView:
+    """What one finding adds to the page."""
+
+    key: str
+    finding: Finding
+    figures: tuple[FigureView, ...]
+    tables: tuple[TableView, ...]
+
+
+def write_page(run: RunFolder, formats: Sequence[Format]) -> list[Path]:
+    """Write the page, every figure in `formats`, every table as CSV and LaTeX; return the files."""
+    content = read_content(run)
+    drawings = draw_all(content.findings, formats)
+    files = write_figures(run, drawings, formats) + write_tables(run, content.findings)
+    run.write_text(_PAGE, _html(run, content, drawings))
+    return [*files, run.file(_PAGE)]
+
+
+def _html(run: RunFolder, content: RunContent, drawings: Sequence[Drawing]) -> str:
+    # Autoescape holds for every template: names, labels and errors come from users and plugins.
+    loader = PackageLoader("nodelens.reports", "templates")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = (_source(loader, environment, name) for name in ("report.css", "report.js"))
+    return environment.get_template("report.html.j2").render(
+        style=style,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        top=_top(content, drawings),
+        sections=_sections(content.findings, drawings),
+        facts=provenance.facts(content.record),
+        provenance=[view(table) for table in provenance.tables(run, content.record)],
+        config=run.read_text("config.yaml") if run.has("config.yaml") else "",
+        **_scores(content),
+    )
+
+
+def _source(loader: PackageLoader, environment: Environment, name: str) -> Markup:
+    """Return a file of the package that stands in the page as it is."""
+    source, _, _ = loader.get_source(environment, name)
+    return Markup(source)
+
+
+def _top(content: RunContent, drawings: Sequence[Drawing]) -> Overview:
+    top = overview(content)
+    problems = tuple(drawing.problem for drawing in drawings if drawing.problem)
+    return evolve(top, warnings=(*top.warnings, *problems))
+
+
+def _sections(findings: Sequence[Finding], drawings: Sequence[Drawing]) -> list[SectionView]:
+    drawn = [drawing for drawing in drawings if not drawing.problem]
+    figures = [(item.finding, _figure(number, item)) for number, item in enumerate(drawn, 1)]
+    return [
+        SectionView(
+            key=f"finding-{number}",
+            finding=finding,
+            figures=tuple(figure for owner, figure in figures if owner is finding),
+            tables=tuple(
+                view(table, f"tables/{table_name(finding, table)}.csv") for table in finding.tables
+            ),
+        )
+        for number, finding in enumerate(findings, 1)
+    ]
+
+
+def _figure(number: int, drawing: Drawing) -> FigureView:
+    plot = drawing.plot
+    svg = inline_svg(drawing.files["svg"].decode(), f"figure-{number}", plot.title)
+    return FigureView(number, plot.title, caption(plot), svg)
+
+
+def _scores(content: RunContent) -> dict[str, Any]:
+    scores = content.scores
+    if scores is None:
+        return {"metrics": (), "extremes": None, "skipped": None, "samples": 0}
+    skipped = score_view.skipped(scores)
+    return {
+        "metrics": score_view.metric_views(scores),
+        "extremes": view(score_view.extremes(scores), "scores.csv") if len(scores) else None,
+        "skipped": view(skipped) if skipped.rows else None,
+        "samples": scores.samples,
+    }

@@ -1,0 +1,1 @@
+"""Scoring: from statistics and weights to one number per node, with its standard error."""

@@ -1,0 +1,49 @@
+"""What a metric is, and what it may look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+
+Better = Literal["high", "low", "neither"]
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A function from the statistics and weights of one group to one number per node.
+
+    Implementations are frozen attrs classes whose fields are the metric's options; the module must
+    import without torch. The class docstring starts with what the number is.
+    """
+
+    better: ClassVar[Better]
+    """Which end of the scale marks a node worth keeping."""
+    unit: ClassVar[str]
+    """The unit of the value, such as ``nats`` or ``loss``; ``1`` for a pure number."""
+    formula: ClassVar[str]
+    """The formula in plain text."""
+    source: ClassVar[str]
+    """Paper and equation, or ``common``."""
+    invariances: ClassVar[frozenset[str]]
+    """Which rewritings leave it unchanged; the author kit tests every one that is named.
+
+    ``activation_scale`` (a → c·a with everything else fixed), ``activation_shift`` (a → a + c),
+    ``functional`` (a → c·a and outgoing weights / c), ``incoming_scale`` (incoming weights and
+    pre-activations × c).
+    """
+    dead: ClassVar[Literal["worst", "best", "any"]]
+    """What a node that is always zero gets: the score least, or most, worth keeping, or neither."""
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Return the statistics that `score` reads; empty for metrics of weights alone."""
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return one float64 value per node, shape ``(nodes,)``.
+
+        Raise `nodelens.errors.NotApplicableError` with the reason where the metric is undefined.
+        """

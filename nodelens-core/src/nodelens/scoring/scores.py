@@ -1,0 +1,168 @@
+"""Scores: values with direction, unit, standard error, and what could not be scored and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import asdict, field, frozen
+
+from nodelens.errors import RunError, UnknownNameError, did_you_mean
+from nodelens.scoring.contract import Better
+
+if TYPE_CHECKING:
+    import pandas
+    from numpy.typing import NDArray
+
+_FORMAT = "nodelens scores 1"
+
+
+@frozen(eq=False)
+class Score:
+    """One metric on one group.
+
+    `values` ``(nodes,)`` float64; `se` ``(nodes,)`` the delete-one-fold jackknife standard error,
+    or None for metrics of weights alone, which have no sampling error. `better` says which end of
+    the scale marks a node worth keeping.
+    """
+
+    metric: str
+    group: str
+    values: NDArray[np.float64]
+    better: Better
+    unit: str
+    se: NDArray[np.float64] | None = None
+
+    def importance(self) -> NDArray[np.float64]:
+        """Return the values with the sign that makes high mean "keep".
+
+        Raises `UnknownNameError` for metrics whose direction is ``neither``.
+        """
+        if self.better == "neither":
+            raise UnknownNameError(
+                f"metric {self.metric!r} describes nodes without saying which to keep; "
+                "rank by another metric"
+            )
+        return self.values if self.better == "high" else -self.values
+
+
+@frozen(eq=False)
+class Scores:
+    """All scores of a run, by metric and group.
+
+    `skipped` maps ``(metric, group)`` to the reason why there is no score; `failed` maps a metric
+    whose code raised to its one-line error. `samples` counts the calibration samples.
+    """
+
+    scores: Mapping[tuple[str, str], Score]
+    skipped: Mapping[tuple[str, str], str] = field(factory=dict)
+    failed: Mapping[str, str] = field(factory=dict)
+    samples: int = 0
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metric names, in the order of the config."""
+        return tuple(dict.fromkeys(metric for metric, _ in self.scores))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Group names, in the order of the forward pass."""
+        return tuple(dict.fromkeys(group for _, group in self.scores))
+
+    def __iter__(self) -> Iterator[Score]:
+        return iter(self.scores.values())
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return key in self.scores
+
+    def __getitem__(self, key: tuple[str, str]) -> Score:
+        if key in self.scores:
+            return self.scores[key]
+        if key in self.skipped:
+            raise UnknownNameError(f"metric {key[0]!r} on {key[1]!r}: {self.skipped[key]}")
+        metric, group = key
+        if metric not in self.metrics:
+            hint = did_you_mean(metric, self.metrics)
+            raise UnknownNameError(f"no scores of a metric {metric!r}{hint}")
+        raise UnknownNameError(f"no group {group!r}{did_you_mean(group, self.groups)}")
+
+    def of(self, metric: str) -> dict[str, Score]:
+        """Return the scores of one metric by group."""
+        return {score.group: score for score in self if score.metric == metric}
+
+    def to_dict(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return ``{metric: {group: {values, se, better, unit}}}`` of plain lists."""
+        tree: dict[str, dict[str, dict[str, Any]]] = {}
+        for score in self:
+            entry = {
+                "values": score.values.tolist(),
+                "se": None if score.se is None else score.se.tolist(),
+                "better": score.better,
+                "unit": score.unit,
+            }
+            tree.setdefault(score.metric, {})[score.group] = entry
+        return tree
+
+    def rows(self) -> Iterator[tuple[str, str, int, float, float | None, str, str]]:
+        """Yield ``(metric, group, node, value, se, better, unit)``, one row per node and metric."""
+        for score in self:
+            for node, value in enumerate(score.values.tolist()):
+                se = None if score.se is None else float(score.se[node])
+                yield score.metric, score.group, node, value, se, score.better, score.unit
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the rows as a pandas frame; raises `RunError` when pandas is not installed."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise RunError("pandas is not installed; pip install nodelens-core[frames]") from error
+        columns = ["metric", "group", "node", "value", "se", "better", "unit"]
+        return pandas.DataFrame(self.rows(), columns=columns)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one safetensors file, atomically."""
+        from nodelens.storage.tensors import write_arrays
+
+        arrays: dict[str, NDArray[Any]] = {}
+        header: list[dict[str, Any]] = []
+        for number, score in enumerate(self):
+            fields = asdict(
+                score, filter=lambda attribute, _: attribute.name not in ("values", "se")
+            )
+            header.append(fields)
+            arrays[f"{number}.values"] = score.values
+            if score.se is not None:
+                arrays[f"{number}.se"] = score.se
+        meta = {
+            "format": _FORMAT,
+            "scores": json.dumps(header),
+            "skipped": json.dumps([[*key, reason] for key, reason in self.skipped.items()]),
+            "failed": json.dumps(dict(self.failed)),
+            "samples": str(self.samples),
+        }
+        write_arrays(Path(path), arrays, meta)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scores:
+        """Read what `save` wrote; raises `RunError` for any other file."""
+        from nodelens.storage.tensors import read_arrays
+
+        arrays, meta = read_arrays(Path(path))
+        if meta.get("format") != _FORMAT:
+            raise RunError(f"{path}: not a NodeLens scores file")
+        scores = [
+            Score(values=arrays[f"{number}.values"], se=arrays.get(f"{number}.se"), **fields)
+            for number, fields in enumerate(json.loads(meta["scores"]))
+        ]
+        return cls(
+            scores={(score.metric, score.group): score for score in scores},
+            skipped={(m, g): reason for m, g, reason in json.loads(meta["skipped"])},
+            failed=json.loads(meta["failed"]),
+            samples=int(meta["samples"]),
+        )

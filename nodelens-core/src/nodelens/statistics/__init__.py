@@ -1,0 +1,1 @@
+"""Statistics: mergeable accumulators over the calibration stream, kept in folds."""

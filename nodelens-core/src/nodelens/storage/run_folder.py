@@ -1,0 +1,199 @@
+"""The run folder: the only state of a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from attrs import frozen
+
+from nodelens.errors import RunError
+from nodelens.reports.parts import Finding
+from nodelens.storage import manifest, strict_json
+from nodelens.storage.atomic import write_error, write_text
+from nodelens.storage.findings import finding_from_json, finding_to_json
+from nodelens.storage.names import file_name
+
+_RECORD = "run.json"
+_FORMAT = 1
+
+
+@frozen
+class RunFolder:
+    """One folder ``outputs/<name>/<run id>``; every write is atomic and raises `RunError`."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: Path, name: str) -> RunFolder:
+        """Make the folder of a new run; its id is the UTC time, with ``-2``, ``-3``… when taken."""
+        run = cls(_claim(root / file_name(name)))
+        try:
+            run.write_json(_RECORD, _first_record(run.path.name, name))
+        except RunError:
+            run.path.rmdir()
+            raise
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Return the run in a folder; raises `RunError` if there is none of this format."""
+        run = cls(path)
+        if not (path / _RECORD).is_file():
+            raise RunError(f"{path}: not a run folder (no {_RECORD}); list them: nodelens runs")
+        found = run.record().get("format")
+        if found != _FORMAT:
+            raise RunError(
+                f"{path}: run folder of format {found!r}, this version reads {_FORMAT}; "
+                "use the NodeLens version that wrote it"
+            )
+        return run
+
+    def file(self, relative: str) -> Path:
+        """Return the path of a file of the run; raises `RunError` for one outside it."""
+        parts = PurePosixPath(relative)
+        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+            raise RunError(f"{relative!r} is not a path inside a run folder")
+        return self.path / parts
+
+    def has(self, relative: str) -> bool:
+        """Return whether the run has that file."""
+        return self.file(relative).is_file()
+
+    def record(self) -> dict[str, Any]:
+        """Return ``run.json``: what was run, how it went, with which versions."""
+        record = self.read_json(_RECORD)
+        if not isinstance(record, dict):
+            raise RunError(f"{self.file(_RECORD)}: not the record of a run")
+        return record
+
+    def update_record(self, **fields: object) -> None:
+        """Set fields of ``run.json``; the others stay."""
+        self.write_json(_RECORD, self.record() | fields)
+
+    def status(self) -> str:
+        """Return the status in words; a record that still says ``running`` may be of a killed run.
+
+        ``finished``, ``failed``, ``interrupted``, ``running``, ``killed`` (its process is gone), or
+        ``running or killed`` where that cannot be known: the run was started on another machine.
+        """
+        record = self.record()
+        if record.get("status") != "running":
+            return str(record.get("status"))
+        if os.name != "posix" or record.get("host") != platform.node():
+            return "running or killed"
+        return "running" if _alive(int(record.get("pid", 0))) else "killed"
+
+    def write_json(self, relative: str, value: object) -> None:
+        """Write strict JSON; raises `RunError` with the place of a NaN or of an unknown type."""
+        self.write_text(relative, strict_json.to_text(value, relative))
+
+    def read_json(self, relative: str) -> Any:  # noqa: ANN401 (any JSON value)
+        """Return the value in a JSON file of the run; raises `RunError`."""
+        return strict_json.from_text(self.read_text(relative), str(self.file(relative)))
+
+    def write_text(self, relative: str, text: str) -> None:
+        """Write a text as UTF-8."""
+        write_text(self.file(relative), text)
+
+    def read_text(self, relative: str) -> str:
+        """Return a text file of the run; raises `RunError`."""
+        path = self.file(relative)
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise RunError(
+                f"{path}: not a UTF-8 text; it was damaged after it was written"
+            ) from error
+
+    def write_finding(self, finding: Finding) -> None:
+        """Write ``findings/<kind>.<name>.json``; equal kind and name replace."""
+        relative = f"findings/{file_name(finding.kind)}.{file_name(finding.name)}.json"
+        self.write_json(relative, finding_to_json(finding))
+        known = self.record().get("findings", [])
+        if relative not in known:
+            self.update_record(findings=[*known, relative])
+
+    def findings(self) -> list[Finding]:
+        """Return the findings in the order in which they were first written."""
+        names = self.record().get("findings", [])
+        return [finding_from_json(self.read_json(name), str(self.file(name))) for name in names]
+
+    def write_manifest(self) -> None:
+        """Write ``manifest.json``; call it last, since any later change is reported by a check."""
+        self.write_json(manifest.NAME, manifest.build(self.path))
+
+    def check_manifest(self) -> list[str]:
+        """Return one line per file that is missing, changed or unknown; empty if none."""
+        if not self.has(manifest.NAME):
+            return [f"{manifest.NAME}: missing; the run has not come to its end"]
+        return manifest.compare(self.path, self.read_json(manifest.NAME))
+
+
+def list_runs(root: Path) -> list[RunFolder]:
+    """Return the runs below an output folder, oldest first; none if the folder does not exist."""
+    runs = [RunFolder(record.parent) for record in root.glob(f"*/*/{_RECORD}")]
+    return sorted(runs, key=lambda run: (*_age(run.path.name), str(run.path)))
+
+
+def _age(run_id: str) -> tuple[str, int]:
+    """Return a key that sorts run ids by time: ``…-10`` comes after ``…-2``."""
+    date, _, rest = run_id.partition("-")
+    time, _, number = rest.partition("-")
+    return f"{date}-{time}", int(number) if number.isdecimal() else 1
+
+
+def _claim(parent: Path) -> Path:
+    """Make a folder that no other run has, also when several start in the same second."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    path, number = parent / stamp, 1
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while not _made(path):
+            number += 1
+            path = parent / f"{stamp}-{number}"
+    except OSError as error:
+        raise write_error(path, error) from error
+    return path
+
+
+def _made(path: Path) -> bool:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _first_record(run_id: str, name: str) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "id": run_id,
+        "name": name,
+        "status": "running",
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": None,
+        "seconds": None,
+        "stages": {},
+        "warnings": [],
+        "error": None,
+        "summary": {},
+        "findings": [],
+    }
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,18 @@
+"""The author kit: what a metric or a statistic must satisfy, as checks for your own test suite.
+
+In a test file::
+
+    import pytest
+    from nodelens.testing import check_metric
+    from mypackage.peak import Peak
+
+    @pytest.mark.parametrize("check", check_metric(Peak), ids=str)
+    def test_peak(check):
+        check.run()
+"""
+
+from nodelens.testing.checks import Check, failures
+from nodelens.testing.metric_checks import check_metric
+from nodelens.testing.statistic_checks import check_statistic
+
+__all__ = ["Check", "check_metric", "check_statistic", "failures"]

@@ -1,0 +1,231 @@
+"""Checks that every statistic must pass: a sum over rows that may be cut and joined anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import attrs
+import torch
+from attrs import evolve
+from torch import Tensor
+
+from nodelens.seeding import generator
+from nodelens.statistics.contract import Layout, State, Statistic
+from nodelens.testing.checks import Check, demand
+from nodelens.testing.imports import check_light
+from nodelens.testing.rewritings import pad, select_rows
+from nodelens.testing.world import FOLDS, World, accumulate, layout_of, make_world, reading
+
+TOLERANCE = 1e-10
+"""Largest difference that rounding may make, relative to the largest value of a field."""
+
+_TRIALS = 5
+
+
+def check_statistic(statistic: Statistic[Any]) -> list[Check]:
+    """Return the checks of one statistic, an instance with its options."""
+    name, module = str(statistic), type(statistic).__module__
+    return [
+        Check(f"{name}: light import", partial(check_light, module)),
+        *(Check(f"{name}: {label}", partial(run, statistic)) for label, run in _CHECKS.items()),
+    ]
+
+
+def tensors_of(summary: object) -> dict[str, Tensor]:
+    """Return the tensors among the fields of a summary, by name."""
+    if isinstance(summary, Tensor):
+        return {"summary": summary}
+    fields = dict(summary) if isinstance(summary, Mapping) else _fields(summary)
+    return {name: value for name, value in fields.items() if isinstance(value, Tensor)}
+
+
+def _fields(value: object) -> dict[str, Any]:
+    kind: Any = type(value)
+    if attrs.has(kind):
+        return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
+    return vars(value)
+
+
+def _summary(statistic: Statistic[Any], state: State) -> dict[str, Tensor]:
+    return tensors_of(statistic.summary(state, torch.ones(FOLDS, dtype=torch.bool)))
+
+
+def _whole(statistic: Statistic[Any], world: World) -> dict[str, Tensor]:
+    return _summary(statistic, accumulate(statistic, world))
+
+
+def _same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    demand(expected, "the summary has no tensor")
+    for name, value in expected.items():
+        scale = value.abs().max().clamp(min=torch.finfo(value.dtype).tiny)
+        error = float((found[name] - value).abs().max() / scale)
+        demand(error <= TOLERANCE, f"{what} changed {name} by {error:.1e} of its largest value")
+
+
+def _shards(world: World, seed: int) -> list[Tensor]:
+    """Return the rows in a random order, cut at random places; some parts may be empty."""
+    random = generator(seed, "testing", "shards")
+    order = torch.randperm(world.rows, generator=random)
+    cuts = torch.randint(1, world.rows, (3,), generator=random).sort().values.tolist()
+    return list(order.tensor_split(cuts))
+
+
+def _states(statistic: Statistic[Any], world: World, seed: int) -> list[State]:
+    shards = [rows for rows in _shards(world, seed) if len(rows)]
+    return [accumulate(statistic, world, [rows]) for rows in shards]
+
+
+def _partition(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    for seed in range(_TRIALS):
+        batches = [rows for rows in _shards(world, seed) if len(rows)]
+        found = _summary(statistic, accumulate(statistic, world, batches))
+        _same(found, _whole(statistic, world), "another order and batching of the rows")
+
+
+def _merge(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    for seed in range(_TRIALS):
+        total = statistic.start(layout_of(world))
+        for state in _states(statistic, world, seed):
+            statistic.merge(total, state)
+        _same(_summary(statistic, total), _whole(statistic, world), "merging parts")
+
+
+def _associative(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    rows = torch.arange(world.rows).tensor_split(3)
+
+    def parts() -> list[State]:
+        return [accumulate(statistic, world, [part]) for part in rows]
+
+    left, middle, right = parts()
+    statistic.merge(left, middle)
+    statistic.merge(left, right)
+    first, second, third = parts()
+    statistic.merge(second, third)
+    statistic.merge(first, second)
+    _same(_summary(statistic, first), _summary(statistic, left), "the grouping of merges")
+
+
+def _empty(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    expected = _whole(statistic, world)
+    state = accumulate(statistic, world)
+    statistic.merge(state, statistic.start(layout_of(world)))
+    _same(_summary(statistic, state), expected, "merging an empty state")
+    empty = statistic.start(layout_of(world))
+    statistic.merge(empty, accumulate(statistic, world))
+    _same(_summary(statistic, empty), expected, "merging into an empty state")
+
+
+def _other_unmodified(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    left, right = (accumulate(statistic, world, [part]) for part in (slice(0, 9), slice(9, None)))
+    before = {name: value.clone() for name, value in right.items()}
+    statistic.merge(left, right)
+    statistic.update(left, reading(world, statistic.tap))
+    for name, value in before.items():
+        demand(torch.equal(right[name], value), f"merge changed {name} of the other state")
+
+
+def _reading_unmodified(statistic: Statistic[Any]) -> None:
+    world = pad(make_world())
+    given = reading(world, statistic.tap)
+    before = attrs.asdict(given)
+    copies = {name: value.clone() for name, value in before.items() if value is not None}
+    statistic.update(statistic.start(layout_of(world)), given)
+    for name, value in copies.items():
+        demand(torch.equal(getattr(given, name), value), f"update changed the reading's {name}")
+
+
+def _padding(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    _same(_whole(statistic, pad(world)), _whole(statistic, world), "masked padding")
+
+
+def _folds(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    kept = [row for row in range(world.rows) if int(world.fold[row]) in (0, 2)]
+    keep = torch.tensor([True, False, True, False])
+    found = tensors_of(statistic.summary(accumulate(statistic, world), keep))
+    _same(found, _whole(statistic, select_rows(world, kept)), "leaving out folds 1 and 3")
+
+
+def _declared_inputs(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    given = reading(world, statistic.tap)
+    state = statistic.start(layout_of(world))
+    bare = evolve(
+        given,
+        gradient=given.gradient if statistic.needs_gradient else None,
+        targets=given.targets if statistic.needs_targets else None,
+    )
+    statistic.update(state, bare)
+    _same(_summary(statistic, state), _whole(statistic, world), "inputs that are not declared")
+
+
+def _floats(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    held = sum(value.numel() for value in accumulate(statistic, world).values())
+    said = statistic.floats(layout_of(world))
+    demand(held == said, f"a state holds {held} values, floats() says {said}")
+
+
+def _dtype(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    half = evolve(
+        world,
+        pre=world.pre.bfloat16(),
+        activation=world.activation.bfloat16(),
+        gradient=world.gradient.bfloat16(),
+    )
+    for name, value in accumulate(statistic, half).items():
+        demand(value.dtype == torch.float64, f"{name} is {value.dtype}, not torch.float64")
+
+
+def _saved(statistic: Statistic[Any]) -> None:
+    from nodelens.storage.tensors import read_state, write_state
+
+    world = make_world()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "state.safetensors"
+        write_state(path, accumulate(statistic, world, [slice(0, 9)]), {})
+        state = read_state(path)
+    statistic.update(state, reading(world, statistic.tap, slice(9, None)))
+    direct = accumulate(statistic, world, [slice(0, 9), slice(9, None)])
+    _same(_summary(statistic, state), _summary(statistic, direct), "saving half way")
+
+
+def _device(statistic: Statistic[Any]) -> None:
+    state = statistic.start(Layout(width=3, folds=2, classes=2, device="meta"))
+    for name, value in state.items():
+        demand(value.device.type == "meta", f"{name} is on {value.device}, not on the layout's")
+
+
+def _shared(statistic: Statistic[Any]) -> None:
+    twin = type(statistic)(**_fields(statistic))
+    demand(twin == statistic, "equal statistics compare unequal: use attrs.frozen")
+    demand(hash(twin) == hash(statistic), "equal statistics hash differently: use attrs.frozen")
+
+
+_CHECKS: Mapping[str, Callable[[Statistic[Any]], None]] = {
+    "any order and batching": _partition,
+    "any merge": _merge,
+    "merge is associative": _associative,
+    "merge with nothing": _empty,
+    "merge leaves the other state": _other_unmodified,
+    "reading unmodified": _reading_unmodified,
+    "padding is invisible": _padding,
+    "folds": _folds,
+    "declared inputs suffice": _declared_inputs,
+    "floats() is what a state holds": _floats,
+    "float64 sums of half precision": _dtype,
+    "saved and resumed": _saved,
+    "device": _device,
+    "equal statistics are shared": _shared,
+}

@@ -1,0 +1,56 @@
+"""Means over rows with standard errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+
+@frozen
+class Estimate:
+    """A mean and its standard error; NaN where too few rows define it."""
+
+    value: float
+    se: float
+
+    @classmethod
+    def undefined(cls) -> Estimate:
+        """Return the estimate of something that was not measured."""
+        return cls(math.nan, math.nan)
+
+    def finite(self) -> float | None:
+        """Return the value for JSON and tables: None in place of NaN and infinity."""
+        return self.value if math.isfinite(self.value) else None
+
+    def finite_se(self) -> float | None:
+        """Return the standard error for JSON and tables: None in place of NaN and infinity."""
+        return self.se if math.isfinite(self.se) else None
+
+    def text(self, form: str) -> str:
+        """Return ``value ± se`` in a number format, without the error where it is undefined."""
+        value = format(self.value, form)
+        return value if self.finite_se() is None else f"{value} ± {format(self.se, form)}"
+
+    def percent(self) -> str:
+        """Return ``value ± se %`` of a fraction."""
+        return f"{Estimate(100 * self.value, 100 * self.se).text('.1f')} %"
+
+
+def ratio(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> Estimate:
+    """Return the sum of `sums` over the sum of `counts`, each ``(rows,)``, with rows independent.
+
+    The standard error is the one of a ratio estimate (Cochran 1977, Sampling Techniques, ch. 6);
+    with one position per row it is the standard deviation over the root of the number of rows.
+    Rows without positions do not count.
+    """
+    rows, total = int((counts > 0).sum()), int(counts.sum())
+    if total == 0:
+        return Estimate.undefined()
+    value = float(sums.sum() / total)
+    if rows < 2 or not math.isfinite(value):
+        return Estimate(value, math.nan)
+    spread = float(((sums - value * counts) ** 2).sum())
+    return Estimate(value, math.sqrt(spread * rows / (rows - 1)) / total)

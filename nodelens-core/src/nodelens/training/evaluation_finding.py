@@ -1,0 +1,78 @@
+"""An evaluation as a report shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nodelens.reports.parts import Finding, Table
+from nodelens.training.estimates import Estimate
+from nodelens.training.evaluation import ClassResult, Evaluation
+
+
+def evaluation_finding(evaluation: Evaluation, name: str, classes: Sequence[str]) -> Finding:
+    """Return headline, table by class and numbers; a warning counts losses that are not finite."""
+    results = evaluation.per_class(classes)
+    return Finding(
+        kind="evaluation",
+        name=name,
+        title=f"Evaluation: {name}",
+        headline=(_sentence(evaluation, name),),
+        warnings=_warnings(evaluation),
+        tables=(_table(name, results),) if results else (),
+        data=_data(evaluation, results),
+    )
+
+
+def _sentence(evaluation: Evaluation, name: str) -> str:
+    loss = f"loss {evaluation.loss_estimate.text('.4f')} nats"
+    positions, rows = int(evaluation.counts.sum()), len(evaluation.losses)
+    if evaluation.accuracy_estimate is None:
+        return f"{name}: {loss} per position on {positions} positions of {rows} rows"
+    accuracy = evaluation.accuracy_estimate.percent()
+    return f"{name}: accuracy {accuracy}, {loss} on {positions} samples"
+
+
+def _warnings(evaluation: Evaluation) -> tuple[str, ...]:
+    bad = int((~np.isfinite(evaluation.losses)).sum())
+    if not bad:
+        return ()
+    return (f"{bad} of {len(evaluation.losses)} rows have a loss that is not finite",)
+
+
+def _table(name: str, results: Sequence[ClassResult]) -> Table:
+    columns = ("class", "samples", "accuracy", "accuracy se", "loss", "loss se")
+    rows = tuple(
+        (result.name, result.count, *_numbers(result.loss, result.accuracy).values())
+        for result in results
+    )
+    note = "Loss in nats; se is the standard error over the samples of the class."
+    return Table(f"{name}_classes", f"{name}: by class", columns, rows, note)
+
+
+def _data(evaluation: Evaluation, results: Sequence[ClassResult]) -> dict[str, Any]:
+    accuracy = evaluation.accuracy_estimate or Estimate.undefined()
+    return {
+        "rows": len(evaluation.losses),
+        "positions": int(evaluation.counts.sum()),
+        **_numbers(evaluation.loss_estimate, accuracy),
+        "classes": [
+            {
+                "name": result.name,
+                "samples": result.count,
+                **_numbers(result.loss, result.accuracy),
+            }
+            for result in results
+        ],
+    }
+
+
+def _numbers(loss: Estimate, accuracy: Estimate) -> dict[str, float | None]:
+    return {
+        "accuracy": accuracy.finite(),
+        "accuracy_se": accuracy.finite_se(),
+        "loss": loss.finite(),
+        "loss_se": loss.finite_se(),
+    }

@@ -1,0 +1,1 @@
+"""Node importance metrics for NodeLens, one file per family."""

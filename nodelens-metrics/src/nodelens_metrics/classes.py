@@ -1,0 +1,166 @@
+"""What a node says about class labels, from the mean activation of each row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import frozen
+
+from nodelens.errors import NotApplicableError
+from nodelens.statistics.classes import ClassMoments
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.classes import ClassSummary
+    from nodelens.statistics.contract import Statistic
+
+
+@frozen
+class ClassSelectivity:
+    """How much more a node answers to its favourite class than to the others: 0 to 1.
+
+    μ_max is the largest class mean, μ_rest the mean of the other class means, every class counting
+    alike. Absolute values in the denominator keep the index in [0, 1] for activations that can be
+    negative; for ReLU they change nothing. 0 for a dead node. Selectivity predicts the damage of
+    removing a node poorly (same source), hence no direction.
+    """
+
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "(μ_max − μ_rest) / (|μ_max| + |μ_rest|)"
+    source: ClassVar[str] = "Morcos et al. 2018, 1803.06959, class selectivity index"
+    invariances: ClassVar[frozenset[str]] = frozenset(
+        {"activation_scale", "functional", "incoming_scale"}
+    )
+    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Class means."""
+        return (ClassMoments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the index; raises `NotApplicableError` with rows of fewer than two classes."""
+        from nodelens_metrics.arithmetic import ratio
+
+        _, means, _ = _classes(group[ClassMoments()], at_least=1)
+        top = means.amax(0)
+        rest = (means.sum(0) - top) / (len(means) - 1)
+        return ratio((top - rest).clamp(min=0.0), top.abs() + rest.abs())
+
+
+@frozen
+class FisherRatio:
+    """Variance between class means over variance within classes, of row means.
+
+    0 for dead and constant nodes. Where nothing varies within classes the ratio is limited to
+    2⁴⁰ ≈ 10¹², what float64 sums can resolve.
+    """
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "Σ_c n_c (μ_c − μ)² / Σ_c n_c σ_c²"
+    source: ClassVar[str] = "Fisher 1936, linear discriminant; common"
+    invariances: ClassVar[frozenset[str]] = frozenset(
+        {"activation_scale", "activation_shift", "functional", "incoming_scale"}
+    )
+    dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Class means and variances."""
+        return (ClassMoments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the ratio; raises `NotApplicableError` with rows of fewer than two classes."""
+        from nodelens_metrics.arithmetic import RESOLUTION, ratio, varies
+
+        count, means, variances = _classes(group[ClassMoments()], at_least=1)
+        share = (count / count.sum()).unsqueeze(1)
+        total = _total_variance(share, means, variances)
+        within = (share * variances).sum(0)
+        live = varies((share * means).sum(0), total)
+        between = (total - within).clamp(min=0.0).masked_fill(~live, 0.0)
+        return ratio(between, within.maximum(RESOLUTION * total))
+
+
+@frozen
+class ClassInformation:
+    """What a node's row mean says about the label, Gaussian within each class.
+
+    The entropy of the mixture is bounded by that of a Gaussian of the same variance. All variances
+    divide by n − 1, and the bias that this leaves in their logarithms is subtracted. Classes with
+    fewer than two rows are left out of everything. Between 0 and the entropy of the labels; 0 for
+    dead and constant nodes.
+
+    Attributes:
+        shared_variance: one variance for all classes. Without it, a class in which the node is
+            silent counts as perfectly recognised, which sparse nodes often profit from.
+    """
+
+    shared_variance: bool = False
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "½ log s² − Σ_c p_c ½ log s_c² − bias, within [0, H(label)]"
+    source: ClassVar[str] = (
+        "Ince et al. 2017, 10.1002/hbm.23471, Gaussian model with discrete classes and its bias "
+        "correction"
+    )
+    invariances: ClassVar[frozenset[str]] = frozenset(
+        {"activation_scale", "activation_shift", "functional", "incoming_scale"}
+    )
+    dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Class means and variances."""
+        return (ClassMoments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the information; raises `NotApplicableError` with under two usable classes."""
+        from nodelens_metrics.arithmetic import RESOLUTION, varies
+
+        count, means, variances = _classes(group[ClassMoments()], at_least=2)
+        rows = count.sum()
+        share = (count / rows).unsqueeze(1)
+        total = _total_variance(share, means, variances)
+        live = varies((share * means).sum(0), total)
+        scale = total.masked_fill(~live, 1.0)
+        within = variances.maximum(RESOLUTION * scale)
+        if self.shared_variance:
+            dof = rows - len(count)
+            conditional = _log_std((share * within).sum(0) * rows / dof, dof)
+        else:
+            dof = (count - 1).unsqueeze(1)
+            conditional = (share * _log_std(within * (dof + 1) / dof, dof)).sum(0)
+        information = _log_std(scale * rows / (rows - 1), rows - 1) - conditional
+        entropy = float(-(share * share.log()).sum())
+        return information.clamp(0.0, entropy).masked_fill(~live, 0.0)
+
+
+def bias(dof: Tensor) -> Tensor:
+    """Return by how much ½ log s² is too large, s² of a Gaussian sample with `dof` degrees."""
+    return 0.5 * ((2.0 / dof).log() + (dof / 2.0).digamma())
+
+
+def _log_std(variance: Tensor, dof: Tensor) -> Tensor:
+    """Return ½ log s² less its bias."""
+    return 0.5 * variance.log() - bias(dof)
+
+
+def _total_variance(share: Tensor, means: Tensor, variances: Tensor) -> Tensor:
+    """Return the population variance of the mixture, ``(nodes,)``."""
+    centre = (share * means).sum(0)
+    return (share * (variances + (means - centre).square())).sum(0)
+
+
+def _classes(summary: ClassSummary, at_least: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return count, mean and variance of the classes with `at_least` rows; at least two of them."""
+    enough = summary.count >= at_least
+    if int(enough.sum()) < 2:
+        raise NotApplicableError(
+            f"fewer than two classes have {at_least} or more calibration rows; calibrate on more"
+        )
+    return summary.count[enough], summary.mean[enough], summary.variance[enough]

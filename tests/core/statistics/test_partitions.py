@@ -1,0 +1,47 @@
+"""Any partition and order of the rows gives the same summary."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nodelens.statistics.classes import ClassMoments
+from nodelens.statistics.gradients import GradientMoments, RowGradients
+from nodelens.statistics.gram import Gram
+from nodelens.statistics.moments import Magnitudes, Moments, RowMoments, ShapeMoments
+from nodelens.testing.statistic_checks import tensors_of
+from nodelens.testing.world import FOLDS, accumulate, layout_of, make_world, reading
+
+ROWS = 12
+WORLD = make_world(rows=ROWS)
+STATISTICS = (
+    Moments(),
+    ShapeMoments(),
+    Magnitudes(),
+    RowMoments(),
+    GradientMoments(),
+    RowGradients(),
+    Gram(),
+    ClassMoments(),
+)
+
+
+@given(
+    order=st.permutations(range(ROWS)),
+    cuts=st.sets(st.integers(1, ROWS - 1)).map(sorted),
+    merges=st.sets(st.integers(1, ROWS - 1)).map(sorted),
+)
+@settings(max_examples=25, deadline=None)
+def test_partition_order_and_merging_change_nothing(order, cuts, merges):
+    keep = torch.ones(FOLDS, dtype=torch.bool)
+    parts = torch.tensor(order).tensor_split(cuts)
+    for statistic in STATISTICS:
+        total = statistic.start(layout_of(WORLD))
+        for number, part in enumerate(parts):
+            if number in merges:
+                statistic.merge(total, accumulate(statistic, WORLD, [part]))
+            else:
+                statistic.update(total, reading(WORLD, statistic.tap, part))
+        expected = tensors_of(statistic.summary(accumulate(statistic, WORLD), keep))
+        for name, value in tensors_of(statistic.summary(total, keep)).items():
+            scale = float(expected[name].abs().max())
+            torch.testing.assert_close(value, expected[name], rtol=0.0, atol=1e-10 * scale)

@@ -1,0 +1,280 @@
+"""The kit catches metrics that are wrong in one way, and names that way."""
+
+from typing import ClassVar
+
+import pytest
+import torch
+from attrs import evolve, field, frozen
+
+from nodelens.errors import NotApplicableError
+from nodelens.plugins.specs import MetricSpec
+from nodelens.statistics.moments import Magnitudes, Moments
+from nodelens.testing import Check, check_metric, failures
+
+
+@frozen
+class Honest:
+    """The root mean square activation."""
+
+    better: ClassVar = "high"
+    unit: ClassVar = "activation"
+    formula: ClassVar = "(E a²)^½"
+    source: ClassVar = "common"
+    invariances: ClassVar = frozenset({"incoming_scale"})
+    dead: ClassVar = "worst"
+
+    def needs(self):
+        return (Moments(),)
+
+    def score(self, group):
+        return group[Moments()].rms
+
+
+@frozen
+class LastBatch:
+    """A statistic that keeps the last batch only."""
+
+    tap: str = "activation"
+    needs_gradient: ClassVar = False
+    needs_targets: ClassVar = False
+
+    def start(self, layout):
+        return {"last": torch.zeros(layout.width, dtype=torch.float64)}
+
+    def update(self, state, reading):
+        state["last"] = reading.values.mean((0, 1))
+
+    def merge(self, state, other):
+        state["last"] = other["last"]
+
+    def summary(self, state, keep):
+        return state["last"]
+
+
+@frozen
+class OrderDependent(Honest):
+    """It depends on the order of the batches."""
+
+    def needs(self):
+        return (LastBatch(),)
+
+    def score(self, group):
+        return group[LastBatch()]
+
+
+@frozen
+class DeadIgnored(Honest):
+    """It says that a dead node is worst, but shifts it to the middle."""
+
+    def score(self, group):
+        rms = group[Moments()].rms
+        return rms.where(rms > 0, rms.median())
+
+
+@frozen
+class NaN(Honest):
+    """It divides zero by zero."""
+
+    def score(self, group):
+        return group[Moments()].mean.square() / group[Moments()].mean_square
+
+
+@frozen
+class Mutating(Honest):
+    """It sorts the weights in place."""
+
+    def score(self, group):
+        group.parameters["layer.weight"].mul_(2.0)
+        return group[Moments()].rms
+
+
+@frozen
+class Undeclared(Honest):
+    """It reads a statistic that it did not declare."""
+
+    def score(self, group):
+        return group[Magnitudes()].mean_abs
+
+
+@frozen
+class LayerNumber(Honest):
+    """It gives every node the same number."""
+
+    dead: ClassVar = "any"
+
+    def score(self, group):
+        rms = group[Moments()].rms
+        return rms.mean().expand(rms.shape).clone()
+
+
+@frozen
+class NodeIndex(Honest):
+    """It depends on the position of a node."""
+
+    def score(self, group):
+        return group[Moments()].rms * torch.arange(1.0, group.width + 1)
+
+
+@frozen
+class Single(Honest):
+    """It gives float32."""
+
+    def score(self, group):
+        return group[Moments()].rms.float()
+
+
+@frozen
+class WrongInvariance(Honest):
+    """It claims to be invariant to the scale of the activation."""
+
+    invariances: ClassVar = frozenset({"activation_scale"})
+
+
+@frozen
+class Refuses(Honest):
+    """It is never applicable."""
+
+    def score(self, group):
+        raise NotApplicableError("no")
+
+
+@frozen
+class Careless(Honest):
+    """It says too little."""
+
+    unit: ClassVar = ""
+
+
+@frozen
+class WrongWord(Honest):
+    """It misspells a class attribute."""
+
+    better: ClassVar = "higher"
+
+
+@frozen
+class UnknownInvariance(Honest):
+    """It names an invariance that does not exist."""
+
+    invariances: ClassVar = frozenset({"rotation"})
+
+
+@frozen
+class Raising(Honest):
+    """It breaks."""
+
+    def score(self, group):
+        return group.nothing
+
+
+@frozen
+class Deaf(Honest):
+    """Its option does nothing.
+
+    Attributes:
+        power: ignored.
+    """
+
+    power: float = 1.0
+
+
+@frozen
+class Undocumented(Honest):
+    """Its option is not explained."""
+
+    power: float = field(default=1.0)
+
+    def score(self, group):
+        return group[Moments()].rms ** self.power
+
+
+def lines_of(metric, **options):
+    """Run all checks but that of the imports: this module imports torch."""
+    checks = check_metric(metric, **options)
+    return failures(check for check in checks if "light import" not in str(check))
+
+
+def test_an_honest_metric_passes():
+    assert lines_of(Honest) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "check", "message"),
+    [
+        (OrderDependent, "batching", "another batching of the rows changed the scores by"),
+        (OrderDependent, "merging", "merging two halves changed the scores"),
+        (OrderDependent, "padding", "masked padding changed the scores"),
+        (DeadIgnored, "a dead node is worst", "not the score that is worst of"),
+        (NaN, "finite with a dead node", "scores are not finite"),
+        (Mutating, "inputs unmodified", "score changed parameter layer.weight"),
+        (Undeclared, "declared statistics suffice", "with the statistics of needs() alone"),
+        (LayerNumber, "differs between nodes", "that describes a layer"),
+        (NodeIndex, "order of nodes", "another order of the nodes changed the scores"),
+        (Single, "shape, dtype and finite", "scores are torch.float32, not torch.float64"),
+        (WrongInvariance, "invariant to activation_scale", "activation_scale changed the scores"),
+        (Refuses, "declared statistics suffice", "with the statistics of needs() alone: no"),
+        (Careless, "metadata", "unit is ''; say it in words"),
+        (WrongWord, "metadata", "better is 'higher', not one of high, low, neither"),
+        (UnknownInvariance, "metadata", "unknown invariances ['rotation']; known: activation_sc"),
+        (Raising, "repeats", "raised AttributeError"),
+        (Undocumented, "options documented", "options without a line under Attributes: power"),
+    ],
+)
+def test_a_bad_metric_is_caught(metric, check, message):
+    lines = [line for line in lines_of(metric) if f": {check}: " in line]
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_an_option_without_effect_is_caught():
+    found = lines_of(Deaf, variants=[{"power": 2.0}])
+    assert found == [
+        "Deaf(power=2.0): changes a result: the option changes nothing on an ordinary layer"
+    ]
+
+
+def test_an_option_without_a_variant_is_caught():
+    found = lines_of(Deaf, variants=[])
+    assert found == ["Deaf: variants name every option: no variant sets power"]
+
+
+def test_a_class_that_is_no_metric_is_reported_not_raised():
+    class Nothing:
+        pass
+
+    assert any("Nothing is not an attrs class" in line for line in lines_of(Nothing))
+
+
+def test_a_spec_is_imported_and_an_instance_is_taken_as_it_is():
+    spec = MetricSpec(name="weight_l1", target="nodelens_metrics.norms:WeightL1", summary="L1.")
+    assert {str(check).split(":")[0] for check in check_metric(spec)} == {"WeightL1"}
+    assert lines_of(Honest()) == []
+
+
+def test_heavy_imports_are_caught():
+    from nodelens.testing.imports import check_light
+
+    with pytest.raises(AssertionError, match=r"import nodelens\.scoring\.view brings torch"):
+        check_light("nodelens.scoring.view")
+
+
+def test_a_module_that_does_not_import_is_caught():
+    from nodelens.testing.imports import check_light
+
+    with pytest.raises(AssertionError, match="an error: ModuleNotFoundError"):
+        check_light("nodelens.no_such_module")
+
+
+def test_failures_reports_what_a_check_raises():
+    def broken():
+        raise ValueError("no data")
+
+    assert failures([Check("fine", lambda: None), Check("bad", broken)]) == [
+        "bad: raised ValueError: no data"
+    ]
+
+
+def test_checks_are_values_with_readable_ids():
+    check = Check("name", lambda: None)
+    assert str(check) == "name"
+    assert str(evolve(check, name="other")) == "other"

@@ -1,0 +1,95 @@
+import math
+
+import pytest
+import torch
+from attrs import evolve
+from torch.nn import functional as F
+
+from nodelens.channels.groups import Extent, ParameterSlice
+from nodelens.errors import NotApplicableError
+from nodelens.testing.world import make_world, view_of
+from nodelens_metrics.alignment import InputInformation, RayleighQuotient
+
+COVARIANCE = [[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 1.0]]
+
+
+def test_along_an_eigenvector_it_is_the_eigenvalue(score, gaussian):
+    x = gaussian(COVARIANCE)
+    values, vectors = torch.linalg.eigh(torch.tensor(COVARIANCE, dtype=torch.float64))
+    w = vectors.T * torch.tensor([[0.1], [1.0], [7.0]])
+    torch.testing.assert_close(score(RayleighQuotient(), x, pre=x @ w.T, w=w), values)
+
+
+def test_variance_and_covariance_forms_agree(score, gaussian):
+    x, sigma = gaussian(COVARIANCE), torch.tensor(COVARIANCE, dtype=torch.float64)
+    w = torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0], [0.0, 0.0, 5.0]], dtype=torch.float64)
+    exact = (w @ sigma * w).sum(1) / (w * w).sum(1)
+    found = score(RayleighQuotient(), x, pre=x @ w.T + 3.0, w=w)
+    torch.testing.assert_close(found, exact, rtol=1e-8, atol=0.0)
+
+
+def test_isotropic_input_gives_the_same_number_to_every_direction(score, gaussian):
+    x = gaussian([[2.0, 0, 0], [0, 2.0, 0], [0, 0, 2.0]])
+    w = torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = score(RayleighQuotient(), x, pre=x @ w.T, w=w)
+    torch.testing.assert_close(found, torch.full_like(found, 2.0))
+
+
+def test_a_convolution_is_a_quotient_over_its_patches(score):
+    random = torch.Generator().manual_seed(2)
+    images = torch.randn(6, 2, 5, 5, generator=random, dtype=torch.float64)
+    kernel = torch.randn(3, 2, 3, 3, generator=random, dtype=torch.float64)
+    y = F.conv2d(images, kernel, stride=2, padding=1).flatten(2).mT
+    patches = F.unfold(images, 3, stride=2, padding=1).mT.flatten(0, 1)
+    w = kernel.flatten(1)
+    exact = (w @ torch.cov(patches.T, correction=0) * w).sum(1) / (w * w).sum(1)
+    torch.testing.assert_close(score(RayleighQuotient(), y, pre=y, w=w), exact)
+
+
+def test_relative_is_one_on_average(score, gaussian):
+    x = gaussian(COVARIANCE)
+    w = torch.eye(3, dtype=torch.float64)
+    found = score(RayleighQuotient(relative=True), x, pre=x, w=w)
+    torch.testing.assert_close(found, torch.tensor([4.0, 3.0, 1.0], dtype=torch.float64) / (8 / 3))
+
+
+def test_zero_weights_get_zero(score):
+    x, w = torch.zeros(4, 2), torch.zeros(2, 3, dtype=torch.float64)
+    for relative in (False, True):
+        assert score(RayleighQuotient(relative=relative), x, w=w).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("slices", "reason"),
+    [
+        ((), "0 weights write these nodes"),
+        (
+            tuple(ParameterSlice("layer.weight", 0, "producer", Extent(7)) for _ in range(2)),
+            "2 weights write these nodes",
+        ),
+        (
+            (ParameterSlice("layer.weight", 0, "producer", Extent(1, inner=7)),),
+            "several rows of weights",
+        ),
+    ],
+)
+def test_without_one_row_of_weights_per_node_there_is_a_reason(slices, reason):
+    metric = RayleighQuotient()
+    view = view_of(make_world(), metric.needs())
+    with pytest.raises(NotApplicableError, match=reason):
+        metric.score(evolve(view, group=evolve(view.group, slices=slices)))
+
+
+def test_the_ordinary_node_has_half_a_bit_of_input_information(score, gaussian):
+    y = gaussian([[1.0, 0, 0], [0, 4.0, 0], [0, 0, 9.0]])
+    found = score(InputInformation(), y, pre=y)
+    expected = [0.5 * math.log(1 + variance / 4.0) for variance in (1.0, 4.0, 9.0)]
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_constant_nodes_have_none_and_do_not_move_the_median(score, gaussian):
+    y = gaussian([[1.0, 0, 0], [0, 4.0, 0], [0, 0, 9.0]])
+    more = torch.cat([y, torch.full((len(y), 4), 0.1)], dim=1)
+    found = score(InputInformation(), more, pre=more)
+    torch.testing.assert_close(found[:3], score(InputInformation(), y, pre=y))
+    assert found[3:].tolist() == [0.0] * 4

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nodelens.api import infer, run, score
+    from nodelens.api import infer, run, run_all, score
     from nodelens.errors import NodelensError
     from nodelens.plugins.hookspecs import hookimpl
     from nodelens.scoring.scores import Scores
@@ -23,6 +23,7 @@ __all__ = [
     "hookimpl",
     "infer",
     "run",
+    "run_all",
     "score",
 ]
 
@@ -32,6 +33,7 @@ _HOMES = {
     "hookimpl": "nodelens.plugins.hookspecs",
     "infer": "nodelens.api",
     "run": "nodelens.api",
+    "run_all": "nodelens.api",
     "score": "nodelens.api",
 }
 

@@ -125,8 +125,8 @@ def _notes(
     asked, reached = total_removed(importances, budget.sparsity), sum(counts.values())
     if reached < asked:
         yield (
-            f"{reached} nodes were taken of the {asked} that sparsity {budget.sparsity:g} asks for: "
-            f"at least {budget.minimum} of every group stay"
+            f"{reached} nodes go where sparsity {budget.sparsity:g} asks for {asked}: at least "
+            f"{budget.minimum} of every group stay"
         )
     yield from (f"{name} stays whole; {reason}" for name, reason in whole.items())
 

@@ -21,7 +21,15 @@ from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Magnitudes, Moments, RowMoments
 
 CPU = torch.device("cpu")
-ALL = (Moments(), Magnitudes(), RowMoments(), GradientMoments(), RowGradients(), Gram(), ClassMoments())
+ALL = (
+    Moments(),
+    Magnitudes(),
+    RowMoments(),
+    GradientMoments(),
+    RowGradients(),
+    Gram(),
+    ClassMoments(),
+)
 KEEP = torch.ones(4, dtype=torch.bool)
 
 
@@ -198,7 +206,9 @@ def test_a_site_that_never_fires_is_an_error():
             return super().forward(x) if x.shape[0] == 2 else self.conv(x).mean((2, 3))[:, :3]
 
     x, y = data()
-    with pytest.raises(CaptureError, match=r"head \(input\) was never read, so conv:channels has no"):
+    with pytest.raises(
+        CaptureError, match=r"head \(input\) was never read, so conv:channels has no"
+    ):
         capture(Branch().double(), [(x, y)], (Moments(),))
 
 
@@ -276,3 +286,35 @@ def test_nothing_of_an_activation_outlives_its_batch():
     capture(Watching().double(), chunks(x, y, [4, 4, 4]))
     gc.collect()
     assert [ref() for ref in alive] == [None] * len(alive)
+
+
+class TwoReaders(nn.Module):
+    """One group that is read twice, once before and once after something was added to it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.a, self.b, self.head = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x, gate=1.0):
+        x = self.a(x)
+        x = x + self.b(torch.tanh(x) * gate)
+        return self.head(x * gate)
+
+
+def test_a_row_of_a_group_that_is_read_at_several_sites_is_one_row():
+    """Q_n is the gradient of row n's loss at one gate on the node, wherever it is read."""
+    model = TwoReaders().double()
+    x = torch.randn(9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    y = torch.arange(9) % 3
+    got = capture(model, [(x[:5], y[:5]), (x[5:], y[5:])], (RowGradients(),), x[:2], "a:residual")
+    summary = RowGradients().summary(got.states["a:residual"][RowGradients()], KEEP)
+    gradients = []
+    for row in range(9):
+        gate = torch.ones(6, dtype=torch.float64, requires_grad=True)
+        loss = F.cross_entropy(model(x[row : row + 1], gate), y[row : row + 1])
+        gradients.append(torch.autograd.grad(loss, gate)[0])
+    gated = torch.stack(gradients)
+    assert torch.allclose(summary.q2, gated.square().mean(0), rtol=1e-10)
+    assert torch.allclose(summary.q, gated.mean(0), rtol=1e-10)
+    assert summary.rows == 9

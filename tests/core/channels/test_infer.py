@@ -261,12 +261,17 @@ def test_values_that_are_overwritten_later_are_marked():
             return self.c(x)
 
     group = infer(Overwrites(), torch.zeros(5, 4))["a:residual"]
-    assert [(s.module, s.overwritten) for s in group.at("activation")] == [("b", True), ("c", False)]
+    assert [(s.module, s.overwritten) for s in group.at("activation")] == [
+        ("b", True),
+        ("c", False),
+    ]
 
 
 @pytest.mark.parametrize("groups", [2, 4])
 def test_grouped_convolution_factors_by_its_groups(groups):
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 1, groups=groups), nn.Conv2d(12, 5, 1))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 1, groups=groups), nn.Conv2d(12, 5, 1)
+    )
     graph = infer(model, torch.zeros(2, 3, 7, 7))
     widths = {group.name: group.width for group in graph if group.prunable}
     assert widths["0:channels"] == groups

@@ -128,6 +128,7 @@ def test_the_dump_is_written_for_people(registry):
         "name: run\n"
         "seed: 0\n"
         "device: auto\n"
+        "threads: null\n"
         "output: outputs\n"
         "plugins:\n"
         "  disable: [other]\n"

@@ -77,3 +77,8 @@ def test_reading_arrays_needs_no_torch(tmp_path):
         "read_arrays(Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "a")], check=True)
+
+
+def test_nothing_at_all_can_be_written_and_read(tmp_path):
+    write_state(tmp_path / "empty.safetensors", {}, {})
+    assert read_state(tmp_path / "empty.safetensors") == {}

@@ -37,6 +37,7 @@ class LastBatch:
     tap: str = "activation"
     needs_gradient: ClassVar = False
     needs_targets: ClassVar = False
+    per_row: ClassVar = False
 
     def start(self, layout):
         return {"last": torch.zeros(layout.width, dtype=torch.float64)}

@@ -17,6 +17,7 @@ class Sums:
     tap: str = "activation"
     needs_gradient: ClassVar = False
     needs_targets: ClassVar = False
+    per_row: ClassVar = False
 
     def floats(self, layout):
         return layout.folds * (layout.width + 1)

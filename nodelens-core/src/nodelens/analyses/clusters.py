@@ -16,10 +16,10 @@ class Clusters:
     """Clusters of nodes in the space of all metrics, each ranked within its group.
 
     The number of clusters is the one with the largest mean silhouette. Clusters are reported only
-    where silhouette and stability (mean adjusted Rand index over random subsets of 80 % of the
-    nodes) beat two references with p <= 0.05, ``p = (b + 1) / (m + 1)``: nodes with every metric
-    permuted within groups, and nodes without clusters but with the same rank correlations. Else the
-    finding says "no structure".
+    where ``p = (b + 1) / (m + 1) <= 0.05`` in three tests: silhouette and stability (mean adjusted
+    Rand index over random subsets of 80 % of the nodes) against nodes with every metric permuted
+    within groups, and the silhouette against nodes without clusters but with the same rank
+    correlations. Else the finding says "no structure".
 
     Attributes:
         method: hierarchical (Ward's linkage) or k-means.

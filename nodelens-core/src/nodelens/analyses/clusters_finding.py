@@ -20,7 +20,7 @@ _TEST_NOTE = (
     "Silhouette: -1 to 1, higher is better separated. Stability: mean adjusted Rand index over "
     "subsets of 80 % of the nodes, 1 for always the same clusters. p: (b + 1) / (m + 1) against "
     "metrics permuted within groups (independent) and against one cloud with the same rank "
-    "correlations (correlated)."
+    "correlations (correlated); the stability against the former."
 )
 
 
@@ -107,13 +107,13 @@ def _at_most(nodes: Nodes, count: int, seed: int) -> Nodes:
 
 def _headline(found: Sequence[tuple[Nodes, Tested]], small: Sequence[Nodes]) -> Iterator[str]:
     for nodes, tested in found:
-        quality = tested.quality
+        best = tested.clustering
         numbers = (
-            f"silhouette {quality.silhouette:.2f}, p = {max(tested.p_silhouette):.3f}; "
-            f"stability {quality.stability:.2f}, p = {max(tested.p_stability):.3f}"
+            f"silhouette {best.silhouette:.2f}, p = {max(tested.p_silhouette):.3f}; "
+            f"stability {tested.stability:.2f}, p = {tested.p_stability:.3f}"
         )
         if tested.structure:
-            yield f"{nodes.name}: {quality.count} clusters of {len(nodes.points)} nodes ({numbers})"
+            yield f"{nodes.name}: {best.count} clusters of {len(nodes.points)} nodes ({numbers})"
         else:
             yield f"{nodes.name}: no structure among {len(nodes.points)} nodes ({numbers})"
     if small or not found:
@@ -134,8 +134,7 @@ def _test_table(found: Sequence[tuple[Nodes, Tested]]) -> Table:
         "p (independent)",
         "p (correlated)",
         "stability",
-        "stability p (independent)",
-        "stability p (correlated)",
+        "stability p",
         "structure",
     )
     rows = tuple(
@@ -143,11 +142,11 @@ def _test_table(found: Sequence[tuple[Nodes, Tested]]) -> Table:
             nodes.name,
             len(nodes.points),
             len(nodes.metrics),
-            tested.quality.count,
-            tested.quality.silhouette,
+            tested.clustering.count,
+            tested.clustering.silhouette,
             *tested.p_silhouette,
-            tested.quality.stability,
-            *tested.p_stability,
+            tested.stability,
+            tested.p_stability,
             tested.structure,
         )
         for nodes, tested in found
@@ -160,7 +159,10 @@ def _node_table(held: Sequence[tuple[Nodes, Tested]]) -> Table:
         (nodes.name, nodes.groups[group], node, label + 1)
         for nodes, tested in held
         for group, node, label in zip(
-            nodes.group.tolist(), nodes.node.tolist(), tested.quality.labels.tolist(), strict=True
+            nodes.group.tolist(),
+            nodes.node.tolist(),
+            tested.clustering.labels.tolist(),
+            strict=True,
         )
     )
     columns = ("nodes of", "group", "node", "cluster")
@@ -168,8 +170,8 @@ def _node_table(held: Sequence[tuple[Nodes, Tested]]) -> Table:
 
 
 def _profile(nodes: Nodes, tested: Tested) -> Heatmap:
-    labels = tested.quality.labels
-    members = [labels == label for label in range(tested.quality.count)]
+    labels = tested.clustering.labels
+    members = [labels == label for label in range(tested.clustering.count)]
     return Heatmap(
         name=f"clusters_{nodes.name}",
         title=f"Mean rank of every metric by cluster ({nodes.name})",
@@ -182,15 +184,14 @@ def _profile(nodes: Nodes, tested: Tested) -> Heatmap:
 
 
 def _data(nodes: Nodes, tested: Tested) -> dict[str, object]:
-    quality = tested.quality
     return {
         "name": nodes.name,
         "metrics": list(nodes.metrics),
         "nodes": len(nodes.points),
         "structure": tested.structure,
-        "clusters": quality.count if tested.structure else None,
-        "silhouette": quality.silhouette,
-        "stability": quality.stability,
+        "clusters": tested.clustering.count if tested.structure else None,
+        "silhouette": tested.clustering.silhouette,
+        "stability": tested.stability,
         "p_silhouette": list(tested.p_silhouette),
-        "p_stability": list(tested.p_stability),
+        "p_stability": tested.p_stability,
     }

@@ -35,6 +35,10 @@ class CapturePlan:
     classes: int = 0
     unread: Mapping[str, str] = field(factory=dict)
 
+    def entry(self, group: str) -> PlanEntry:
+        """Return the entry of a group."""
+        return next(entry for entry in self.entries if entry.group.name == group)
+
     @property
     def gradient(self) -> bool:
         """Whether a backward pass is needed."""

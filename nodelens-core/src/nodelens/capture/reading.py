@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from nodelens.capture.batches import Batch
 from nodelens.channels.groups import Site
 from nodelens.errors import CaptureError
+from nodelens.statistics.contract import Reading
 from nodelens.statistics.rows import upcast
 
 
@@ -68,3 +71,28 @@ def check_finite(values: Tensor, site: Site, batch: Batch, what: str) -> None:
 def _some(numbers: list[int]) -> str:
     shown = ", ".join(map(str, numbers[:5]))
     return shown + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+
+
+def joined(readings: Sequence[Reading]) -> Reading:
+    """Return readings of the same rows at several sites as one, their positions side by side."""
+    first = readings[0]
+    gradients = [reading.gradient for reading in readings if reading.gradient is not None]
+    return Reading(
+        values=torch.cat([reading.values for reading in readings], dim=1),
+        fold=first.fold,
+        gradient=torch.cat(gradients, dim=1) if gradients else None,
+        valid=_joined_valid(readings),
+        targets=first.targets,
+    )
+
+
+def _joined_valid(readings: Sequence[Reading]) -> Tensor | None:
+    if all(reading.valid is None for reading in readings):
+        return None
+    parts = [
+        torch.ones_like(reading.values[..., 0], dtype=torch.bool)
+        if reading.valid is None
+        else reading.valid
+        for reading in readings
+    ]
+    return torch.cat(parts, dim=1)

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from nodelens.capture.batches import Batch
 from nodelens.capture.plan import CapturePlan
-from nodelens.capture.reading import check_finite, folds_of, nodes_of, valid_positions
+from nodelens.capture.reading import check_finite, folds_of, joined, nodes_of, valid_positions
 from nodelens.channels.groups import Site
 from nodelens.errors import CaptureError
 from nodelens.statistics.contract import Reading, State, Statistic
@@ -43,20 +43,27 @@ class Recorder:
     _batch: Batch | None = None
     _calls: Counter[str] = field(factory=Counter)
     _waiting: int = 0
+    _held: dict[tuple[str, Statistic[Any]], list[Reading]] = field(
+        factory=lambda: defaultdict(list)
+    )
 
     def begin(self, batch: Batch) -> None:
         """Get ready for one forward of `batch`."""
         self._batch = batch
         self._calls.clear()
         self._waiting = 0
+        self._held.clear()
 
     def end(self) -> None:
-        """Check that every gradient has come, and let go of the batch."""
+        """Finish what needs whole rows, check that every gradient has come, let go of the batch."""
         self._batch = None
         if self._waiting:
             raise CaptureError(
                 f"{self._waiting} sites got no gradient: the loss does not depend on them"
             )
+        for (group, statistic), readings in self._held.items():
+            statistic.update(self._state(group, statistic, readings[0]), joined(readings))
+        self._held.clear()
 
     def attach(self, model: nn.Module) -> list[RemovableHandle]:
         """Register a hook on every module that owns a site; the caller removes them."""
@@ -143,10 +150,18 @@ class Recorder:
         return Reading(values, fold, valid=valid, targets=targets)
 
     def _update(self, group: str, statistics: tuple[Statistic[Any], ...], reading: Reading) -> None:
-        states = self.states.setdefault(group, {})
+        several = (
+            len(self.plan.entry(group).group.at(statistics[0].tap)) > 1 if statistics else False
+        )
         for statistic in statistics:
-            if statistic not in states:
-                entry = next(e for e in self.plan.entries if e.group.name == group)
-                layout = self.plan.layout(entry.group, reading.values.device)
-                states[statistic] = statistic.start(layout)
-            statistic.update(states[statistic], reading)
+            if statistic.per_row and several:
+                self._held[group, statistic].append(reading)
+            else:
+                statistic.update(self._state(group, statistic, reading), reading)
+
+    def _state(self, group: str, statistic: Statistic[Any], reading: Reading) -> State:
+        states = self.states.setdefault(group, {})
+        if statistic not in states:
+            layout = self.plan.layout(self.plan.entry(group).group, reading.values.device)
+            states[statistic] = statistic.start(layout)
+        return states[statistic]

@@ -25,6 +25,8 @@ class Variable:
     bound: Expression | None = None
     frozen: str | None = None
     normalised: bool = False
+    attention: str | None = None
+    """The module whose attention this is an axis of, where it is one."""
 
 
 @frozen(eq=False)
@@ -82,15 +84,39 @@ class Solver:
         or at the front of a product, no unit factors.
         """
         if isinstance(expression, Variable):
-            return expression if expression.bound is None else self.resolve(expression.bound)
+            return self._root(expression)
         if isinstance(expression, Concatenation):
             return concatenation([self.resolve(part) for part in expression.parts])
         return product([self.resolve(factor) for factor in expression.factors])
+
+    def _root(self, variable: Variable) -> Expression:
+        """Follow what a variable is bound to, and bind all of the chain to the end of it."""
+        chain: list[Variable] = []
+        while isinstance(variable.bound, Variable):
+            chain.append(variable)
+            variable = variable.bound
+        if variable.bound is not None:
+            variable.bound = self.resolve(variable.bound)
+        end = variable if variable.bound is None else variable.bound
+        for passed in chain:
+            passed.bound = end
+        return end
 
     def freeze(self, expression: Expression, reason: str) -> None:
         """Freeze every variable of the expression; the first reason stays."""
         for leaf in self.leaves(expression):
             leaf.variable.frozen = leaf.variable.frozen or reason
+
+    def normalise(self, expression: Expression) -> None:
+        """Note of every variable that the number of its nodes enters the computation."""
+        for leaf in self.leaves(expression):
+            leaf.variable.normalised = True
+
+    def swapped(self, left: Expression, right: Expression) -> bool:
+        """Whether two axes are the same segments in another order (rotary embedding's halves)."""
+        a, b = _parts(self.resolve(left)), _parts(self.resolve(right))
+        ours, theirs = [id(part) for part in a], [id(part) for part in b]
+        return ours != theirs and sorted(ours) == sorted(theirs)
 
     def leaves(self, expression: Expression) -> Iterator[Leaf]:
         """Yield the free variables of an expression with the indices that each occupies."""
@@ -118,6 +144,7 @@ class Solver:
         for leaf in self.leaves(other):
             leaf.variable.frozen = leaf.variable.frozen or variable.frozen
             leaf.variable.normalised |= variable.normalised
+            leaf.variable.attention = leaf.variable.attention or variable.attention
 
     def _align_factors(self, a: Sequence[Expression], b: Sequence[Expression]) -> None:
         first, second = a[0], b[0]

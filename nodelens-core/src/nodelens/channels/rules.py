@@ -1,13 +1,14 @@
 """One small rule per family of ATen operators: how the axes of the result follow from the inputs.
 
 A rule takes an `Operation`, relates the axes of its inputs through ``op.unify``, and returns the
-axes of each tensor that comes out. Rules are grouped by family in `structure`, `arithmetic` and
-`layers`. An operator without a rule freezes everything that it touches.
+axes of each tensor that comes out. Rules are grouped by family in `structure`, `selection`,
+`arithmetic`, `products`, `layers` and `positions`. An operator without a rule freezes everything
+that it touches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,13 +22,17 @@ from nodelens.channels.trace import Axes, Contraction, Trace, Traced
 
 @frozen(eq=False)
 class Operation:
-    """One operator call: its trace, its arguments, and the fake tensors that it returned."""
+    """One operator call: its trace, its arguments, and the tensors that it returned.
+
+    `strides` are those of the first argument before the call.
+    """
 
     trace: Trace
     function: Any  # torch's OpOverload has no public type
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     outputs: Sequence[Tensor]
+    strides: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -57,17 +62,50 @@ class Operation:
         """Make two axes one."""
         self.trace.solver.unify(left, right)
 
+    def freeze(self, axes: Iterable[Expression], doing: str) -> None:
+        """Freeze axes; the reason is what is done and where, such as ``softmax in head``."""
+        for axis in axes:
+            self.trace.solver.freeze(axis, f"{doing} in {self.trace.where}")
+
     def positions(self, shape: Sequence[int]) -> Axes:
         """Return fresh axes of positions, which no pruning changes."""
         return self.trace.fixed(shape, "positions")
 
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Whether a tensor comes from parameters alone."""
+        return bool(self.trace.of(tensor).parameters) and not self.trace.is_data(tensor)
+
     def contracts(self, data: Tensor, weight: Tensor, read: Axes, written: Axes) -> None:
-        """Record that a weight reads and writes nodes, if it is one (not data itself)."""
-        known, of_data = self.trace.of(weight), self.trace.of(data)
-        if known.data or not of_data.data or not known.parameters:
+        """Record that a weight reads and writes nodes, if it is one and reads data.
+
+        To be called before the axes of the weight are unified with those of the data.
+        """
+        trace = self.trace
+        if not self.is_weight(weight) or not trace.is_data(data):
             return
-        record = Contraction(known.parameters, read, written, self.trace.module, of_data.value)
-        self.trace.contractions.append(record)
+        parameters = trace.of(weight).parameters
+        record = Contraction(
+            parameters,
+            read,
+            written,
+            trace.module,
+            trace.value(data),
+            readers=self._origins(parameters, read),
+            writers=self._origins(parameters, written),
+            evaluated=trace.evaluated,
+        )
+        trace.contractions.append(record)
+
+    def _origins(self, parameters: frozenset[str], axes: Axes) -> frozenset[tuple[str, int]]:
+        """Return which axes of which parameters the given axes of a weight come from."""
+        leaves = self.trace.solver.leaves
+        wanted = {leaf.variable.number for axis in axes for leaf in leaves(axis)}
+        return frozenset(
+            (name, position)
+            for name in parameters
+            for position, axis in enumerate(self.trace.parameters[name].axes)
+            if any(leaf.variable.number in wanted for leaf in leaves(axis))
+        )
 
 
 Rule = Callable[[Operation], Sequence[Axes]]
@@ -75,18 +113,39 @@ Rule = Callable[[Operation], Sequence[Axes]]
 
 def apply(rules: Mapping[str, Rule], op: Operation) -> None:
     """Infer the axes of what `op` returned and remember them."""
-    inputs = [op.trace.of(tensor) for tensor in op.tensors()]
-    data = any(known.data for known in inputs)
-    parameters = frozenset[str]() if data else frozenset().union(*(k.parameters for k in inputs))
+    trace = op.trace
+    tensors = list(op.tensors())
+    inputs = [trace.of(tensor) for tensor in tensors]
+    data = any(trace.is_data(tensor) for tensor in tensors)
+    parameters = frozenset[str]().union(*(known.parameters for known in inputs))
+    trace.used.update(parameters)
+    value = _value(op, tensors)
+    results = _results(rules, op, inputs)
+    for tensor, axes in zip(op.outputs, results, strict=True):
+        known = frozenset[str]() if data else parameters
+        trace.tensors[tensor] = Traced(axes, data, known, value)
+    _note_writes(op, data)
+
+
+def _results(rules: Mapping[str, Rule], op: Operation, inputs: Sequence[Traced]) -> list[Axes]:
+    """Return the axes of every tensor returned; what a rule leaves out is made of positions."""
     rule = rules.get(op.name) or _by_tag(op)
-    results = rule(op) if rule and inputs else unknown(op, inputs)
-    value = _value(op, inputs)
-    for position, tensor in enumerate(op.outputs):
-        axes = results[position] if position < len(results) else op.positions(tensor.shape)
-        op.trace.tensors[tensor] = Traced(axes, data, parameters, value)
-    _note_writes(op, value)
+    if not inputs:
+        return [_constant(op, tensor) for tensor in op.outputs]
+    results = list(rule(op) if rule else unknown(op, inputs))
+    results += [op.positions(tensor.shape) for tensor in op.outputs[len(results) :]]
+    fits = all(
+        tuple(axis.size for axis in axes) == tuple(tensor.shape)
+        for axes, tensor in zip(results, op.outputs, strict=True)
+    )
+    return results if fits else list(unknown(op, inputs))
 
 
+def _constant(op: Operation, tensor: Tensor) -> Axes:
+    return op.trace.fixed(tensor.shape, f"a tensor of fixed size is made in {op.trace.where}")
+
+
+# What changes neither the values nor which of them there are.
 VIEWS = frozenset(
     [
         "view",
@@ -100,22 +159,24 @@ VIEWS = frozenset(
         "alias",
         "detach",
         "expand",
+        "clone",
+        "contiguous",
+        "_to_copy",
+        "as_strided",
     ]
 )
 
 
-def _value(op: Operation, inputs: Sequence[Traced]) -> int:
+def _value(op: Operation, inputs: Sequence[Tensor]) -> int:
     """Return the value number: that of the input for views of the whole tensor, else a new one."""
-    return inputs[0].value if op.name in VIEWS and inputs else op.trace.tick()
+    return op.trace.value(inputs[0]) if op.name in VIEWS and inputs else op.trace.tick()
 
 
-def _note_writes(op: Operation, value: int) -> None:
-    """Remember when a storage was last written in place, and that the tensor is a new value."""
+def _note_writes(op: Operation, data: bool) -> None:
+    """Remember which storages were written in place."""
     for argument, tensor in zip(op.function._schema.arguments, op.args, strict=False):
         if argument.alias_info and argument.alias_info.is_write and isinstance(tensor, Tensor):
-            known = op.trace.of(tensor)
-            op.trace.tensors[tensor] = Traced(known.axes, known.data, known.parameters, value)
-            op.trace.written[tensor.untyped_storage()._cdata] = op.trace.tick()
+            op.trace.note_write(tensor, data)
 
 
 def _by_tag(op: Operation) -> Rule | None:
@@ -126,7 +187,7 @@ def _by_tag(op: Operation) -> Rule | None:
 
 def unknown(op: Operation, inputs: Sequence[Traced]) -> Sequence[Axes]:
     """Freeze everything that an operator without a rule touches, and say so."""
-    reason = f"unknown operator {op.function} in {op.trace.module or 'the model'}"
+    reason = f"unknown operator {op.function} in {op.trace.where}"
     if any(known.data or known.parameters for known in inputs):
         op.trace.unknown.setdefault(str(op.function), op.trace.module)
     for known in inputs:

@@ -1,14 +1,13 @@
-"""One forward pass with fake tensors, during which the axes of every tensor are inferred.
+"""What a traced forward has shown: tensors with their axes, weights that read and write nodes.
 
-Fake tensors have shapes and no data: nothing is computed, no weight is moved, the model is not
-touched. A dispatch mode sees every ATen operator that the forward performs and hands it to its
-rule; module hooks note what each module read and returned.
+A dispatch mode sees every ATen operator that the forward performs and hands it to its rule; module
+hooks note what each module read and returned.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,7 +40,9 @@ class Traced:
 class Contraction:
     """A weight that reads nodes along `read` and writes nodes along `written`, inside `module`.
 
-    `value` is the tensor that it reads.
+    `value` is the tensor that it reads. `readers` and `writers` are the axes of the parameters,
+    ``(name, axis)``, that `read` and `written` come from. `evaluated` is False for what happens in
+    training only.
     """
 
     parameters: frozenset[str]
@@ -49,6 +50,9 @@ class Contraction:
     written: Axes
     module: str
     value: int
+    readers: frozenset[tuple[str, int]]
+    writers: frozenset[tuple[str, int]]
+    evaluated: bool = True
 
 
 @frozen(eq=False)
@@ -79,11 +83,40 @@ class Trace:
     calls: Counter[str] = field(factory=Counter)
     written: dict[int, int] = field(factory=dict)
     storages: list[Any] = field(factory=list)
+    filled: set[int] = field(factory=set)
+    numbers: dict[tuple[int, int], int] = field(factory=dict)
+    used: set[str] = field(factory=set)
+    evaluated: bool = True
     clock: int = 0
 
     def overwritten(self, port: Port) -> bool:
         """Whether the model wrote into the tensor's storage after it was read."""
         return self.written.get(port.storage, 0) > port.time
+
+    def value(self, tensor: Tensor) -> int:
+        """Return the number of what the tensor holds now, which in-place writes change."""
+        written = self.written.get(tensor.untyped_storage()._cdata, 0)
+        known = self.of(tensor).value
+        if written <= known:
+            return known
+        return self.numbers.setdefault((known, written), self.tick())
+
+    def is_data(self, tensor: Tensor) -> bool:
+        """Whether the tensor depends on the model's input, be it by a write to its storage."""
+        return self.of(tensor).data or tensor.untyped_storage()._cdata in self.filled
+
+    def note_write(self, tensor: Tensor, data: bool) -> None:
+        """Note that the tensor's storage was written in place, and whether with data."""
+        storage = tensor.untyped_storage()
+        self.storages.append(storage)  # kept alive, so that its identity is not given again
+        self.written[storage._cdata] = self.tick()
+        if data:
+            self.filled.add(storage._cdata)
+
+    @property
+    def where(self) -> str:
+        """The innermost module that is running, in words."""
+        return self.module or "the model"
 
     @property
     def module(self) -> str:
@@ -99,7 +132,7 @@ class Trace:
         """Return what is known of a tensor; one from outside has axes of a fixed size."""
         known: Traced | None = self.tensors.get(tensor)  # type: ignore[no-untyped-call]
         if known is None:
-            reason = f"meets a tensor of fixed size in {self.module or 'the model'}"
+            reason = f"meets a tensor of fixed size in {self.where}"
             known = self.tensors[tensor] = Traced(
                 self.fixed(tensor.shape, reason), value=self.tick()
             )
@@ -137,9 +170,19 @@ def _entered(trace: Trace, path: str) -> Any:  # noqa: ANN401 - a torch hook
         call = trace.calls[path]
         trace.stack.append(path)
         named: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}  # type: ignore[dict-item]
+        _enter_as_data(trace, module, named.values())
         trace.inputs.extend(_ports(trace, path, call, named))
 
     return hook
+
+
+def _enter_as_data(trace: Trace, module: nn.Module, values: Iterable[Any]) -> None:
+    """Treat parameters that a layer reads (learned queries) as the data that they are to it."""
+    if not any(parameter.ndim > 1 for parameter in module.parameters(recurse=False)):
+        return
+    for value in values:
+        if isinstance(value, Tensor) and value.is_floating_point() and trace.of(value).parameters:
+            trace.of(value).data = True
 
 
 def _left(trace: Trace, path: str) -> Any:  # noqa: ANN401 - a torch hook
@@ -153,22 +196,25 @@ def _left(trace: Trace, path: str) -> Any:  # noqa: ANN401 - a torch hook
 
 
 def _ports(trace: Trace, path: str, call: int, named: Mapping[Any, Any]) -> list[Port]:
+    if not trace.evaluated:
+        return []
     return [
-        Port(path, call, key, known.axes, known.value, _storage(trace, value), trace.clock)
+        Port(path, call, key, trace.axes(value), trace.value(value), _storage(trace, value), now)
+        for now in [trace.tick()]
         for key, value in named.items()
-        if isinstance(value, Tensor) and (known := trace.of(value)).data
+        if isinstance(value, Tensor) and trace.is_data(value)
     ]
 
 
 def _storage(trace: Trace, tensor: Tensor) -> int:
-    """Return the identity of the tensor's storage, kept alive so that the number is not reused."""
+    """Return the identity of the tensor's storage, kept alive so that it is not given again."""
     storage = tensor.untyped_storage()
     trace.storages.append(storage)
     return int(storage._cdata)
 
 
 class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator, performs it on fake tensors, and infers the axes of what it returns."""
+    """Sees every operator, performs it, and infers the axes of what it returns."""
 
     def __init__(self, trace: Trace, rules: Mapping[str, Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -184,10 +230,11 @@ class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:  # noqa: ANN401
         """Perform one operator and infer what comes out."""
         kwargs = kwargs or {}
+        strides = args[0].stride() if args and isinstance(args[0], Tensor) else ()
         results = func(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(results) if isinstance(leaf, Tensor)]
         if outputs:
             from nodelens.channels.rules import Operation, apply
 
-            apply(self.rules, Operation(self.trace, func, args, kwargs, outputs))
+            apply(self.rules, Operation(self.trace, func, args, kwargs, outputs, strides))
         return results

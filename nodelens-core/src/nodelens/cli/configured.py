@@ -11,6 +11,7 @@ from nodelens.cli.session import Session
 from nodelens.config.check import check_config, plugin_settings
 from nodelens.config.load import read_config
 from nodelens.config.sweep import expand
+from nodelens.errors import ConfigError
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
@@ -29,7 +30,19 @@ ALLOW_IMPORT = click.option(
 def checked_configs(
     session: Session, path: Path, overrides: tuple[str, ...]
 ) -> tuple[list[RunConfig], Plugins]:
-    """Return every run of a config, checked, and the plugins that it selects."""
+    """Return every run of a config, checked, and the plugins that it selects.
+
+    Raises `ConfigError` with the mistakes of all runs, each once.
+    """
     raw = read_config(path, overrides)
     plugins = session.plugins(plugin_settings(raw))
-    return [check_config(point, plugins.registry) for point in expand(raw)], plugins
+    runs: list[RunConfig] = []
+    problems: dict[str, None] = {}
+    for point in expand(raw):
+        try:
+            runs.append(check_config(point, plugins.registry))
+        except ConfigError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise ConfigError(list(problems))
+    return runs, plugins

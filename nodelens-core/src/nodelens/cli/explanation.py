@@ -16,6 +16,9 @@ from nodelens.plugins.specs import MetricSpec
 FACTS = ("better", "unit", "formula", "source", "invariances", "dead")
 """The class attributes of every metric, see `nodelens.scoring.contract.Metric`."""
 
+TITLES = {"dead": "dead nodes", "statistics": "reads"}
+"""What people read in place of a key."""
+
 
 def explain(registry: Registry, offer: Offer) -> dict[str, Any]:
     """Return a component's description, options and facts as JSON values.
@@ -43,7 +46,9 @@ def explanation_text(explanation: dict[str, Any]) -> str:
     parts = [f"{explanation['name']}: {kind} of {provider}"]
     parts += [_paragraphs(explanation["description"] or explanation["summary"])]
     facts = [
-        (key, _shown(explanation[key])) for key in (*FACTS, "statistics") if key in explanation
+        (TITLES.get(key, key), _shown(explanation[key]))
+        for key in (*FACTS, "statistics")
+        if key in explanation
     ]
     if facts:
         parts.append(columns(facts, 2))

@@ -28,7 +28,18 @@ class LazyGroup(click.Group):
         return [*CORE_COMMANDS, *_shown(offers)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, imported now; raises `PluginError` if a plugin's cannot be."""
+        """Return a command, imported now; raises `PluginError` if a plugin's cannot be.
+
+        While a shell completes a line, nothing is raised.
+        """
+        try:
+            return self._imported(ctx, cmd_name)
+        except NodelensError:
+            if ctx.resilient_parsing:
+                return None
+            raise
+
+    def _imported(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in CORE_COMMANDS:
             module, _, attribute = CORE_COMMANDS[cmd_name][0].partition(":")
             command = getattr(import_module(module), attribute)

@@ -84,7 +84,15 @@ def _tell(error: click.ClickException | NodelensError) -> None:
     for line in lines:
         click.echo(click.style("error: ", fg="red") + line, err=True)
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        click.echo(f"help: {error.ctx.command_path} --help", err=True)
+        click.echo(f"help: {_help(error, error.ctx)}", err=True)
+
+
+def _help(error: click.UsageError, ctx: click.Context) -> str:
+    """Return what to type, or where an option belongs that was given after the command."""
+    option = error.option_name if isinstance(error, click.NoSuchOption) else ""
+    if ctx.parent is not None and any(option in parameter.opts for parameter in cli.params):
+        return f"{option} is an option of {PROGRAM}: give it before the command"
+    return f"{ctx.command_path} --help"
 
 
 def _report_request(error: Exception, session: Session) -> str:

@@ -35,8 +35,8 @@ def run(
 ) -> int:
     """Do everything that CONFIG says, and print what was found and where it is.
 
-    Values of the config can be changed on the command line, such as training.epochs=5. A config with
-    a sweep makes one run after the other. The exit code is 1 when a metric failed.
+    Values of the config can be changed on the command line, such as training.epochs=5. A config
+    with a sweep makes one run after the other. The exit code is 1 when a metric failed.
     """
     configs, plugins = checked_configs(session, config, overrides)
     from nodelens.experiments.run import run_experiment
@@ -57,7 +57,7 @@ def _record(folder: RunFolder) -> dict[str, Any]:
 
 
 def _failed(folder: RunFolder) -> bool:
-    return bool(folder.record()["summary"].get("failed_metrics"))
+    return bool(folder.record().get("failed_metrics"))
 
 
 def _summary(folder: RunFolder) -> Iterator[str]:

@@ -66,8 +66,11 @@ def logging_to_stderr(level: int) -> Iterator[None]:
     logger = logging.getLogger("nodelens")
     handler = EchoHandler()
     before = logger.level, logger.propagate
+    handler.setLevel(level)
     logger.addHandler(handler)
-    logger.setLevel(level)
+    logger.setLevel(
+        logging.DEBUG
+    )  # other handlers, such as a run's log file, choose for themselves
     logger.propagate = False
     try:
         yield

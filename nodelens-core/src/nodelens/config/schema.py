@@ -149,6 +149,7 @@ class RunConfig:
         name: the run's name, a folder under `output`.
         seed: what every random choice is derived from.
         device: where the model runs; auto takes the best that is there.
+        threads: CPU threads; null leaves it to torch. Small models run best with one.
         plugins: which plugins are loaded.
         training: how the model is trained; null studies it as it is.
         capture: which samples the statistics are taken from.
@@ -173,6 +174,7 @@ class RunConfig:
         validator=validators.matches_re(r"auto|cpu|cuda(:\d+)?"),
         metadata={"expected": "auto, cpu, cuda or cuda:N"},
     )
+    threads: int | None = field(default=None, validator=POSITIVE_OR_NULL)
     plugins: PluginSettings = PluginSettings()
     training: TrainingSettings | None = None
     capture: CaptureSettings = CaptureSettings()

@@ -12,9 +12,9 @@ from attrs import define, frozen
 
 if TYPE_CHECKING:
     import torch
-    from nodelens.plugins.manager import Plugins
 
     from nodelens.config.schema import Component, RunConfig
+    from nodelens.plugins.manager import Plugins
     from nodelens.plugins.specs import Kind
     from nodelens.reports.parts import Finding
     from nodelens.storage.run_folder import RunFolder

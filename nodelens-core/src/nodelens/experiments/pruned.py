@@ -115,13 +115,17 @@ def _headline(
     gain: Estimate | None,
 ) -> Iterator[str]:
     share = f"{removed} of {prunable} prunable nodes ({100 * removed / max(prunable, 1):.0f} %)"
-    loss = f"loss {change.text('+.4f')} nats"
+    loss = f"loss {_signed(change, '.4f')} nats"
     if gain is None or pruned.accuracy is None:
         yield f"{label} removes {share}: {loss}"
     else:
-        accuracy = f"accuracy {pruned.accuracy:.3f} ({gain.text('+.3f')})"
+        accuracy = f"accuracy {pruned.accuracy:.3f} ({_signed(gain, '.3f')})"
         yield f"{label} removes {share}: {loss}, {accuracy}"
     yield _MASKED
+
+
+def _signed(change: Estimate, form: str) -> str:
+    return f"{'+' if change.value >= 0 else ''}{change.text(form)}"
 
 
 def _warnings(plan: PruningPlan, graph: ChannelGraph) -> Iterator[str]:

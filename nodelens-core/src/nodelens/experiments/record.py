@@ -10,12 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from attrs import asdict
 
 if TYPE_CHECKING:
-    from nodelens.plugins.manager import Plugins
-
     from nodelens.config.schema import RunConfig
+    from nodelens.plugins.manager import Plugins
 
 _PACKAGES = ("nodelens-core", "torch", "numpy", "scipy", "scikit-learn", "safetensors")
 
@@ -73,6 +73,7 @@ def describe(config: RunConfig, plugins: Plugins, device: str) -> dict[str, Any]
         "command": command_line(sys.argv),
         "seed": config.seed,
         "device": device,
+        "threads": torch.get_num_threads(),
         "versions": versions(),
         "plugins": [asdict(record) for record in plugins.records],
         "components": used_components(config, plugins),

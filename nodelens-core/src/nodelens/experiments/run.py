@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from nodelens.config.dump import to_yaml
 from nodelens.errors import NodelensError
 from nodelens.experiments import stages
@@ -26,9 +28,10 @@ from nodelens.experiments.setup import (
 from nodelens.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from nodelens.plugins.manager import Plugins
-
     from nodelens.config.schema import RunConfig
+    from nodelens.plugins.manager import Plugins
+    from nodelens.scoring.scores import Scores
+    from nodelens.training.evaluation import Evaluation
 
 
 def run_experiment(
@@ -46,7 +49,7 @@ def run_experiment(
     chosen = choose_metrics(config, plugins.registry)
     run = RunFolder.create(Path(config.output), config.name)
     experiment = Experiment(config, plugins, run, device, progress, allow_import)
-    with _logged(run), _recorded(experiment):
+    with _threads(config.threads), _logged(run), _recorded(experiment):
         run.write_text("config.yaml", to_yaml(config))
         run.update_record(**describe(config, plugins, str(device)))
         plugins.run_started(run)
@@ -64,11 +67,30 @@ def _perform(experiment: Experiment, chosen: Chosen) -> None:
     dense, test = stages.evaluate_model(experiment, subject)
     capture = stages.capture_statistics(experiment, subject, chosen)
     scores = stages.score_nodes(experiment, subject, chosen, capture)
+    experiment.run.update_record(summary=_summary(subject, dense, scores))
     _warn(experiment, subject, scores.failed)
     stages.analyse_scores(experiment, scores)
     means = stages.node_means(capture)
     stages.intervene(experiment, subject, scores, test, means)
     stages.prune_model(experiment, subject, chosen, scores, test, dense, means)
+
+
+def _summary(subject: Subject, dense: Evaluation, scores: Scores) -> dict[str, float | int | None]:
+    """Return the key numbers of a run, which reports show first."""
+    parameters = subject.handle.module.parameters()
+    accuracy: dict[str, float | None] = {}
+    if dense.accuracy_estimate is not None:
+        accuracy["test_accuracy"] = dense.accuracy_estimate.finite()
+        accuracy["test_accuracy_se"] = dense.accuracy_estimate.finite_se()
+    return {
+        **accuracy,
+        "test_loss": dense.loss_estimate.finite(),
+        "test_loss_se": dense.loss_estimate.finite_se(),
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "nodes": sum(group.width for group in subject.graph if group.at("activation")),
+        "metrics": len(scores.metrics),
+        "calibration_samples": scores.samples,
+    }
 
 
 def _warn(experiment: Experiment, subject: Subject, failed: Mapping[str, str]) -> None:
@@ -79,8 +101,7 @@ def _warn(experiment: Experiment, subject: Subject, failed: Mapping[str, str]) -
     warnings.extend(f"operator {name} has no rule: what it touches is frozen" for name in unknown)
     for warning in warnings:
         log.warning("%s", warning)
-    summary = {"failed_metrics": dict(failed)} if failed else {}
-    experiment.run.update_record(warnings=warnings, summary=summary)
+    experiment.run.update_record(warnings=warnings, failed_metrics=dict(failed))
 
 
 @contextmanager
@@ -126,6 +147,17 @@ def _reason(error: BaseException | None) -> str | None:
     if error is None or isinstance(error, KeyboardInterrupt):
         return None
     return str(error) if isinstance(error, NodelensError) else f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Use that many CPU threads for the run, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -18,12 +18,11 @@ from nodelens.seeding import derive_seed
 from nodelens.statistics.moments import Moments
 
 if TYPE_CHECKING:
-    from nodelens.plugins.manager import Plugins
-    from nodelens.plugins.registry import Registry
-
     from nodelens.config.schema import Component, RunConfig
     from nodelens.data.contract import Samples
     from nodelens.experiments.pruning import Pruner
+    from nodelens.plugins.manager import Plugins
+    from nodelens.plugins.registry import Registry
 
 
 @frozen(eq=False)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import evolve
-from nodelens.experiments.pruned import prune_and_evaluate
-from nodelens.training.evaluation import Evaluation, evaluate
-from nodelens.training.loop import train
 
 from nodelens.analyses.contract import Analysis
 from nodelens.capture.engine import Capture, CaptureRequest
 from nodelens.capture.plan import CapturePlan
 from nodelens.data.splits import batches
+from nodelens.experiments.pruned import prune_and_evaluate
 from nodelens.experiments.pruning import PruningRequest
 from nodelens.experiments.setup import Chosen, Subject, plan_capture
 from nodelens.interventions.contract import Intervention, InterventionRequest
@@ -23,6 +21,8 @@ from nodelens.reports.contract import Report
 from nodelens.scoring.engine import ScoreRequest
 from nodelens.statistics.moments import Moments
 from nodelens.storage.tensors import write_state
+from nodelens.training.evaluation import Evaluation, evaluate
+from nodelens.training.loop import train
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch

@@ -9,7 +9,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nodelens.interventions.ablation import Ablation
-from nodelens.interventions.ablation_tables import area_table, left_out_table, plots, point_table
+from nodelens.interventions.ablation_tables import (
+    area_table,
+    left_out_table,
+    place_table,
+    plots,
+    point_table,
+)
 from nodelens.interventions.bench import open_bench
 from nodelens.interventions.cases import choose_cases
 from nodelens.interventions.contract import InterventionRequest
@@ -34,7 +40,7 @@ def ablation(options: Ablation, request: InterventionRequest) -> Finding:
         title="Ablation curves",
         headline=tuple(_headline(found, firsts[0])),
         warnings=tuple(warning for each in found for warning in _warnings(each)),
-        tables=(*tables, *left_out_table(chosen.left_out)),
+        tables=(*tables, *place_table(found), *left_out_table(chosen.left_out)),
         plots=tuple(plot for each in found for first in firsts for plot in plots(each, first)),
         data={
             "replace": options.replace,
@@ -61,7 +67,8 @@ def _headline(found: Sequence[CaseCurves], first: First) -> Iterator[str]:
     if len(ranked) > 1:
         wins = Counter(_best(each, first).label for each in ranked)
         name, count = wins.most_common(1)[0]
-        yield f"best most often: {name}, in {count} of {len(ranked)} places"
+        if count > 1:
+            yield f"best most often: {name}, in {count} of {len(ranked)} places"
 
 
 def _best(found: CaseCurves, first: First) -> Curve:

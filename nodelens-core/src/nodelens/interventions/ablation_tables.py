@@ -100,6 +100,25 @@ def _point_rows(case: str, curve: Curve, number: int) -> Iterator[tuple[Cell, ..
         )
 
 
+def place_table(found: Sequence[CaseCurves]) -> Iterator[Table]:
+    """Yield which groups each set of curves takes nodes from, where there are several sets."""
+    if len(found) > 1:
+        rows = tuple(
+            (
+                each.case.name,
+                ", ".join(group.name for group in each.case.groups),
+                each.case.nodes,
+                ", ".join(each.case.metrics),
+            )
+            for each in found
+        )
+        columns = ("nodes of", "groups", "nodes", "metrics")
+        note = (
+            "Metrics that score different groups are each compared with random removal from them."
+        )
+        yield Table("ablation_places", "Where nodes are taken away", columns, rows, note)
+
+
 def left_out_table(left_out: Mapping[str, str]) -> Iterator[Table]:
     """Yield the table of what was left out and why, if anything was."""
     if left_out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -98,10 +99,24 @@ def _joint(
             left_out[name] = "scores no group that can be ablated"
     if groups and not covered:
         covered[groups] = []
-    return [Case(_name(chosen, groups), chosen, tuple(names)) for chosen, names in covered.items()]
+    names = _unique([_name(chosen, groups) for chosen in covered])
+    return [
+        Case(name, chosen, tuple(found))
+        for name, (chosen, found) in zip(names, covered.items(), strict=True)
+    ]
 
 
 def _name(chosen: tuple[ChannelGroup, ...], groups: tuple[ChannelGroup, ...]) -> str:
-    if chosen == groups:
-        return "all groups" if len(groups) > 1 else groups[0].name
-    return ", ".join(group.name for group in chosen)
+    if len(chosen) == 1:
+        return chosen[0].name
+    return "all groups" if chosen == groups else f"{len(chosen)} of {len(groups)} groups"
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Return the names, numbered from the second on where several are equal."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique

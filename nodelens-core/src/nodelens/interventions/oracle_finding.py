@@ -73,7 +73,8 @@ def _headline(damages: Sequence[Damage], best: Prediction | None) -> Iterator[st
         ("most damaging", rows[0]),
         ("most removable", rows[-1]),
     ):
-        yield f"{words}: node {node} of {group} ({Estimate(change, se).text('+.4f')} nats)"
+        sign = "+" if change >= 0 else ""
+        yield f"{words}: node {node} of {group} ({sign}{Estimate(change, se).text('.4f')} nats)"
     resolved = sum(row[4] for row in rows)
     better = sum(row[4] and row[2] < 0 for row in rows)
     yield (

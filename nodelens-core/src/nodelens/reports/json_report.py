@@ -38,7 +38,7 @@ def _summary(content: RunContent) -> dict[str, Any]:
         "name": top.name,
         "status": top.status,
         "error": record.get("error"),
-        "headline": top.headline,
+        "headline": [line for _, lines in top.headline for line in lines],
         "warnings": top.warnings,
         "evaluation": evaluation(content),
         "findings": {

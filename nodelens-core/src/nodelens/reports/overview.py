@@ -32,13 +32,16 @@ class Card:
 
 @frozen
 class Overview:
-    """The summary of a run; `banner` says that it did not finish, `error` why."""
+    """The summary of a run; `banner` says that it did not finish, `error` why.
+
+    `headline` holds the sentences of every finding under its title.
+    """
 
     name: str
     status: str
     banner: str
     error: str
-    headline: tuple[str, ...]
+    headline: tuple[tuple[str, tuple[str, ...]], ...]
     warnings: tuple[str, ...]
     cards: tuple[Card, ...]
 
@@ -70,7 +73,7 @@ def overview(content: RunContent) -> Overview:
         status=status,
         banner=_BANNERS.get(status, ""),
         error=str(record.get("error") or ""),
-        headline=tuple(line for finding in content.findings for line in finding.headline),
+        headline=tuple((each.title, each.headline) for each in content.findings if each.headline),
         warnings=tuple(_warnings(content)),
         cards=tuple(_cards(evaluation(content))),
     )

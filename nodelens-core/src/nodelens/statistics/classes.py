@@ -33,6 +33,7 @@ class ClassMoments:
     tap: Tap = "activation"
     needs_gradient: ClassVar[bool] = False
     needs_targets: ClassVar[bool] = True
+    per_row: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
         """Two sums per class, node and fold, the pivot, one count per class and fold."""

@@ -52,11 +52,14 @@ class Statistic(Protocol[SummaryT]):
     """A mergeable accumulator. Equal statistics (attrs equality) are shared between metrics.
 
     Implementations are frozen attrs classes. `tap` says where it reads; `needs_gradient` whether a
-    backward pass is needed; `needs_targets` whether labels are. Sums are float64.
+    backward pass is needed; `needs_targets` whether labels are. `per_row` says that it needs all of
+    a row at once (a nonlinear function of a sum over the row's positions): where a group is read at
+    several sites, their positions come in one reading then, else site by site. Sums are float64.
     """
 
     needs_gradient: ClassVar[bool]
     needs_targets: ClassVar[bool]
+    per_row: ClassVar[bool]
 
     @property
     def tap(self) -> Tap:

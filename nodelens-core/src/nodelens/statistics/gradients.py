@@ -40,6 +40,7 @@ class GradientMoments:
     tap: Tap = "activation"
     needs_gradient: ClassVar[bool] = True
     needs_targets: ClassVar[bool] = False
+    per_row: ClassVar[bool] = False
 
     def floats(self, layout: Layout) -> int:
         """Seven sums per node and fold, one count per fold."""
@@ -95,6 +96,7 @@ class RowGradients:
     tap: Tap = "activation"
     needs_gradient: ClassVar[bool] = True
     needs_targets: ClassVar[bool] = False
+    per_row: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
         """Five sums per node and fold, one count per fold."""

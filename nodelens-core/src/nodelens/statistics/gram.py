@@ -42,6 +42,7 @@ class Gram:
     tap: Tap = "activation"
     needs_gradient: ClassVar[bool] = False
     needs_targets: ClassVar[bool] = False
+    per_row: ClassVar[bool] = False
 
     def floats(self, layout: Layout) -> int:
         """A square matrix and a vector per fold, the pivot, one count per fold."""

@@ -44,6 +44,7 @@ class Moments:
     tap: Tap = "activation"
     needs_gradient: ClassVar[bool] = False
     needs_targets: ClassVar[bool] = False
+    per_row: ClassVar[bool] = False
 
     def floats(self, layout: Layout) -> int:
         """Two sums per node and fold, the pivot, and one count per fold."""
@@ -113,6 +114,7 @@ class ShapeMoments:
     tap: Tap = "activation"
     needs_gradient: ClassVar[bool] = False
     needs_targets: ClassVar[bool] = False
+    per_row: ClassVar[bool] = False
 
     def floats(self, layout: Layout) -> int:
         """Four sums per node and fold, the pivot, and one count per fold."""
@@ -185,6 +187,7 @@ class Magnitudes:
     tolerance: float = 0.0
     needs_gradient: ClassVar[bool] = False
     needs_targets: ClassVar[bool] = False
+    per_row: ClassVar[bool] = False
 
     def floats(self, layout: Layout) -> int:
         """Four numbers per node and fold, one count per fold."""
@@ -259,6 +262,7 @@ class RowMoments:
     tap: Tap = "activation"
     needs_gradient: ClassVar[bool] = False
     needs_targets: ClassVar[bool] = False
+    per_row: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
         """Four sums per node and fold, one count per fold."""

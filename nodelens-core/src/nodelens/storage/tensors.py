@@ -32,7 +32,7 @@ def write_arrays(
         name: np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
         for name, array in arrays.items()
     }
-    write_bytes(path, _sorted_header(save(native, metadata=dict(metadata))))
+    write_bytes(path, _sorted_header(save(native, metadata=dict(metadata) or None)))
 
 
 def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -50,7 +50,7 @@ def write_state(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, 
     from safetensors.torch import save
 
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    write_bytes(path, _sorted_header(save(own, metadata=dict(metadata))))
+    write_bytes(path, _sorted_header(save(own, metadata=dict(metadata) or None)))
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,206 @@
+"""Forward passes that leave no trace on the model, and what they returned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from attrs import define, field, frozen
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from nodelens.channels.counts import CountMode
+from nodelens.channels.journal import Journal
+
+# What a model's own Python raises when the sizes of its tensors do not fit.
+FORWARD_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    LookupError,
+)
+
+
+@frozen(eq=False)
+class Example:
+    """The inputs that the model is run on."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def fresh(self, precise: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return copies of the inputs, floating-point ones in float64 if `precise`."""
+
+        def copied(tensor: Tensor) -> Tensor:
+            return tensor.double() if precise and tensor.is_floating_point() else tensor.clone()
+
+        inputs: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(
+            Tensor, copied, (self.args, dict(self.kwargs))
+        )
+        return inputs
+
+
+@frozen
+class Glance:
+    """What one call of a module returned: shapes and the sum of absolute values, and when."""
+
+    module: str
+    shapes: tuple[tuple[int, ...], ...]
+    sums: tuple[float, ...]
+    operators: int
+
+    def agrees(self, other: Glance, tolerance: float) -> bool:
+        """Whether two calls may have returned the same; outputs of other shapes are not compared."""
+        if self.module != other.module:
+            return False
+        return self.shapes != other.shapes or all(
+            a == b or abs(a - b) <= tolerance * max(abs(a), abs(b)) or (a != a and b != b)
+            for a, b in zip(self.sums, other.sums, strict=True)
+        )
+
+
+@define(eq=False)
+class Pass:
+    """One forward: its outputs, or the error, in which module, after how many operators."""
+
+    outputs: list[Tensor] = field(factory=list)
+    counts: list[int] = field(factory=list)
+    glances: list[Glance] = field(factory=list)
+    operators: int = 0
+    error: str = ""
+    module: str = ""
+
+
+def forward(
+    model: nn.Module, example: Example, precise: bool, replay: Sequence[int] | None = None
+) -> Pass:
+    """Run the model once in evaluation mode without gradients; errors are noted, not raised.
+
+    Modes, random states and buffers are as before afterwards. `replay`: see `CountMode`.
+    """
+    result = Pass()
+    stack: list[str] = []
+    mode = CountMode(precise, replay)
+    args, kwargs = example.fresh(precise)
+    with _unchanged(model), _watched(model, stack, mode, result), torch.no_grad(), mode:
+        try:
+            result.outputs = [leaf.clone() for leaf in tensors_of(model(*args, **kwargs))]
+        except FORWARD_ERRORS as error:
+            result.error = f"{type(error).__name__}: {_first_line(error)}"
+            result.module = stack[-1] if stack else ""
+    result.counts, result.operators = mode.counts, mode.operators
+    return result
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:200]
+
+
+def tensors_of(output: Any) -> list[Tensor]:  # noqa: ANN401 - whatever the model returns
+    """Return every tensor of a model's output, inside mappings, sequences and dataclasses too."""
+    if isinstance(output, Mapping):
+        parts: list[Any] = list(output.values())
+    elif dataclasses.is_dataclass(output) and not isinstance(output, type):
+        parts = [getattr(output, each.name) for each in dataclasses.fields(output)]
+    elif isinstance(output, Tensor):
+        return [output]
+    else:
+        parts = [leaf for leaf in tree_leaves(output) if leaf is not output]
+    return [tensor for part in parts for tensor in tensors_of(part)]
+
+
+@contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Put back modes, random states and every buffer that the forward wrote into."""
+    training = {module: module.training for module in model.modules()}
+    buffers = [(buffer, buffer.clone(), buffer._version) for buffer in model.buffers()]
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        with torch.random.fork_rng(devices):
+            model.eval()
+            torch.backends.mha.set_fastpath_enabled(False)
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in training.items():
+            module.training = mode
+        for buffer, copy, version in buffers:
+            if buffer._version != version:
+                buffer.copy_(copy)
+
+
+@contextmanager
+def _watched(
+    model: nn.Module, stack: list[str], mode: CountMode, result: Pass
+) -> Iterator[None]:
+    """Keep `stack` at the modules that are running and take a glance at what each returns."""
+
+    def enter(path: str) -> Any:  # noqa: ANN401 - a torch hook
+        return lambda module, args: stack.append(path)
+
+    def leave(path: str) -> Any:  # noqa: ANN401
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
+            stack.pop()
+            before = mode.operators
+            result.glances.append(_glance(path, output, before))
+            mode.operators = before
+
+        return hook
+
+    handles: list[Any] = []
+    for path, module in model.named_modules():
+        handles += [
+            module.register_forward_pre_hook(enter(path)),
+            module.register_forward_hook(leave(path)),
+        ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _glance(path: str, output: Any, operators: int) -> Glance:  # noqa: ANN401
+    leaves = [leaf for leaf in tensors_of(output) if leaf.is_floating_point()]
+    sums = tuple(float(leaf.abs().sum(dtype=torch.float64)) for leaf in leaves)
+    return Glance(path, tuple(tuple(leaf.shape) for leaf in leaves), sums, operators)
+
+
+@contextmanager
+def in_float64(model: nn.Module, precise: bool) -> Iterator[None]:
+    """Give every floating-point parameter and buffer float64 data while the context is open."""
+    journal = Journal()
+    try:
+        for tensor in (*model.parameters(), *model.buffers()):
+            if precise and tensor.is_floating_point() and tensor.dtype != torch.float64:
+                journal.set_data(tensor, tensor.data.double())
+        yield
+    finally:
+        journal.undo()
+
+
+def relative_difference(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
+    """Return the largest absolute difference, relative to the largest value of that output.
+
+    Infinite if numbers or shapes of outputs differ.
+    """
+    if [each.shape for each in outputs] != [each.shape for each in reference]:
+        return float("inf")
+    return max((_difference(a, b) for a, b in zip(outputs, reference, strict=True)), default=0.0)
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    if not b.numel():
+        return 0.0
+    x, y = (each.to("cpu", torch.float64) for each in (a, b))
+    same = (x == y) | (x.isnan() & y.isnan())
+    largest = float((x - y).abs().masked_fill(same, 0.0).nan_to_num(torch.inf).max())
+    scale = float(y.masked_fill(~y.isfinite(), 0.0).abs().max())
+    return largest / scale if scale else largest

@@ -1,0 +1,175 @@
+"""The proof of a removal: what the smaller model computes against the masked or zeroed model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+from nodelens.channels.attributes import following_inputs
+from nodelens.channels.forward import Example, Pass, forward, in_float64, relative_difference
+from nodelens.channels.groups import ChannelGraph
+from nodelens.channels.journal import Journal
+from nodelens.channels.slicing import Change, Cut
+from nodelens.errors import ModelError
+from nodelens.masks.context import mask
+
+# The largest difference, relative to the largest output, that rounding can explain.
+TOLERANCES: Mapping[torch.dtype, float] = {
+    torch.float64: 1e-9,
+    torch.float32: 1e-4,
+    torch.float16: 1e-2,
+    torch.bfloat16: 5e-2,
+}
+
+
+@frozen(eq=False)
+class Reference:
+    """What the removed model is compared with.
+
+    `masked` is the model with the nodes masked. `zeroed`, needed where a group is normalised, is
+    the model with every parameter of the nodes set to zero: with the old node counts put back into
+    its norms, the removed model must agree with that one.
+    """
+
+    masked: Pass
+    zeroed: Pass | None
+    precise: bool
+    tolerance: float
+
+    @property
+    def exact(self) -> Pass:
+        """The pass with which the removed model must agree to rounding."""
+        return self.masked if self.zeroed is None else self.zeroed
+
+
+@frozen
+class Trouble:
+    """Where the removed model fails or first deviates; `operators` counts how far it came."""
+
+    operators: int
+    module: str
+    reason: str
+
+
+@contextmanager
+def comparing(model: nn.Module, reference: Reference) -> Iterator[None]:
+    """Hold the model in the precision of the reference while the context is open."""
+    with in_float64(model, reference.precise):
+        yield
+
+
+def reference(
+    model: nn.Module,
+    graph: ChannelGraph,
+    changes: Sequence[Change],
+    cuts: Sequence[Cut],
+    example: Example,
+) -> Reference:
+    """Run the masked model: in float64, or where its code insists on another type, in its own.
+
+    Raises `ModelError` where the model does not run on the example or returns no tensor.
+    """
+    precise = _on_cpu_or_cuda(model)
+    found = _passes(model, graph, changes, cuts, example, precise)
+    if precise and any(each.error for each in found):
+        precise = False
+        found = _passes(model, graph, changes, cuts, example, precise)
+    for each in found:
+        if each.error:
+            raise ModelError(
+                f"the model does not run on the example inputs: {each.error} in "
+                f"{each.module or 'the model'}; give the inputs that its forward takes"
+            )
+        if not any(output.is_floating_point() for output in each.outputs):
+            raise ModelError("the model returns no tensor that removal could be checked against")
+    tolerance = TOLERANCES[torch.float64] if precise else _tolerance(model)
+    return Reference(found[0], found[1] if len(found) > 1 else None, precise, tolerance)
+
+
+def _on_cpu_or_cuda(model: nn.Module) -> bool:
+    devices = {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
+    if "meta" in devices:
+        raise ModelError(
+            "weights on the meta device have no values: load them before nodes are removed"
+        )
+    return devices <= {"cpu", "cuda"}
+
+
+def _tolerance(model: nn.Module) -> float:
+    return max(TOLERANCES.get(each.dtype, 0.0) for each in model.parameters())
+
+
+def _passes(
+    model: nn.Module,
+    graph: ChannelGraph,
+    changes: Sequence[Change],
+    cuts: Sequence[Cut],
+    example: Example,
+    precise: bool,
+) -> list[Pass]:
+    keep = {change.group.name: change.kept for change in changes}
+    with in_float64(model, precise):
+        with mask(model, graph, keep):
+            found = [forward(model, example, precise)]
+        if any(change.group.normalised for change in changes):
+            with _zeroed(cuts):
+                found.append(forward(model, example, precise))
+    return found
+
+
+@contextmanager
+def _zeroed(cuts: Sequence[Cut]) -> Iterator[None]:
+    """Set what a removal would take away to zero while the context is open."""
+    journal = Journal()
+    try:
+        for cut in cuts:
+            journal.set_data(cut.tensor, _with_zeros(cut))
+        yield
+    finally:
+        journal.undo()
+
+
+def _with_zeros(cut: Cut) -> Tensor:
+    data = cut.tensor.data.clone()
+    for axis, kept in cut.kept.items():
+        gone = torch.ones(cut.shape[axis], dtype=torch.bool)
+        gone[kept] = False
+        data.movedim(axis, 0)[gone.to(data.device)] = 0
+    return data
+
+
+def trouble(
+    model: nn.Module, example: Example, against: Reference, journal: Journal
+) -> Trouble | None:
+    """Run the removed model; return where it goes wrong, or None if it agrees."""
+    exact = against.exact
+    replay = None if against.zeroed is None else exact.counts
+    with following_inputs(model, journal):
+        run = forward(model, example, against.precise, replay)
+    found = _deviation(run, exact, against.tolerance)
+    if run.error:
+        return found or Trouble(run.operators, run.module, run.error)
+    difference = relative_difference(run.outputs, exact.outputs)
+    if difference <= against.tolerance:
+        return None
+    reason = f"the outputs differ from the masked model by {difference:.2g} of their scale"
+    return found or Trouble(run.operators, "", reason)
+
+
+def _deviation(run: Pass, exact: Pass, tolerance: float) -> Trouble | None:
+    """Return the first module that returned something else than in the reference."""
+    for here, there in zip(run.glances, exact.glances, strict=False):
+        if not here.agrees(there, 10 * tolerance):
+            reason = "it returns something else than in the masked model"
+            return Trouble(here.operators, here.module, reason)
+    return None
+
+
+def shift(model: nn.Module, example: Example, against: Reference) -> float:
+    """Return how far the outputs of the removed model are from those of the masked one."""
+    run = forward(model, example, against.precise)
+    return relative_difference(run.outputs, against.masked.outputs)

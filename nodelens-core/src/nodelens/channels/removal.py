@@ -1,0 +1,167 @@
+"""Exact removal of nodes: all or nothing, proved against the masked model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nodelens.channels.adjustments import AttributeRule, sources
+from nodelens.channels.attributes import update_attributes
+from nodelens.channels.forward import Example
+from nodelens.channels.groups import ChannelGraph
+from nodelens.channels.journal import Journal, undone_on_error
+from nodelens.channels.proof import Reference, Trouble, comparing, reference, shift
+from nodelens.channels.search import Search
+from nodelens.channels.slicing import (
+    Change,
+    Cut,
+    changes,
+    cuts,
+    slice_optimizer,
+    slice_tensors,
+)
+from nodelens.channels.verdicts import Verdict
+from nodelens.errors import ModelError
+
+
+@frozen(eq=False)
+class Removal:
+    """What was removed, how that compares with the masked model, and what had to follow.
+
+    `keep` maps each group that lost nodes to the indices that stayed. `rules` are the integer
+    attributes that were found to follow, usable as hints. `parameters` counts the model's
+    parameters before and after. Groups, sites and masks of the old model no longer fit: infer again.
+    """
+
+    keep: Mapping[str, tuple[int, ...]]
+    verdicts: tuple[Verdict, ...]
+    rules: tuple[AttributeRule, ...]
+    notes: tuple[str, ...]
+    parameters: tuple[int, int]
+
+    def __str__(self) -> str:
+        before, after = self.parameters
+        lines = [f"{before} parameters -> {after}", *map(str, self.verdicts)]
+        return "\n".join([*lines, *map(str, self.rules), *self.notes])
+
+
+def remove(
+    model: nn.Module,
+    graph: ChannelGraph,
+    keep: Mapping[str, Sequence[int] | Tensor],
+    *args: Any,  # noqa: ANN401 - the model's inputs
+    optimizer: Optimizer | None = None,
+    hints: Sequence[AttributeRule] = (),
+    **kwargs: Any,  # noqa: ANN401
+) -> Removal:
+    """Remove the nodes that are not in `keep` from `model`, or change nothing at all.
+
+    `keep` maps group names to the indices that stay, or to a bool tensor ``(nodes,)``; groups that
+    are not named stay whole. `args` and `kwargs` are example inputs: on them the smaller model must
+    compute what the masked model computes, in float64 where the model's code allows it. Parameters
+    stay the same objects, so ties stay tied and optimizers keep them; the state of `optimizer` is
+    sliced too. Attributes of standard modules follow by a table, other integers by `hints`, then by
+    search.
+
+    Raises `UnknownNameError` for unknown groups and `ModelError` for frozen groups, for indices that
+    do not fit, and where the smaller model does not run or does not agree; the model, its gradients
+    and the optimizer are then exactly as before.
+    """
+    journal = Journal()
+    with undone_on_error(journal):
+        return perform_removal(
+            model, graph, keep, Example(args, kwargs), journal, optimizer=optimizer, hints=hints
+        )
+
+
+def perform_removal(
+    model: nn.Module,
+    graph: ChannelGraph,
+    keep: Mapping[str, Sequence[int] | Tensor],
+    example: Example,
+    journal: Journal,
+    *,
+    optimizer: Optimizer | None = None,
+    hints: Sequence[AttributeRule] = (),
+) -> Removal:
+    """Remove nodes through a journal of the caller's, who takes everything back if he wants."""
+    found = changes(graph, keep)
+    before = _parameters(model)
+    if not found:
+        return Removal({}, (), (), ("every node stays: nothing was removed",), (before, before))
+    cut = cuts(model, found)
+    against = reference(model, graph, found, cut, example)
+    slice_tensors(cut, journal)
+    update_attributes(model, cut, journal)
+    notes = slice_optimizer(optimizer, cut, journal) if optimizer else []
+    with comparing(model, against):
+        search = Search(model, example, against, journal, sources(found, cut))
+        remaining = search.run(hints)
+        if remaining is not None:
+            raise ModelError(_refusal(found, remaining, search.trials))
+        search.follow_names()
+        verdicts = _verdicts(model, found, example, against)
+    return Removal(
+        keep={each.group.name: _indices(each) for each in found},
+        verdicts=verdicts,
+        rules=tuple(each.rule for each in search.performed),
+        notes=(*notes, *_precision_note(against)),
+        parameters=(before, _parameters(model)),
+    )
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _indices(change: Change) -> tuple[int, ...]:
+    return tuple(int(index) for index in change.kept.nonzero().flatten())
+
+
+def _precision_note(against: Reference) -> tuple[str, ...]:
+    if against.precise:
+        return ()
+    return (f"compared in the model's own data type, to {against.tolerance:g} of its outputs",)
+
+
+def _verdicts(
+    model: nn.Module, found: Sequence[Change], example: Example, against: Reference
+) -> tuple[Verdict, ...]:
+    moved = shift(model, example, against)
+    return tuple(
+        Verdict(
+            group=each.group.name,
+            width=each.group.width,
+            removed=each.group.width - each.left,
+            status="shifted" if each.group.normalised else "exact",
+            difference=moved if each.group.normalised or against.zeroed is None else None,
+        )
+        for each in found
+    )
+
+
+def _refusal(found: Sequence[Change], remaining: Trouble, trials: int) -> str:
+    groups = ", ".join(each.group.name for each in _meant(found, remaining.module))
+    return (
+        f"nodes of {groups} cannot be removed: in {remaining.module or 'the model'}, "
+        f"{remaining.reason} ({trials} settings of the model's integers tried); "
+        "the model is as before"
+    )
+
+
+def _meant(found: Sequence[Change], place: str) -> Sequence[Change]:
+    """Return the groups with parameters nearest to where the model went wrong."""
+    while place:
+        near = [
+            change
+            for change in found
+            if any(part.parameter.startswith(f"{place}.") for part in change.group.slices)
+        ]
+        if near:
+            return near
+        place = place.rpartition(".")[0]
+    return found

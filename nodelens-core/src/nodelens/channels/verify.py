@@ -1,0 +1,69 @@
+"""Whether removal is exact, tried group by group on a model that stays as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from nodelens.channels.adjustments import AttributeRule
+from nodelens.channels.forward import Example
+from nodelens.channels.groups import ChannelGraph, ChannelGroup
+from nodelens.channels.journal import Journal
+from nodelens.channels.removal import perform_removal
+from nodelens.channels.verdicts import Verdict
+from nodelens.errors import ModelError
+from nodelens.seeding import generator
+
+
+def verify(
+    model: nn.Module,
+    graph: ChannelGraph,
+    *args: Any,  # noqa: ANN401 - the model's inputs
+    share: float = 0.5,
+    seed: int = 0,
+    **kwargs: Any,  # noqa: ANN401
+) -> list[Verdict]:
+    """Return one verdict per prunable group: each in turn loses `share` of its nodes, at random.
+
+    `args` and `kwargs` are the example inputs on which removed and masked model are compared. The
+    model is as before afterwards. Raises `ModelError` for a share outside (0, 1).
+    """
+    if not 0 < share < 1:
+        raise ModelError(f"share is the fraction of nodes removed, between 0 and 1, got {share}")
+    example = Example(args, kwargs)
+    rules: list[AttributeRule] = []
+    return [
+        _verdict(model, graph, group, random_keep(group, share, seed), example, rules)
+        for group in graph
+        if group.prunable
+    ]
+
+
+def random_keep(group: ChannelGroup, share: float, seed: int) -> list[int]:
+    """Return the sorted nodes that stay when a random `share` goes; one goes and one stays at least."""
+    removed = min(max(round(share * group.width), 1), group.width - 1)
+    order = torch.randperm(group.width, generator=generator(seed, "verify", group.name))
+    return sorted(order[removed:].tolist())
+
+
+def _verdict(
+    model: nn.Module,
+    graph: ChannelGraph,
+    group: ChannelGroup,
+    keep: list[int],
+    example: Example,
+    rules: list[AttributeRule],
+) -> Verdict:
+    """Try one removal and take it back; what it taught about attributes goes into `rules`."""
+    journal = Journal()
+    try:
+        removal = perform_removal(model, graph, {group.name: keep}, example, journal, hints=rules)
+    except ModelError as error:
+        reason = str(error).removesuffix("; the model is as before")
+        return Verdict(group.name, group.width, group.width - len(keep), "refused", reason=reason)
+    finally:
+        journal.undo()
+    rules.extend(rule for rule in removal.rules if rule not in rules)
+    return removal.verdicts[0]

@@ -1,0 +1,179 @@
+"""Listing and explaining components."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nodelens.plugins.loading import PLURALS
+
+SOURCE = '''
+from typing import ClassVar
+from attrs import field, frozen
+
+@hookimpl
+def nodelens_register_metrics():
+    return [
+        MetricSpec("peak", "acme:Peak", "Largest activation.", family="acme"),
+        MetricSpec("peak_to_mean", "acme:Peak", "Largest over mean activation.", family="acme"),
+        MetricSpec("hidden", "acme_secret:Hidden", "Cannot be imported.", family="acme"),
+        MetricSpec("set_up", "acme:SetUp", "Has to be set up.", family="acme"),
+    ]
+
+@frozen
+class Peak:
+    """The largest activation.
+
+    Over all positions and samples.
+
+    Attributes:
+        top: how many of the largest are averaged.
+    """
+
+    top: int = 1
+    better: ClassVar = "high"
+    unit: ClassVar = "activation"
+    formula: ClassVar = "max a"
+    source: ClassVar = "common"
+    invariances: ClassVar = frozenset({"functional", "activation_shift"})
+    dead: ClassVar = "worst"
+
+    def needs(self):
+        return ("Extremes()",)
+
+    def score(self, group):
+        raise NotImplementedError
+
+@frozen
+class SetUp(Peak):
+    """A metric with an option that has to be given."""
+
+    share: float = field(kw_only=True)
+'''
+
+
+@pytest.fixture(autouse=True)
+def acme(distribution):
+    distribution("acme", SOURCE)
+
+
+def test_a_listing_has_families(nodelens):
+    outcome = nodelens("-q", "metrics", "acme:*")
+    assert outcome.out == (
+        "acme\n"
+        "  hidden        Cannot be imported.\n"
+        "  peak          Largest activation.\n"
+        "  peak_to_mean  Largest over mean activation.\n"
+        "  set_up        Has to be set up.\n"
+    )
+
+
+def test_wildcards_choose(nodelens):
+    outcome = nodelens("-q", "metrics", "peak*", "hid*", "*mean", "--json")
+    names = [each["name"] for each in json.loads(outcome.out) if each["distribution"] == "acme"]
+    assert names == ["peak", "peak_to_mean", "hidden"]
+
+
+def test_a_listing_as_json(nodelens):
+    assert json.loads(nodelens("-q", "metrics", "acme:peak?*", "--json").out) == [
+        {
+            "name": "peak_to_mean",
+            "kind": "metric",
+            "family": "acme",
+            "summary": "Largest over mean activation.",
+            "distribution": "acme",
+            "version": "1.0",
+        }
+    ]
+
+
+def test_an_exact_name_is_explained(nodelens):
+    assert nodelens("-q", "metrics", "peak").out == (
+        "peak: metric of acme 1.0\n"
+        "\n"
+        "  The largest activation.\n"
+        "\n"
+        "  Over all positions and samples.\n"
+        "\n"
+        "  better       high\n"
+        "  unit         activation\n"
+        "  formula      max a\n"
+        "  source       common\n"
+        "  invariances  activation_shift, functional\n"
+        "  dead nodes   worst\n"
+        "  reads        Extremes()\n"
+        "\n"
+        "  options\n"
+        "    top: a whole number; default 1\n"
+        "        how many of the largest are averaged.\n"
+    )
+
+
+def test_an_explanation_as_json(nodelens):
+    (explanation,) = json.loads(nodelens("-q", "metrics", "peak", "--json").out)
+    assert explanation["options"] == [
+        {
+            "name": "top",
+            "type": "a whole number",
+            "default": "1",
+            "doc": "how many of the largest are averaged.",
+        }
+    ]
+    assert explanation["statistics"] == ["Extremes()"]
+    assert explanation["description"].endswith("positions and samples.")
+
+
+def test_several_names_are_explained_one_after_the_other(nodelens):
+    out = nodelens("-q", "metrics", "peak", "acme:peak_to_mean").out
+    assert "\n\npeak_to_mean: metric of acme 1.0\n" in out
+
+
+def test_a_required_option_is_named(nodelens):
+    out = nodelens("-q", "metrics", "set_up").out
+    assert "share: a number; has to be given" in out
+    assert "reads        depend on the options" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["metrics", "peek"], "error: no metric is called 'peek'; did you mean 'peak'?"),
+        (["metrics", "pekk*"], "error: no metric matches 'pekk*'; did you mean 'peak'?"),
+        (["metrics", "digits"], "there is a dataset of that name"),
+        (["metrics", "hidden"], "error: metric 'hidden' of acme 1.0 cannot be loaded: needs the"),
+        (["datasets", "digit"], "error: no dataset is called 'digit'; did you mean 'digits'?"),
+    ],
+)
+def test_what_cannot_be_shown_is_a_mistake(nodelens, args, message):
+    outcome = nodelens("-q", *args)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
+
+
+def test_two_offers_of_one_name_are_both_listed(nodelens, distribution):
+    distribution("beta", SOURCE)
+    out = nodelens("-q", "metrics", "peak").err
+    assert "metric 'peak' is offered by acme 1.0, beta 1.0" in out
+    listed = nodelens("-q", "metrics", "peak?*").out
+    assert "acme:peak_to_mean  Largest over mean activation." in listed
+    assert "beta:peak_to_mean  Largest over mean activation." in listed
+
+
+@pytest.mark.parametrize("plural", [PLURALS[kind] for kind in PLURALS if kind != "command"])
+def test_every_kind_has_a_listing(nodelens, plural):
+    outcome = nodelens("-q", plural, "--json")
+    assert outcome.code == 0
+    assert isinstance(json.loads(outcome.out), list)
+
+
+def test_an_empty_listing_says_where_to_look(nodelens):
+    outcome = nodelens("-q", "--no-plugin", "nodelens-pruning", "pruners")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err == "no plugin offers pruners; see: nodelens plugins\n"
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet", "import"])
+def test_the_text_fits_eighty_columns(nodelens, name):
+    lines = nodelens("-q", "backends", name).out.splitlines()
+    assert max(map(len, lines)) <= 80

@@ -1,0 +1,113 @@
+"""The program as a process: what it imports, how fast it starts, where its output goes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HEAVY = "torch numpy scipy sklearn matplotlib pandas PIL rich jinja2 transformers cattrs".split()
+LIGHT_COMMANDS = {
+    "nothing": [],
+    "help": ["--help"],
+    "version": ["--version"],
+    "plugins": ["plugins"],
+    "check of plugins": ["plugins", "--check"],
+    "metrics": ["metrics"],
+    "a backend": ["backends", "cnn"],
+    "config check": ["config", "check", "small.yaml"],
+    "config show": ["config", "show", "small.yaml"],
+    "config schema": ["config", "schema"],
+    "runs": ["runs"],
+}
+WATCH = """
+import sys
+from nodelens.cli.main import main
+code = main({args!r})
+heavy = sorted(set({heavy!r}) & set(sys.modules))
+sys.exit(f"{{code}} {{heavy}}")
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder with one config."""
+    (tmp_path / "small.yaml").write_text("model: mlp\ndata: digits\nmetrics: []\n")
+    monkeypatch.chdir(tmp_path)
+
+
+def python(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment}
+    command = [sys.executable, *args]
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+@pytest.mark.parametrize("args", LIGHT_COMMANDS.values(), ids=LIGHT_COMMANDS)
+def test_nothing_heavy_is_imported(args):
+    done = python("-c", WATCH.format(args=args, heavy=HEAVY))
+    code, _, heavy = done.stderr.splitlines()[-1].partition(" ")
+    assert heavy == "[]"
+    assert code in ("0", "1" if "--check" in args else "0")
+
+
+def test_importing_nodelens_imports_nothing():
+    source = f"import sys, nodelens; print(sorted(set({HEAVY + ['pluggy', 'attrs', 'click']!r}) & "
+    assert python("-c", source + "set(sys.modules)))").stdout == "[]\n"
+
+
+def test_the_module_is_the_same_program():
+    done = python("-m", "nodelens", "runs", "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: nodelens runs ")
+
+
+def test_exit_codes_reach_the_shell():
+    done = python("-m", "nodelens", "runz")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: there is no command 'runz'")
+
+
+def test_a_terminal_without_unicode_gets_escapes(tmp_path):
+    (tmp_path / "bad.yaml").write_text("modèl: mlp\n", encoding="utf-8")
+    done = python("-m", "nodelens", "config", "check", "bad.yaml", PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert r"mod\xe8l: unknown key" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "nodelens", "backends"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert done.returncode == 1
+
+
+def seconds(*args: str) -> float:
+    """Return the shortest of a few times that a process takes."""
+
+    def once() -> float:
+        start = time.perf_counter()
+        python(*args)
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", [["--help"], ["plugins"], ["config", "check", "small.yaml"]])
+def test_start_takes_at_most_four_times_a_bare_start(args):
+    bare = seconds("-c", "import click, pluggy, yaml")
+    assert seconds("-m", "nodelens", *args) < 4 * bare

@@ -1,0 +1,107 @@
+"""The Python interface on models and batches of the user's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import nodelens
+from nodelens.errors import ConfigError, DataError, UnknownNameError
+
+G = torch.Generator().manual_seed(0)
+X, Y = torch.randn(40, 5, generator=G), torch.randint(0, 3, (40,), generator=G)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3))
+
+
+def test_scores_of_any_module_and_any_iterable(model):
+    batches = ((X[i : i + 16], Y[i : i + 16]) for i in range(0, 40, 16))
+    scores = nodelens.score(model, batches, metrics=["activation_rms", "taylor"])
+    expected = model[1](model[0](X)).square().mean(0).sqrt()
+    np.testing.assert_allclose(
+        scores["activation_rms", "0:neurons"].values, expected.detach().numpy(), rtol=1e-6
+    )
+    assert scores.samples == 40
+    assert (scores["taylor", "0:neurons"].se > 0).all()
+
+
+def test_options_labels_and_metric_objects(model):
+    from nodelens_metrics.activations import ZeroFraction
+
+    scores = nodelens.score(
+        model,
+        [X],
+        metrics=[{"name": "zero_fraction", "tolerance": 0.5, "label": "nearly"}, ZeroFraction()],
+    )
+    assert scores.metrics == ("nearly", "ZeroFraction")
+    near, exact = scores["nearly", "0:neurons"], scores["ZeroFraction", "0:neurons"]
+    assert (near.values >= exact.values).all()
+
+
+def test_a_loss_of_the_users_own(model):
+    def square(output, batch):
+        return output.square().sum(1)
+
+    scores = nodelens.score(model, [X], metrics=["first_order"], loss=square)
+    a = model[1](model[0](X)).detach().requires_grad_()
+    model[2](a).square().sum().backward()
+    expected = -(a * a.grad).mean(0).detach().numpy()
+    np.testing.assert_allclose(
+        scores["first_order", "0:neurons"].values, expected, rtol=1e-5, atol=1e-7
+    )
+
+
+def test_weight_metrics_have_no_standard_error_and_read_no_data(model):
+    scores = nodelens.score(model, [X], metrics=["weight_l2"])
+    assert scores["weight_l2", "0:neurons"].se is None
+
+
+def test_a_model_on_dicts_with_padding():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.up, self.down = nn.Embedding(9, 4), nn.Linear(4, 6), nn.Linear(6, 9)
+
+        def forward(self, input_ids, attention_mask):
+            return {"logits": self.down(torch.relu(self.up(self.embed(input_ids))))}
+
+    batch = {
+        "input_ids": torch.tensor([[1, 2, 3], [4, 5, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]]),
+        "labels": torch.tensor([[2, 3, 4], [5, 6, 0]]),
+    }
+    scores = nodelens.score(Tokens(), [batch], metrics=["taylor", "activation_rms"])
+    assert scores["taylor", "up:neurons"].values.shape == (6,)
+
+
+@pytest.mark.parametrize(
+    ("batches", "metrics", "error", "message"),
+    [
+        (
+            [X],
+            ["taylor"],
+            DataError,
+            "gradient metrics need labels: give batches of (inputs, targets), or",
+        ),
+        ([X], ["class_selectivity"], DataError, "class metrics need labels"),
+        ([], ["activation_rms"], DataError, "there are no batches"),
+        ([X], [], ConfigError, "the list is empty"),
+        ([X], "taylor", ConfigError, "give a list, such as ['taylor']"),
+        ([X], ["tailor"], UnknownNameError, "did you mean 'taylor'"),
+        ([X], ["weight_l1", "weight_l1"], ConfigError, "'weight_l1' is there twice"),
+    ],
+)
+def test_mistakes_are_explained(model, batches, metrics, error, message):
+    with pytest.raises(error) as raised:
+        nodelens.score(model, batches, metrics=metrics)
+    assert message in str(raised.value)
+
+
+def test_infer_is_public(model):
+    assert [group.name for group in nodelens.infer(model, X)] == ["0:neurons", "2:neurons"]

@@ -1,0 +1,117 @@
+import copy
+import json
+
+import pytest
+import torch
+from attrs import frozen
+
+from nodelens.capture.batches import Batch
+from nodelens.errors import CaptureError, PluginError
+from nodelens.experiments.pruned import prune_and_evaluate
+from nodelens.experiments.pruning import PruningPlan
+from nodelens.masks import mask
+from nodelens.testing.pruner_checks import example_request
+from nodelens.training.evaluation import evaluate, paired
+
+A, B = "0:neurons", "2:neurons"
+KEEP = {A: (0, 2, 3, 5, 7, 11), B: (1, 2, 6)}
+
+
+@frozen
+class Fixed:
+    """Make always the same plan."""
+
+    made: PruningPlan
+
+    def metrics(self):
+        return ()
+
+    def plan(self, request):
+        return self.made
+
+
+@pytest.fixture
+def prune():
+    request = example_request(())
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 5, generator=random)
+    batches = [Batch((x,), targets=torch.arange(30) % 4)]
+    dense = evaluate(request.model, batches)
+
+    def run(keep=KEEP, means=None, **plan):
+        pruner = Fixed(PruningPlan(keep, **plan))
+        return prune_and_evaluate("fixed", pruner, request, batches, means or {}, dense)
+
+    run.request, run.batches, run.dense = request, batches, dense
+    return run
+
+
+def test_the_finding_compares_the_masked_model_with_the_dense_one(prune):
+    finding = prune()
+    with mask(prune.request.model, prune.request.graph, KEEP):
+        pruned = evaluate(prune.request.model, prune.batches)
+    change, se = paired(pruned, prune.dense)
+    loss, accuracy = finding.tables[0].rows
+    assert loss == ("loss in nats", prune.dense.loss, pruned.loss, change, se)
+    assert accuracy[1:3] == (prune.dense.accuracy, pruned.accuracy)
+    assert accuracy[3] == pytest.approx(pruned.accuracy - prune.dense.accuracy)
+    json.dumps(finding.data, allow_nan=False)
+
+
+def test_the_finding_counts_nodes_and_says_that_they_are_only_masked(prune):
+    finding = prune()
+    assert finding.headline[0].startswith("fixed removes 10 of 19 prunable nodes (53 %): loss ")
+    assert "masked, not yet removed" in finding.headline[1]
+    assert finding.tables[1].rows == ((A, 12, 6, 0.5), (B, 7, 3, pytest.approx(4 / 7)))
+
+
+def test_groups_without_a_choice_stay_whole(prune):
+    assert prune({A: (0,)}).tables[1].rows[1] == (B, 7, 7, 0.0)
+
+
+def test_notes_are_listed_and_warned_about_unless_nothing_could_be_done(prune):
+    notes = (
+        "2:neurons stays whole; reason",
+        "4:neurons stays whole; cannot be pruned: model output",
+    )
+    finding = prune(notes=notes)
+    assert finding.warnings == notes[:1]
+    assert finding.tables[2].rows == tuple((note,) for note in notes)
+
+
+def test_means_replace_the_nodes_where_the_plan_says_so(prune):
+    means = {A: torch.ones(12), B: torch.ones(7)}
+    assert prune(means=means, replace="mean").data["loss"] != prune(means=means).data["loss"]
+
+
+def test_means_that_were_not_captured_are_an_error(prune):
+    with pytest.raises(CaptureError, match="the means of 2:neurons were not captured"):
+        prune(means={A: torch.ones(12)}, replace="mean")
+
+
+def test_the_model_is_left_as_it_was(prune):
+    model = prune.request.model.train()
+    state = copy.deepcopy(model.state_dict())
+    prune()
+    assert all(torch.equal(state[name], now) for name, now in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("keep", "problem"),
+    [
+        ({"0:neuron": (0,)}, "no channel group is called '0:neuron'; did you mean '0:neurons'?"),
+        ({"4:neurons": (0,)}, "4:neurons cannot be pruned: model output"),
+        ({A: ()}, "0:neurons: no node stays; at least one has to"),
+        ({A: (1, 0)}, "0:neurons: expected sorted nodes from 0 to 11, got (1, 0)"),
+        ({A: (0, 12)}, "0:neurons: expected sorted nodes from 0 to 11, got (0, 12)"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_names_the_method(prune, keep, problem):
+    with pytest.raises(PluginError) as error:
+        prune(keep)
+    assert (
+        str(error.value)
+        == f"pruning method 'fixed' made a plan that cannot be carried out: {problem}"
+    )

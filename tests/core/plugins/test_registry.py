@@ -1,0 +1,174 @@
+"""Looking components up by name."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+from attrs import frozen
+
+from nodelens.config.schema import Component
+from nodelens.errors import ConfigError, PluginError, UnknownNameError
+from nodelens.plugins.contracts import missing_members
+from nodelens.plugins.records import PluginRecord
+from nodelens.plugins.registry import Registry
+from nodelens.plugins.specs import AnalysisSpec, MetricSpec, PrunerSpec
+
+
+@frozen
+class Gini:
+    """The Gini index."""
+
+    top: int = 3
+
+    def analyse(self, scores, seed):
+        raise NotImplementedError
+
+
+@frozen
+class Nothing:
+    """An analysis that analyses nothing."""
+
+
+TARGETS = "targets_of_registry_tests"
+
+
+@pytest.fixture
+def importable(monkeypatch):
+    """Let targets name the classes of this file."""
+    module = types.ModuleType(TARGETS)
+    module.Gini, module.Nothing = Gini, Nothing
+    monkeypatch.setitem(sys.modules, TARGETS, module)
+
+
+def analysis(name, target=f"{TARGETS}:Gini"):
+    return AnalysisSpec(name, target, "An analysis.")
+
+
+def metric(name):
+    return MetricSpec(name, "nowhere.at:All", "A metric.")
+
+
+def record(distribution, *specs, version="1.0", entry="main"):
+    return PluginRecord(f"{distribution}:{entry}", distribution, version, "loaded", "", specs)
+
+
+ACME = record("acme", metric("taylor"), metric("peak"), analysis("gini"), version="1.2")
+BETA = record("beta-tools", metric("peak"), PrunerSpec("taylor2", "a:B", "Prunes."))
+FAILED = PluginRecord("gamma:main", "gamma", "3", "failed", "RuntimeError: no luck")
+BLOCKED = PluginRecord("delta:main", "delta", "4", "blocked", "blocked by --no-plugin")
+REGISTRY = Registry((ACME, BETA))
+
+
+def test_names_are_sorted_and_listed_once():
+    assert REGISTRY.names("metric") == ["peak", "taylor"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*", ["acme:peak", "beta-tools:peak", "acme:taylor"]),
+        ("t*", ["acme:taylor"]),
+        ("?eak", ["acme:peak", "beta-tools:peak"]),
+        ("beta_tools:*", ["beta-tools:peak"]),
+        ("*:peak", ["acme:peak", "beta-tools:peak"]),
+        ("T*", []),
+    ],
+)
+def test_wildcards_match_names(pattern, found):
+    assert [offer.qualified for offer in REGISTRY.match("metric", pattern)] == found
+
+
+def test_an_offer_knows_its_provider():
+    assert REGISTRY.offer("metric", "taylor").provider == "acme 1.2"
+
+
+def test_a_clash_lists_every_provider():
+    with pytest.raises(PluginError) as caught:
+        REGISTRY.offer("metric", "peak")
+    assert str(caught.value) == (
+        "metric 'peak' is offered by acme 1.2, beta-tools 1.0; "
+        "say which one: acme:peak or beta-tools:peak"
+    )
+
+
+@pytest.mark.parametrize("name", ["beta-tools:peak", "Beta_Tools:peak"])
+def test_a_distribution_resolves_a_clash(name):
+    assert REGISTRY.offer("metric", name).distribution == "beta-tools"
+
+
+def test_a_clash_within_a_distribution_is_resolved_by_leaving_one_out():
+    registry = Registry((record("acme", metric("peak")), record("acme", metric("peak"), entry="b")))
+    with pytest.raises(PluginError) as caught:
+        registry.offer("metric", "peak")
+    assert str(caught.value) == (
+        "metric 'peak' is offered by acme 1.0, acme 1.0; "
+        "leave one out: --no-plugin acme:main or --no-plugin acme:b"
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "name", "message"),
+    [
+        ((ACME,), "taylr", "no metric is called 'taylr'; did you mean 'taylor'?"),
+        ((ACME,), "xyz", "no metric is called 'xyz'; known: peak, taylor"),
+        (
+            (ACME, BETA),
+            "taylor2",
+            "no metric is called 'taylor2'; did you mean 'taylor'?; there is a pruner of that name",
+        ),
+        (
+            (FAILED, BLOCKED),
+            "peak",
+            "no metric is called 'peak'; not loaded: gamma:main 3 failed: RuntimeError: no luck; "
+            "delta:main 4 blocked: blocked by --no-plugin",
+        ),
+        (
+            (FAILED, BLOCKED, ACME),
+            "gamma:peak",
+            "no metric is called 'gamma:peak'; did you mean 'acme:peak'?; "
+            "not loaded: gamma:main 3 failed: RuntimeError: no luck",
+        ),
+    ],
+)
+def test_an_unknown_name_says_what_may_be_meant(records, name, message):
+    with pytest.raises(UnknownNameError) as caught:
+        Registry(records).offer("metric", name)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("not_there:X", "needs the module 'not_there', which is not installed"),
+        ("json:Nothing", "AttributeError: module 'json' has no attribute 'Nothing'"),
+        ("json:dumps", "json:dumps is not a class"),
+        (f"{TARGETS}:Nothing", "Nothing lacks analyse"),
+    ],
+)
+@pytest.mark.usefixtures("importable")
+def test_a_target_that_cannot_be_used_names_the_plugin(target, message):
+    registry = Registry((record("acme", analysis("gini", target)),))
+    with pytest.raises(PluginError) as caught:
+        registry.component("analysis", "gini")
+    assert str(caught.value).startswith("analysis 'gini' of acme 1.0")
+    assert message in str(caught.value)
+
+
+@pytest.mark.usefixtures("importable")
+def test_a_component_is_built_with_its_options():
+    assert REGISTRY.component("analysis", "gini") is Gini
+    assert REGISTRY.build("analysis", Component("gini", {"top": 5})) == Gini(5)
+    assert REGISTRY.build("analysis", Component("acme:gini")) == Gini(3)
+
+
+@pytest.mark.usefixtures("importable")
+def test_wrong_options_are_config_errors():
+    with pytest.raises(ConfigError, match=r"gini\.topp: unknown key; did you mean 'top'\?"):
+        REGISTRY.build("analysis", Component("gini", {"topp": 5}))
+
+
+def test_metrics_need_all_that_reports_say_of_them():
+    needed = ["better", "unit", "formula", "source", "invariances", "dead", "needs", "score"]
+    assert missing_members("metric", object) == needed

@@ -1,0 +1,53 @@
+"""The configs that come with the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nodelens.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_starts_with_the_command_that_runs_it(path):
+    assert path.read_text().splitlines()[0] == f"# nodelens run configs/{path.name}"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_has_no_mistake(path, capsys):
+    assert main(["config", "check", str(path)]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_runs(path, tmp_path, capsys):
+    assert main(["-q", "run", str(path), f"output={tmp_path}"]) == 0, capsys.readouterr().err
+    (report,) = tmp_path.glob("*/*/report.html")
+    assert report.stat().st_size > 20_000
+
+
+def test_two_runs_with_one_seed_give_identical_scores(tmp_path):
+    for name in ("one", "two"):
+        overrides = [f"output={tmp_path / name}", "interventions=[]", "analyses=[]", "reports=[]"]
+        assert main(["-q", "run", str(ROOT / "configs/digits.yaml"), *overrides]) == 0
+    one, two = (next(tmp_path.glob(f"{name}/*/*/scores.safetensors")) for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_another_seed_gives_other_scores(tmp_path):
+    contents = set()
+    for seed in (0, 1):
+        out = tmp_path / str(seed)
+        overrides = [
+            f"output={out}",
+            f"seed={seed}",
+            "interventions=[]",
+            "analyses=[]",
+            "reports=[]",
+        ]
+        assert main(["-q", "run", str(ROOT / "configs/digits.yaml"), *overrides]) == 0
+        contents.add(next(out.glob("*/*/scores.safetensors")).read_bytes())
+    assert len(contents) == 2

@@ -35,6 +35,7 @@ def fences(language: str) -> list:
 @pytest.mark.parametrize("code", fences("python"))
 def test_python_snippets_run(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "projects/plugin_template/src"))
     exec(compile(code, "<snippet>", "exec"), {"__name__": "snippet"})
 
 

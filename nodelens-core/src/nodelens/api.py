@@ -11,12 +11,12 @@ from nodelens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import torch
-    from nodelens.plugins.manager import Plugins
     from torch import nn
 
     from nodelens.capture.batches import Batch
     from nodelens.capture.engine import Loss
     from nodelens.channels.groups import ChannelGraph
+    from nodelens.plugins.manager import Plugins
     from nodelens.scoring.contract import Metric
     from nodelens.scoring.scores import Scores
     from nodelens.storage.run_folder import RunFolder
@@ -49,12 +49,11 @@ def score(
     classes. The model stays as it was, on its own device. Raises `NodelensError` subclasses for
     mistakes.
     """
-    from nodelens.plugins.manager import load_plugins
-
     from nodelens.capture.batches import row_losses
     from nodelens.capture.engine import CaptureRequest
     from nodelens.capture.plan import make_plan
     from nodelens.channels.infer import infer as infer_channels
+    from nodelens.plugins.manager import load_plugins
     from nodelens.scoring.engine import ScoreRequest
 
     loaded = plugins or load_plugins()
@@ -104,12 +103,11 @@ def _runs(
     plugins: Plugins | None,
     single: bool,
 ) -> Iterator[RunFolder]:
-    from nodelens.plugins.manager import load_plugins
-
     from nodelens.config.check import check_config, plugin_settings
     from nodelens.config.load import raw_from_mapping, read_config
     from nodelens.config.sweep import expand
     from nodelens.experiments.run import run_experiment
+    from nodelens.plugins.manager import load_plugins
 
     if isinstance(config, Mapping):
         raw = raw_from_mapping(dict(config), overrides)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
-    """Return a 63-bit seed that depends on the run's seed and on what it is for, and on nothing else."""
+    """Return a 63-bit seed that depends on the run's seed and on its purpose alone."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -68,7 +68,9 @@ def _random(fields: dict[str, Any], request: ModelRequest) -> ModelHandle:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
         try:
-            model = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+            model = AutoModelForImageClassification.from_config(  # type: ignore[no-untyped-call]
+                config, trust_remote_code=False
+            )
         except ValueError as error:
             raise ModelError(
                 f"hf_image_classifier: {config.model_type} is not an image classifier: "
@@ -81,7 +83,7 @@ def _config(fields: dict[str, Any], request: ModelRequest) -> PretrainedConfig:
     from transformers import CONFIG_MAPPING, AutoConfig
 
     kind = fields.get("model_type")
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         hint = did_you_mean(str(kind), CONFIG_MAPPING) if kind else "; such as resnet or vit"
         raise ModelError(f"hf_image_classifier: config.model_type is {kind!r}{hint}")
     if len(request.input_shape) != 3:

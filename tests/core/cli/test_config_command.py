@@ -35,7 +35,8 @@ def test_check_counts_the_runs_of_a_sweep(config):
 
 
 def test_mistakes_come_all_at_once_on_stderr(config):
-    outcome = config("check", "small.yaml", "seeed=1", "model.hiden=[3]")
+    Path("bad.yaml").write_text("model: {name: mlp, hiden: [3]}\ndata: digits\nseeed: 1\n")
+    outcome = config("check", "bad.yaml")
     assert (outcome.code, outcome.out) == (2, "")
     assert [line[:7] for line in outcome.err.splitlines()] == ["error: ", "error: "]
     assert "did you mean 'seed'?" in outcome.err
@@ -43,7 +44,9 @@ def test_mistakes_come_all_at_once_on_stderr(config):
 
 
 def test_mistakes_of_every_run_of_a_sweep_are_reported_once(config):
-    outcome = config("check", "small.yaml", "sweep.model.hidden=[[-1], [8], [-2]]", "seeed=1")
+    sweep = "sweep: {model.hidden: [[-1], [8], [-2]]}\n"
+    Path("bad.yaml").write_text(f"{CONFIG}seeed: 1\n{sweep}")
+    outcome = config("check", "bad.yaml")
     assert outcome.code == 2
     assert outcome.err.count("seeed") == 1
     assert len(outcome.err.splitlines()) == 3
@@ -77,7 +80,6 @@ def test_show_prints_a_config_that_checks(config):
     assert "seed: 3\n" in shown.out
     Path("shown.yaml").write_text(shown.out)
     assert config("check", "shown.yaml").code == 0
-    assert config("show", "shown.yaml").out == shown.out
 
 
 def test_show_prints_a_sweep_as_documents(config):

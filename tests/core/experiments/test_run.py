@@ -25,6 +25,20 @@ BASE = {
     "reports": ["json"],
 }
 
+ARTIFACTS = [
+    "capture.json",
+    "channels.json",
+    "config.yaml",
+    "manifest.json",
+    "report.html",
+    "run.log",
+    "scores.csv",
+    "scores.safetensors",
+    "statistics.safetensors",
+    "summary.json",
+    "weights.safetensors",
+]
+
 
 def config(tmp_path: Path, **changes) -> dict:
     return {**BASE, "output": str(tmp_path / "out"), **changes}
@@ -45,11 +59,8 @@ def test_a_run_leaves_every_artifact_and_a_manifest_that_holds(tmp_path):
         "taylor": "nodelens-metrics",
     }
     assert set(record["stages"]) == {"model", "training", "evaluation", "capture", "scores"}
-    for name in (
-        "config.yaml channels.json capture.json scores.safetensors scores.csv summary.json "
-        "statistics.safetensors weights.safetensors report.html manifest.json run.log"
-    ).split():
-        assert run.has(name), name
+    missing = [name for name in ARTIFACTS if not run.has(name)]
+    assert missing == []
     assert run.check_manifest() == []
 
 
@@ -111,12 +122,12 @@ def test_a_failure_is_recorded_and_told_without_a_traceback(tmp_path, monkeypatc
 
 
 def test_a_metric_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
-    from nodelens_metrics.activations import ActivationRms
+    from nodelens_metrics.activations import ActivationRMS
 
     def broken(self: object, group: object) -> torch.Tensor:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr(ActivationRms, "score", broken)
+    monkeypatch.setattr(ActivationRMS, "score", broken)
     assert main(["-q", "run", write(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert "metric activation_rms failed" in out
@@ -174,5 +185,5 @@ def test_a_sweep_makes_one_run_per_point(tmp_path):
     swept = config(tmp_path, sweep={"seed": [0, 1]})
     runs = nodelens.run_all(swept)
     assert [run.record()["seed"] for run in runs] == [0, 1]
-    with pytest.raises(ConfigError, match="sweeps over 2 runs; use nodelens.run_all"):
+    with pytest.raises(ConfigError, match=r"sweeps over 2 runs; use nodelens\.run_all"):
         nodelens.run(swept)

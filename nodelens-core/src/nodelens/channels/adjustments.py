@@ -16,6 +16,7 @@ from typing import Any
 from attrs import frozen
 from torch import nn
 
+from nodelens.channels.attributes import is_standard
 from nodelens.channels.journal import Journal
 from nodelens.channels.slicing import Change, Cut
 
@@ -46,7 +47,7 @@ class AttributeRule:
 
 @frozen
 class Source:
-    """One axis that shrinks: an integer `size`, or a multiple of it, becomes `left` in proportion."""
+    """One axis that shrinks: an integer `size` becomes `left`, a multiple of it in proportion."""
 
     parameter: str
     axis: int
@@ -105,7 +106,7 @@ def adjustments(model: nn.Module, shrinking: Sequence[Source]) -> list[Adjustmen
     near = _Near(model, shrinking)
     effects: dict[frozenset[tuple[tuple[str, str], int]], Adjustment] = {}
     for path, module in model.named_modules():
-        up, inside = near.of(path)
+        up, inside = near.of(path, module)
         for attribute, value in integers(module):
             for source in inside.values():
                 if source.followed(value) not in (None, value):
@@ -133,10 +134,14 @@ class _Near:
                 key = (source.size, source.left, source.multiples)
                 self.below[".".join(parts[:depth])].setdefault(key, source)
 
-    def of(self, path: str) -> tuple[int, Mapping[tuple[int, int, int], Source]]:
-        """Return how many levels up the nearest axes are, and these, one of each kind."""
+    def of(self, path: str, module: nn.Module) -> tuple[int, Mapping[tuple[int, int, int], Source]]:
+        """Return how many levels up the nearest axes are, and these, one of each kind.
+
+        A module with parameters is concerned only by those that it holds itself, one without (the
+        core of an attention, a rearrangement) by those around it.
+        """
         up = 0
-        while path and path not in self.below:
+        while path and path not in self.below and next(module.parameters(), None) is None:
             path, up = path.rpartition(".")[0], up + 1
         return up, self.below.get(path, {})
 
@@ -152,9 +157,7 @@ def _relative(parameter: str, path: str, up: int) -> str:
     return parameter[len(above) + 1 :] if above else parameter
 
 
-def adjustment(
-    model: nn.Module, rule: AttributeRule, shrinking: Sequence[Source]
-) -> Adjustment:
+def adjustment(model: nn.Module, rule: AttributeRule, shrinking: Sequence[Source]) -> Adjustment:
     """Return what a rule sets in all modules of its class (nothing, where none matches)."""
     axes = {(each.parameter, each.axis, each.offset): each for each in shrinking}
     effect: dict[tuple[str, str], int] = {}
@@ -172,7 +175,12 @@ def adjustment(
 
 
 def integers(module: nn.Module) -> Iterator[tuple[str, int]]:
-    """Yield the integers of a module's own attributes, of tuples among them, and of its config."""
+    """Yield the integers of a module's own attributes, of tuples among them, and of its config.
+
+    Standard modules with parameters have none: theirs follow the parameters by a table.
+    """
+    if is_standard(module):
+        return
     own = {name: value for name, value in vars(module).items() if name not in _OWN}
     yield from _integers(own)
     config = own.get("config")

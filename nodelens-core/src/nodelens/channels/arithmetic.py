@@ -1,4 +1,4 @@
-"""Rules for element-wise operators, reductions and matrix products."""
+"""Rules for element-wise operators and reductions."""
 
 from __future__ import annotations
 
@@ -17,39 +17,45 @@ def pointwise(op: Operation) -> Sequence[Axes]:
     axes: list[Expression | None] = [None] * len(shape)
     for tensor in op.tensors():
         for position, axis in enumerate(reversed(op.axes(tensor)), start=1):
-            if axis.size != shape[-position]:
+            if position > len(shape) or axis.size != shape[-position]:
                 continue
             held = axes[-position]
             if held is None:
                 axes[-position] = axis
             else:
-                op.unify(held, axis)
+                _meet(op, held, axis)
     filled = (axis or op.positions((shape[dim],))[0] for dim, axis in enumerate(axes))
     result = tuple(filled)
     return [result for _ in op.outputs]
 
 
+def _meet(op: Operation, left: Expression, right: Expression) -> None:
+    if op.trace.solver.swapped(left, right):
+        op.freeze([left], "parts of it change place (rotary embedding)")
+    op.unify(left, right)
+
+
 def reduction(op: Operation) -> Sequence[Axes]:
     """Drop the reduced axes; nodes summed without a weight are frozen."""
-    reason = f"reduced by {op.name} in {op.trace.module or 'the model'}"
-    for axis in _reduced(op)[0]:
-        op.trace.solver.freeze(axis, reason)
-    return [_reduced(op)[1] for _ in op.outputs]
+    reduced, kept = _reduced(op)
+    op.freeze(reduced, f"reduced by {op.name}")
+    return [kept for _ in op.outputs]
 
 
 def average(op: Operation) -> Sequence[Axes]:
     """Drop the averaged axes; their number enters the result, so their groups are normalised."""
     reduced, kept = _reduced(op)
     for axis in reduced:
-        for leaf in op.trace.solver.leaves(axis):
-            leaf.variable.normalised = True
+        op.trace.solver.normalise(axis)
     return [kept for _ in op.outputs]
 
 
 def _reduced(op: Operation) -> tuple[list[Expression], Axes]:
     source: Tensor = op.args[0]
     axes = op.axes(source)
-    dims = op.argument(1, "dim")
+    dims = op.argument(2 if "norm" in op.name else 1, "dim")
+    if isinstance(dims, bool):
+        dims = None
     if isinstance(dims, int):
         dims = [dims]
     chosen = {dim % source.ndim for dim in dims} if dims else set(range(source.ndim))
@@ -60,65 +66,100 @@ def _reduced(op: Operation) -> tuple[list[Expression], Axes]:
     return reduced, tuple(axis for dim, axis in enumerate(axes) if dim not in chosen)
 
 
-def softmax(op: Operation) -> Sequence[Axes]:
-    """Keep the axes; what is normalised against each other cannot be removed."""
+def along(op: Operation) -> Sequence[Axes]:
+    """Keep the axes; those that are normalised or summed along cannot lose indices."""
     axes = op.axes(op.args[0])
-    op.trace.solver.freeze(axes[op.args[1]], f"softmax in {op.trace.module or 'the model'}")
+    dim = op.argument(1, "dim", -1)
+    op.freeze(axes[dim : dim + 1] if dim >= 0 else axes[dim:][:1], f"{op.name.strip('_')} along it")
+    return [axes for _ in op.outputs]
+
+
+def loss(op: Operation) -> Sequence[Axes]:
+    """Freeze everything that a loss compares."""
+    for tensor in op.tensors():
+        op.freeze(op.axes(tensor), "compared by a loss")
+    return []
+
+
+def transform(op: Operation) -> Sequence[Axes]:
+    """Freeze the axes that a Fourier transform mixes; keep the others."""
+    source: Tensor = op.args[0]
+    axes = list(op.axes(source))
+    for dim in op.args[1]:
+        op.freeze([axes[dim]], "mixed by a Fourier transform")
+        axes[dim] = op.positions((op.output.shape[dim],))[0]
+    return [tuple(axes)]
+
+
+def complex_parts(op: Operation) -> Sequence[Axes]:
+    """Add or drop the axis of the real and the imaginary part, which is fixed."""
+    axes = op.axes(op.args[0])
+    if op.name == "view_as_real":
+        return [(*axes, *op.positions((2,)))]
+    op.freeze(axes[-1:], "taken as real and imaginary part (rotary embedding)")
+    return [axes[:-1]]
+
+
+def triangle(op: Operation) -> Sequence[Axes]:
+    """Freeze the two axes of which a triangle is kept."""
+    axes = op.axes(op.args[0])
+    op.freeze(axes[-2:], "only a triangle is kept")
     return [axes]
-
-
-def matmul(op: Operation) -> Sequence[Axes]:
-    """``(…, n, k) @ (…, k, m)``: contract k, unify leading axes; one side may be a weight."""
-    left, right = op.args[:2]
-    a, b = op.axes(left), op.axes(right)
-    op.unify(a[-1], b[-2])
-    for x, y in zip(a[:-2], b[:-2], strict=True):
-        op.unify(x, y)
-    op.contracts(left, right, read=(b[-2],), written=(b[-1],))
-    op.contracts(right, left, read=(a[-1],), written=(a[-2],))
-    return [(*a[:-1], b[-1])]
-
-
-def addmm(op: Operation) -> Sequence[Axes]:
-    """``bias + a @ b``: a product, and a bias that follows what is written."""
-    bias, left, right = op.args[:3]
-    product = Operation(op.trace, op.function, (left, right), {}, op.outputs)
-    (axes,) = matmul(product)
-    for position, axis in enumerate(reversed(op.axes(bias)), start=1):
-        op.unify(axis, axes[-position])
-    return [axes]
-
-
-def attention(op: Operation) -> Sequence[Axes]:
-    """Fused attention on ``(batch, heads, positions, head_dim)``: queries meet keys, values leave."""
-    q, k, v = (op.axes(tensor) for tensor in op.args[:3])
-    op.unify(q[3], k[3])
-    op.unify(k[2], v[2])
-    for dim in (0, 1):
-        op.unify(k[dim], v[dim])
-        if q[dim].size == k[dim].size:
-            op.unify(q[dim], k[dim])
-    return [(*q[:3], v[3])]
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("copy", "masked_fill", "where"), pointwise),
-    **dict.fromkeys(("mean", "var", "std", "var_mean", "std_mean"), average),
     **dict.fromkeys(
-        ("sum", "amax", "amin", "max", "min", "argmax", "prod", "any", "all", "logsumexp"),
-        reduction,
+        ("copy", "masked_fill", "where", "_prelu_kernel", "rrelu_with_noise", "complex", "polar"),
+        pointwise,
     ),
-    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "cumsum"), softmax),
-    **dict.fromkeys(("mm", "bmm"), matmul),
-    **dict.fromkeys(("addmm", "baddbmm"), addmm),
+    **dict.fromkeys(
+        ("mean", "var", "std", "var_mean", "std_mean", "linalg_vector_norm", "norm"), average
+    ),
     **dict.fromkeys(
         (
-            "_scaled_dot_product_flash_attention_for_cpu",
-            "_scaled_dot_product_flash_attention",
-            "_scaled_dot_product_efficient_attention",
-            "_scaled_dot_product_cudnn_attention",
-            "_scaled_dot_product_fused_attention_overrideable",
+            "sum",
+            "nansum",
+            "amax",
+            "amin",
+            "aminmax",
+            "max",
+            "min",
+            "argmax",
+            "argmin",
+            "prod",
+            "any",
+            "all",
+            "logsumexp",
+            "count_nonzero",
         ),
-        attention,
+        reduction,
     ),
+    **dict.fromkeys(
+        (
+            "_softmax",
+            "_log_softmax",
+            "_safe_softmax",
+            "cumsum",
+            "cumprod",
+            "cummax",
+            "cummin",
+            "logcumsumexp",
+        ),
+        along,
+    ),
+    **dict.fromkeys(
+        (
+            "nll_loss_forward",
+            "nll_loss2d_forward",
+            "mse_loss",
+            "smooth_l1_loss",
+            "huber_loss",
+            "binary_cross_entropy",
+            "binary_cross_entropy_with_logits",
+        ),
+        loss,
+    ),
+    **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), transform),
+    **dict.fromkeys(("view_as_real", "view_as_complex"), complex_parts),
+    **dict.fromkeys(("tril", "triu"), triangle),
 }

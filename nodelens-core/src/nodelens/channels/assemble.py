@@ -2,113 +2,145 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
-from attrs import define, evolve, field
+from attrs import define, field, frozen
 from torch import nn
 
-from nodelens.channels.axes import Expression, Leaf, Solver, Variable
-from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role, Site
+from nodelens.channels.axes import Expression, Leaf, Variable
+from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role, Site, Tap
+from nodelens.channels.naming import kind_of, place_of, unique
 from nodelens.channels.trace import Contraction, Port, Trace
+from nodelens.channels.unreached import unreached
 
 
-@define
+@frozen(eq=False)
+class _Use:
+    """A contraction with the variables that it reads and writes, as they ended up."""
+
+    contraction: Contraction
+    order: int
+    read: dict[int, Variable]
+    written: dict[int, Variable]
+
+
+@define(eq=False)
 class _Draft:
     """What has been found of one variable."""
 
     variable: Variable
     slices: list[ParameterSlice] = field(factory=list)
-    sites: list[Site] = field(factory=list)
-    modules: list[str] = field(factory=list)
+    sites: dict[Site, None] = field(factory=dict)
+    modules: dict[str, None] = field(factory=dict)
     unread: list[str] = field(factory=list)
+    reads: list[int] = field(factory=list)
+    writes: list[int] = field(factory=list)
 
-    def add(self, sites: list[Site]) -> None:
-        """Add the sites that are not there yet."""
-        self.sites = list(dict.fromkeys([*self.sites, *sites]))
+    @property
+    def looped(self) -> bool:
+        """Whether nodes are written again after they have been read, as in a residual stream."""
+        return bool(self.reads and self.writes) and min(self.reads) < max(self.writes)
 
 
 def assemble(model: nn.Module, trace: Trace) -> ChannelGraph:
     """Return the groups of every variable that some weight writes, in the order of the forward."""
+    uses = [_use(trace, contraction, n) for n, contraction in enumerate(trace.contractions)]
     drafts: dict[int, _Draft] = {}
-    for variable, part in _slices(trace):
+    for variable, part in _slices(trace, uses):
         drafts.setdefault(variable.number, _Draft(variable)).slices.append(part)
-    for contraction in trace.contractions:
-        _add_sites(trace, contraction, drafts)
-    order = dict.fromkeys(
-        leaf.variable.number
-        for contraction in trace.contractions
-        for written in contraction.written
-        for leaf in trace.solver.leaves(written)
+    inputs, outputs = _by_module(trace.inputs), _by_module(trace.outputs)
+    for use in uses:
+        _add_reads(trace, use, drafts, inputs[use.contraction.module])
+        _add_writes(trace, use, drafts, outputs[use.contraction.module])
+    order = dict.fromkeys(number for use in uses for number in use.written)
+    groups = [_group(model, drafts[number]) for number in order if number in drafts]
+    return ChannelGraph(
+        tuple(unique(groups)),
+        unknown_operators=dict(trace.unknown),
+        unused=unreached(model, trace),
     )
-    written = [drafts[number] for number in order if number in drafts and drafts[number].modules]
-    groups = [_group(model, draft) for draft in written]
-    return ChannelGraph(tuple(_unique(groups)), unknown_operators=dict(trace.unknown))
 
 
-def _slices(trace: Trace) -> Iterator[tuple[Variable, ParameterSlice]]:
+def _use(trace: Trace, contraction: Contraction, order: int) -> _Use:
+    read, written = (
+        {leaf.variable.number: leaf.variable for axis in axes for leaf in trace.solver.leaves(axis)}
+        for axes in (contraction.read, contraction.written)
+    )
+    return _Use(contraction, order, read, written)
+
+
+def _by_module(ports: Iterable[Port]) -> defaultdict[str, list[Port]]:
+    found: defaultdict[str, list[Port]] = defaultdict(list)
+    for port in ports:
+        found[port.module].append(port)
+    return found
+
+
+def _slices(trace: Trace, uses: Iterable[_Use]) -> Iterator[tuple[Variable, ParameterSlice]]:
     """Yield every variable of every axis of every parameter and buffer, with its role.
 
     An axis of a tied weight may both write and read its nodes: then it is there in both roles.
     """
+    by_parameter: defaultdict[str, list[_Use]] = defaultdict(list)
+    for use in uses:
+        for name in use.contraction.parameters:
+            by_parameter[name].append(use)
     for name, known in trace.parameters.items():
-        uses = [each for each in trace.contractions if name in each.parameters]
-        for axis, expression in enumerate(known.axes):
-            for leaf in trace.solver.leaves(expression):
+        for position, axis in enumerate(known.axes):
+            for leaf in trace.solver.leaves(axis):
                 if leaf.variable.size > 1:
-                    for role in _axis_roles(trace.solver, expression, leaf, uses):
-                        yield leaf.variable, ParameterSlice(name, axis, role, leaf.extent)
+                    for role in _roles(by_parameter[name], (name, position), leaf):
+                        yield leaf.variable, ParameterSlice(name, position, role, leaf.extent)
 
 
-def _axis_roles(
-    solver: Solver, axis: Expression, leaf: Leaf, uses: list[Contraction]
-) -> tuple[Role, ...]:
-    """Say whether the weight reads or writes the nodes along this axis, or only follows them.
-
-    The axis itself is looked for first: a square weight may read and write one and the same group.
-    """
-    written = any(each is axis for use in uses for each in use.written)
-    read = any(each is axis for use in uses for each in use.read)
-    if not (written or read):
-        written = any(_contains(solver, use.written, leaf.variable) for use in uses)
-        read = not written and any(_contains(solver, use.read, leaf.variable) for use in uses)
-    found: tuple[tuple[Role, bool], ...] = (("producer", written), ("consumer", read))
-    return tuple(role for role, holds in found if holds) or ("carrier",)
+def _roles(uses: Iterable[_Use], axis: tuple[str, int], leaf: Leaf) -> tuple[Role, ...]:
+    """Say whether the weight reads or writes the nodes along this axis, or only follows them."""
+    found: dict[Role, None] = {}
+    for use in uses:
+        if axis in use.contraction.writers and leaf.variable.number in use.written:
+            found["producer"] = None
+        if axis in use.contraction.readers and leaf.variable.number in use.read:
+            found["consumer"] = None
+    return tuple(sorted(found, reverse=True)) or ("carrier",)
 
 
-def _contains(solver: Solver, axes: tuple[Expression, ...], variable: Variable) -> bool:
-    return any(leaf.variable is variable for axis in axes for leaf in solver.leaves(axis))
+def _add_reads(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[Port]) -> None:
+    """Add the sites at which a weight reads its nodes; what happens in training has none."""
+    contraction = use.contraction
+    for number in use.read:
+        draft = drafts.get(number)
+        if draft is None:
+            continue
+        draft.reads.append(use.order)
+        if not contraction.evaluated:
+            continue
+        reading = [port for port in ports if port.value == contraction.value]
+        sites = list(_sites(trace, reading, "activation", draft.variable))
+        draft.sites.update(dict.fromkeys(sites))
+        if not sites:
+            draft.unread.extend(sorted(contraction.parameters))
 
 
-def _add_sites(trace: Trace, contraction: Contraction, drafts: dict[int, _Draft]) -> None:
-    """Add where the contraction's module reads and writes nodes to the groups of these nodes."""
-    for read in contraction.read:
-        for leaf in trace.solver.leaves(read):
-            draft = drafts.get(leaf.variable.number)
-            if draft is None:
-                continue
-            sites = list(_read_sites(trace, contraction, leaf.variable))
-            draft.add(sites)
-            if not sites:
-                draft.unread.extend(sorted(contraction.parameters))
-    for written in contraction.written:
-        for leaf in trace.solver.leaves(written):
-            draft = drafts.get(leaf.variable.number)
-            if draft is not None:
-                draft.modules.append(contraction.module)
-                sites = list(_write_sites(trace, contraction, leaf.variable))
-                draft.add(sites)
+def _add_writes(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[Port]) -> None:
+    for number in use.written:
+        draft = drafts.get(number)
+        if draft is not None:
+            draft.writes.append(use.order)
+            draft.modules[use.contraction.module] = None
+            sites = _sites(trace, ports, "preactivation", draft.variable)
+            draft.sites.update(dict.fromkeys(sites))
 
 
-def _read_sites(trace: Trace, contraction: Contraction, variable: Variable) -> Iterator[Site]:
-    for port in trace.inputs:
-        if port.module == contraction.module and port.value == contraction.value:
-            for axis, leaf in _port_leaves(trace, port, variable):
+def _sites(trace: Trace, ports: Iterable[Port], tap: Tap, variable: Variable) -> Iterator[Site]:
+    for port in ports:
+        for position, axis in enumerate(port.axes):
+            for leaf in _leaves_of(trace, axis, variable):
                 yield Site(
                     module=port.module,
-                    end="input",
-                    tap="activation",
-                    axis=axis,
+                    end="input" if tap == "activation" else "output",
+                    tap=tap,
+                    axis=position,
                     extent=leaf.extent,
                     argument=port.argument,
                     call=port.call,
@@ -117,36 +149,16 @@ def _read_sites(trace: Trace, contraction: Contraction, variable: Variable) -> I
                 )
 
 
-def _write_sites(trace: Trace, contraction: Contraction, variable: Variable) -> Iterator[Site]:
-    for port in trace.outputs:
-        if port.module == contraction.module:
-            for axis, leaf in _port_leaves(trace, port, variable):
-                yield Site(
-                    module=port.module,
-                    end="output",
-                    tap="preactivation",
-                    axis=axis,
-                    extent=leaf.extent,
-                    argument=port.argument,
-                    call=port.call,
-                    value=port.value,
-                    overwritten=trace.overwritten(port),
-                )
-
-
-def _port_leaves(trace: Trace, port: Port, variable: Variable) -> Iterator[tuple[int, Leaf]]:
-    for axis, expression in enumerate(port.axes):
-        for leaf in trace.solver.leaves(expression):
-            if leaf.variable is variable:
-                yield axis, leaf
+def _leaves_of(trace: Trace, axis: Expression, variable: Variable) -> Iterator[Leaf]:
+    return (leaf for leaf in trace.solver.leaves(axis) if leaf.variable is variable)
 
 
 def _group(model: nn.Module, draft: _Draft) -> ChannelGroup:
-    variable = draft.variable
-    kind = _kind(model, draft)
-    first = draft.modules[0]
+    variable, modules = draft.variable, list(draft.modules)
+    kind = kind_of(model, variable, modules, draft.slices, draft.looped)
+    place = place_of(variable, modules, kind)
     return ChannelGroup(
-        name=f"{first or 'model'}:{kind}",
+        name=f"{place or 'model'}:{kind}",
         kind=kind,
         width=variable.size,
         slices=tuple(draft.slices),
@@ -164,22 +176,3 @@ def _frozen(draft: _Draft) -> str | None:
     if not any(part.role == "consumer" for part in draft.slices):
         return "no weight reads it"
     return None
-
-
-def _kind(model: nn.Module, draft: _Draft) -> str:
-    owners = {type(model.get_submodule(module)).__name__ for module in draft.modules}
-    if any("Conv" in owner for owner in owners):
-        return "channels"
-    if len(set(draft.modules)) > 1:
-        return "residual"
-    written = next(part for part in draft.slices if part.role == "producer")
-    return "heads" if written.extent.inner > 1 else "neurons"
-
-
-def _unique(groups: list[ChannelGroup]) -> Iterator[ChannelGroup]:
-    """Number groups that would share a name."""
-    seen: Counter[str] = Counter()
-    for group in groups:
-        seen[group.name] += 1
-        number = seen[group.name]
-        yield group if number == 1 else evolve(group, name=f"{group.name}:{number}")

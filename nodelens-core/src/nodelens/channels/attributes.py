@@ -35,7 +35,7 @@ class Touched:
         """Return how many of `count` equal blocks of the first axis keep anything."""
         for cut in self.cuts.values():
             if 0 in cut.kept:
-                return len((cut.kept[0] // (cut.shape[0] // count)).unique())
+                return len(set((cut.kept[0] // (cut.shape[0] // count)).tolist()))
         return count
 
 
@@ -57,7 +57,7 @@ def _convolution(touched: Touched) -> Values:
 
 
 def _features(touched: Touched) -> Values:
-    return {"num_features": next(iter(touched.cuts.values())).tensor.shape[0]}
+    return {"num_features": next(iter(touched.cuts.values())).tensors[0].shape[0]}
 
 
 def _normalized_shape(touched: Touched) -> Values:
@@ -145,6 +145,11 @@ def update_attributes(model: nn.Module, cuts: Sequence[Cut], journal: Journal) -
                 journal.set_attribute(touched.module, name, value)
 
 
+def is_standard(module: nn.Module) -> bool:
+    """Whether the table says all that there is to say about the module's attributes."""
+    return _rule(module) is not None and next(module.parameters(), None) is not None
+
+
 def _rule(module: nn.Module) -> Rule | None:
     for kind, rule in STANDARD:
         if isinstance(module, kind):
@@ -173,8 +178,9 @@ def following_inputs(model: nn.Module, journal: Journal) -> Iterator[None]:
     Nothing of such a norm tells which group passes through it; whether the size that it takes is
     right is shown by the comparison with the masked model.
     """
+    sizes: dict[nn.Module, tuple[str, Any]] = {}
     handles = [
-        module.register_forward_pre_hook(_follow(journal), prepend=True)
+        module.register_forward_pre_hook(_follow(sizes), prepend=True)
         for module in model.modules()
         if isinstance(module, nn.LayerNorm | nn.RMSNorm | nn.GroupNorm | _NormBase)
         and not any(True for _ in (*module.parameters(), *module.buffers()))
@@ -184,16 +190,18 @@ def following_inputs(model: nn.Module, journal: Journal) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+        for module, (name, size) in sizes.items():
+            journal.set_attribute(module, name, size)
 
 
-def _follow(journal: Journal) -> Any:  # noqa: ANN401 - a torch hook
+def _follow(sizes: dict[nn.Module, tuple[str, Any]]) -> Any:  # noqa: ANN401 - a torch hook
     def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
         x = args[0] if args else None
-        if not isinstance(x, Tensor):
-            return
-        name, size = _seen(module, x)
-        if getattr(module, name) != size:
-            journal.set_attribute(module, name, size)
+        if isinstance(x, Tensor):
+            name, size = _seen(module, x)
+            if getattr(module, name) != size:
+                sizes[module] = name, size
+                setattr(module, name, size)
 
     return hook
 

@@ -25,8 +25,8 @@ class Variable:
     bound: Expression | None = None
     frozen: str | None = None
     normalised: bool = False
-    attention: str | None = None
-    """The module whose attention this is an axis of, where it is one."""
+    attention: tuple[str, str] | None = None
+    """What this is in attention, ``heads`` or ``head_dim``, and in which module."""
 
 
 @frozen(eq=False)
@@ -127,6 +127,9 @@ class Solver:
         a, b = self.resolve(left), self.resolve(right)
         if a is b or a.size == 1 or b.size == 1:
             return
+        if a.size != b.size:
+            self._clash([a, b])
+            return
         if isinstance(a, Variable) or isinstance(b, Variable):
             self._bind(a, b)
         elif isinstance(a, Concatenation) or isinstance(b, Concatenation):
@@ -209,7 +212,7 @@ class Solver:
 
     def _clash(self, expressions: Sequence[Expression]) -> None:
         for expression in expressions:
-            self.freeze(expression, "axes that do not divide into common factors")
+            self.freeze(expression, "axes that do not divide into common factors meet")
 
 
 def _parts(expression: Expression) -> list[Expression]:

@@ -16,12 +16,12 @@ from attrs import frozen
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_HALVES = (torch.float32, torch.float16, torch.bfloat16)
+_LOWER = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @frozen(eq=False)
 class Averaging:
-    """An operator that divides by a count: how to find the count, and how to run it with another."""
+    """An operator that divides by a count: what the count is, and how to run it with another."""
 
     count: Callable[..., int]
     emulate: Callable[..., Any]
@@ -75,7 +75,7 @@ class CountMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _cast_down(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    return args[0].dtype == torch.float64 and kwargs.get("dtype") in _HALVES
+    return args[0].dtype == torch.float64 and kwargs.get("dtype") in _LOWER
 
 
 def _dims(x: Tensor, dim: int | Sequence[int] | None) -> list[int]:
@@ -116,7 +116,12 @@ def _std(count: int, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
 
 
 def _var_mean(
-    count: int, x: Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False  # noqa: ANN401
+    count: int,
+    x: Tensor,
+    dim: int | Sequence[int] | None = None,
+    *,
+    correction: float | None = None,
+    keepdim: bool = False,
 ) -> tuple[Tensor, Tensor]:
     variance = _var(count, x, dim, correction=correction, keepdim=keepdim)
     return variance, _mean(count, x, dim, keepdim)
@@ -154,10 +159,9 @@ def _rms_norm(
     return _affine(x * rstd, weight, None), rstd
 
 
-def _group_count(
-    x: Tensor, weight: Any, bias: Any, n: int, channels: int, positions: int, groups: int, eps: float  # noqa: ANN401
-) -> int:
-    return channels // groups * positions
+def _group_count(x: Tensor, *rest: Any) -> int:  # noqa: ANN401 - see `_group_norm`
+    channels, positions, groups = rest[3:6]
+    return int(channels // groups * positions)
 
 
 def _group_norm(

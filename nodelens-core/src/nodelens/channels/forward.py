@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.channels.counts import CountMode
 from nodelens.channels.journal import Journal
+from nodelens.channels.passes import restored
 
 # What a model's own Python raises when the sizes of its tensors do not fit.
 FORWARD_ERRORS = (
@@ -56,7 +57,7 @@ class Glance:
     operators: int
 
     def agrees(self, other: Glance, tolerance: float) -> bool:
-        """Whether two calls may have returned the same; outputs of other shapes are not compared."""
+        """Whether two calls may have returned the same; other shapes are not compared."""
         if self.module != other.module:
             return False
         return self.shapes != other.shapes or all(
@@ -66,7 +67,7 @@ class Glance:
 
 
 @define(eq=False)
-class Pass:
+class Run:
     """One forward: its outputs, or the error, in which module, after how many operators."""
 
     outputs: list[Tensor] = field(factory=list)
@@ -79,12 +80,12 @@ class Pass:
 
 def forward(
     model: nn.Module, example: Example, precise: bool, replay: Sequence[int] | None = None
-) -> Pass:
+) -> Run:
     """Run the model once in evaluation mode without gradients; errors are noted, not raised.
 
     Modes, random states and buffers are as before afterwards. `replay`: see `CountMode`.
     """
-    result = Pass()
+    result = Run()
     stack: list[str] = []
     mode = CountMode(precise, replay)
     args, kwargs = example.fresh(precise)
@@ -115,31 +116,30 @@ def tensors_of(output: Any) -> list[Tensor]:  # noqa: ANN401 - whatever the mode
     return [tensor for part in parts for tensor in tensors_of(part)]
 
 
+def _cuda() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Put back modes, random states and every buffer that the forward wrote into."""
-    training = {module: module.training for module in model.modules()}
+    """Put back modes, caches, random states and every buffer that the forward wrote into."""
     buffers = [(buffer, buffer.clone(), buffer._version) for buffer in model.buffers()]
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    devices = list(range(torch.cuda.device_count())) if _cuda() else []
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        with torch.random.fork_rng(devices):
+        with restored(model), torch.random.fork_rng(devices):
             model.eval()
             torch.backends.mha.set_fastpath_enabled(False)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in training.items():
-            module.training = mode
         for buffer, copy, version in buffers:
             if buffer._version != version:
                 buffer.copy_(copy)
 
 
 @contextmanager
-def _watched(
-    model: nn.Module, stack: list[str], mode: CountMode, result: Pass
-) -> Iterator[None]:
+def _watched(model: nn.Module, stack: list[str], mode: CountMode, result: Run) -> Iterator[None]:
     """Keep `stack` at the modules that are running and take a glance at what each returns."""
 
     def enter(path: str) -> Any:  # noqa: ANN401 - a torch hook

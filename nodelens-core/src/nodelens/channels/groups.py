@@ -141,13 +141,15 @@ class ChannelGraph:
     """All groups of one model, in the order in which the forward pass produces them.
 
     `traced` is False for models whose forward could not be traced (`note` says why): their groups
-    come from Linear and convolution modules alone and are frozen.
+    come from Linear and convolution modules alone and are frozen. `unused` names the parameters
+    that the forward uses neither in evaluation nor in training.
     """
 
     groups: tuple[ChannelGroup, ...]
     traced: bool = True
     note: str = ""
     unknown_operators: Mapping[str, str] = field(factory=dict)
+    unused: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups)

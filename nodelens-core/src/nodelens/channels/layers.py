@@ -1,4 +1,4 @@
-"""Rules for the operators of layers: convolution, embedding, normalisation, pooling."""
+"""Rules for the operators of layers: convolution, embedding, normalisation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def convolution(op: Operation) -> Sequence[Axes]:
     w, channels = op.axes(weight), op.axes(source)[1]
     out_axis, in_axis = (w[1], w[0]) if transposed else (w[0], w[1])
     if groups == 1:
-        op.unify(channels, in_axis)
         op.contracts(source, weight, read=(in_axis,), written=(out_axis,))
+        op.unify(channels, in_axis)
+        op.sums(source, weight, [in_axis])
     else:
         out_axis = _grouped(op, channels, groups, transposed)
     if isinstance(bias, Tensor):
         op.unify(op.axes(bias)[0], out_axis)
-    batch = op.axes(source)[0]
-    return [(batch, out_axis, *op.positions(op.output.shape[2:]))]
+    return [(op.axes(source)[0], out_axis, *_convolved(op))]
 
 
 def _grouped(op: Operation, channels: Expression, groups: int, transposed: bool) -> Expression:
@@ -36,16 +36,23 @@ def _grouped(op: Operation, channels: Expression, groups: int, transposed: bool)
     source, weight = op.args[:2]
     w = op.axes(weight)
     (group,) = op.trace.free((groups,))
-    inside = op.trace.free((channels.size // groups, op.output.shape[1] // groups))
-    op.unify(channels, product([group, inside[0]]))
-    if transposed:
-        op.unify(w[0], product([group, inside[0]]))
-        op.unify(w[1], inside[1])
-    else:
-        op.unify(w[0], product([group, inside[1]]))
-        op.unify(w[1], inside[0])
-    op.contracts(source, weight, read=(inside[0],), written=(inside[1],))
-    return product([group, inside[1]])
+    reads, writes = op.trace.free((channels.size // groups, op.output.shape[1] // groups))
+    op.unify(w[0], product([group, reads if transposed else writes]))
+    op.unify(w[1], writes if transposed else reads)
+    op.contracts(source, weight, read=(reads,), written=(writes,))
+    op.unify(channels, product([group, reads]))
+    op.sums(source, weight, [reads])
+    return product([group, writes])
+
+
+def _convolved(op: Operation) -> Axes:
+    """Return the positions after a convolution; one that reads single positions keeps them."""
+    axes, kernel = op.axes(op.args[0])[2:], op.args[1].shape[2:]
+    stride, padding = op.args[3], op.args[4]
+    if all(size == 1 for size in kernel) and set(stride) == {1} and not any(padding):
+        return axes
+    op.freeze(axes, "convolved over")
+    return op.positions(op.output.shape[2:])
 
 
 def embedding(op: Operation) -> Sequence[Axes]:
@@ -57,21 +64,31 @@ def embedding(op: Operation) -> Sequence[Axes]:
     return [(*op.axes(index), w[1])]
 
 
+def embedding_bag(op: Operation) -> Sequence[Axes]:
+    """Sum or average rows of bags."""
+    weight = op.args[0]
+    w = op.axes(weight)
+    op.trace.solver.freeze(w[0], "vocabulary")
+    for tensor in list(op.tensors())[1:]:
+        op.freeze(op.axes(tensor), "put into bags")
+        op.contracts(tensor, weight, read=(), written=(w[1],))
+    return [(*op.positions(op.output.shape[:1]), w[1])]
+
+
 def batch_norm(op: Operation) -> Sequence[Axes]:
     """Normalise every channel by itself: weights and running statistics follow the channels."""
     axes = op.axes(op.args[0])
     for tensor in op.args[1:5]:
         if isinstance(tensor, Tensor):
             op.unify(op.axes(tensor)[0], axes[1])
-    saved: list[Axes] = [
-        (axes[1],) if tensor.ndim == 1 and tensor.shape[0] == axes[1].size else ()
+    if any(argument is True for argument in op.args[3:]):  # statistics of what is read itself
+        for axis in (axes[0], *axes[2:]):
+            op.trace.solver.normalise(axis)
+    saved = [
+        (axes[1],) if tuple(tensor.shape) == (axes[1].size,) else op.positions(tensor.shape)
         for tensor in op.outputs[1:]
     ]
-    rest = [
-        known or op.positions(tensor.shape)
-        for known, tensor in zip(saved, op.outputs[1:], strict=True)
-    ]
-    return [axes, *rest]
+    return [axes, *saved]
 
 
 def layer_norm(op: Operation) -> Sequence[Axes]:
@@ -79,7 +96,7 @@ def layer_norm(op: Operation) -> Sequence[Axes]:
     axes = op.axes(op.args[0])
     count = len(op.args[1])
     for axis in axes[-count:]:
-        _normalise(op, axis)
+        op.trace.solver.normalise(axis)
     for tensor in op.args[2:4]:
         if isinstance(tensor, Tensor):
             for left, right in zip(op.axes(tensor), axes[-count:], strict=True):
@@ -94,28 +111,30 @@ def group_norm(op: Operation) -> Sequence[Axes]:
     groups = int(op.args[6])
     group, inside = op.trace.free((groups, axes[1].size // groups))
     op.unify(axes[1], product([group, inside]))
-    _normalise(op, inside)
+    for axis in (inside, *axes[2:]):
+        op.trace.solver.normalise(axis)
     for tensor in op.args[1:3]:
         if isinstance(tensor, Tensor):
             op.unify(op.axes(tensor)[0], axes[1])
     return [axes]
 
 
-def _normalise(op: Operation, axis: Expression) -> None:
-    for leaf in op.trace.solver.leaves(axis):
-        leaf.variable.normalised = True
-
-
-def pooling(op: Operation) -> Sequence[Axes]:
-    """Keep batch and channels, change positions (pooling and resampling)."""
-    kept = 2 if op.output.ndim > 3 or op.args[0].ndim == 3 else 1
-    axes = op.axes(op.args[0])[:kept]
-    return [(*axes, *op.positions(tensor.shape[kept:])) for tensor in op.outputs]
+def weight_norm(op: Operation) -> Sequence[Axes]:
+    """Normalise a weight over all axes but one, whose scale is a parameter of its own."""
+    weight, scale = op.args[:2]
+    axes, scales = op.axes(weight), op.axes(scale)
+    dim = op.argument(2, "dim", 0) % len(axes)
+    op.unify(axes[dim], scales[dim] if len(scales) == len(axes) else scales[0])
+    for position, axis in enumerate(axes):
+        if position != dim:
+            op.trace.solver.normalise(axis)
+    return [axes, scales]
 
 
 RULES: dict[str, Rule] = {
     "convolution": convolution,
     "embedding": embedding,
+    **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only"), embedding_bag),
     **dict.fromkeys(
         (
             "native_batch_norm",
@@ -128,25 +147,7 @@ RULES: dict[str, Rule] = {
         ),
         batch_norm,
     ),
-    "native_layer_norm": layer_norm,
+    **dict.fromkeys(("native_layer_norm", "_fused_rms_norm"), layer_norm),
     "native_group_norm": group_norm,
-    **dict.fromkeys(
-        (
-            "max_pool2d_with_indices",
-            "max_pool3d_with_indices",
-            "avg_pool2d",
-            "avg_pool3d",
-            "avg_pool1d",
-            "_adaptive_avg_pool2d",
-            "_adaptive_avg_pool3d",
-            "adaptive_max_pool2d",
-            "upsample_nearest1d",
-            "upsample_nearest2d",
-            "upsample_bilinear2d",
-            "upsample_bicubic2d",
-            "reflection_pad2d",
-            "replication_pad2d",
-        ),
-        pooling,
-    ),
+    "_weight_norm_interface": weight_norm,
 }

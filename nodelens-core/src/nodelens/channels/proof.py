@@ -10,7 +10,7 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from nodelens.channels.attributes import following_inputs
-from nodelens.channels.forward import Example, Pass, forward, in_float64, relative_difference
+from nodelens.channels.forward import Example, Run, forward, in_float64, relative_difference
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.journal import Journal
 from nodelens.channels.slicing import Change, Cut
@@ -35,13 +35,13 @@ class Reference:
     its norms, the removed model must agree with that one.
     """
 
-    masked: Pass
-    zeroed: Pass | None
+    masked: Run
+    zeroed: Run | None
     precise: bool
     tolerance: float
 
     @property
-    def exact(self) -> Pass:
+    def exact(self) -> Run:
         """The pass with which the removed model must agree to rounding."""
         return self.masked if self.zeroed is None else self.zeroed
 
@@ -110,7 +110,7 @@ def _passes(
     cuts: Sequence[Cut],
     example: Example,
     precise: bool,
-) -> list[Pass]:
+) -> list[Run]:
     keep = {change.group.name: change.kept for change in changes}
     with in_float64(model, precise):
         with mask(model, graph, keep):
@@ -127,14 +127,16 @@ def _zeroed(cuts: Sequence[Cut]) -> Iterator[None]:
     journal = Journal()
     try:
         for cut in cuts:
-            journal.set_data(cut.tensor, _with_zeros(cut))
+            data = _with_zeros(cut)
+            for tensor in cut.tensors:
+                journal.set_data(tensor, data)
         yield
     finally:
         journal.undo()
 
 
 def _with_zeros(cut: Cut) -> Tensor:
-    data = cut.tensor.data.clone()
+    data = cut.tensors[0].data.clone()
     for axis, kept in cut.kept.items():
         gone = torch.ones(cut.shape[axis], dtype=torch.bool)
         gone[kept] = False
@@ -160,7 +162,7 @@ def trouble(
     return found or Trouble(run.operators, "", reason)
 
 
-def _deviation(run: Pass, exact: Pass, tolerance: float) -> Trouble | None:
+def _deviation(run: Run, exact: Run, tolerance: float) -> Trouble | None:
     """Return the first module that returned something else than in the reference."""
     for here, there in zip(run.glances, exact.glances, strict=False):
         if not here.agrees(there, 10 * tolerance):

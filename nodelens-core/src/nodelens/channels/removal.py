@@ -14,14 +14,13 @@ from nodelens.channels.attributes import update_attributes
 from nodelens.channels.forward import Example
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.journal import Journal, undone_on_error
+from nodelens.channels.optimizers import slice_optimizer
 from nodelens.channels.proof import Reference, Trouble, comparing, reference, shift
 from nodelens.channels.search import Search
 from nodelens.channels.slicing import (
     Change,
-    Cut,
     changes,
     cuts,
-    slice_optimizer,
     slice_tensors,
 )
 from nodelens.channels.verdicts import Verdict
@@ -34,7 +33,7 @@ class Removal:
 
     `keep` maps each group that lost nodes to the indices that stayed. `rules` are the integer
     attributes that were found to follow, usable as hints. `parameters` counts the model's
-    parameters before and after. Groups, sites and masks of the old model no longer fit: infer again.
+    parameters before and after. The graph of the old model no longer fits: infer again.
     """
 
     keep: Mapping[str, tuple[int, ...]]
@@ -67,8 +66,8 @@ def remove(
     sliced too. Attributes of standard modules follow by a table, other integers by `hints`, then by
     search.
 
-    Raises `UnknownNameError` for unknown groups and `ModelError` for frozen groups, for indices that
-    do not fit, and where the smaller model does not run or does not agree; the model, its gradients
+    Raises `UnknownNameError` for unknown groups and `ModelError` for frozen groups, for indices
+    that do not fit, and where the smaller model does not run or does not agree; the model, its gradients
     and the optimizer are then exactly as before.
     """
     journal = Journal()
@@ -99,7 +98,7 @@ def perform_removal(
     update_attributes(model, cut, journal)
     notes = slice_optimizer(optimizer, cut, journal) if optimizer else []
     with comparing(model, against):
-        search = Search(model, example, against, journal, sources(found, cut))
+        search = Search(model, example, against, journal, sources(found, cut), journal.mark)
         remaining = search.run(hints)
         if remaining is not None:
             raise ModelError(_refusal(found, remaining, search.trials))

@@ -67,6 +67,19 @@ class Operation:
         for axis in axes:
             self.trace.solver.freeze(axis, f"{doing} in {self.trace.where}")
 
+    def sums(self, left: Tensor, right: Tensor, axes: Iterable[Expression]) -> None:
+        """Note what it means that a product of two tensors is summed over `axes`.
+
+        Between two activations, no weight reads the nodes: they are frozen. Between two parameters,
+        the number of nodes enters a weight. Between one and the other, the weight reads them.
+        """
+        data = self.trace.is_data(left), self.trace.is_data(right)
+        if all(data):
+            self.freeze(axes, "summed over in a product of activations (as of queries and keys)")
+        elif not any(data):
+            for axis in axes:
+                self.trace.solver.normalise(axis)
+
     def positions(self, shape: Sequence[int]) -> Axes:
         """Return fresh axes of positions, which no pruning changes."""
         return self.trace.fixed(shape, "positions")
@@ -162,7 +175,6 @@ VIEWS = frozenset(
         "clone",
         "contiguous",
         "_to_copy",
-        "as_strided",
     ]
 )
 

@@ -19,7 +19,7 @@ from nodelens.channels.forward import Example
 from nodelens.channels.journal import Journal
 from nodelens.channels.proof import Reference, Trouble, trouble
 
-MOST_TRIALS = 150
+MOST_TRIALS = 60
 MOST_CHANGES = 6
 
 # What modules call the number of their heads; it follows even where the forward does not read it.
@@ -45,28 +45,34 @@ class Search:
     against: Reference
     journal: Journal
     shrinking: Sequence[Source]
+    origin: int
     trials: int = 0
     performed: list[Adjustment] = field(factory=list)
     seen: set[frozenset[AttributeRule]] = field(factory=set)
     _candidates: list[Adjustment] | None = None
 
     def run(self, hints: Sequence[AttributeRule]) -> Trouble | None:
-        """Find the integers that make the removed model right; return the trouble that remains."""
-        mark = self.journal.mark
-        for rule in hints:
-            found = adjustment(self.model, rule, self.shrinking)
-            if found.effect:
-                self._perform(found)
-        first = self._try()
+        """Find the integers that make the removed model right; return the trouble that remains.
+
+        First the hints as they are, then a search without them, then one that starts from them.
+        """
+        hinted = [adjustment(self.model, rule, self.shrinking) for rule in hints]
+        hinted = [each for each in hinted if each.effect]
+        if hinted and self._start(hinted) is None:
+            return None
+        first = self._start([])
         if self._solve(first, MOST_CHANGES):
             return None
-        if self.performed:
-            # A hint that does not fit here must not stand in the way of the search.
-            self.performed.clear()
-            self.journal.undo(mark)
-            if self._solve(self._try(), MOST_CHANGES):
-                return None
-        return first
+        return None if hinted and self._solve(self._start(hinted), MOST_CHANGES) else first
+
+    def _start(self, adjusted: Sequence[Adjustment]) -> Trouble | None:
+        """Go back to the bare removal, perform some adjustments, and run the model."""
+        self.journal.undo(self.origin)
+        self.performed.clear()
+        self.trials = 0
+        for each in adjusted:
+            self._perform(each)
+        return self._try()
 
     def follow_names(self) -> None:
         """Let unread head counts follow too, as long as the model still agrees."""
@@ -128,7 +134,7 @@ class Search:
         return False
 
     def _fresh(self, each: Adjustment) -> bool:
-        """Whether the candidate sets nothing that is set already, in a combination not yet tried."""
+        """Whether the candidate sets nothing that is set already, in a new combination."""
         taken = {place for done in self.performed for place in done.effect}
         combination = frozenset([each.rule, *(done.rule for done in self.performed)])
         if taken & set(each.effect) or combination in self.seen:

@@ -34,9 +34,12 @@ class Change:
 
 @frozen(eq=False)
 class Cut:
-    """One parameter or buffer, every name that it has, its old shape, and what stays per axis."""
+    """What stays, per axis, of one parameter or buffer of an old shape.
 
-    tensor: Tensor
+    `tensors` are all objects that share its memory, and `names` all names of these.
+    """
+
+    tensors: tuple[Tensor, ...]
     names: tuple[str, ...]
     shape: tuple[int, ...]
     kept: Mapping[int, Tensor]
@@ -73,42 +76,43 @@ def _change(group: ChannelGroup, kept: Sequence[int] | Tensor) -> Change:
 
 def cuts(model: nn.Module, found: Sequence[Change]) -> list[Cut]:
     """Return what stays of every tensor that the changes touch; tied tensors appear once."""
-    names, tensors = _tensors(model)
-    dropped: dict[int, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+    named = _named(model)
+    dropped: dict[object, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     for change in found:
         for part in change.group.slices:
-            tensor = tensors.get(part.parameter)
-            indices = change.dropped(part)
+            tensor, indices = named.get(part.parameter), change.dropped(part)
             if tensor is None or int(indices.max()) >= tensor.shape[part.axis]:
                 raise ModelError(
                     f"{change.group.name}: {part.parameter} does not have the shape for which the "
                     "groups were inferred; infer the groups of this model again"
                 )
-            dropped[id(tensor)][part.axis].append(indices)
-    unique = {id(tensor): tensor for tensor in tensors.values()}
-    return [
-        Cut(
-            tensor=unique[key],
-            names=tuple(names[key]),
-            shape=tuple(unique[key].shape),
-            kept={
-                axis: _complement(unique[key].shape[axis], torch.cat(gone))
-                for axis, gone in axes.items()
-            },
-        )
-        for key, axes in dropped.items()
-    ]
+            dropped[_memory(tensor)][part.axis].append(indices)
+    names: dict[object, list[str]] = defaultdict(list)
+    for name, tensor in named.items():
+        names[_memory(tensor)].append(name)
+    return [_cut(names[key], named, axes) for key, axes in dropped.items()]
 
 
-def _tensors(model: nn.Module) -> tuple[dict[int, list[str]], dict[str, Tensor]]:
-    tensors: dict[str, Tensor] = {
+def _cut(
+    names: Sequence[str], named: Mapping[str, Tensor], dropped: Mapping[int, Sequence[Tensor]]
+) -> Cut:
+    objects = {id(named[name]): named[name] for name in names}
+    shape = tuple(named[names[0]].shape)
+    kept = {axis: _complement(shape[axis], torch.cat(list(gone))) for axis, gone in dropped.items()}
+    return Cut(tuple(objects.values()), tuple(names), shape, kept)
+
+
+def _named(model: nn.Module) -> dict[str, Tensor]:
+    return {
         **dict(model.named_parameters(remove_duplicate=False)),
         **dict(model.named_buffers(remove_duplicate=False)),
     }
-    names: dict[int, list[str]] = defaultdict(list)
-    for name, tensor in tensors.items():
-        names[id(tensor)].append(name)
-    return names, tensors
+
+
+def _memory(tensor: Tensor) -> object:
+    """Return what tied tensors have in common, be they one object or two views of one memory."""
+    place = (tensor.untyped_storage()._cdata, tensor.storage_offset())
+    return (*place, tuple(tensor.shape), tensor.stride())
 
 
 def _complement(size: int, dropped: Tensor) -> Tensor:
@@ -118,50 +122,13 @@ def _complement(size: int, dropped: Tensor) -> Tensor:
 
 
 def slice_tensors(cut: Sequence[Cut], journal: Journal) -> None:
-    """Slice every tensor and its gradient; the objects stay."""
+    """Slice every tensor and its gradient; the objects stay, and what was tied stays tied."""
     for each in cut:
-        grad = each.tensor.grad
-        if grad is not None:
-            journal.set_grad(each.tensor, None)
-        journal.set_data(each.tensor, each.applied(each.tensor.data))
-        if grad is not None:
-            journal.set_grad(each.tensor, each.applied(grad))
-
-
-def slice_optimizer(
-    optimizer: torch.optim.Optimizer, cut: Sequence[Cut], journal: Journal
-) -> list[str]:
-    """Slice the optimizer's state of every sliced parameter; return what could not be carried.
-
-    State of another shape than the parameter's (factored moments, a history of all parameters)
-    is dropped, so that the optimizer starts it anew, and named in the notes.
-    """
-    if isinstance(optimizer, torch.optim.LBFGS) and cut:
-        for parameter in list(optimizer.state):
-            journal.remove_item(optimizer.state, parameter)
-        return ["the optimizer's history starts anew: it runs over all parameters at once"]
-    return [
-        f"the optimizer's state of {each.names[0]} starts anew: {stale} has another shape"
-        for each in cut
-        if each.tensor in optimizer.state
-        and (stale := _slice_state(optimizer, each, journal)) is not None
-    ]
-
-
-def _slice_state(optimizer: torch.optim.Optimizer, cut: Cut, journal: Journal) -> str | None:
-    """Slice the state of one parameter; return the entry for which all of it was dropped."""
-    state = optimizer.state[cut.tensor]
-    for key, value in state.items():
-        if _stale(value, cut):
-            journal.remove_item(optimizer.state, cut.tensor)
-            return str(key)
-    for key, value in list(state.items()):
-        if isinstance(value, Tensor) and value.ndim:
-            journal.set_item(state, key, cut.applied(value))
-    return None
-
-
-def _stale(value: object, cut: Cut) -> bool:
-    if isinstance(value, Tensor):
-        return value.ndim > 0 and tuple(value.shape) != cut.shape
-    return isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value)
+        data = each.applied(each.tensors[0].data)
+        for tensor in each.tensors:
+            grad = tensor.grad
+            if grad is not None:
+                journal.set_grad(tensor, None)
+            journal.set_data(tensor, data)
+            if grad is not None:
+                journal.set_grad(tensor, each.applied(grad))

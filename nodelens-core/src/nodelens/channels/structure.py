@@ -1,4 +1,4 @@
-"""Rules for operators that rearrange axes: views, concatenations, cuts, pads."""
+"""Rules for operators that rearrange axes: views, copies, concatenations, cuts, pads."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nodelens.channels.axes import Expression, concatenation, product
-from nodelens.channels.rules import Operation, Rule
+from nodelens.channels.rules import Operation, Rule, unknown
 from nodelens.channels.trace import Axes
 
 
 def view(op: Operation) -> Sequence[Axes]:
     """Regroup axes: every block of old axes and of new axes with equal products is one axis."""
-    old, sizes = list(op.axes(op.args[0])), list(op.output.shape)
+    source = op.args[0]
+    if source.numel() != op.output.numel() or not source.numel():
+        return unknown(op, [op.trace.of(source)])
+    old, sizes = list(op.axes(source)), list(op.output.shape)
     result: list[Expression] = []
     while sizes:
         before, after = _block(old, sizes)
@@ -57,23 +60,50 @@ def transpose(op: Operation) -> Sequence[Axes]:
 
 
 def expand(op: Operation) -> Sequence[Axes]:
-    """Keep axes, except unit axes that become copies."""
-    shape = op.output.shape
+    """Keep axes, except unit axes that become copies: these may be as many as others need."""
     axes = op.axes(op.args[0])
-    lead = len(shape) - len(axes)
+    lead = op.output.ndim - len(axes)
     return [
         tuple(
             axes[dim - lead]
             if dim >= lead and axes[dim - lead].size == size
-            else op.positions((size,))[0]
-            for dim, size in enumerate(shape)
+            else op.trace.solver.fresh(size)
+            for dim, size in enumerate(op.output.shape)
         )
     ]
 
 
+def repeat(op: Operation) -> Sequence[Axes]:
+    """Put copies of an axis one after the other: copies × axis."""
+    axes = op.axes(op.args[0])
+    counts = op.args[1]
+    lead = len(counts) - len(axes)
+    copies = op.trace.free(counts)
+    return [
+        tuple(
+            product([copies[dim], axes[dim - lead]]) if dim >= lead else copies[dim]
+            for dim in range(len(counts))
+        )
+    ]
+
+
+def as_strided(op: Operation) -> Sequence[Axes]:
+    """Keep the axes where only the strides of unit axes change; freeze anything else."""
+    source: Tensor = op.args[0]
+    axes, sizes, strides = op.axes(source), op.args[1], op.args[2]
+    known = [(axis.size, s) for axis, s in zip(axes, op.strides, strict=True) if axis.size > 1]
+    asked = [(size, s) for size, s in zip(sizes, strides, strict=True) if size > 1]
+    if tuple(axis.size for axis in axes) == tuple(sizes) and known == asked:
+        return [axes]
+    op.freeze(axes, "read with strides of its own")
+    return [op.positions(op.output.shape)]
+
+
 def cat(op: Operation) -> Sequence[Axes]:
     """Concatenate along one axis, unify the others."""
-    tensors: list[Tensor] = [tensor for tensor in op.args[0] if tensor.ndim == op.output.ndim]
+    tensors: list[Tensor] = [tensor for tensor in op.args[0] if tensor.numel()]
+    if not tensors:
+        return []
     dim = op.argument(1, "dim", 0) % op.output.ndim
     axes = [op.axes(tensor) for tensor in tensors]
     for other in axes[1:]:
@@ -106,45 +136,6 @@ def split(op: Operation) -> Sequence[Axes]:
     return [*results, (*axes[:dim], rest, *axes[dim + 1 :])]
 
 
-def slice_(op: Operation) -> Sequence[Axes]:
-    """Keep one run of an axis; a step freezes it."""
-    source = op.args[0]
-    dim = op.argument(1, "dim", 0) % source.ndim
-    axes, size = op.axes(source), source.shape[dim]
-    length = op.output.shape[dim]
-    start = min(max(_wrapped(op.argument(2, "start", 0) or 0, size), 0), size)
-    if op.argument(4, "step", 1) != 1:
-        return [
-            (*axes[:dim], *_frozen(op, axes[dim], length, "sliced with a step"), *axes[dim + 1 :])
-        ]
-    middle = axes[dim]
-    if 0 < start < size:
-        _, middle = op.trace.solver.cut(middle, start)
-    if 0 < length < middle.size:
-        middle, _ = op.trace.solver.cut(middle, length)
-    return [(*axes[:dim], middle, *axes[dim + 1 :])]
-
-
-def _wrapped(index: int, size: int) -> int:
-    return index + size if index < 0 else index
-
-
-def select(op: Operation) -> Sequence[Axes]:
-    """Drop an axis of which one index is taken; it is frozen."""
-    dim = op.args[1] % op.args[0].ndim
-    axes = op.axes(op.args[0])
-    op.trace.solver.freeze(axes[dim], f"one index is selected in {op.trace.module or 'the model'}")
-    return [(*axes[:dim], *axes[dim + 1 :])]
-
-
-def unbind(op: Operation) -> Sequence[Axes]:
-    """Drop an axis that is taken apart index by index; it is frozen."""
-    dim = op.argument(1, "dim", 0) % op.args[0].ndim
-    axes = op.axes(op.args[0])
-    op.trace.solver.freeze(axes[dim], f"taken apart in {op.trace.module or 'the model'}")
-    return [(*axes[:dim], *axes[dim + 1 :]) for _ in op.outputs]
-
-
 def pad(op: Operation) -> Sequence[Axes]:
     """Put constant indices before and after: a concatenation with axes of fixed size."""
     source, widths = op.args[0], op.args[1]
@@ -153,7 +144,8 @@ def pad(op: Operation) -> Sequence[Axes]:
         dim = source.ndim - 1 - number
         before, after = widths[2 * number : 2 * number + 2]
         if before < 0 or after < 0:
-            axes[dim] = _frozen(op, axes[dim], op.output.shape[dim], "cropped")[0]
+            op.freeze([axes[dim]], "cropped")
+            axes[dim] = op.positions((op.output.shape[dim],))[0]
             continue
         parts: list[Expression] = [axes[dim]]
         parts = [*op.trace.fixed([before], "padding"), *parts] if before else parts
@@ -162,15 +154,28 @@ def pad(op: Operation) -> Sequence[Axes]:
     return [tuple(axes)]
 
 
-def _frozen(op: Operation, axis: Expression, size: int, reason: str) -> Axes:
-    op.trace.solver.freeze(axis, reason)
-    return op.trace.fixed([size], reason)
+def glu(op: Operation) -> Sequence[Axes]:
+    """Cut an axis in two halves, of which one gates the other."""
+    dim = op.argument(1, "dim", -1) % op.output.ndim
+    axes = op.axes(op.args[0])
+    front, back = op.trace.solver.cut(axes[dim], op.output.shape[dim])
+    op.unify(front, back)
+    return [(*axes[:dim], front, *axes[dim + 1 :])]
 
 
 def same(op: Operation) -> Sequence[Axes]:
     """Return every tensor with the axes of the first argument."""
-    axes = op.axes(op.args[0])
-    return [axes for tensor in op.outputs if tensor.shape == op.args[0].shape]
+    source = op.args[0]
+    return [
+        op.axes(source) if tensor.shape == source.shape else op.positions(tensor.shape)
+        for tensor in op.outputs
+    ]
+
+
+def made(op: Operation) -> Sequence[Axes]:
+    """Return axes of fixed size: the tensor is made from numbers, whatever `self` is."""
+    reason = f"a tensor of fixed size is made in {op.trace.where}"
+    return [op.trace.fixed(tensor.shape, reason) for tensor in op.outputs]
 
 
 RULES: dict[str, Rule] = {
@@ -178,13 +183,13 @@ RULES: dict[str, Rule] = {
     "permute": permute,
     **dict.fromkeys(("t", "transpose"), transpose),
     "expand": expand,
+    "repeat": repeat,
+    "as_strided": as_strided,
     "cat": cat,
     "stack": stack,
-    **dict.fromkeys(("split", "split_with_sizes"), split),
-    "slice": slice_,
-    "select": select,
-    "unbind": unbind,
+    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"), split),
     "constant_pad_nd": pad,
+    "glu": glu,
     **dict.fromkeys(
         [
             "clone",
@@ -204,8 +209,12 @@ RULES: dict[str, Rule] = {
             "bernoulli",
             "zero",
             "fill",
-            "hardswish",
+            "uniform",
+            "normal",
+            "exponential",
+            "log_sigmoid_forward",
         ],
         same,
     ),
+    **dict.fromkeys(["new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"], made),
 }

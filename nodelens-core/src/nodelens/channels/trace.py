@@ -113,6 +113,12 @@ class Trace:
         if data:
             self.filled.add(storage._cdata)
 
+    def begin_training(self) -> None:
+        """Expect a second pass, in training: it adds to what is known of axes, not to the sites."""
+        self.evaluated = False
+        self.calls.clear()
+        self.stack.clear()
+
     @property
     def where(self) -> str:
         """The innermost module that is running, in words."""
@@ -216,10 +222,13 @@ def _storage(trace: Trace, tensor: Tensor) -> int:
 class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operator, performs it, and infers the axes of what it returns."""
 
-    def __init__(self, trace: Trace, rules: Mapping[str, Any]) -> None:
+    def __init__(
+        self, trace: Trace, rules: Mapping[str, Any], stand_ins: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = trace
         self.rules = rules
+        self.stand_ins = stand_ins or {}
 
     def __torch_dispatch__(
         self,
@@ -231,7 +240,7 @@ class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Perform one operator and infer what comes out."""
         kwargs = kwargs or {}
         strides = args[0].stride() if args and isinstance(args[0], Tensor) else ()
-        results = func(*args, **kwargs)
+        results = self.stand_ins.get(func._schema.name, func)(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(results) if isinstance(leaf, Tensor)]
         if outputs:
             from nodelens.channels.rules import Operation, apply

@@ -42,7 +42,7 @@ def verify(
 
 
 def random_keep(group: ChannelGroup, share: float, seed: int) -> list[int]:
-    """Return the sorted nodes that stay when a random `share` goes; one goes and one stays at least."""
+    """Return the sorted nodes that stay when a random `share` goes; at least one goes and stays."""
     removed = min(max(round(share * group.width), 1), group.width - 1)
     order = torch.randperm(group.width, generator=generator(seed, "verify", group.name))
     return sorted(order[removed:].tolist())

@@ -12,7 +12,10 @@ from nodelens.config.plain import plain
 from nodelens.config.schema import Component, DataSettings, PluginSettings, RunConfig
 from nodelens.config.yaml12 import SCALARS, TAG
 
-ORDER = ("name", "seed", "device", "threads", "output", "plugins", "model", "data", "training", "capture")
+ORDER = (
+    *("name", "seed", "device", "threads", "output", "plugins"),
+    *("model", "data", "training", "capture"),
+)
 """What comes first; the other sections follow in the order of `RunConfig`."""
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Samples:
-    """Labelled samples in memory: `inputs` ``(samples, ...)`` float32, `targets` ``(samples,)`` int64."""
+    """Labelled samples: `inputs` ``(samples, ...)`` float32, `targets` ``(samples,)`` int64."""
 
     inputs: Tensor
     targets: Tensor
@@ -27,7 +27,7 @@ class Samples:
 
 @frozen(eq=False)
 class LoadedData:
-    """Everything a dataset has: samples to divide up, its own test samples if it comes with some."""
+    """What a dataset has: samples to divide up, and test samples if it comes with some."""
 
     samples: Samples
     classes: tuple[str, ...]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @frozen
 class ModelRequest:
-    """What the model has to fit: the shape of one sample (without the batch axis), classes, seed."""
+    """What the model has to fit: the shape of one sample (no batch axis), classes, seed."""
 
     input_shape: tuple[int, ...]
     classes: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distribution, distributions
 
 from attrs import frozen
 
@@ -11,17 +11,20 @@ from nodelens.plugins.specs import ComponentSpec
 from nodelens.version import DISTRIBUTION, installed_version
 
 GROUP = "nodelens.plugins"
-UNKNOWN = "unknown"
-"""Stands for the name or version of a distribution whose metadata lacks it."""
+ENTRY_POINTS = "entry_points.txt"
 
 
 @frozen
 class Candidate:
-    """An entry point that may be loaded, and the distribution that brings it."""
+    """An entry point that may be loaded, and the distribution that brings it.
+
+    `problem` says why it cannot be loaded, where that is known beforehand.
+    """
 
     distribution: str
     version: str
     entry_point: EntryPoint
+    problem: str = ""
 
     @property
     def name(self) -> str:
@@ -41,22 +44,39 @@ class Candidate:
 
 
 def discover() -> list[Candidate]:
-    """Return every installed plugin and the core's own, sorted by distribution and entry."""
-    found = [_candidate(entry) for entry in entry_points(group=GROUP)]
+    """Return every installed plugin and the core's own, sorted by distribution and entry.
+
+    A distribution that is found twice counts as Python imports it: the first on the path.
+    """
+    names = {_name(each) for each in distributions() if _mentions_plugins(each)} - {""}
+    found = [candidate for name in names for candidate in _candidates(distribution(name))]
     if not any(candidate.is_core for candidate in found):
         found.append(_core())
-    return sorted(found, key=lambda candidate: (candidate.distribution, candidate.entry_point.name))
+    return sorted(found, key=lambda candidate: candidate.name)
 
 
-def _candidate(entry: EntryPoint) -> Candidate:
-    name = _field(entry, "Name")
-    return Candidate(canonical(name), _field(entry, "Version"), entry)
+def _mentions_plugins(installed: Distribution) -> bool:
+    """Say whether a distribution may bring plugins; others may be as broken as they like."""
+    try:
+        return GROUP in (installed.read_text(ENTRY_POINTS) or "")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
-def _field(entry: EntryPoint, key: str) -> str:
-    if entry.dist is None or key not in entry.dist.metadata:
-        return UNKNOWN
-    return entry.dist.metadata[key] or UNKNOWN
+def _name(installed: Distribution) -> str:
+    """Return the canonical name; empty for what a broken removal has left without metadata."""
+    known = installed.read_text("METADATA") or installed.read_text("PKG-INFO")
+    return canonical(installed.metadata["Name"] or "") if known else ""
+
+
+def _candidates(installed: Distribution) -> list[Candidate]:
+    name, version = _name(installed), installed.metadata["Version"] or "unknown"
+    try:
+        entries = installed.entry_points.select(group=GROUP)
+    except (TypeError, ValueError):
+        broken = EntryPoint(name=ENTRY_POINTS, value="", group=GROUP)
+        return [Candidate(name, version, broken, "its entry_points.txt cannot be read")]
+    return [Candidate(name, version, entry) for entry in entries]
 
 
 def _core() -> Candidate:

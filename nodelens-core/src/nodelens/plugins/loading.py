@@ -40,6 +40,8 @@ class LoadedPlugin:
 
 def load_plugin(candidate: Candidate) -> LoadedPlugin:
     """Import a plugin and ask what it offers; a failure of any sort becomes a record."""
+    if candidate.problem:
+        return LoadedPlugin(candidate.record("failed", candidate.problem))
     try:
         # What a plugin prints must not end up among results.
         with redirect_stdout(sys.stderr):

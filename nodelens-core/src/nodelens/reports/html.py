@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class HtmlReport:
     """A page that opens anywhere and asks the network for nothing.
 
-    `formats` says as which files every figure is stored in ``figures/`` besides the page itself.
+    Attributes:
+        formats: the kinds of file that every figure is also stored as, in ``figures/``.
     """
 
     formats: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")

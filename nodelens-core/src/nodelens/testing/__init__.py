@@ -1,4 +1,4 @@
-"""The author kit: what a metric or a statistic must satisfy, as checks for your own test suite.
+"""The author kit: what a metric, statistic or pruning method must satisfy, as checks to run.
 
 In a test file::
 
@@ -13,6 +13,7 @@ In a test file::
 
 from nodelens.testing.checks import Check, failures
 from nodelens.testing.metric_checks import check_metric
+from nodelens.testing.pruner_checks import check_pruner
 from nodelens.testing.statistic_checks import check_statistic
 
-__all__ = ["Check", "check_metric", "check_statistic", "failures"]
+__all__ = ["Check", "check_metric", "check_pruner", "check_statistic", "failures"]

@@ -32,7 +32,9 @@ class Estimate:
     def text(self, form: str) -> str:
         """Return ``value ± se`` in a number format, without the error where it is undefined."""
         value = format(self.value, form)
-        return value if self.finite_se() is None else f"{value} ± {format(self.se, form)}"
+        if self.finite_se() is None:
+            return value
+        return f"{value} ± {format(self.se, form.lstrip('+'))}"
 
     def percent(self) -> str:
         """Return ``value ± se %`` of a fraction."""

@@ -1,0 +1,202 @@
+"""What a model and one node of each group cost: parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import define, field, frozen
+from torch import nn
+
+from nodelens.channels.axes import Expression, Product, Solver, Variable
+from nodelens.channels.forward import FORWARD_ERRORS
+from nodelens.channels.groups import ChannelGraph, ChannelGroup
+from nodelens.channels.infer import RULES
+from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
+from nodelens.channels.rules import Operation, Rule
+from nodelens.channels.trace import Axes, Trace
+
+Term = tuple[Expression, ...]
+
+
+@frozen
+class Cost:
+    """Parameters, and multiply-accumulates of one forward on the example inputs.
+
+    Matrix products, convolutions and attention are counted, element-wise work is not. `macs` is
+    None for a model that cannot be traced.
+    """
+
+    parameters: int
+    macs: int | None
+
+
+@frozen
+class Costs:
+    """The cost of a model, and by group name what the model saves when one node is removed."""
+
+    model: Cost
+    nodes: Mapping[str, Cost]
+
+
+def costs(
+    model: nn.Module,
+    graph: ChannelGraph,
+    *args: Any,  # noqa: ANN401 - the model's inputs
+    **kwargs: Any,  # noqa: ANN401
+) -> Costs:
+    """Return what `model` and one node of each of its groups cost, from one traced forward.
+
+    Nothing is computed and the model is not changed. The saving of a node is what remains to the
+    cost of the model with one node less, other groups whole: savings of two groups do not add up
+    where one weight joins them.
+    """
+    sizes = {name: tuple(each.shape) for name, each in model.named_parameters()}
+    tally = _counted(model, args, kwargs) if graph.traced else None
+    return Costs(
+        Cost(sum(map(math.prod, sizes.values())), tally.total() if tally else None),
+        {
+            group.name: Cost(_node_parameters(group, sizes), tally.saved(group) if tally else None)
+            for group in graph
+        },
+    )
+
+
+def _node_parameters(group: ChannelGroup, sizes: Mapping[str, tuple[int, ...]]) -> int:
+    """Count the parameters that one node owns; what two slices share is counted once."""
+    owned: dict[str, dict[int, set[int]]] = {}
+    for part in group.slices:
+        if part.parameter in sizes:
+            axes = owned.setdefault(part.parameter, {})
+            axes.setdefault(part.axis, set()).update(part.extent.indices()[0])
+    return sum(
+        math.prod(sizes[name])
+        - math.prod(size - len(axes.get(axis, ())) for axis, size in enumerate(sizes[name]))
+        for name, axes in owned.items()
+    )
+
+
+@define(eq=False)
+class _Tally:
+    """The multiply-accumulates of every operator, each a product of axes."""
+
+    trace: Trace
+    terms: list[Term] = field(factory=list)
+
+    def total(self) -> int:
+        """Return the multiply-accumulates of the whole forward."""
+        return sum(self._count(term, None) for term in self.terms)
+
+    def saved(self, group: ChannelGroup) -> int:
+        """Return the multiply-accumulates that one node less saves."""
+        variable = self._variable(group)
+        return self.total() - sum(self._count(term, variable) for term in self.terms)
+
+    def _count(self, term: Term, less: Variable | None) -> int:
+        return math.prod(_size(self.trace.solver, axis, less) for axis in term)
+
+    def _variable(self, group: ChannelGroup) -> Variable | None:
+        for part in group.slices:
+            axis = self.trace.parameters[part.parameter].axes[part.axis]
+            for leaf in self.trace.solver.leaves(axis):
+                if leaf.extent == part.extent:
+                    return leaf.variable
+        return None
+
+
+def _size(solver: Solver, axis: Expression, less: Variable | None) -> int:
+    """Return the size of an axis, with one index of `less` taken away."""
+    axis = solver.resolve(axis)
+    if isinstance(axis, Variable):
+        return axis.size - (axis is less)
+    if isinstance(axis, Product):
+        return math.prod(_size(solver, factor, less) for factor in axis.factors)
+    return sum(_size(solver, part, less) for part in axis.parts)
+
+
+def _counted(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Tally:
+    with restored(model):
+        model.eval()
+        try:
+            return _tally(fake_pass, model, args, kwargs)
+        except FORWARD_ERRORS:
+            # Control flow that depends on data: as in inference, the example itself is run.
+            return _tally(real_pass, model, args, kwargs)
+
+
+def _tally(
+    run: Callable[[Pass, Trace], None],
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> _Tally:
+    tally = _Tally(Trace())
+    counted = {name: _counting(RULES[name], terms, tally) for name, terms in TERMS.items()}
+    run(Pass(model, args, kwargs, {**RULES, **counted}), tally.trace)
+    return tally
+
+
+def _counting(rule: Rule, terms: Callable[[Operation], Sequence[Term]], tally: _Tally) -> Rule:
+    def counting(op: Operation) -> Sequence[Axes]:
+        axes = rule(op)
+        tally.terms.extend(terms(op))
+        return axes
+
+    return counting
+
+
+def _matmul(op: Operation) -> Sequence[Term]:
+    left, right = op.args[:2]
+    return [(*op.axes(left), op.axes(right)[-1])]
+
+
+def _addmm(op: Operation) -> Sequence[Term]:
+    left, right = op.args[1:3]
+    return [(*op.axes(left), op.axes(right)[-1])]
+
+
+def _vector(op: Operation) -> Sequence[Term]:
+    return [op.axes(op.args[0])]
+
+
+def _addmv(op: Operation) -> Sequence[Term]:
+    return [op.axes(op.args[1])]
+
+
+def _attention(op: Operation) -> Sequence[Term]:
+    """Scores of every query for every key, and as many weighted sums of values."""
+    q, k, v = (op.axes(tensor) for tensor in op.args[:3])
+    return [(*q, k[-2]), (*q[:-1], k[-2], v[-1])]
+
+
+def _convolution(op: Operation) -> Sequence[Term]:
+    """Each weight works once per position: of the output, or of the input if transposed."""
+    source, weight = op.args[:2]
+    over = source if op.args[6] else op.output
+    positions = op.positions((over.shape[0], *over.shape[2:]))
+    return [(*positions, *op.axes(weight))]
+
+
+def _trilinear(op: Operation) -> Sequence[Term]:
+    return [(*op.positions(op.output.shape[:-1]), *op.axes(op.args[1]))]
+
+
+TERMS: Mapping[str, Callable[[Operation], Sequence[Term]]] = {
+    **dict.fromkeys(("mm", "bmm", "_grouped_mm"), _matmul),
+    **dict.fromkeys(("addmm", "baddbmm"), _addmm),
+    **dict.fromkeys(("mv", "dot", "vdot"), _vector),
+    "addmv": _addmv,
+    "convolution": _convolution,
+    "_trilinear": _trilinear,
+    **dict.fromkeys(
+        (
+            "_scaled_dot_product_flash_attention_for_cpu",
+            "_scaled_dot_product_flash_attention",
+            "_scaled_dot_product_efficient_attention",
+            "_scaled_dot_product_cudnn_attention",
+            "_scaled_dot_product_fused_attention_overrideable",
+        ),
+        _attention,
+    ),
+}

@@ -1,0 +1,73 @@
+"""What kind of nodes a group has, and a name that says where they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from attrs import evolve
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from nodelens.channels.axes import Variable
+from nodelens.channels.groups import ChannelGroup, ParameterSlice
+
+
+def kind_of(
+    model: nn.Module,
+    variable: Variable,
+    modules: Sequence[str],
+    slices: Iterable[ParameterSlice],
+    looped: bool,
+) -> str:
+    """Return the kind: what attention makes of the axis, ``channels``, ``residual``, ``neurons``.
+
+    `modules` are those that write the nodes; `looped` says that some write after others have read.
+    """
+    if variable.attention and not looped:
+        return _attention_kind(variable.attention[0], slices)
+    convolutions = [isinstance(model.get_submodule(path), _ConvNd) for path in modules]
+    if all(convolutions):
+        return "channels"
+    if looped:
+        return "residual"
+    return "channels" if any(convolutions) else "neurons"
+
+
+def _attention_kind(part: str, slices: Iterable[ParameterSlice]) -> str:
+    """Tell heads from groups of heads that share keys and values, and from heads inside these."""
+    if part != "heads":
+        return part
+    parts = list(slices)
+    if any(each.role == "consumer" and each.extent.outer > 1 for each in parts):
+        return "query_heads"
+    blocks = {each.extent.inner for each in parts if each.role == "producer"}
+    return "kv_groups" if len(blocks) > 1 else "heads"
+
+
+def place_of(variable: Variable, modules: Sequence[str], kind: str) -> str:
+    """Return the module that a group is named after.
+
+    That is the module of the attention; else what all modules that write the nodes have in common;
+    a residual stream is named after the first that writes it.
+    """
+    if variable.attention and kind in ("heads", "kv_groups", "query_heads", "head_dim"):
+        return variable.attention[1]
+    if kind in ("residual", "channels"):
+        return modules[0]
+    paths = [path.split(".") for path in modules]
+    common: list[str] = []
+    for names in zip(*paths, strict=False):
+        if len(set(names)) > 1:
+            break
+        common.append(names[0])
+    return ".".join(common) or modules[0]
+
+
+def unique(groups: Iterable[ChannelGroup]) -> Iterator[ChannelGroup]:
+    """Number groups that would share a name."""
+    seen: Counter[str] = Counter()
+    for group in groups:
+        seen[group.name] += 1
+        number = seen[group.name]
+        yield group if number == 1 else evolve(group, name=f"{group.name}:{number}")

@@ -1,0 +1,49 @@
+"""The state of an optimizer follows the parameters that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.optim import LBFGS, Optimizer
+
+from nodelens.channels.journal import Journal
+from nodelens.channels.slicing import Cut
+
+
+def slice_optimizer(optimizer: Optimizer, cuts: Sequence[Cut], journal: Journal) -> list[str]:
+    """Slice the optimizer's state of every sliced parameter; return what could not be carried.
+
+    State of another shape than the parameter's (factored moments, a history of all parameters)
+    is dropped, so that the optimizer starts it anew, and named in the notes.
+    """
+    if isinstance(optimizer, LBFGS):
+        for parameter in list(optimizer.state):
+            journal.remove_item(optimizer.state, parameter)
+        return ["the optimizer's history starts anew: it runs over all parameters at once"]
+    return [
+        f"the optimizer's state of {cut.names[0]} starts anew: {stale} has another shape"
+        for cut in cuts
+        for tensor in cut.tensors
+        if tensor in optimizer.state
+        and (stale := _slice_state(optimizer, tensor, cut, journal)) is not None
+    ]
+
+
+def _slice_state(optimizer: Optimizer, tensor: Tensor, cut: Cut, journal: Journal) -> str | None:
+    """Slice the state of one parameter; return the entry for which all of it was dropped."""
+    state = optimizer.state[tensor]
+    for key, value in state.items():
+        if _stale(value, cut):
+            journal.remove_item(optimizer.state, tensor)
+            return str(key)
+    for key, value in list(state.items()):
+        if isinstance(value, Tensor) and value.ndim:
+            journal.set_item(state, key, cut.applied(value))
+    return None
+
+
+def _stale(value: object, cut: Cut) -> bool:
+    if isinstance(value, Tensor):
+        return value.ndim > 0 and tuple(value.shape) != cut.shape
+    return isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value)

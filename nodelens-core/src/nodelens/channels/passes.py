@@ -1,0 +1,173 @@
+"""One forward pass of a model that is traced: on fake tensors, or on real ones where it must be.
+
+Fake tensors have shapes and no data: nothing is computed and no weight is moved. Models whose
+control flow depends on data (routing to experts) are run on the real example instead. In both
+cases the model's own parameters, buffers and attributes are as before afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from nodelens.channels.outputs import output_tensors
+from nodelens.channels.products import STAND_INS
+from nodelens.channels.rules import Rule
+from nodelens.channels.trace import AxisMode, Trace, Traced, watching
+
+
+@frozen(eq=False)
+class Pass:
+    """What a pass runs on: the model, its inputs, and the rules for its operators."""
+
+    model: nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    rules: Mapping[str, Rule]
+
+
+def fake_pass(work: Pass, trace: Trace) -> None:
+    """Trace one forward on fake tensors.
+
+    Raises what the model raises where its Python cannot run without data.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+        device = _device(work.model)
+        tensors = _parameters(work.model, trace, lambda tensor: _fake(mode, tensor, None))
+        inputs = tree_map_only(
+            Tensor, lambda tensor: _fake(mode, tensor, device), (work.args, dict(work.kwargs))
+        )
+        _run(work, trace, tensors, inputs, STAND_INS)
+
+
+def real_pass(work: Pass, trace: Trace) -> None:
+    """Trace one forward on the real example, with copies of the buffers."""
+    with torch.no_grad(), torch.random.fork_rng():
+        tensors = _parameters(work.model, trace, _alias)
+        inputs = tree_map_only(
+            Tensor, lambda tensor: tensor.detach().clone(), (work.args, dict(work.kwargs))
+        )
+        _run(work, trace, tensors, inputs, {})
+
+
+def _run(
+    work: Pass,
+    trace: Trace,
+    tensors: dict[str, Tensor],
+    inputs: Any,  # noqa: ANN401 - what the model reads
+    stand_ins: Mapping[str, Any],
+) -> None:
+    for tensor in tree_leaves(inputs):
+        if isinstance(tensor, Tensor):
+            axes = trace.fixed(tensor.shape, "model input")
+            trace.tensors[tensor] = Traced(axes, data=True, value=trace.tick())
+    with restored(work.model), _plain_attention():
+        with AxisMode(trace, work.rules, stand_ins), watching(trace, work.model):
+            output = functional_call(work.model, tensors, *inputs)
+    for tensor in output_tensors(output):
+        for axis in trace.axes(tensor):
+            trace.solver.freeze(axis, "model output")
+
+
+def _device(model: nn.Module) -> torch.device | None:
+    """Return the one device that the model is on, with its fake tensors on it; None if several."""
+    devices = {_known(tensor.device) for tensor in model.parameters()}
+    return devices.pop() if len(devices) == 1 else None
+
+
+def _known(device: torch.device) -> torch.device:
+    """Return a device that runs ordinary kernels: the meta device takes others than the rest."""
+    return torch.device("cpu") if device.type == "meta" else device
+
+
+def _fake(mode: FakeTensorMode, tensor: Tensor, device: torch.device | None) -> Tensor:
+    home = _known(device or tensor.device)
+    if home == tensor.device:
+        return mode.from_tensor(tensor.detach())
+    size, stride = tensor.size(), tensor.stride()
+    return torch.empty_strided(size, stride, dtype=tensor.dtype, device=home)
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    return tensor.detach() if isinstance(tensor, nn.Parameter) else tensor.detach().clone()
+
+
+def _parameters(model: nn.Module, trace: Trace, copy: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    """Return a stand-in of every parameter and buffer; tied ones share theirs and its axes.
+
+    In a second pass with the same trace, the parameters have the axes of the first.
+    """
+    copies: dict[object, tuple[Tensor, str]] = {}
+    for name, tensor in _named(model):
+        key = _identity(tensor)
+        if key not in copies:
+            copies[key] = (copy(tensor), name)
+    for stand_in, name in copies.values():
+        axes = trace.parameters[name].axes if name in trace.parameters else None
+        known = Traced(
+            axes or trace.free(stand_in.shape),
+            parameters=frozenset([name]),
+            value=trace.tick(),
+        )
+        trace.tensors[stand_in] = trace.parameters[name] = known
+    return {name: copies[_identity(tensor)][0] for name, tensor in _named(model)}
+
+
+def _named(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def _identity(tensor: Tensor) -> object:
+    """Return what two names of one and the same memory share, be they one tensor or two."""
+    place = (tensor.untyped_storage()._cdata, tensor.storage_offset())
+    return (*place, tuple(tensor.shape), tensor.stride())
+
+
+@contextmanager
+def restored(model: nn.Module) -> Iterator[None]:
+    """Put back on exit what the forward leaves in modules: caches, recomputed weights, modes."""
+    before = [(module, _contents(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, saved in before:
+            vars(module).clear()
+            for key, (value, inside) in saved.items():
+                _refill(value, inside)
+                vars(module)[key] = value
+
+
+def _contents(attributes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return every attribute with a copy of what it contains, if it is a container."""
+    return {
+        key: (value, value.copy() if isinstance(value, dict | list | set) else None)
+        for key, value in attributes.items()
+    }
+
+
+def _refill(value: Any, inside: Any) -> None:  # noqa: ANN401 - any container
+    if isinstance(value, list):
+        value[:] = inside
+    elif isinstance(value, dict | set):
+        value.clear()
+        value.update(inside)
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Keep ``nn.MultiheadAttention`` from its fused kernels, which no rule can look into."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)

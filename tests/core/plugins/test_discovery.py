@@ -23,7 +23,7 @@ def test_the_core_is_found_once():
 
 
 def test_the_core_is_found_without_being_installed(monkeypatch):
-    monkeypatch.setattr("nodelens.plugins.discovery.distributions", lambda: [])
+    monkeypatch.setattr("nodelens.plugins.discovery.distributions", list)
     assert [each.name for each in discover()] == ["nodelens-core:core"]
     assert load_plugins().records[0].status == "loaded"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from nodelens.plugins import hookspecs
 from nodelens.plugins.hooks import REGISTER, hook_names
 from nodelens.plugins.loading import PLURALS
-from nodelens.plugins.manager import Plugins
+from nodelens.plugins.manager import Plugins, load_plugins
 from nodelens.plugins.specs import SPEC_KINDS
 
 DOCS = Path(__file__).parents[3] / "nodelens-core" / "docs" / "plugins.md"
@@ -47,3 +48,12 @@ def test_every_other_hook_has_a_method(hook):
     method = getattr(Plugins, hook.removeprefix("nodelens_"))
     hooked = list(inspect.signature(getattr(hookspecs, hook)).parameters)
     assert list(inspect.signature(method).parameters) == ["self", *hooked]
+
+
+@pytest.mark.parametrize(
+    "source", re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.S)
+)
+def test_the_examples_of_the_page_are_plugins(distribution, source):
+    distribution("acme", source)
+    (record,) = (each for each in load_plugins().records if each.distribution == "acme")
+    assert record.status == "loaded", record.reason

@@ -8,6 +8,7 @@ multiple of a number of nodes, is a candidate, and the comparison with the maske
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,20 +30,23 @@ class AttributeRule:
     """How an integer of every module of one class follows a removal.
 
     `attribute` is the integer: ``num_heads``, an entry ``sizes[1]``, a field ``config.num_heads``.
-    It shrinks like `axis` of `parameter`, named relative to the module `up` levels above:
-    in proportion to the nodes of the slice that starts at `offset`, or, for ``offset=None``, as
-    the axis itself. Rules that a removal has found can be given to another one as hints.
+    It shrinks like `axis` of `parameter`, named relative to the module `up` levels above: in
+    proportion to the `nodes` (kinds of groups, joined by ×) of the slice that starts at `offset`,
+    or, for ``nodes=""``, as the axis itself. Rules that a removal has found can be given to another
+    one as hints.
     """
 
     module: str
     attribute: str
     parameter: str
     axis: int = 0
-    offset: int | None = 0
+    nodes: str = ""
+    offset: int = 0
     up: int = 0
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.attribute} follows axis {self.axis} of {self.parameter}"
+        what = f"the {self.nodes} of axis" if self.nodes else "axis"
+        return f"{self.module}.{self.attribute} follows {what} {self.axis} of {self.parameter}"
 
 
 @frozen
@@ -51,10 +55,11 @@ class Source:
 
     parameter: str
     axis: int
-    offset: int | None
+    nodes: str
+    offset: int
     size: int
     left: int
-    multiples: int
+    multiples: int = 1
 
     def followed(self, value: int) -> int | None:
         """Return what an integer becomes that follows this axis, None if it cannot be its size."""
@@ -85,19 +90,25 @@ def _distance(path: str, place: str) -> tuple[int, int]:
 
 
 def sources(changes: Sequence[Change], cuts: Sequence[Cut]) -> list[Source]:
-    """Return every axis that shrinks, by the nodes of each slice and as a whole."""
-    by_name = {name: cut for cut in cuts for name in cut.names}
-    found: dict[Source, None] = {}
+    """Return every axis that shrinks: by the nodes of each slice, of all together, and as a whole."""
+    places: dict[tuple[str, int, int], dict[str, Change]] = defaultdict(dict)
     for change in changes:
         for part in change.group.slices:
-            cut = by_name[part.parameter]
-            whole, width = cut.shape[part.axis], change.group.width
-            for name in cut.names:
-                nodes = Source(
-                    name, part.axis, part.extent.offset, width, change.left, whole // width or 1
-                )
-                axis = Source(name, part.axis, None, whole, len(cut.kept[part.axis]), 1)
-                found.update(dict.fromkeys((nodes, axis)))
+            key = (part.parameter, part.axis, part.extent.offset)
+            places[key].setdefault(change.group.kind, change)
+    by_name = {name: cut for cut in cuts for name in cut.names}
+    found: dict[Source, None] = {}
+    for (parameter, axis, offset), by_kind in places.items():
+        cut = by_name[parameter]
+        for name in cut.names:
+            whole, left = cut.shape[axis], len(cut.kept[axis])
+            found[Source(name, axis, "", 0, whole, left)] = None
+            for kinds in [*([kind] for kind in by_kind), list(by_kind)]:
+                size = math.prod(by_kind[kind].group.width for kind in kinds)
+                stays = math.prod(by_kind[kind].left for kind in kinds)
+                nodes = " × ".join(kinds)
+                source = Source(name, axis, nodes, offset, size, stays, whole // size or 1)
+                found[source] = None
     return list(found)
 
 
@@ -115,6 +126,7 @@ def adjustments(model: nn.Module, shrinking: Sequence[Source]) -> list[Adjustmen
                         attribute,
                         _relative(source.parameter, path, up),
                         source.axis,
+                        source.nodes,
                         source.offset,
                         up,
                     )
@@ -159,14 +171,14 @@ def _relative(parameter: str, path: str, up: int) -> str:
 
 def adjustment(model: nn.Module, rule: AttributeRule, shrinking: Sequence[Source]) -> Adjustment:
     """Return what a rule sets in all modules of its class (nothing, where none matches)."""
-    axes = {(each.parameter, each.axis, each.offset): each for each in shrinking}
+    axes = {(each.parameter, each.axis, each.nodes, each.offset): each for each in shrinking}
     effect: dict[tuple[str, str], int] = {}
     for path, module in model.named_modules():
         if type(module).__name__ != rule.module:
             continue
         above = _above(path, rule.up)
         name = f"{above}.{rule.parameter}" if above else rule.parameter
-        source = axes.get((name, rule.axis, rule.offset))
+        source = axes.get((name, rule.axis, rule.nodes, rule.offset))
         value = dict(integers(module)).get(rule.attribute)
         new = source.followed(value) if source and value is not None else None
         if new is not None and new != value:

@@ -109,7 +109,7 @@ def triangle(op: Operation) -> Sequence[Axes]:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        ("copy", "masked_fill", "where", "_prelu_kernel", "rrelu_with_noise", "complex", "polar"),
+        ("copy", "masked_fill", "where", "_prelu_kernel", "rrelu_with_noise", "complex", "polar", "floor_divide"),
         pointwise,
     ),
     **dict.fromkeys(

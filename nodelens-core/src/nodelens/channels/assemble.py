@@ -40,7 +40,7 @@ class _Draft:
     @property
     def looped(self) -> bool:
         """Whether nodes are written again after they have been read, as in a residual stream."""
-        return bool(self.reads and self.writes) and min(self.reads) < max(self.writes)
+        return bool(self.reads and self.writes) and min(self.reads) <= max(self.writes)
 
 
 def assemble(model: nn.Module, trace: Trace) -> ChannelGraph:
@@ -115,11 +115,21 @@ def _add_reads(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[P
         draft.reads.append(use.order)
         if not contraction.evaluated:
             continue
-        reading = [port for port in ports if port.value == contraction.value]
-        sites = list(_sites(trace, reading, "activation", draft.variable))
+        sites = _read_sites(trace, contraction, draft.variable, ports)
         draft.sites.update(dict.fromkeys(sites))
         if not sites:
             draft.unread.extend(sorted(contraction.parameters))
+
+
+def _read_sites(
+    trace: Trace, contraction: Contraction, variable: Variable, ports: list[Port]
+) -> list[Site]:
+    """Return where what is read enters the module, whole or (of routed tokens) before selection."""
+    for value in trace.sources(contraction.value):
+        reading = [port for port in ports if port.value == value]
+        if sites := list(_sites(trace, reading, "activation", variable)):
+            return sites
+    return []
 
 
 def _add_writes(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[Port]) -> None:

@@ -26,7 +26,7 @@ class Variable:
     frozen: str | None = None
     normalised: bool = False
     attention: tuple[str, str] | None = None
-    """What this is in attention, ``heads`` or ``head_dim``, and in which module."""
+    """What this is in attention, ``heads``, ``head_dim``, ``value_dim``, and in which module."""
 
 
 @frozen(eq=False)

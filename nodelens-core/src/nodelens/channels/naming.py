@@ -24,7 +24,7 @@ def kind_of(
 
     `modules` are those that write the nodes; `looped` says that some write after others have read.
     """
-    if variable.attention and not looped:
+    if variable.attention and (not looped or variable.attention[0] == "heads"):
         return _attention_kind(variable.attention[0], slices)
     convolutions = [isinstance(model.get_submodule(path), _ConvNd) for path in modules]
     if all(convolutions):
@@ -51,7 +51,7 @@ def place_of(variable: Variable, modules: Sequence[str], kind: str) -> str:
     That is the module of the attention; else what all modules that write the nodes have in common;
     a residual stream is named after the first that writes it.
     """
-    if variable.attention and kind in ("heads", "kv_groups", "query_heads", "head_dim"):
+    if variable.attention and kind not in ("residual", "channels", "neurons"):
         return variable.attention[1]
     if kind in ("residual", "channels"):
         return modules[0]

@@ -20,6 +20,7 @@ def slice_optimizer(optimizer: Optimizer, cuts: Sequence[Cut], journal: Journal)
     if isinstance(optimizer, LBFGS):
         for parameter in list(optimizer.state):
             journal.remove_item(optimizer.state, parameter)
+        journal.set_attribute(optimizer, "_numel_cache", None)
         return ["the optimizer's history starts anew: it runs over all parameters at once"]
     return [
         f"the optimizer's state of {cut.names[0]} starts anew: {stale} has another shape"

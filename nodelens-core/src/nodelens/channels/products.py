@@ -23,7 +23,8 @@ def matmul(op: Operation) -> Sequence[Axes]:
     op.sums(left, right, [a[-1]])
     if op.trace.is_data(left) and op.trace.is_data(right):
         _label(op, a[:-2], "heads")
-        _label(op, (a[-1], b[-1]), "head_dim")
+        _label(op, (a[-1],), "head_dim")
+        _label(op, (b[-1],), "value_dim")
     return [(*a[:-1], b[-1])]
 
 
@@ -87,7 +88,8 @@ def attention(op: Operation) -> Sequence[Axes]:
         for axis, score in zip(reversed(op.axes(mask)), reversed(scores), strict=False):
             op.unify(axis, score)
     _label(op, (q[1],), "heads")
-    _label(op, (q[3], v[3]), "head_dim")
+    _label(op, (q[3],), "head_dim")
+    _label(op, (v[3],), "value_dim")
     return [(*q[:3], v[3])]
 
 

@@ -67,8 +67,8 @@ def remove(
     search.
 
     Raises `UnknownNameError` for unknown groups and `ModelError` for frozen groups, for indices
-    that do not fit, and where the smaller model does not run or does not agree; the model, its gradients
-    and the optimizer are then exactly as before.
+    that do not fit, and where the smaller model does not run or does not agree; the model, its
+    gradients and the optimizer are then exactly as before.
     """
     journal = Journal()
     with undone_on_error(journal):
@@ -94,16 +94,20 @@ def perform_removal(
         return Removal({}, (), (), ("every node stays: nothing was removed",), (before, before))
     cut = cuts(model, found)
     against = reference(model, graph, found, cut, example)
+    start = journal.mark
     slice_tensors(cut, journal)
     update_attributes(model, cut, journal)
     notes = slice_optimizer(optimizer, cut, journal) if optimizer else []
     with comparing(model, against):
         search = Search(model, example, against, journal, sources(found, cut), journal.mark)
         remaining = search.run(hints)
-        if remaining is not None:
-            raise ModelError(_refusal(found, remaining, search.trials))
-        search.follow_names()
-        verdicts = _verdicts(model, found, example, against)
+        if remaining is None:
+            search.follow_names()
+            verdicts = _verdicts(model, found, example, against)
+    if remaining is not None:
+        journal.undo(start)
+        blamed = _blamed(model, graph, found, example) or _near(found, remaining.module)
+        raise ModelError(_refusal(blamed, remaining, search.trials))
     return Removal(
         keep={each.group.name: _indices(each) for each in found},
         verdicts=verdicts,
@@ -143,16 +147,29 @@ def _verdicts(
     )
 
 
-def _refusal(found: Sequence[Change], remaining: Trouble, trials: int) -> str:
-    groups = ", ".join(each.group.name for each in _meant(found, remaining.module))
-    return (
-        f"nodes of {groups} cannot be removed: in {remaining.module or 'the model'}, "
-        f"{remaining.reason} ({trials} settings of the model's integers tried); "
-        "the model is as before"
-    )
+def _blamed(
+    model: nn.Module, graph: ChannelGraph, found: Sequence[Change], example: Example
+) -> list[Change]:
+    """Return the groups that cannot be removed even alone, if there are several."""
+    return [
+        change
+        for change in (found if len(found) > 1 else ())
+        if not _alone(model, graph, change, example)
+    ]
 
 
-def _meant(found: Sequence[Change], place: str) -> Sequence[Change]:
+def _alone(model: nn.Module, graph: ChannelGraph, change: Change, example: Example) -> bool:
+    journal = Journal()
+    try:
+        perform_removal(model, graph, {change.group.name: change.kept}, example, journal)
+    except ModelError:
+        return False
+    finally:
+        journal.undo()
+    return True
+
+
+def _near(found: Sequence[Change], place: str) -> Sequence[Change]:
     """Return the groups with parameters nearest to where the model went wrong."""
     while place:
         near = [
@@ -164,3 +181,12 @@ def _meant(found: Sequence[Change], place: str) -> Sequence[Change]:
             return near
         place = place.rpartition(".")[0]
     return found
+
+
+def _refusal(blamed: Sequence[Change], remaining: Trouble, trials: int) -> str:
+    groups = ", ".join(each.group.name for each in blamed)
+    return (
+        f"nodes of {groups} cannot be removed: in {remaining.module or 'the model'}, "
+        f"{remaining.reason} ({trials} settings of the model's integers tried); "
+        "the model is as before"
+    )

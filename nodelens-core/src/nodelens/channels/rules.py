@@ -154,8 +154,14 @@ def _results(rules: Mapping[str, Rule], op: Operation, inputs: Sequence[Traced])
     return results if fits else list(unknown(op, inputs))
 
 
+# Tensors that are alike along every axis: they may be as large as what they meet.
+UNIFORM = frozenset(["zeros", "ones", "full", "empty", "empty_strided"])
+
+
 def _constant(op: Operation, tensor: Tensor) -> Axes:
-    return op.trace.fixed(tensor.shape, f"a tensor of fixed size is made in {op.trace.where}")
+    if op.name in UNIFORM:
+        return op.trace.free(tensor.shape)
+    return op.trace.fixed(tensor.shape, f"meets a tensor of fixed size made in {op.trace.where}")
 
 
 # What changes neither the values nor which of them there are.
@@ -179,9 +185,20 @@ VIEWS = frozenset(
 )
 
 
+# What returns some of the entries of its first argument, each node's from the same node.
+PICKS = frozenset(["index", "index_select", "slice", "select", "split", "split_with_sizes"])
+
+
 def _value(op: Operation, inputs: Sequence[Tensor]) -> int:
     """Return the value number: that of the input for views of the whole tensor, else a new one."""
-    return op.trace.value(inputs[0]) if op.name in VIEWS and inputs else op.trace.tick()
+    if not inputs or op.name not in VIEWS | PICKS:
+        return op.trace.tick()
+    source = op.trace.value(inputs[0])
+    if op.name in VIEWS:
+        return source
+    picked = op.trace.tick()
+    op.trace.picked[picked] = source
+    return picked
 
 
 def _note_writes(op: Operation, data: bool) -> None:

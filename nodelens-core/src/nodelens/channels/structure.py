@@ -111,6 +111,8 @@ def cat(op: Operation) -> Sequence[Axes]:
             if position != dim:
                 op.unify(left, right)
     joined = concatenation([each[dim] for each in axes])
+    if len(axes) > 1 and all(tensor is tensors[0] and op.is_weight(tensor) for tensor in tensors):
+        op.freeze([joined], "frequencies are repeated (rotary embedding)")
     return [(*axes[0][:dim], joined, *axes[0][dim + 1 :])]
 
 
@@ -172,10 +174,9 @@ def same(op: Operation) -> Sequence[Axes]:
     ]
 
 
-def made(op: Operation) -> Sequence[Axes]:
-    """Return axes of fixed size: the tensor is made from numbers, whatever `self` is."""
-    reason = f"a tensor of fixed size is made in {op.trace.where}"
-    return [op.trace.fixed(tensor.shape, reason) for tensor in op.outputs]
+def uniform(op: Operation) -> Sequence[Axes]:
+    """Return axes of which nothing is known: all entries are alike, however many there are."""
+    return [op.trace.free(tensor.shape) for tensor in op.outputs]
 
 
 RULES: dict[str, Rule] = {
@@ -216,5 +217,5 @@ RULES: dict[str, Rule] = {
         ],
         same,
     ),
-    **dict.fromkeys(["new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"], made),
+    **dict.fromkeys(["new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"], uniform),
 }

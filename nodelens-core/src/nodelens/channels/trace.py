@@ -85,6 +85,7 @@ class Trace:
     storages: list[Any] = field(factory=list)
     filled: set[int] = field(factory=set)
     numbers: dict[tuple[int, int], int] = field(factory=dict)
+    picked: dict[int, int] = field(factory=dict)
     used: set[str] = field(factory=set)
     evaluated: bool = True
     clock: int = 0
@@ -100,6 +101,13 @@ class Trace:
         if written <= known:
             return known
         return self.numbers.setdefault((known, written), self.tick())
+
+    def sources(self, value: int) -> Iterator[int]:
+        """Yield the value and what its entries were picked from, the last pick first."""
+        yield value
+        while value in self.picked:
+            value = self.picked[value]
+            yield value
 
     def is_data(self, tensor: Tensor) -> bool:
         """Whether the tensor depends on the model's input, be it by a write to its storage."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import asdict
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
@@ -75,7 +74,7 @@ def describe(config: RunConfig, plugins: Plugins, device: str) -> dict[str, Any]
         "device": device,
         "threads": torch.get_num_threads(),
         "versions": versions(),
-        "plugins": [asdict(record) for record in plugins.records],
+        "plugins": [record.summary() for record in plugins.records],
         "components": used_components(config, plugins),
         "git": git_state(Path.cwd()),
     }

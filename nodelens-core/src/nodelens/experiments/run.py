@@ -164,6 +164,7 @@ def _threads(count: int | None) -> Iterator[None]:
 def _logged(run: RunFolder) -> Iterator[None]:
     """Write the log of the run to ``run.log``."""
     handler = logging.FileHandler(run.file("run.log"), encoding="utf-8")
+    handler.setLevel(logging.INFO)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = log.level
     log.setLevel(logging.DEBUG)

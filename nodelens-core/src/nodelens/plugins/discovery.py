@@ -52,7 +52,7 @@ def discover() -> list[Candidate]:
     found = [candidate for name in names for candidate in _candidates(distribution(name))]
     if not any(candidate.is_core for candidate in found):
         found.append(_core())
-    return sorted(found, key=lambda candidate: candidate.name)
+    return sorted(found, key=lambda candidate: (candidate.distribution, candidate.entry_point.name))
 
 
 def _mentions_plugins(installed: Distribution) -> bool:

@@ -6,7 +6,7 @@ import torch
 from attrs import frozen
 
 from nodelens.capture.batches import Batch
-from nodelens.errors import CaptureError, PluginError
+from nodelens.errors import CaptureError, ModelError, PluginError
 from nodelens.experiments.pruned import prune_and_evaluate
 from nodelens.experiments.pruning import PruningPlan
 from nodelens.masks import mask
@@ -40,7 +40,9 @@ def prune():
 
     def run(keep=KEEP, means=None, **plan):
         pruner = Fixed(PruningPlan(keep, **plan))
-        return prune_and_evaluate("fixed", pruner, request, batches, means or {}, dense)
+        pruned = prune_and_evaluate("fixed", pruner, request, batches, means or {}, dense)
+        run.model = pruned.model
+        return pruned.finding
 
     run.request, run.batches, run.dense = request, batches, dense
     return run
@@ -51,22 +53,51 @@ def test_the_finding_compares_the_masked_model_with_the_dense_one(prune):
     with mask(prune.request.model, prune.request.graph, KEEP):
         pruned = evaluate(prune.request.model, prune.batches)
     change, se = paired(pruned, prune.dense)
-    loss, accuracy = finding.tables[0].rows
-    assert loss == ("loss in nats", prune.dense.loss, pruned.loss, change, se)
+    loss, accuracy, parameters, macs = finding.tables[0].rows
+    assert loss[:3] == ("loss in nats", prune.dense.loss, pytest.approx(pruned.loss, rel=1e-5))
+    assert loss[3:] == (pytest.approx(change, rel=1e-4), pytest.approx(se, rel=1e-4))
     assert accuracy[1:3] == (prune.dense.accuracy, pruned.accuracy)
     assert accuracy[3] == pytest.approx(pruned.accuracy - prune.dense.accuracy)
+    assert parameters[1:4] == (5 * 12 + 12 + 12 * 7 + 7 + 7 * 4 + 4, 73, 73 - 195)
+    assert macs[1:3] == (5 * 12 + 12 * 7 + 7 * 4, 5 * 6 + 6 * 3 + 3 * 4)
     json.dumps(finding.data, allow_nan=False)
 
 
-def test_the_finding_counts_nodes_and_says_that_they_are_only_masked(prune):
+def test_the_finding_counts_nodes_and_gives_the_verdict(prune):
     finding = prune()
     assert finding.headline[0].startswith("fixed removes 10 of 19 prunable nodes (53 %): loss ")
-    assert "masked, not yet removed" in finding.headline[1]
-    assert finding.tables[1].rows == ((A, 12, 6, 0.5), (B, 7, 3, pytest.approx(4 / 7)))
+    assert finding.headline[1].endswith("removal is exact")
+    assert finding.tables[1].rows == (
+        (A, 12, 6, 0.5, "exact"),
+        (B, 7, 3, pytest.approx(4 / 7), "exact"),
+    )
+
+
+def test_the_smaller_model_computes_what_the_masked_model_computes(prune):
+    prune()
+    x = prune.batches[0].args[0]
+    with mask(prune.request.model, prune.request.graph, KEEP):
+        masked = prune.request.model(x)
+    assert torch.allclose(prune.model(x), masked, atol=1e-6)
+    assert prune.model[0].out_features == 6
+
+
+def test_what_cannot_be_removed_is_masked_and_says_why(prune, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise ModelError("it is glued; the model is as before")
+
+    monkeypatch.setattr("nodelens.experiments.pruned.remove", refuse)
+    finding = prune()
+    assert finding.warnings == (
+        "the nodes are masked, not removed: it is glued; the model is as before",
+    )
+    assert finding.data["carried_out"] == "masks"
+    assert finding.tables[1].rows[0] == (A, 12, 6, 0.5, "masked only")
+    assert prune.model is None
 
 
 def test_groups_without_a_choice_stay_whole(prune):
-    assert prune({A: (0,)}).tables[1].rows[1] == (B, 7, 7, 0.0)
+    assert prune({A: (0,)}).tables[1].rows[1] == (B, 7, 7, 0.0, "whole")
 
 
 def test_notes_are_listed_and_warned_about_unless_nothing_could_be_done(prune):

@@ -90,7 +90,7 @@ def _distance(path: str, place: str) -> tuple[int, int]:
 
 
 def sources(changes: Sequence[Change], cuts: Sequence[Cut]) -> list[Source]:
-    """Return every axis that shrinks: by the nodes of each slice, of all together, and as a whole."""
+    """Return every axis that shrinks: by the nodes of a slice, of all together, as a whole."""
     places: dict[tuple[str, int, int], dict[str, Change]] = defaultdict(dict)
     for change in changes:
         for part in change.group.slices:
@@ -103,7 +103,7 @@ def sources(changes: Sequence[Change], cuts: Sequence[Cut]) -> list[Source]:
         for name in cut.names:
             whole, left = cut.shape[axis], len(cut.kept[axis])
             found[Source(name, axis, "", 0, whole, left)] = None
-            for kinds in [*([kind] for kind in by_kind), list(by_kind)]:
+            for kinds in [*([kind] for kind in by_kind), sorted(by_kind)]:
                 size = math.prod(by_kind[kind].group.width for kind in kinds)
                 stays = math.prod(by_kind[kind].left for kind in kinds)
                 nodes = " × ".join(kinds)

@@ -109,7 +109,22 @@ def triangle(op: Operation) -> Sequence[Axes]:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        ("copy", "masked_fill", "where", "_prelu_kernel", "rrelu_with_noise", "complex", "polar", "floor_divide"),
+        (
+            "copy",
+            "masked_fill",
+            "where",
+            "hardswish",
+            "rsub",
+            "floor_divide",
+            "special_i0",
+            "_prelu_kernel",
+            "rrelu_with_noise",
+            "complex",
+            "polar",
+            "real",
+            "_conj",
+            "conj",
+        ),
         pointwise,
     ),
     **dict.fromkeys(

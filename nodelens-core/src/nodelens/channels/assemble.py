@@ -35,12 +35,12 @@ class _Draft:
     modules: dict[str, None] = field(factory=dict)
     unread: list[str] = field(factory=list)
     reads: list[int] = field(factory=list)
-    writes: list[int] = field(factory=list)
+    writes: dict[frozenset[str], int] = field(factory=dict)
 
     @property
     def looped(self) -> bool:
-        """Whether nodes are written again after they have been read, as in a residual stream."""
-        return bool(self.reads and self.writes) and min(self.reads) <= max(self.writes)
+        """Whether another weight writes nodes after they were read, as in a residual stream."""
+        return bool(self.reads and self.writes) and min(self.reads) <= max(self.writes.values())
 
 
 def assemble(model: nn.Module, trace: Trace) -> ChannelGraph:
@@ -136,7 +136,7 @@ def _add_writes(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[
     for number in use.written:
         draft = drafts.get(number)
         if draft is not None:
-            draft.writes.append(use.order)
+            draft.writes.setdefault(use.contraction.parameters, use.order)
             draft.modules[use.contraction.module] = None
             sites = _sites(trace, ports, "preactivation", draft.variable)
             draft.sites.update(dict.fromkeys(sites))
@@ -185,4 +185,6 @@ def _frozen(draft: _Draft) -> str | None:
         return f"read by {draft.unread[0]} where no module's input shows it"
     if not any(part.role == "consumer" for part in draft.slices):
         return "no weight reads it"
+    if not any(site.tap == "activation" for site in draft.sites):
+        return "it is read in training only"
     return None

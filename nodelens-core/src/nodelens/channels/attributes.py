@@ -163,7 +163,8 @@ def _touched(model: nn.Module, cuts: Sequence[Cut]) -> Iterator[Touched]:
     for cut in cuts:
         for name in cut.names:
             # A parametrised weight lives in ``module.parametrizations.weight.original``.
-            owner, _, inside = name.partition(".parametrizations.")
+            owner, _, inside = f".{name}".partition(".parametrizations.")
+            owner = owner.removeprefix(".")
             if not inside:
                 owner, _, inside = name.rpartition(".")
             found[owner][inside] = cut

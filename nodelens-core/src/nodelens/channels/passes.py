@@ -41,7 +41,7 @@ def fake_pass(work: Pass, trace: Trace) -> None:
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
         device = _device(work.model)
-        tensors = _parameters(work.model, trace, lambda tensor: _fake(mode, tensor, None))
+        tensors = _parameters(work.model, trace, lambda tensor: _fake(mode, tensor, device))
         inputs = tree_map_only(
             Tensor, lambda tensor: _fake(mode, tensor, device), (work.args, dict(work.kwargs))
         )
@@ -69,7 +69,7 @@ def _run(
         if isinstance(tensor, Tensor):
             axes = trace.fixed(tensor.shape, "model input")
             trace.tensors[tensor] = Traced(axes, data=True, value=trace.tick())
-    with restored(work.model), _plain_attention():
+    with restored(work.model), _plain_kernels():
         with AxisMode(trace, work.rules, stand_ins), watching(trace, work.model):
             output = functional_call(work.model, tensors, *inputs)
     for tensor in output_tensors(output):
@@ -78,18 +78,17 @@ def _run(
 
 
 def _device(model: nn.Module) -> torch.device | None:
-    """Return the one device that the model is on, with its fake tensors on it; None if several."""
-    devices = {_known(tensor.device) for tensor in model.parameters()}
-    return devices.pop() if len(devices) == 1 else None
+    """Return the device of the fake tensors: None for each on its own, where there are several.
 
-
-def _known(device: torch.device) -> torch.device:
-    """Return a device that runs ordinary kernels: the meta device takes others than the rest."""
-    return torch.device("cpu") if device.type == "meta" else device
+    Models on one device are traced as if on the processor, where the operators are the same for
+    all of them: the meta device and accelerators have others, for attention and recurrent layers.
+    """
+    devices = {tensor.device for tensor in model.parameters()}
+    return None if len(devices - {torch.device("meta")}) > 1 else torch.device("cpu")
 
 
 def _fake(mode: FakeTensorMode, tensor: Tensor, device: torch.device | None) -> Tensor:
-    home = _known(device or tensor.device)
+    home = device or tensor.device
     if home == tensor.device:
         return mode.from_tensor(tensor.detach())
     size, stride = tensor.size(), tensor.stride()
@@ -163,11 +162,15 @@ def _refill(value: Any, inside: Any) -> None:  # noqa: ANN401 - any container
 
 
 @contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Keep ``nn.MultiheadAttention`` from its fused kernels, which no rule can look into."""
+def _plain_kernels() -> Iterator[None]:
+    """Keep attention and recurrent layers from fused kernels, which no rule can look into."""
     enabled = torch.backends.mha.get_fastpath_enabled()
+    # `torch.backends.mkldnn.flags` also sets TF32, which warns on every CPU.
+    onednn = torch._C._get_mkldnn_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    torch._C._set_mkldnn_enabled(False)
     try:
         yield
     finally:
+        torch._C._set_mkldnn_enabled(onednn)
         torch.backends.mha.set_fastpath_enabled(enabled)

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 
 import torch
 from attrs import frozen
-from torch import Tensor, nn
+from torch import nn
 
 from nodelens.channels.attributes import following_inputs
 from nodelens.channels.forward import Example, Run, forward, in_float64, relative_difference
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.journal import Journal
+from nodelens.channels.parametrised import computed_weights, keep_values
 from nodelens.channels.slicing import Change, Cut
 from nodelens.errors import ModelError
 from nodelens.masks.context import mask
@@ -39,11 +40,6 @@ class Reference:
     zeroed: Run | None
     precise: bool
     tolerance: float
-
-    @property
-    def exact(self) -> Run:
-        """The pass with which the removed model must agree to rounding."""
-        return self.masked if self.zeroed is None else self.zeroed
 
 
 @frozen
@@ -116,47 +112,46 @@ def _passes(
         with mask(model, graph, keep):
             found = [forward(model, example, precise)]
         if any(change.group.normalised for change in changes):
-            with _zeroed(cuts):
+            with _zeroed(model, cuts):
                 found.append(forward(model, example, precise))
     return found
 
 
 @contextmanager
-def _zeroed(cuts: Sequence[Cut]) -> Iterator[None]:
+def _zeroed(model: nn.Module, cuts: Sequence[Cut]) -> Iterator[None]:
     """Set what a removal would take away to zero while the context is open."""
     journal = Journal()
     try:
+        computed = computed_weights(model, cuts, Cut.zeroed)
         for cut in cuts:
-            data = _with_zeros(cut)
+            data = cut.zeroed(cut.tensors[0].data)
             for tensor in cut.tensors:
                 journal.set_data(tensor, data)
+        keep_values(computed, journal)
         yield
     finally:
         journal.undo()
-
-
-def _with_zeros(cut: Cut) -> Tensor:
-    data = cut.tensors[0].data.clone()
-    for axis, kept in cut.kept.items():
-        gone = torch.ones(cut.shape[axis], dtype=torch.bool)
-        gone[kept] = False
-        data.movedim(axis, 0)[gone.to(data.device)] = 0
-    return data
 
 
 def trouble(
     model: nn.Module, example: Example, against: Reference, journal: Journal
 ) -> Trouble | None:
     """Run the removed model; return where it goes wrong, or None if it agrees."""
-    exact = against.exact
-    replay = None if against.zeroed is None else exact.counts
     with following_inputs(model, journal):
-        run = forward(model, example, against.precise, replay)
-    found = _deviation(run, exact, against.tolerance)
+        run = forward(model, example, against.precise)
+        found = _trouble(run, against.masked, against.tolerance)
+        if found is None or against.zeroed is None or run.error:
+            return found
+        replayed = forward(model, example, against.precise, against.zeroed.counts)
+    return _trouble(replayed, against.zeroed, against.tolerance)
+
+
+def _trouble(run: Run, exact: Run, tolerance: float) -> Trouble | None:
+    found = _deviation(run, exact, tolerance)
     if run.error:
         return found or Trouble(run.operators, run.module, run.error)
     difference = relative_difference(run.outputs, exact.outputs)
-    if difference <= against.tolerance:
+    if difference <= tolerance:
         return None
     reason = f"the outputs differ from the masked model by {difference:.2g} of their scale"
     return found or Trouble(run.operators, "", reason)

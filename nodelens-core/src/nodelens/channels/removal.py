@@ -15,10 +15,12 @@ from nodelens.channels.forward import Example
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.journal import Journal, undone_on_error
 from nodelens.channels.optimizers import slice_optimizer
+from nodelens.channels.parametrised import computed_weights, keep_values
 from nodelens.channels.proof import Reference, Trouble, comparing, reference, shift
 from nodelens.channels.search import Search
 from nodelens.channels.slicing import (
     Change,
+    Cut,
     changes,
     cuts,
     slice_tensors,
@@ -95,7 +97,9 @@ def perform_removal(
     cut = cuts(model, found)
     against = reference(model, graph, found, cut, example)
     start = journal.mark
+    computed = computed_weights(model, cut, Cut.applied)
     slice_tensors(cut, journal)
+    keep_values(computed, journal)
     update_attributes(model, cut, journal)
     notes = slice_optimizer(optimizer, cut, journal) if optimizer else []
     with comparing(model, against):
@@ -134,14 +138,19 @@ def _precision_note(against: Reference) -> tuple[str, ...]:
 def _verdicts(
     model: nn.Module, found: Sequence[Change], example: Example, against: Reference
 ) -> tuple[Verdict, ...]:
+    """Say of every group that it is exact, or by how much all of them together moved the outputs.
+
+    Where a normalised group moved them, the others are exact by the proof with the old counts.
+    """
     moved = shift(model, example, against)
+    shifted = moved > against.tolerance
     return tuple(
         Verdict(
             group=each.group.name,
             width=each.group.width,
             removed=each.group.width - each.left,
-            status="shifted" if each.group.normalised else "exact",
-            difference=moved if each.group.normalised or against.zeroed is None else None,
+            status="shifted" if shifted and each.group.normalised else "exact",
+            difference=moved if each.group.normalised or not shifted else None,
         )
         for each in found
     )

@@ -54,6 +54,15 @@ class Cut:
             return part if tensor.is_contiguous() else part.contiguous(memory_format=last)
         return part
 
+    def zeroed(self, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor of the old shape with zeros in what does not stay."""
+        part = tensor.clone()
+        for axis, indices in self.kept.items():
+            gone = torch.ones(self.shape[axis], dtype=torch.bool)
+            gone[indices] = False
+            part.movedim(axis, 0)[gone.to(tensor.device)] = 0
+        return part
+
 
 def changes(graph: ChannelGraph, keep: Mapping[str, Sequence[int] | Tensor]) -> list[Change]:
     """Return the groups that lose nodes; groups of which all stay are left out.

@@ -11,6 +11,10 @@ SECTIONS: Mapping[str, Mapping[str, Lazy]] = {
     "Work": {
         "run": ("nodelens.cli.run:run", "Do everything that a config says."),
         "plan": ("nodelens.cli.plan:plan", "Show what a run would do, without running it."),
+        "inspect": (
+            "nodelens.cli.inspect:inspect",
+            "Show the nodes of a model, and what one costs.",
+        ),
         "runs": ("nodelens.cli.runs:runs", "List the runs in an output folder."),
         "report": ("nodelens.cli.report:report", "Write the reports of a run again."),
         "config": ("nodelens.cli.config:config", "Check or show a config; schema for editors."),

@@ -1,11 +1,17 @@
-"""A pruning plan, carried out by masks and evaluated on the test samples."""
+"""A pruning plan, carried out by removal and evaluated on the test samples."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nodelens.errors import CaptureError, PluginError, did_you_mean
+from attrs import asdict, frozen
+
+from nodelens.channels.cost import costs
+from nodelens.channels.infer import infer
+from nodelens.channels.removal import Removal, remove
+from nodelens.errors import CaptureError, ModelError, PluginError, did_you_mean
 from nodelens.masks import mask
 from nodelens.reports.parts import Cell, Finding, Table
 from nodelens.training.estimates import Estimate, ratio
@@ -13,12 +19,32 @@ from nodelens.training.evaluation import Evaluation, evaluate, paired
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from nodelens.capture.batches import Batch
     from nodelens.channels.groups import ChannelGraph
+    from nodelens.channels.verdicts import Verdict
     from nodelens.experiments.pruning import Pruner, PruningPlan, PruningRequest
 
-_MASKED = "nodes are masked, not yet removed: size and speed of the model are unchanged"
+MEANS_STAY = "means in place of removed nodes are put there by masks, so that all sizes stay"
+
+
+@frozen(eq=False)
+class Pruned:
+    """What pruning found, and the smaller model; None where the nodes could only be masked."""
+
+    finding: Finding
+    model: nn.Module | None
+
+
+@frozen(eq=False)
+class _Carried:
+    """How a plan was carried out: `removal` and the smaller model, or why only by masks."""
+
+    evaluation: Evaluation
+    model: nn.Module | None = None
+    removal: Removal | None = None
+    refused: str = ""
 
 
 def prune_and_evaluate(
@@ -28,30 +54,35 @@ def prune_and_evaluate(
     batches: Sequence[Batch],
     means: Mapping[str, torch.Tensor],
     dense: Evaluation,
-) -> Finding:
+) -> Pruned:
     """Return what a method removes and what that does to the model; the model stays as it was.
 
-    `dense` is the evaluation of the whole model on the same `batches`. Raises `PluginError` for a
-    plan that cannot be carried out, `CaptureError` if it needs means that were not captured.
+    The nodes are removed from a copy, and the copy is compared with the masked model and evaluated.
+    Where removal is refused, the masked model is evaluated and the finding says why. `dense` is the
+    evaluation of the whole model on the same `batches`. Raises `PluginError` for a plan that cannot
+    be carried out, `CaptureError` if it needs means that were not captured.
     """
     plan = pruner.plan(request)
     check_plan(label, plan, request.graph)
     _check_means(label, plan, means)
-    with mask(request.model, request.graph, plan.keep, plan.replace, means):
-        pruned = evaluate(request.model, batches)
-    change = Estimate(*paired(pruned, dense))
-    gain = _accuracy_change(pruned, dense)
+    carried = _carry_out(request, plan, batches, means)
+    change = Estimate(*paired(carried.evaluation, dense))
+    gain = _accuracy_change(carried.evaluation, dense)
     width = {group.name: group.width for group in request.graph if group.prunable}
     removed = sum(width[name] - len(nodes) for name, nodes in plan.keep.items())
-    return Finding(
+    sizes = _sizes(request, carried, batches[0])
+    finding = Finding(
         kind="pruning",
         name=label,
         title=f"Pruning: {label}",
-        headline=tuple(_headline(label, removed, sum(width.values()), pruned, change, gain)),
-        warnings=tuple(_warnings(plan, request.graph)),
+        headline=(
+            _damage(label, removed, sum(width.values()), carried.evaluation, change, gain),
+            _outcome(carried, sizes),
+        ),
+        warnings=tuple(_warnings(plan, request.graph, carried)),
         tables=(
-            _result_table(label, dense, pruned, change, gain),
-            _group_table(label, plan, width),
+            _result_table(label, dense, carried.evaluation, change, gain, sizes),
+            _group_table(label, plan, width, carried),
             *_note_table(label, plan),
         ),
         data={
@@ -59,14 +90,56 @@ def prune_and_evaluate(
             "removed_nodes": removed,
             "prunable_nodes": sum(width.values()),
             "replace": plan.replace,
-            "carried_out": "masks",
+            "carried_out": "removal" if carried.removal else "masks",
+            "refused": carried.refused,
+            "verdicts": [asdict(each) for each in carried.removal.verdicts]
+            if carried.removal
+            else [],
             "kept": {name: list(nodes) for name, nodes in plan.keep.items()},
-            "loss": [dense.loss_estimate.finite(), pruned.loss_estimate.finite()],
+            **{name: list(pair) for name, pair in sizes.items()},
+            "loss": [dense.loss_estimate.finite(), carried.evaluation.loss_estimate.finite()],
             "loss_change": [change.finite(), change.finite_se()],
-            "accuracy": [dense.accuracy, pruned.accuracy],
+            "accuracy": [dense.accuracy, carried.evaluation.accuracy],
             "accuracy_change": None if gain is None else [gain.finite(), gain.finite_se()],
         },
     )
+    return Pruned(finding, carried.model)
+
+
+def _carry_out(
+    request: PruningRequest,
+    plan: PruningPlan,
+    batches: Sequence[Batch],
+    means: Mapping[str, torch.Tensor],
+) -> _Carried:
+    """Remove from a copy where that can be done, else mask; evaluate what comes out."""
+    refused = MEANS_STAY
+    if plan.replace == "zero":
+        smaller, example = copy.deepcopy(request.model), batches[0]
+        try:
+            removal = remove(smaller, request.graph, plan.keep, *example.args, **example.kwargs)
+            return _Carried(evaluate(smaller, batches), smaller, removal)
+        except ModelError as error:
+            refused = str(error)
+    with mask(request.model, request.graph, plan.keep, plan.replace, means):
+        return _Carried(evaluate(request.model, batches), refused=refused)
+
+
+def _sizes(
+    request: PruningRequest, carried: _Carried, batch: Batch
+) -> dict[str, tuple[int | None, int | None]]:
+    """Return parameters, and multiply-accumulates per sample, before and after."""
+    found = []
+    for model in (request.model, carried.model or request.model):
+        graph = (
+            request.graph if model is request.model else infer(model, *batch.args, **batch.kwargs)
+        )
+        found.append(costs(model, graph, *batch.args, **batch.kwargs).model)
+    macs = [None if cost.macs is None else cost.macs // batch.rows for cost in found]
+    return {
+        "parameters": (found[0].parameters, found[1].parameters),
+        "macs_per_sample": (macs[0], macs[1]),
+    }
 
 
 def check_plan(label: str, plan: PruningPlan, graph: ChannelGraph) -> None:
@@ -106,30 +179,46 @@ def _accuracy_change(pruned: Evaluation, dense: Evaluation) -> Estimate | None:
     return ratio(pruned.correct.astype(float) - dense.correct.astype(float), dense.counts)
 
 
-def _headline(
+def _damage(
     label: str,
     removed: int,
     prunable: int,
     pruned: Evaluation,
     change: Estimate,
     gain: Estimate | None,
-) -> Iterator[str]:
+) -> str:
     share = f"{removed} of {prunable} prunable nodes ({100 * removed / max(prunable, 1):.0f} %)"
     loss = f"loss {_signed(change, '.4f')} nats"
     if gain is None or pruned.accuracy is None:
-        yield f"{label} removes {share}: {loss}"
-    else:
-        accuracy = f"accuracy {pruned.accuracy:.3f} ({_signed(gain, '.3f')})"
-        yield f"{label} removes {share}: {loss}, {accuracy}"
-    yield _MASKED
+        return f"{label} removes {share}: {loss}"
+    return (
+        f"{label} removes {share}: {loss}, accuracy {pruned.accuracy:.3f} ({_signed(gain, '.3f')})"
+    )
+
+
+def _outcome(carried: _Carried, sizes: Mapping[str, tuple[int | None, int | None]]) -> str:
+    """Say how much smaller the model is, and whether it computes what the masked model computes."""
+    if carried.removal is None:
+        return f"the nodes are masked, not removed: {carried.refused}"
+    names = {"parameters": "parameters", "macs_per_sample": "multiply-accumulates"}
+    shrunk = [
+        f"{before:,} → {after:,} {names[name]} (-{100 * (1 - after / before):.0f} %)"
+        for name, (before, after) in sizes.items()
+        if before and after is not None
+    ]
+    statuses = {verdict.status for verdict in carried.removal.verdicts}
+    exact = "removal is exact" if statuses == {"exact"} else "removal shifts normalised groups"
+    return "; ".join([*shrunk, exact if statuses else "nothing was removed"])
 
 
 def _signed(change: Estimate, form: str) -> str:
     return f"{'+' if change.value >= 0 else ''}{change.text(form)}"
 
 
-def _warnings(plan: PruningPlan, graph: ChannelGraph) -> Iterator[str]:
-    """Yield the notes but for those on groups that no method could prune, which are only listed."""
+def _warnings(plan: PruningPlan, graph: ChannelGraph, carried: _Carried) -> Iterator[str]:
+    """Yield why nothing was removed, and the notes that are not on groups nothing could prune."""
+    if carried.refused:
+        yield f"the nodes are masked, not removed: {carried.refused}"
     frozen = tuple(f"{group.name} " for group in graph if not group.prunable)
     yield from (note for note in plan.notes if not note.startswith(frozen))
 
@@ -141,30 +230,44 @@ def _note_table(label: str, plan: PruningPlan) -> Iterator[Table]:
 
 
 def _result_table(
-    label: str, dense: Evaluation, pruned: Evaluation, change: Estimate, gain: Estimate | None
+    label: str,
+    dense: Evaluation,
+    pruned: Evaluation,
+    change: Estimate,
+    gain: Estimate | None,
+    sizes: Mapping[str, tuple[int | None, int | None]],
 ) -> Table:
+    losses = (dense.loss_estimate.finite(), pruned.loss_estimate.finite())
     rows: list[tuple[Cell, ...]] = [
-        (
-            "loss in nats",
-            dense.loss_estimate.finite(),
-            pruned.loss_estimate.finite(),
-            change.finite(),
-            change.finite_se(),
-        )
+        ("loss in nats", *losses, change.finite(), change.finite_se()),
     ]
     if gain is not None:
         accuracies = (dense.accuracy, pruned.accuracy)
         rows.append(("accuracy", *accuracies, gain.finite(), gain.finite_se()))
-    note = f"se: standard error of the paired difference on the same samples. The {_MASKED}."
+    for name, (before, after) in sizes.items():
+        difference = None if before is None or after is None else after - before
+        rows.append((name.replace("_", " "), before, after, difference, None))
+    note = "se: standard error of the paired difference on the same samples."
     columns = ("measure", "before", "after", "change", "se")
     return Table(f"{label}_result", f"{label}: before and after", columns, tuple(rows), note)
 
 
-def _group_table(label: str, plan: PruningPlan, width: Mapping[str, int]) -> Table:
+def _group_table(
+    label: str, plan: PruningPlan, width: Mapping[str, int], carried: _Carried
+) -> Table:
+    """Return nodes before and after, and the verdict of the comparison with the masked model."""
+    verdicts = {each.group: each for each in carried.removal.verdicts} if carried.removal else {}
     rows = []
     for name, whole in width.items():
         kept = len(plan.keep.get(name, range(whole)))
-        rows.append((name, whole, kept, 1 - kept / whole))
-    columns = ("group", "nodes", "kept", "sparsity")
+        said = _verdict_text(verdicts.get(name), kept < whole)
+        rows.append((name, whole, kept, 1 - kept / whole, said))
+    columns = ("group", "nodes", "kept", "sparsity", "removed against masked")
     note = "Groups that can be pruned; the notes say what stays whole and why."
     return Table(f"{label}_groups", f"{label}: nodes kept", columns, tuple(rows), note)
+
+
+def _verdict_text(verdict: Verdict | None, asked: bool) -> str:
+    if verdict is None:
+        return "masked only" if asked else "whole"
+    return str(verdict).split(": ")[-1]

@@ -13,7 +13,7 @@ from nodelens.analyses.contract import Analysis
 from nodelens.capture.engine import Capture, CaptureRequest
 from nodelens.capture.plan import CapturePlan
 from nodelens.data.splits import batches
-from nodelens.experiments.pruned import prune_and_evaluate
+from nodelens.experiments.pruned import Pruned, prune_and_evaluate
 from nodelens.experiments.pruning import PruningRequest
 from nodelens.experiments.setup import Chosen, Subject, plan_capture
 from nodelens.interventions.contract import Intervention, InterventionRequest
@@ -188,8 +188,20 @@ def prune_model(
     request = PruningRequest(subject.handle.module, subject.graph, scores, experiment.seed)
     for name, pruner in chosen.pruners.items():
         with experiment.stage(f"pruning.{name}") as stage:
-            stage.result = prune_and_evaluate(name, pruner, request, test, means, dense)
+            pruned = prune_and_evaluate(name, pruner, request, test, means, dense)
+            if pruned.model is not None:
+                _keep_pruned(experiment, name, pruned)
+            stage.result = pruned.finding
             experiment.keep(stage.result)
+
+
+def _keep_pruned(experiment: Experiment, name: str, pruned: Pruned) -> None:
+    """Write the weights of a pruned model and which nodes of the dense model it kept."""
+    assert pruned.model is not None
+    folder = f"pruned/{name}"
+    state = pruned.model.state_dict()
+    write_state(experiment.run.file(f"{folder}/{WEIGHTS}"), state, {"method": name})
+    experiment.run.write_json(f"{folder}/plan.json", {"kept": pruned.finding.data["kept"]})
 
 
 def write_reports(experiment: Experiment) -> None:

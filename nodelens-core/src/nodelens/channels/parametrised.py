@@ -1,0 +1,72 @@
+"""Weights that are computed from other parameters (weight norm) keep their values when sliced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from nodelens.channels.journal import Journal
+from nodelens.channels.slicing import Cut
+
+
+@frozen(eq=False)
+class Computed:
+    """A weight that a module computes, with the values that must remain of it."""
+
+    module: nn.Module
+    name: str
+    remaining: Tensor
+
+    @property
+    def sources(self) -> ParametrizationList:
+        """What the weight is computed from."""
+        lists: nn.ModuleDict = self.module.parametrizations  # type: ignore[assignment]
+        found = lists[self.name]
+        assert isinstance(found, ParametrizationList)
+        return found
+
+
+def computed_weights(
+    model: nn.Module, cuts: Sequence[Cut], remaining: Callable[[Cut, Tensor], Tensor]
+) -> list[Computed]:
+    """Return what must remain of every computed weight that the cuts touch, before they are made.
+
+    `remaining` says what a cut leaves of a weight.
+    """
+    found: dict[tuple[str, str], Computed] = {}
+    for cut in cuts:
+        for owner, name in _owners(cut):
+            module = model.get_submodule(owner)
+            with torch.no_grad():
+                weight = getattr(module, name)
+            if tuple(weight.shape) == cut.shape:
+                found[owner, name] = Computed(module, name, remaining(cut, weight).clone())
+    return list(found.values())
+
+
+def _owners(cut: Cut) -> Iterator[tuple[str, str]]:
+    for path in cut.names:
+        owner, _, inside = f".{path}".partition(".parametrizations.")
+        if inside:
+            yield owner.removeprefix("."), inside.split(".")[0]
+
+
+def keep_values(weights: Sequence[Computed], journal: Journal) -> None:
+    """Let sliced weights have the values of before, where slicing their sources changed them.
+
+    A weight norm divides by the length of all that a node reads: fewer inputs, another length. Its
+    inverse gives sources that yield the wanted values. Parametrisations without an inverse are left
+    alone; the comparison with the masked model judges them.
+    """
+    for each in weights:
+        with torch.no_grad():
+            now = getattr(each.module, each.name)
+            invertible = all(hasattr(step, "right_inverse") for step in each.sources)
+            if invertible and not torch.allclose(now, each.remaining):
+                for tensor in each.sources.parameters(recurse=False):
+                    journal.set_data(tensor, tensor.data.clone())
+                each.sources.right_inverse(each.remaining)

@@ -1,0 +1,165 @@
+"""``nodelens inspect``: the channel groups of a model, and what one node of each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import asdict
+
+from nodelens.cli.configured import ALLOW_IMPORT, OVERRIDES, checked_configs
+from nodelens.cli.layout import columns, echo_json, wrapped
+from nodelens.cli.session import Session
+from nodelens.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from nodelens.channels.cost import Cost, Costs
+    from nodelens.channels.groups import ChannelGraph, ChannelGroup, Role
+    from nodelens.channels.verdicts import Verdict
+
+
+@click.command()
+@click.argument("target", metavar="CONFIG_OR_MODEL")
+@OVERRIDES
+@click.option("--shape", metavar="C,H,W", help="Shape of one sample, for a model module:function.")
+@ALLOW_IMPORT
+@click.option("--verify", "verified", is_flag=True, help="Also try to remove half of each group.")
+@click.option("--json", "as_json", is_flag=True, help="Print the groups as JSON.")
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path),
+    help="Draw which group feeds which into this file (svg, png or pdf).",
+)
+@click.pass_obj
+def inspect(
+    session: Session,
+    target: str,
+    overrides: tuple[str, ...],
+    shape: str | None,
+    allow_import: tuple[str, ...],
+    verified: bool,
+    as_json: bool,
+    figure: Path | None,
+) -> None:
+    """Show the nodes of a model: channel groups, who writes and reads them, what one costs.
+
+    The model is that of a config, before training, or one of your own as module:function under
+    --allow-import, with the --shape of one sample. With --verify, half of the nodes of each
+    prunable group are removed in turn, and the result is compared with the masked model.
+    """
+    from nodelens.channels.cost import costs
+    from nodelens.channels.infer import infer
+    from nodelens.channels.verify import verify
+
+    model, example = _subject(session, target, overrides, shape, allow_import)
+    graph = infer(model, example)
+    found = costs(model, graph, example[:1])
+    verdicts = verify(model, graph, example) if verified else []
+    if figure is not None:
+        from nodelens.reports.group_figure import write_group_figure
+
+        write_group_figure(graph, figure)
+    if as_json:
+        echo_json(_as_json(graph, found, verdicts))
+    else:
+        click.echo("\n".join(_as_text(graph, found, verdicts)))
+
+
+def _subject(
+    session: Session,
+    target: str,
+    overrides: tuple[str, ...],
+    shape: str | None,
+    allow_import: tuple[str, ...],
+) -> tuple[nn.Module, torch.Tensor]:
+    """Return the model and two samples for it."""
+    if ":" in target and not Path(target).exists():
+        return _own_model(target, shape, allow_import)
+    configs, plugins = checked_configs(session, Path(target), overrides)
+    if len(configs) > 1:
+        raise ConfigError([f"{target}: sweeps over {len(configs)} runs; inspect takes one"])
+    from nodelens.experiments.setup import choose_device, load_subject
+
+    device = choose_device(configs[0].device)
+    subject = load_subject(configs[0], plugins, device, allow_import)
+    return subject.handle.module, subject.splits.train.inputs[:2].to(device)
+
+
+def _own_model(
+    target: str, shape: str | None, allow_import: tuple[str, ...]
+) -> tuple[nn.Module, torch.Tensor]:
+    import torch
+
+    from nodelens.models.contract import ModelRequest
+    from nodelens.models.imported import Imported
+
+    if shape is None:
+        raise ConfigError([f"{target}: give the shape of one sample, such as --shape 3,224,224"])
+    try:
+        sizes = tuple(int(size) for size in shape.split(","))
+    except ValueError:
+        raise ConfigError([f"--shape: expected numbers and commas, got {shape!r}"]) from None
+    request = ModelRequest(sizes, classes=1, seed=0, allow_import=allow_import)
+    module = Imported(target).build(request).module
+    parameter = next(module.parameters(), None)
+    if parameter is None:
+        raise ModelError(f"{target}: the model has no parameters, so it has no nodes")
+    example = torch.zeros(2, *sizes, dtype=parameter.dtype, device=parameter.device)
+    return module, example
+
+
+def _as_json(graph: ChannelGraph, found: Costs, verdicts: list[Verdict]) -> dict[str, Any]:
+    return {
+        "traced": graph.traced,
+        "note": graph.note,
+        "unknown_operators": dict(graph.unknown_operators),
+        "model": asdict(found.model),
+        "groups": [{**asdict(group), "node": asdict(found.nodes[group.name])} for group in graph],
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+    }
+
+
+def _as_text(graph: ChannelGraph, found: Costs, verdicts: list[Verdict]) -> Iterator[str]:
+    said = {verdict.group: verdict for verdict in verdicts}
+    prunable = sum(group.prunable for group in graph)
+    yield f"{len(graph)} groups, {prunable} prunable; {_cost(found.model)} per sample"
+    if graph.note:
+        yield wrapped(graph.note, 0)
+    for name, module in graph.unknown_operators.items():
+        yield wrapped(
+            f"no rule for {name} in {module or 'the model'}: what it touches is frozen", 0
+        )
+    for group in graph:
+        yield ""
+        yield f"{group.name}: {group.width} nodes"
+        yield columns(list(_facts(group, found.nodes[group.name], said.get(group.name))), indent=2)
+
+
+def _facts(group: ChannelGroup, cost: Cost, verdict: Verdict | None) -> Iterator[tuple[str, str]]:
+    yield "one node", _cost(cost)
+    yield "written by", _owners(group, "producer") or "nothing"
+    yield "read by", _owners(group, "consumer") or "no weight"
+    followers = _owners(group, "carrier")
+    if followers:
+        yield "followed by", followers
+    sites = ", ".join(site.name for site in group.at("activation"))
+    yield "seen at", sites or "no module's input"
+    state = "prunable" if group.prunable else f"frozen: {group.frozen}"
+    yield "state", state + (", normalised" if group.normalised else "")
+    if verdict is not None:
+        yield "removal", str(verdict).removeprefix(f"{verdict.group}: ")
+
+
+def _owners(group: ChannelGroup, role: Role) -> str:
+    owners = (part.parameter.rpartition(".")[0] or part.parameter for part in group.role(role))
+    return ", ".join(dict.fromkeys(owners))
+
+
+def _cost(cost: Cost) -> str:
+    macs = "MACs unknown" if cost.macs is None else f"{cost.macs:,} MACs"
+    return f"{cost.parameters:,} parameters, {macs}"

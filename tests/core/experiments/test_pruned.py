@@ -6,6 +6,7 @@ import torch
 from attrs import frozen
 
 from nodelens.capture.batches import Batch
+from nodelens.channels.verdicts import Verdict
 from nodelens.errors import CaptureError, ModelError, PluginError
 from nodelens.experiments.pruned import prune_and_evaluate
 from nodelens.experiments.pruning import PruningPlan
@@ -82,17 +83,36 @@ def test_the_smaller_model_computes_what_the_masked_model_computes(prune):
     assert prune.model[0].out_features == 6
 
 
-def test_what_cannot_be_removed_is_masked_and_says_why(prune, monkeypatch):
+def test_a_group_that_cannot_be_removed_is_masked_and_the_others_are_removed(prune, monkeypatch):
+    from nodelens.experiments import pruned
+
+    def picky(model, graph, keep, *args, **kwargs):
+        if B in keep:
+            raise ModelError("it is glued; the model is as before")
+        return real(model, graph, keep, *args, **kwargs)
+
+    real = pruned.remove
+    monkeypatch.setattr(pruned, "remove", picky)
+    refusal = Verdict(B, 7, 4, "refused", reason="it is glued")
+    monkeypatch.setattr(pruned, "verify", lambda *args, **kwargs: [refusal])
+    with mask(prune.request.model, prune.request.graph, KEEP):
+        masked = evaluate(prune.request.model, prune.batches)
+    finding = prune()
+    assert finding.warnings == ("the nodes of 2:neurons are masked, not removed: it is glued",)
+    assert [row[4] for row in finding.tables[1].rows] == ["exact", "masked only"]
+    assert prune.model[0].out_features == 6
+    assert prune.model[2].out_features == 7
+    assert finding.data["loss"][1] == pytest.approx(masked.loss, rel=1e-5)
+
+
+def test_nothing_is_removed_where_no_combination_can_be(prune, monkeypatch):
     def refuse(*args, **kwargs):
         raise ModelError("it is glued; the model is as before")
 
     monkeypatch.setattr("nodelens.experiments.pruned.remove", refuse)
     finding = prune()
-    assert finding.warnings == (
-        "the nodes are masked, not removed: it is glued; the model is as before",
-    )
     assert finding.data["carried_out"] == "masks"
-    assert finding.tables[1].rows[0] == (A, 12, 6, 0.5, "masked only")
+    assert finding.headline[1].startswith("the nodes are masked, not removed: it is glued")
     assert prune.model is None
 
 

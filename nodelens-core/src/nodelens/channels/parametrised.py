@@ -55,13 +55,14 @@ def _owners(cut: Cut) -> Iterator[tuple[str, str]]:
             yield owner.removeprefix("."), inside.split(".")[0]
 
 
-def keep_values(weights: Sequence[Computed], journal: Journal) -> None:
-    """Let sliced weights have the values of before, where slicing their sources changed them.
+def keep_values(weights: Sequence[Computed], journal: Journal) -> bool:
+    """Let sliced weights have the values of before; return whether any had to be set.
 
     A weight norm divides by the length of all that a node reads: fewer inputs, another length. Its
     inverse gives sources that yield the wanted values. Parametrisations without an inverse are left
     alone; the comparison with the masked model judges them.
     """
+    changed = False
     for each in weights:
         with torch.no_grad():
             now = getattr(each.module, each.name)
@@ -70,3 +71,5 @@ def keep_values(weights: Sequence[Computed], journal: Journal) -> None:
                 for tensor in each.sources.parameters(recurse=False):
                     journal.set_data(tensor, tensor.data.clone())
                 each.sources.right_inverse(each.remaining)
+                changed = True
+    return changed

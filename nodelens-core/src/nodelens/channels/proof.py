@@ -82,7 +82,7 @@ def reference(
             )
         if not any(output.is_floating_point() for output in each.outputs):
             raise ModelError("the model returns no tensor that removal could be checked against")
-    tolerance = TOLERANCES[torch.float64] if precise else _tolerance(model)
+    tolerance = TOLERANCES[torch.float64] if precise else own_tolerance(model)
     return Reference(found[0], found[1] if len(found) > 1 else None, precise, tolerance)
 
 
@@ -95,7 +95,8 @@ def _on_cpu_or_cuda(model: nn.Module) -> bool:
     return devices <= {"cpu", "cuda"}
 
 
-def _tolerance(model: nn.Module) -> float:
+def own_tolerance(model: nn.Module) -> float:
+    """Return what rounding in the model's own data type can explain."""
     return max(TOLERANCES.get(each.dtype, 0.0) for each in model.parameters())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,7 +16,14 @@ from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.journal import Journal, undone_on_error
 from nodelens.channels.optimizers import slice_optimizer
 from nodelens.channels.parametrised import computed_weights, keep_values
-from nodelens.channels.proof import Reference, Trouble, comparing, reference, shift
+from nodelens.channels.proof import (
+    Reference,
+    Trouble,
+    comparing,
+    own_tolerance,
+    reference,
+    shift,
+)
 from nodelens.channels.search import Search
 from nodelens.channels.slicing import (
     Change,
@@ -99,7 +106,9 @@ def perform_removal(
     start = journal.mark
     computed = computed_weights(model, cut, Cut.applied)
     slice_tensors(cut, journal)
-    keep_values(computed, journal)
+    if keep_values(computed, journal):
+        # Weights that were set anew are rounded to the parameters' own type.
+        against = evolve(against, tolerance=own_tolerance(model))
     update_attributes(model, cut, journal)
     notes = slice_optimizer(optimizer, cut, journal) if optimizer else []
     with comparing(model, against):

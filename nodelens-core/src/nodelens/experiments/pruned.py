@@ -6,11 +6,12 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
 from nodelens.channels.cost import costs
 from nodelens.channels.infer import infer
 from nodelens.channels.removal import Removal, remove
+from nodelens.channels.verify import verify
 from nodelens.errors import CaptureError, ModelError, PluginError, did_you_mean
 from nodelens.masks import mask
 from nodelens.reports.parts import Cell, Finding, Table
@@ -39,12 +40,12 @@ class Pruned:
 
 @frozen(eq=False)
 class _Carried:
-    """How a plan was carried out: `removal` and the smaller model, or why only by masks."""
+    """How a plan was carried out: what was removed, and which groups were only masked, and why."""
 
     evaluation: Evaluation
     model: nn.Module | None = None
     removal: Removal | None = None
-    refused: str = ""
+    refused: Mapping[str, str] = field(factory=dict)
 
 
 def prune_and_evaluate(
@@ -58,7 +59,7 @@ def prune_and_evaluate(
     """Return what a method removes and what that does to the model; the model stays as it was.
 
     The nodes are removed from a copy, and the copy is compared with the masked model and evaluated.
-    Where removal is refused, the masked model is evaluated and the finding says why. `dense` is the
+    Groups whose removal is refused are masked instead, and the finding says why. `dense` is the
     evaluation of the whole model on the same `batches`. Raises `PluginError` for a plan that cannot
     be carried out, `CaptureError` if it needs means that were not captured.
     """
@@ -91,7 +92,7 @@ def prune_and_evaluate(
             "prunable_nodes": sum(width.values()),
             "replace": plan.replace,
             "carried_out": "removal" if carried.removal else "masks",
-            "refused": carried.refused,
+            "refused": dict(carried.refused),
             "verdicts": [asdict(each) for each in carried.removal.verdicts]
             if carried.removal
             else [],
@@ -112,17 +113,38 @@ def _carry_out(
     batches: Sequence[Batch],
     means: Mapping[str, torch.Tensor],
 ) -> _Carried:
-    """Remove from a copy where that can be done, else mask; evaluate what comes out."""
-    refused = MEANS_STAY
-    if plan.replace == "zero":
-        smaller, example = copy.deepcopy(request.model), batches[0]
-        try:
-            removal = remove(smaller, request.graph, plan.keep, *example.args, **example.kwargs)
-            return _Carried(evaluate(smaller, batches), smaller, removal)
-        except ModelError as error:
-            refused = str(error)
-    with mask(request.model, request.graph, plan.keep, plan.replace, means):
-        return _Carried(evaluate(request.model, batches), refused=refused)
+    """Remove from a copy what can be removed, mask the rest; evaluate what comes out."""
+    if plan.replace == "mean":
+        with mask(request.model, request.graph, plan.keep, plan.replace, means):
+            evaluation = evaluate(request.model, batches)
+        return _Carried(evaluation, refused=dict.fromkeys(plan.keep, MEANS_STAY))
+    model, example = copy.deepcopy(request.model), batches[0]
+    try:
+        removal = remove(model, request.graph, plan.keep, *example.args, **example.kwargs)
+    except ModelError as error:
+        return _carry_out_partly(request, plan, batches, str(error))
+    return _Carried(evaluate(model, batches), model, removal)
+
+
+def _carry_out_partly(
+    request: PruningRequest, plan: PruningPlan, batches: Sequence[Batch], refusal: str
+) -> _Carried:
+    """Remove the groups that can be removed each by itself, and mask the others."""
+    model, example = copy.deepcopy(request.model), batches[0]
+    refused = {
+        each.group: each.reason
+        for each in verify(model, request.graph, *example.args, seed=request.seed, **example.kwargs)
+        if each.status == "refused" and each.group in plan.keep
+    }
+    removable = {name: nodes for name, nodes in plan.keep.items() if name not in refused}
+    try:
+        removal = remove(model, request.graph, removable, *example.args, **example.kwargs)
+    except ModelError:
+        removal, refused = None, dict.fromkeys(plan.keep, refusal)
+    left = request.graph if removal is None else infer(model, *example.args, **example.kwargs)
+    with mask(model, left, {name: plan.keep[name] for name in refused}):
+        evaluation = evaluate(model, batches)
+    return _Carried(evaluation, None if removal is None else model, removal, refused)
 
 
 def _sizes(
@@ -199,7 +221,7 @@ def _damage(
 def _outcome(carried: _Carried, sizes: Mapping[str, tuple[int | None, int | None]]) -> str:
     """Say how much smaller the model is, and whether it computes what the masked model computes."""
     if carried.removal is None:
-        return f"the nodes are masked, not removed: {carried.refused}"
+        return f"the nodes are masked, not removed: {next(iter(carried.refused.values()), '')}"
     names = {"parameters": "parameters", "macs_per_sample": "multiply-accumulates"}
     shrunk = [
         f"{before:,} → {after:,} {names[name]} (-{100 * (1 - after / before):.0f} %)"
@@ -217,8 +239,8 @@ def _signed(change: Estimate, form: str) -> str:
 
 def _warnings(plan: PruningPlan, graph: ChannelGraph, carried: _Carried) -> Iterator[str]:
     """Yield why nothing was removed, and the notes that are not on groups nothing could prune."""
-    if carried.refused:
-        yield f"the nodes are masked, not removed: {carried.refused}"
+    for name, reason in carried.refused.items():
+        yield f"the nodes of {name} are masked, not removed: {reason}"
     frozen = tuple(f"{group.name} " for group in graph if not group.prunable)
     yield from (note for note in plan.notes if not note.startswith(frozen))
 

@@ -60,7 +60,8 @@ def score(
     chosen = _metrics(metrics, loaded)
     first, rest = _peek(batches)
     example = first.to(_device(model))
-    graph = infer_channels(model, *example.args, **example.kwargs)
+    rules = loaded.operator_rules()
+    graph = infer_channels(model, *example.args, rules=rules, **example.kwargs)
     plan = make_plan(graph, list(chosen.values()), folds)
     if plan.targets:
         plan = make_plan(graph, list(chosen.values()), folds, classes or _outputs(model, example))

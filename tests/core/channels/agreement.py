@@ -38,7 +38,9 @@ def disagreement(model, graph, group, args, kwargs, nodes=(0, -1)):
             masked = outputs(model, args, kwargs)
         cut = outputs(without(model, group, node), args, kwargs)
         worst = max(worst, *(float((a - b).abs().max()) for a, b in zip(masked, cut, strict=True)))
-        effect = max(effect, *(float((a - b).abs().max()) for a, b in zip(masked, whole, strict=True)))
+        effect = max(
+            effect, *(float((a - b).abs().max()) for a, b in zip(masked, whole, strict=True))
+        )
     return worst, effect
 
 

@@ -105,7 +105,11 @@ class Inverted(nn.Module):
 
 def mobilenet():
     return nn.Sequential(
-        conv(3, 6, stride=2), Inverted(6, 14), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+        conv(3, 6, stride=2),
+        Inverted(6, 14),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
     ), image()
 
 
@@ -160,9 +164,7 @@ class WaveNet(nn.Module):
 
     def forward(self, x):
         x, total = self.stem(x), 0
-        for n, (gate, out, skip) in enumerate(
-            zip(self.gates, self.outs, self.skips, strict=True)
-        ):
+        for n, (gate, out, skip) in enumerate(zip(self.gates, self.outs, self.skips, strict=True)):
             a, b = gate(F.pad(x, (2**n, 0))).chunk(2, 1)
             y = torch.tanh(a) * torch.sigmoid(b)
             x = x + out(y)
@@ -196,7 +198,7 @@ def gru():
 
 
 def transformer_encoder():
-    layer = nn.TransformerEncoderLayer(12, 3, 20, batch_first=True)
+    layer = nn.TransformerEncoderLayer(12, 4, 20, batch_first=True)
     return nn.Sequential(
         nn.Linear(7, 12), nn.TransformerEncoder(layer, 2), nn.Linear(12, 3)
     ), torch.randn(2, 5, 7)
@@ -239,7 +241,11 @@ def pixel_unshuffle():
 
 def group_norm():
     return nn.Sequential(
-        conv(3, 8), nn.GroupNorm(4, 8), nn.SiLU(), conv(8, 6), nn.InstanceNorm2d(6, affine=True),
+        conv(3, 8),
+        nn.GroupNorm(4, 8),
+        nn.SiLU(),
+        conv(8, 6),
+        nn.InstanceNorm2d(6, affine=True),
         conv(6, 3),
     ), image()
 
@@ -254,8 +260,14 @@ def depth_multiplier():
 
 def conv1d():
     return nn.Sequential(
-        nn.Conv1d(2, 6, 3), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(6, 4, 3),
-        nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3),
+        nn.Conv1d(2, 6, 3),
+        nn.BatchNorm1d(6),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Conv1d(6, 4, 3),
+        nn.AdaptiveAvgPool1d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
     ), torch.randn(2, 2, 17)
 
 
@@ -267,8 +279,13 @@ def conv3d():
 
 def transposed():
     return nn.Sequential(
-        nn.Linear(5, 12), nn.Unflatten(1, (3, 2, 2)), nn.ConvTranspose2d(3, 6, 2, 2), nn.ReLU(),
-        nn.ConvTranspose2d(6, 4, 2, 2, groups=2), nn.ReLU(), nn.ConvTranspose2d(4, 1, 2, 2),
+        nn.Linear(5, 12),
+        nn.Unflatten(1, (3, 2, 2)),
+        nn.ConvTranspose2d(3, 6, 2, 2),
+        nn.ReLU(),
+        nn.ConvTranspose2d(6, 4, 2, 2, groups=2),
+        nn.ReLU(),
+        nn.ConvTranspose2d(4, 1, 2, 2),
     ), torch.randn(2, 5)
 
 
@@ -365,7 +382,10 @@ def weight_norm():
 
 def spectral_norm():
     return nn.Sequential(
-        nn.Linear(4, 6), nn.ReLU(), parametrizations.spectral_norm(nn.Linear(6, 5)), nn.ReLU(),
+        nn.Linear(4, 6),
+        nn.ReLU(),
+        parametrizations.spectral_norm(nn.Linear(6, 5)),
+        nn.ReLU(),
         nn.Linear(5, 3),
     ), torch.randn(2, 4)
 

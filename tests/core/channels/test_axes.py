@@ -43,8 +43,32 @@ def test_products_without_common_factors_are_frozen():
     a, b = Product((solver.fresh(4), solver.fresh(9))), Product((solver.fresh(6), solver.fresh(6)))
     solver.unify(a, b)
     assert {leaf.variable.frozen for leaf in solver.leaves(a)} == {
-        "axes that do not divide into common factors"
+        "axes that do not divide into common factors meet"
     }
+
+
+def test_axes_of_different_sizes_are_frozen():
+    solver = Solver()
+    a, b = solver.fresh(4), solver.fresh(6)
+    solver.unify(a, b)
+    assert a.frozen == b.frozen == "axes that do not divide into common factors meet"
+    assert a.bound is b.bound is None
+
+
+def test_long_chains_of_unification_do_not_exhaust_the_stack():
+    solver = Solver()
+    chain = [solver.fresh(4) for _ in range(3000)]
+    for left, right in zip(chain[:-1], chain[1:], strict=True):
+        left.bound = right
+    assert solver.resolve(chain[0]) is chain[-1]
+    assert chain[0].bound is chain[-1]
+
+
+def test_segments_in_another_order_are_recognised():
+    solver = Solver()
+    a, b = solver.fresh(3), solver.fresh(3)
+    assert solver.swapped(Concatenation((a, b)), Concatenation((b, a)))
+    assert not solver.swapped(Concatenation((a, b)), Concatenation((a, b)))
 
 
 def test_concatenations_of_different_cuts_are_cut_at_every_border():

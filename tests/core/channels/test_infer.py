@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from nodelens.channels.groups import Extent
 from nodelens.channels.infer import infer
+from tests.core.channels.architectures import build
 
 
 def roles(group):
@@ -195,7 +196,9 @@ def test_a_shared_module_reads_and_writes_one_group():
     ]
 
 
-class Sorted(nn.Module):
+class Inverted(nn.Module):
+    """Uses an operator that has no rule."""
+
     def __init__(self):
         super().__init__()
         self.a = nn.Linear(4, 6)
@@ -203,15 +206,31 @@ class Sorted(nn.Module):
         self.c = nn.Linear(5, 3)
 
     def forward(self, x):
-        x = torch.sort(self.a(x), dim=-1).values
+        x = self.a(x)
+        x = torch.linalg.inv(x.T @ x + torch.eye(6))
         return self.c(F.relu(self.b(x)))
 
 
 def test_an_operator_without_a_rule_freezes_what_it_touches_and_nothing_else():
-    graph = infer(Sorted(), torch.zeros(5, 4))
-    assert graph["a:neurons"].frozen == "unknown operator aten.sort.default in the model"
+    graph = infer(Inverted(), torch.zeros(5, 4))
+    (name,) = graph.unknown_operators
+    assert name == "aten.linalg_inv_ex.default"
+    assert not graph["a:neurons"].prunable
     assert graph["b:neurons"].prunable
-    assert list(graph.unknown_operators) == ["aten.sort.default"]
+
+
+def test_a_rule_can_be_added():
+    def inverse(op):
+        op.freeze(op.axes(op.args[0]), "inverted")
+        return [op.axes(op.args[0]), ()]
+
+    graph = infer(Inverted(), torch.zeros(5, 4), rules={"linalg_inv_ex": inverse})
+    assert not graph.unknown_operators
+
+
+def test_a_rule_that_returns_axes_of_other_sizes_is_not_believed():
+    graph = infer(Inverted(), torch.zeros(5, 4), rules={"linalg_inv_ex": lambda op: [(), ()]})
+    assert list(graph.unknown_operators) == ["aten.linalg_inv_ex.default"]
 
 
 class DataDependent(nn.Module):
@@ -222,17 +241,117 @@ class DataDependent(nn.Module):
 
     def forward(self, x):
         x = self.a(x)
-        return self.b(x) if x.sum() > 0 else self.b(-x)
+        return self.b(x) if x.max() > 0 else self.b(-x)
+
+
+class Particular(DataDependent):
+    """Runs on parameters only, which a trace replaces by tensors."""
+
+    def forward(self, x):
+        assert isinstance(self.a.weight, nn.Parameter), "not a parameter"
+        return super().forward(x)
 
 
 def test_a_model_that_cannot_be_traced_still_has_frozen_groups():
-    graph = infer(DataDependent(), torch.ones(5, 4))
+    graph = infer(Particular(), torch.ones(5, 4))
     assert not graph.traced
-    assert graph.note.startswith("the model could not be traced (")
+    assert graph.note == "the model could not be traced (AssertionError: not a parameter)"
     assert [(g.name, g.width, g.prunable) for g in graph] == [
         ("a:neurons", 6, False),
         ("b:neurons", 3, False),
     ]
+
+
+def test_control_flow_that_depends_on_data_is_traced_on_the_example():
+    graph = infer(DataDependent(), torch.ones(5, 4))
+    assert graph.traced
+    assert graph["a:neurons"].frozen == "reduced by max in the model"
+
+
+def test_an_expert_that_the_example_does_not_reach_freezes_what_it_may_read():
+    torch.manual_seed(0)
+    model, (x,) = build("experts")
+    assert infer(model, x)["embed:residual"].prunable
+    graph = infer(model, x[:1])
+    unreached = [g.frozen for g in graph if g.frozen and "not reached" in g.frozen]
+    assert "was not reached by the example inputs" in unreached[0]
+    assert not graph["embed:residual"].prunable
+    assert graph.unused
+
+
+def test_what_is_used_in_training_only_belongs_to_its_group():
+    model, inputs = build("auxiliary")
+    graph = infer(model, *inputs)
+    assert roles(graph["stem:channels"])["extra.weight", 1] == "consumer"
+    assert sites(graph["stem:channels"]) == [("body", 1)]
+    assert graph["extra:neurons"].frozen == "it is read in training only"
+    assert not graph.unused
+
+
+def test_parameters_that_share_memory_are_one():
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False), nn.Linear(4, 2))
+    model[1].weight = nn.Parameter(model[0].weight.data)
+    names = {part.parameter for group in infer(model, torch.zeros(3, 4)) for part in group.slices}
+    assert names == {"0.weight", "2.weight", "2.bias"}
+
+
+def test_what_the_forward_leaves_in_modules_is_put_back():
+    class Caching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.seen, self.last = nn.Linear(4, 3), [], None
+
+        def forward(self, x):
+            self.last = self.a(x)
+            self.seen.append(self.last)
+            return self.last
+
+    model = Caching()
+    infer(model, torch.zeros(5, 4))
+    assert model.last is None
+    assert model.seen == []
+
+
+def test_a_write_into_part_of_a_constant_makes_it_data():
+    class Writes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 2)
+
+        def forward(self, x):
+            rows = x.new_zeros(x.shape[0] + 1, 6)
+            rows[1:] = self.a(x)
+            return self.c(self.b(rows))
+
+    group = infer(Writes(), torch.zeros(7, 4))["a:neurons"]
+    assert roles(group)["b.weight", 1] == "consumer"
+    assert sites(group) == [("b", 1)]
+    assert group.prunable
+
+
+@pytest.mark.parametrize("place", ["meta", "cpu"])
+def test_weights_on_the_meta_device(place):
+    with torch.device("meta"):
+        model = conv_bn_flatten()
+    graph = infer(model, torch.zeros(7, 1, 8, 8, device=place))
+    assert [g.name for g in graph if g.prunable] == ["0:channels", "4:channels", "7:neurons"]
+
+
+def test_outputs_in_objects_and_mappings_are_frozen():
+    class Answer:
+        def __init__(self, logits):
+            self.logits = logits
+
+    class Answers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return {"one": [self.a(x)], "two": Answer(self.b(x))}
+
+    graph = infer(Answers(), torch.zeros(5, 4))
+    assert [group.frozen for group in graph] == ["model output", "model output"]
 
 
 def test_inference_leaves_the_model_alone():

@@ -139,6 +139,17 @@ def test_a_removed_model_that_is_built_anew_takes_the_state():
     assert torch.equal(other(x), model(x))
 
 
+class NormedGate(nn.Module):
+    """What a removed node would read as is not zero where the norm sees it."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x):
+        return self.norm(torch.sigmoid(x))
+
+
 NORMALISED = {
     "LayerNorm": (
         lambda: nn.Sequential(nn.Linear(7, 8), nn.LayerNorm(8), nn.Linear(8, 3)),
@@ -157,6 +168,11 @@ NORMALISED = {
         ROWS,
         {"normalized_shape": (4,)},
     ),
+    "LayerNorm after a sigmoid": (
+        lambda: nn.Sequential(nn.Linear(7, 8), NormedGate(), nn.Linear(8, 3)),
+        ROWS,
+        {},
+    ),
     "GroupNorm of one group": (
         lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(1, 8), nn.Conv2d(8, 3, 1)),
         IMAGE,
@@ -166,7 +182,7 @@ NORMALISED = {
 
 
 @pytest.mark.parametrize("name", NORMALISED)
-def test_normalised_groups_are_shifted_and_proved_with_the_old_count(name):
+def test_normalised_groups_are_shifted_and_proved_all_the_same(name):
     build, x, attributes = NORMALISED[name]
     model = randomised(build())
     graph = infer(model, x)
@@ -294,7 +310,7 @@ def test_parametrised_weights_are_sliced_where_they_live():
 
 
 class Attention(nn.Module):
-    """Heads kept in attributes: one that must follow, one tuple, one that the forward never reads."""
+    """Heads kept in attributes: one that must follow, a tuple, one that the forward never reads."""
 
     def __init__(self, heads=4, size=3):
         super().__init__()

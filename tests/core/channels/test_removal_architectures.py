@@ -31,10 +31,12 @@ REFUSED = {
     "transformer_encoder": 1,
     # the number of channel groups, or of heads, is written into the forward
     "channel_shuffle": 1,
-    "cross_attention": 1,
+    "cross_attention": 2,
 }
 
 
+# Torch says so of every odd number of heads, at every construction.
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning")
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES.SUITE))
 def test_half_of_every_group(name):
     model, inputs = ARCHITECTURES.build(name)

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from nodelens.channels.infer import infer
 from nodelens.channels.removal import remove
 from nodelens.channels.verify import random_keep
-from nodelens.errors import ModelError
 from nodelens.masks import mask
 
 STEPS = ("conv", "depthwise", "grouped", "bn", "relu", "sigmoid", "add", "mul", "cat", "se", "gn")
@@ -86,7 +85,7 @@ def networks(draw):
 
 
 X = torch.randn(3, 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @QUICK
@@ -107,18 +106,10 @@ def test_pruned_equals_masked(model, seed, share):
 
 @QUICK
 @given(networks(), st.integers(0, 10))
-def test_all_groups_at_once_are_proved_or_refused_without_a_trace(model, seed):
+def test_all_groups_at_once_run_and_are_proved(model, seed):
     graph = infer(model, X)
     keep = {group.name: random_keep(group, 0.5, seed) for group in graph if group.prunable}
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    try:
-        removal = remove(model, graph, keep, X)
-    except ModelError as error:
-        # What is not zero before a norm where the nodes are (a sigmoid of them) has no proof.
-        assert any(graph[name].normalised for name in keep)
-        assert "the model is as before" in str(error)
-        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-        return
+    removal = remove(model, graph, keep, X)
     assert model(X).isfinite().all()
     for verdict in removal.verdicts:
         assert verdict.status == "exact" or graph[verdict.group].normalised

@@ -24,6 +24,7 @@ def test_the_core_offers_what_a_first_run_needs():
         "pruner": [],
         "report": ["html", "json"],
         "command": [],
+        "rule": [],
     }
 
 

@@ -77,9 +77,13 @@ class Adjustment:
     rule: AttributeRule
     effect: Effect
 
-    def distance(self, place: str) -> tuple[int, int]:
-        """Return how far the nearest module that it changes is from the module at `place`."""
-        return min(_distance(path, place) for path, _ in self.effect)
+    def order(self, place: str) -> tuple[int, int, int]:
+        """Return how soon to try it where `place` fails: near modules first.
+
+        Of one module, first what follows all kinds of nodes together, last what follows an axis.
+        """
+        kinds = len(self.rule.nodes.split("×")) if self.rule.nodes else 0
+        return (*min(_distance(path, place) for path, _ in self.effect), -kinds)
 
 
 def _distance(path: str, place: str) -> tuple[int, int]:

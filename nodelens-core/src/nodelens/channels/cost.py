@@ -6,16 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import frozen
 from torch import nn
 
 from nodelens.channels.axes import Expression, Product, Solver, Variable
-from nodelens.channels.forward import FORWARD_ERRORS
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
-from nodelens.channels.infer import RULES
-from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
-from nodelens.channels.rules import Operation, Rule
-from nodelens.channels.trace import Axes, Trace
+from nodelens.channels.retrace import retrace, variable_of
+from nodelens.channels.rules import Operation
+from nodelens.channels.trace import Trace
 
 Term = tuple[Expression, ...]
 
@@ -53,7 +51,7 @@ def costs(
     where one weight joins them.
     """
     sizes = {name: tuple(each.shape) for name, each in model.named_parameters()}
-    tally = _counted(model, args, kwargs) if graph.traced else None
+    tally = _tally(model, args, kwargs) if graph.traced else None
     return Costs(
         Cost(sum(map(math.prod, sizes.values())), tally.total() if tally else None),
         {
@@ -77,12 +75,12 @@ def _node_parameters(group: ChannelGroup, sizes: Mapping[str, tuple[int, ...]]) 
     )
 
 
-@define(eq=False)
+@frozen(eq=False)
 class _Tally:
     """The multiply-accumulates of every operator, each a product of axes."""
 
     trace: Trace
-    terms: list[Term] = field(factory=list)
+    terms: Sequence[Term]
 
     def total(self) -> int:
         """Return the multiply-accumulates of the whole forward."""
@@ -90,19 +88,16 @@ class _Tally:
 
     def saved(self, group: ChannelGroup) -> int:
         """Return the multiply-accumulates that one node less saves."""
-        variable = self._variable(group)
+        variable = variable_of(self.trace, group)
         return self.total() - sum(self._count(term, variable) for term in self.terms)
 
     def _count(self, term: Term, less: Variable | None) -> int:
         return math.prod(_size(self.trace.solver, axis, less) for axis in term)
 
-    def _variable(self, group: ChannelGroup) -> Variable | None:
-        for part in group.slices:
-            axis = self.trace.parameters[part.parameter].axes[part.axis]
-            for leaf in self.trace.solver.leaves(axis):
-                if leaf.extent == part.extent:
-                    return leaf.variable
-        return None
+
+def _tally(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Tally:
+    trace, seen = retrace(model, args, kwargs, TERMS)
+    return _Tally(trace, [term for op in seen for term in TERMS[op.name](op)])
 
 
 def _size(solver: Solver, axis: Expression, less: Variable | None) -> int:
@@ -113,37 +108,6 @@ def _size(solver: Solver, axis: Expression, less: Variable | None) -> int:
     if isinstance(axis, Product):
         return math.prod(_size(solver, factor, less) for factor in axis.factors)
     return sum(_size(solver, part, less) for part in axis.parts)
-
-
-def _counted(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Tally:
-    with restored(model):
-        model.eval()
-        try:
-            return _tally(fake_pass, model, args, kwargs)
-        except FORWARD_ERRORS:
-            # Control flow that depends on data: as in inference, the example itself is run.
-            return _tally(real_pass, model, args, kwargs)
-
-
-def _tally(
-    run: Callable[[Pass, Trace], None],
-    model: nn.Module,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> _Tally:
-    tally = _Tally(Trace())
-    counted = {name: _counting(RULES[name], terms, tally) for name, terms in TERMS.items()}
-    run(Pass(model, args, kwargs, {**RULES, **counted}), tally.trace)
-    return tally
-
-
-def _counting(rule: Rule, terms: Callable[[Operation], Sequence[Term]], tally: _Tally) -> Rule:
-    def counting(op: Operation) -> Sequence[Axes]:
-        axes = rule(op)
-        tally.terms.extend(terms(op))
-        return axes
-
-    return counting
 
 
 def _matmul(op: Operation) -> Sequence[Term]:

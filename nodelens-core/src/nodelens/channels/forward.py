@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nodelens.channels.counts import CountMode
+from nodelens.channels.averages import Average, OperatorMode
 from nodelens.channels.journal import Journal
 from nodelens.channels.passes import restored
 
@@ -71,7 +71,6 @@ class Run:
     """One forward: its outputs, or the error, in which module, after how many operators."""
 
     outputs: list[Tensor] = field(factory=list)
-    counts: list[int] = field(factory=list)
     glances: list[Glance] = field(factory=list)
     operators: int = 0
     error: str = ""
@@ -79,15 +78,15 @@ class Run:
 
 
 def forward(
-    model: nn.Module, example: Example, precise: bool, replay: Sequence[int] | None = None
+    model: nn.Module, example: Example, precise: bool, averages: Sequence[Average] = ()
 ) -> Run:
     """Run the model once in evaluation mode without gradients; errors are noted, not raised.
 
-    Modes, random states and buffers are as before afterwards. `replay`: see `CountMode`.
+    Modes, random states and buffers are as before afterwards. `averages`: see `OperatorMode`.
     """
     result = Run()
     stack: list[str] = []
-    mode = CountMode(precise, replay)
+    mode = OperatorMode(precise, averages)
     args, kwargs = example.fresh(precise)
     with _unchanged(model), _watched(model, stack, mode, result), torch.no_grad(), mode:
         try:
@@ -95,7 +94,9 @@ def forward(
         except FORWARD_ERRORS as error:
             result.error = f"{type(error).__name__}: {_first_line(error)}"
             result.module = stack[-1] if stack else ""
-    result.counts, result.operators = mode.counts, mode.operators
+    result.operators = mode.operators
+    if not (mode.followed and not mode.averages) and not result.error:
+        result.error = "the averages of the model run in another order than in its trace"
     return result
 
 
@@ -139,7 +140,7 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _watched(model: nn.Module, stack: list[str], mode: CountMode, result: Run) -> Iterator[None]:
+def _watched(model: nn.Module, stack: list[str], mode: OperatorMode, result: Run) -> Iterator[None]:
     """Keep `stack` at the modules that are running and take a glance at what each returns."""
 
     def enter(path: str) -> Any:  # noqa: ANN401 - a torch hook

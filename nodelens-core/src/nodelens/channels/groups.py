@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 
 from nodelens.errors import UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from nodelens.channels.removal import Removal
+    from nodelens.channels.verdicts import Verdict
 
 Role = Literal["producer", "consumer", "carrier"]
 Tap = Literal["activation", "preactivation"]
@@ -163,3 +167,38 @@ class ChannelGraph:
                 return group
         hint = did_you_mean(name, (group.name for group in self.groups))
         raise UnknownNameError(f"no channel group is called {name!r}{hint}")
+
+    def mask(
+        self,
+        model: nn.Module,
+        keep: Mapping[str, Sequence[int] | Tensor],
+        replace: Literal["zero", "mean"] = "zero",
+        means: Mapping[str, Tensor] | None = None,
+    ) -> AbstractContextManager[None]:
+        """Let consumers read zeros or means in place of nodes not in `keep`; see `masks`."""
+        from nodelens.masks import mask
+
+        return mask(model, self, keep, replace, means)
+
+    def remove(
+        self,
+        model: nn.Module,
+        keep: Mapping[str, Sequence[int] | Tensor],
+        *args: Any,  # noqa: ANN401 - the model's inputs
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Removal:
+        """Remove the nodes not in `keep` from `model`, or change nothing; see `removal.remove`."""
+        from nodelens.channels.removal import remove
+
+        return remove(model, self, keep, *args, **kwargs)
+
+    def verify(
+        self,
+        model: nn.Module,
+        *args: Any,  # noqa: ANN401 - the model's inputs
+        **kwargs: Any,  # noqa: ANN401
+    ) -> list[Verdict]:
+        """Return whether removal is exact, group by group; see `verify.verify`."""
+        from nodelens.channels.verify import verify
+
+        return verify(model, self, *args, **kwargs)

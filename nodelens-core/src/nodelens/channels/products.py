@@ -21,7 +21,7 @@ def matmul(op: Operation) -> Sequence[Axes]:
     for x, y in zip(a[:-2], b[:-2], strict=True):
         op.unify(x, y)
     op.sums(left, right, [a[-1]])
-    if op.trace.is_data(left) and op.trace.is_data(right):
+    if left.ndim > 2 and op.trace.is_data(left) and op.trace.is_data(right):
         _label(op, a[:-2], "heads")
         _label(op, (a[-1],), "head_dim")
         _label(op, (b[-1],), "value_dim")

@@ -9,6 +9,7 @@ import torch
 from attrs import frozen
 from torch import nn
 
+from nodelens.channels.absence import averages
 from nodelens.channels.attributes import following_inputs
 from nodelens.channels.forward import Example, Run, forward, in_float64, relative_difference
 from nodelens.channels.groups import ChannelGraph
@@ -31,13 +32,12 @@ TOLERANCES: Mapping[torch.dtype, float] = {
 class Reference:
     """What the removed model is compared with.
 
-    `masked` is the model with the nodes masked. `zeroed`, needed where a group is normalised, is
-    the model with every parameter of the nodes set to zero: with the old node counts put back into
-    its norms, the removed model must agree with that one.
+    `masked` is the model with the nodes masked. `absent`, needed where a group is normalised, is
+    that model with the nodes left out of every average: the removed model must agree with it.
     """
 
     masked: Run
-    zeroed: Run | None
+    absent: Run | None
     precise: bool
     tolerance: float
 
@@ -109,13 +109,26 @@ def _passes(
     precise: bool,
 ) -> list[Run]:
     keep = {change.group.name: change.kept for change in changes}
-    with in_float64(model, precise):
-        with mask(model, graph, keep):
-            found = [forward(model, example, precise)]
+    with in_float64(model, precise), mask(model, graph, keep):
+        found = [forward(model, example, precise)]
         if any(change.group.normalised for change in changes):
-            with _zeroed(model, cuts):
-                found.append(forward(model, example, precise))
+            found.append(_absent(model, changes, cuts, example, precise))
     return found
+
+
+def _absent(
+    model: nn.Module,
+    changes: Sequence[Change],
+    cuts: Sequence[Cut],
+    example: Example,
+    precise: bool,
+) -> Run:
+    """Run the model without the nodes in its averages, nor in weights computed from others."""
+    known = averages(model, example, precise, changes)
+    if known is None:
+        return Run(error="the model cannot be traced")
+    with _zeroed(model, cuts):
+        return forward(model, example, precise, known)
 
 
 @contextmanager
@@ -140,11 +153,10 @@ def trouble(
     """Run the removed model; return where it goes wrong, or None if it agrees."""
     with following_inputs(model, journal):
         run = forward(model, example, against.precise)
-        found = _trouble(run, against.masked, against.tolerance)
-        if found is None or against.zeroed is None or run.error:
-            return found
-        replayed = forward(model, example, against.precise, against.zeroed.counts)
-    return _trouble(replayed, against.zeroed, against.tolerance)
+    found = _trouble(run, against.masked, against.tolerance)
+    if found is None or against.absent is None:
+        return found
+    return _trouble(run, against.absent, against.tolerance)
 
 
 def _trouble(run: Run, exact: Run, tolerance: float) -> Trouble | None:

@@ -149,7 +149,7 @@ def _verdicts(
 ) -> tuple[Verdict, ...]:
     """Say of every group that it is exact, or by how much all of them together moved the outputs.
 
-    Where a normalised group moved them, the others are exact by the proof with the old counts.
+    Where a normalised group moved them, the others are exact: see `Reference`.
     """
     moved = shift(model, example, against)
     shifted = moved > against.tolerance

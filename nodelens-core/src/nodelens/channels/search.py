@@ -110,7 +110,7 @@ class Search:
         if problem is None:
             return True
         level: list[tuple[Adjustment, Trouble]] = []
-        for each in sorted(self._all(), key=lambda each: each.distance(problem.module)):
+        for each in sorted(self._all(), key=lambda each: each.order(problem.module)):
             if not depth or self.trials >= MOST_TRIALS:
                 return False
             if self._fresh(each):

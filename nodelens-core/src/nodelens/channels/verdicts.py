@@ -14,8 +14,8 @@ class Verdict:
     """How the model without some nodes of a group compares with the model in which they are masked.
 
     ``exact``: the outputs agree to rounding. ``shifted``: the number of nodes enters the model's
-    arithmetic (a LayerNorm over them), and the outputs moved by `difference`; that nothing else
-    changed was proved with the old number put back. ``refused``: the nodes cannot be removed, for
+    arithmetic (a LayerNorm over them), and the outputs moved by `difference`; they agree with the
+    masked model whose averages leave the nodes out. ``refused``: the nodes cannot be removed, for
     `reason`. `difference` is the largest absolute difference relative to the largest output.
     """
 

@@ -31,6 +31,7 @@ SECTIONS: Mapping[str, Mapping[str, Lazy]] = {
         ),
         "pruners": ("nodelens.cli.components:pruners", "List pruning methods."),
         "reports": ("nodelens.cli.components:reports", "List report writers."),
+        "rules": ("nodelens.cli.components:rules", "List plugins' rules of channel inference."),
     },
 }
 

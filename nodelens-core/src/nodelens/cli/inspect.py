@@ -57,7 +57,7 @@ def inspect(
     from nodelens.channels.verify import verify
 
     model, example = _subject(session, target, overrides, shape, allow_import)
-    graph = infer(model, example)
+    graph = infer(model, example, rules=session.survey().operator_rules())
     found = costs(model, graph, example[:1])
     verdicts = verify(model, graph, example) if verified else []
     if figure is not None:

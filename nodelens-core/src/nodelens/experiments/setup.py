@@ -70,7 +70,8 @@ def load_subject(
     example = splits.train.inputs[:2].to(device)
     _check_forward(handle, example, len(splits.classes))
     chosen = calibration(splits.train, config.capture, config.seed)
-    return Subject(splits, chosen, handle, infer(handle.module, example))
+    graph = infer(handle.module, example, rules=plugins.operator_rules())
+    return Subject(splits, chosen, handle, graph)
 
 
 def _check_forward(handle: ModelHandle, example: torch.Tensor, classes: int) -> None:

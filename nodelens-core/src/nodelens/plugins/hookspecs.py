@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MetricSpec,
         PrunerSpec,
         ReportSpec,
+        RuleSpec,
     )
     from nodelens.scoring.engine import ScoreRequest
     from nodelens.scoring.scores import Scores
@@ -135,6 +136,23 @@ def nodelens_register_commands() -> Sequence[CommandSpec]:
         @hookimpl
         def nodelens_register_commands():
             return [CommandSpec(name="diff", target="mypkg.cli:diff", summary="Compare two runs.")]
+    """
+    raise AssertionError("a specification, never called")
+
+
+@hookspec
+def nodelens_register_rules() -> Sequence[RuleSpec]:
+    """Return rules of channel inference for operators that the core does not know; called once.
+
+    A rule relates the axes of an operator's inputs to those of its outputs. Without one, whatever
+    the operator touches is frozen.
+
+    Example::
+
+        @hookimpl
+        def nodelens_register_rules():
+            target = "mypkg.rules:elementwise"
+            return [RuleSpec("gate", target, "A fused gate.", operator="mypkg::gate")]
     """
     raise AssertionError("a specification, never called")
 

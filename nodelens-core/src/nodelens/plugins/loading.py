@@ -26,6 +26,7 @@ PLURALS: dict[Kind, str] = {
     "pruner": "pruners",
     "report": "reports",
     "command": "commands",
+    "rule": "rules",
 }
 """The plural of every kind: the end of its hook's name, and the command that lists it."""
 

@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Kind = Literal[
-    "backend", "dataset", "metric", "analysis", "intervention", "pruner", "report", "command"
+    "backend",
+    "dataset",
+    "metric",
+    "analysis",
+    "intervention",
+    "pruner",
+    "report",
+    "command",
+    "rule",
 ]
 
 _NAME = validators.matches_re(r"[a-z][a-z0-9_]*(-[a-z0-9_]+)*")
@@ -89,6 +97,18 @@ class CommandSpec(ComponentSpec):
     kind: ClassVar[Kind] = "command"
 
 
+@frozen
+class RuleSpec(ComponentSpec):
+    """A rule of channel inference; the target is a function as in `nodelens.channels.rules`.
+
+    `operator` is the operator's name as torch registers it, such as ``my_library::my_op``, or bare
+    for operators of ATen; a rule of a plugin replaces the core's.
+    """
+
+    kind: ClassVar[Kind] = "rule"
+    operator: str = field(kw_only=True, validator=validators.matches_re(r"(\w+::)?\w+"))
+
+
 SPEC_KINDS: Mapping[Kind, type[ComponentSpec]] = {
     spec.kind: spec
     for spec in (
@@ -100,5 +120,6 @@ SPEC_KINDS: Mapping[Kind, type[ComponentSpec]] = {
         PrunerSpec,
         ReportSpec,
         CommandSpec,
+        RuleSpec,
     )
 }

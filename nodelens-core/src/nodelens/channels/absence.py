@@ -1,0 +1,61 @@
+"""Where the nodes that go would be missing: in which averages of the model, at which indices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nodelens.channels.averages import PARTIAL, Average
+from nodelens.channels.axes import Expression
+from nodelens.channels.forward import FORWARD_ERRORS, Example
+from nodelens.channels.retrace import retrace, variable_of
+from nodelens.channels.slicing import Change
+from nodelens.channels.trace import Trace
+
+
+def averages(
+    model: nn.Module, example: Example, precise: bool, changes: Sequence[Change]
+) -> list[Average] | None:
+    """Return every averaging operator of a forward with what is present in it after the changes.
+
+    None where the model cannot be traced in its present precision.
+    """
+    args, kwargs = example.fresh(precise)
+    try:
+        trace, seen = retrace(model, args, kwargs, PARTIAL)
+    except FORWARD_ERRORS:
+        return None
+    dropped = _dropped(trace, changes)
+    return [
+        Average(
+            name=op.name,
+            shape=tuple(op.args[0].shape),
+            present={
+                axis: kept
+                for axis, expression in enumerate(op.axes(op.args[0]))
+                if not bool((kept := _present(trace, expression, dropped)).all())
+            },
+        )
+        for op in seen
+    ]
+
+
+def _dropped(trace: Trace, changes: Sequence[Change]) -> dict[int, Tensor]:
+    """Return by variable which of its nodes go."""
+    found = {}
+    for change in changes:
+        variable = variable_of(trace, change.group)
+        if variable is not None:
+            found[variable.number] = ~change.kept
+    return found
+
+
+def _present(trace: Trace, axis: Expression, dropped: Mapping[int, Tensor]) -> Tensor:
+    there = torch.ones(axis.size, dtype=torch.bool)
+    for leaf in trace.solver.leaves(axis):
+        if leaf.variable.number in dropped:
+            indices = torch.tensor(leaf.extent.indices())
+            there[indices[dropped[leaf.variable.number]].flatten()] = False
+    return there

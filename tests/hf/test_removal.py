@@ -32,7 +32,14 @@ def removable(graph):
     return [group for group in graph if group.prunable and group.kind != "value_dim"]
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES.SUITE))
+SLOW = ("mobilenet_v2", "swin", "t5", "mixtral")
+CASES = [
+    pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+    for name in sorted(ARCHITECTURES.SUITE)
+]
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_half_of_every_group_at_once(name):
     model, inputs = ARCHITECTURES.build(name)
     graph = infer(model, **inputs)

@@ -29,12 +29,18 @@ def test_runs(path, tmp_path, capsys):
     assert report.stat().st_size > 20_000
 
 
-def test_two_runs_with_one_seed_give_identical_scores(tmp_path):
+def test_two_runs_with_one_seed_give_identical_scores_and_findings(tmp_path):
     for name in ("one", "two"):
-        overrides = [f"output={tmp_path / name}", "interventions=[]", "analyses=[]", "reports=[]"]
+        overrides = [f"output={tmp_path / name}", "reports=[]"]
         assert main(["-q", "run", str(ROOT / "configs/digits.yaml"), *overrides]) == 0
-    one, two = (next(tmp_path.glob(f"{name}/*/*/scores.safetensors")) for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()
+    one, two = (
+        next(tmp_path.glob(f"{name}/*/*/scores.safetensors")).parent for name in ("one", "two")
+    )
+    assert (one / "scores.safetensors").read_bytes() == (two / "scores.safetensors").read_bytes()
+    found = [path.name for path in (one / "findings").iterdir()]
+    assert len(found) == 8
+    for name in found:
+        assert (one / "findings" / name).read_text() == (two / "findings" / name).read_text(), name
 
 
 def test_another_seed_gives_other_scores(tmp_path):

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodelens.errors import ConfigError, DataError
+from nodelens.errors import ConfigError, DataError, ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,8 @@ def score(
     classes. The model stays as it was, on its own device. Raises `NodelensError` subclasses for
     mistakes.
     """
+    import torch
+
     from nodelens.capture.batches import row_losses
     from nodelens.capture.engine import CaptureRequest
     from nodelens.capture.plan import make_plan
@@ -57,17 +59,22 @@ def score(
     from nodelens.scoring.engine import ScoreRequest
 
     loaded = plugins or load_plugins()
+    model = _plain_module(model)
+    _check_numbers(folds, classes)
     chosen = _metrics(metrics, loaded)
     first, rest = _peek(batches)
     example = first.to(_device(model))
+    _check_forward(model, example)
     rules = loaded.operator_rules()
-    graph = infer_channels(model, *example.args, rules=rules, **example.kwargs)
+    with torch.inference_mode(False):
+        graph = infer_channels(model, *example.args, rules=rules, **example.kwargs)
     plan = make_plan(graph, list(chosen.values()), folds)
     if plan.targets:
         plan = make_plan(graph, list(chosen.values()), folds, classes or _outputs(model, example))
     _check_targets(first, plan.gradient and loss is None, plan.targets)
     request = CaptureRequest(model, graph, rest, plan, _device(model), loss or row_losses)
-    scores = loaded.score(ScoreRequest(model, graph, chosen, loaded.capture(request)))
+    with torch.inference_mode(False):
+        scores = loaded.score(ScoreRequest(model, graph, chosen, loaded.capture(request)))
     loaded.scored(scores, None)
     return scores
 
@@ -110,6 +117,10 @@ def _runs(
     from nodelens.experiments.run import run_experiment
     from nodelens.plugins.manager import load_plugins
 
+    if not isinstance(config, str | Path | Mapping):
+        raise ConfigError([f"expected a file or a mapping, got {type(config).__name__}"])
+    if wrong := [each for each in overrides if not isinstance(each, str)]:
+        raise ConfigError([f"an override is written 'key.path=value', got {wrong[0]!r}"])
     if isinstance(config, Mapping):
         raw = raw_from_mapping(dict(config), overrides)
     else:
@@ -127,30 +138,69 @@ def _metrics(
     chosen: Sequence[str | Mapping[str, Any] | Metric], plugins: Plugins
 ) -> dict[str, Metric]:
     from nodelens.config.schema import Component
+    from nodelens.scoring.contract import checked_metric
 
-    if isinstance(chosen, str):
-        raise ConfigError([f"metrics: give a list, such as [{chosen!r}]"])
+    if isinstance(chosen, str) or not isinstance(chosen, Sequence):
+        example = chosen if isinstance(chosen, str) else "activation_rms"
+        raise ConfigError([f"metrics: give a list, such as [{example!r}]"])
     found: dict[str, Metric] = {}
     for item in chosen:
         if isinstance(item, str):
             name, metric = item, plugins.registry.build("metric", Component(item))
         elif isinstance(item, Mapping):
+            if not isinstance(item.get("name"), str):
+                raise ConfigError([f"metrics: {dict(item)!r} has no name"])
             options = {key: value for key, value in item.items() if key not in ("name", "label")}
-            name = item.get("label", item.get("name", ""))
-            metric = plugins.registry.build("metric", Component(item.get("name", ""), options))
+            name = item.get("label", item["name"])
+            metric = plugins.registry.build("metric", Component(item["name"], options))
         else:
             name, metric = type(item).__name__, item
         if name in found:
             raise ConfigError([f"metrics: {name!r} is there twice; give one of them a label"])
-        found[name] = metric  # type: ignore[assignment]
+        found[name] = checked_metric(name, metric)
     if not found:
         raise ConfigError(["metrics: the list is empty; see `nodelens metrics`"])
     return found
 
 
+def _plain_module(model: object) -> nn.Module:
+    """Return the module, without the wrapper of ``torch.compile``, whose hooks would not fire."""
+    from torch import nn
+
+    inner = getattr(model, "_orig_mod", model)
+    if not isinstance(inner, nn.Module):
+        raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}")
+    return inner
+
+
+def _check_numbers(folds: object, classes: object) -> None:
+    if type(folds) is not int or folds < 2:
+        raise ConfigError([f"folds: expected a whole number of at least 2, got {folds!r}"])
+    if classes is not None and (type(classes) is not int or classes < 2):
+        raise ConfigError([f"classes: expected a whole number of at least 2, got {classes!r}"])
+
+
+def _check_forward(model: nn.Module, batch: Batch) -> None:
+    """Run the model on the first batch, so that a batch that does not fit is refused in words."""
+    import torch
+
+    from nodelens.capture.engine import untouched
+
+    try:
+        with untouched(model), torch.no_grad():
+            batch.call(model)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        raise ModelError(
+            f"the model does not run on the first batch: {type(error).__name__}: {reason}"
+        ) from error
+
+
 def _peek(batches: Iterable[Any]) -> tuple[Batch, Iterator[Any]]:
     from nodelens.capture.batches import as_batch
 
+    if not isinstance(batches, Iterable):
+        raise DataError(f"batches must be an iterable of batches, got {type(batches).__name__}")
     iterator = iter(batches)
     for value in iterator:
         return as_batch(value), chain([value], iterator)

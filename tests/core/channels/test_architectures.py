@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-
-from nodelens.channels.infer import infer
 from tests.core.channels.agreement import as_double, disagreement
 from tests.core.channels.architectures import SUITE, build
+
+from nodelens.channels.infer import infer
 
 # Per model: width and kind of every prunable group, in the order of the forward.
 PRUNABLE = {

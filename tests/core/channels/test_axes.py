@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +60,7 @@ def test_axes_of_different_sizes_are_frozen():
 def test_long_chains_of_unification_do_not_exhaust_the_stack():
     solver = Solver()
     chain = [solver.fresh(4) for _ in range(3000)]
-    for left, right in zip(chain[:-1], chain[1:], strict=True):
+    for left, right in pairwise(chain):
         left.bound = right
     assert solver.resolve(chain[0]) is chain[-1]
     assert chain[0].bound is chain[-1]

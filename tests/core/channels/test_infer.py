@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.core.channels.architectures import build
 from torch import nn
 from torch.nn import functional as F
 
 from nodelens.channels.groups import Extent
 from nodelens.channels.infer import infer
-from tests.core.channels.architectures import build
 
 
 def roles(group):

@@ -177,3 +177,20 @@ def test_an_empty_listing_says_where_to_look(nodelens):
 def test_the_text_fits_eighty_columns(nodelens, name):
     lines = nodelens("-q", "backends", name).out.splitlines()
     assert max(map(len, lines)) <= 80
+
+
+RULE = """
+from nodelens.plugins.specs import RuleSpec
+
+@hookimpl
+def nodelens_register_rules():
+    target = "nodelens.channels.arithmetic:pointwise"
+    return [RuleSpec("gate", target, "A fused gate.", operator="acme::gate")]
+"""
+
+
+def test_a_rule_is_explained_by_its_operator(nodelens, distribution):
+    distribution("gatesmith", RULE)
+    told = nodelens("rules", "gate")
+    assert told.code == 0, told.err
+    assert "acme::gate" in told.out

@@ -8,7 +8,14 @@ import torch
 from torch import nn
 
 import nodelens
-from nodelens.errors import ConfigError, DataError, UnknownNameError
+from nodelens.errors import (
+    ConfigError,
+    DataError,
+    ModelError,
+    NodelensError,
+    PluginError,
+    UnknownNameError,
+)
 
 G = torch.Generator().manual_seed(0)
 X, Y = torch.randn(40, 5, generator=G), torch.randint(0, 3, (40,), generator=G)
@@ -105,3 +112,85 @@ def test_mistakes_are_explained(model, batches, metrics, error, message):
 
 def test_infer_is_public(model):
     assert [group.name for group in nodelens.infer(model, X)] == ["0:neurons", "2:neurons"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": None}, "the model must be a torch.nn.Module, got NoneType"),
+        ({"batches": None}, "batches must be an iterable of batches, got NoneType"),
+        ({"batches": [(X[:, :3], Y)]}, "the model does not run on the first batch: RuntimeError"),
+        ({"batches": [(X, Y + 1)]}, "label 3 does not fit a model of 3 outputs (0 to 2; -100"),
+        ({"batches": [(X, Y.float())]}, "targets must be class indices, got torch.float32"),
+        ({"batches": [(X, Y[:5])]}, "do not fit targets of shape (5,)"),
+        ({"metrics": None}, "give a list, such as ['activation_rms']"),
+        ({"metrics": [3]}, "metric 'int' lacks better, unit"),
+        ({"metrics": [{"top": 5}]}, "{'top': 5} has no name"),
+        ({"folds": 0}, "folds: expected a whole number of at least 2, got 0"),
+        ({"folds": "8"}, "folds: expected a whole number of at least 2, got '8'"),
+        ({"classes": 1}, "classes: expected a whole number of at least 2, got 1"),
+        ({"loss": lambda out, batch: out.mean()}, "shape (40,): use reduction='none'"),
+        ({"loss": lambda out, batch: None}, "the loss returned NoneType; it must return one"),
+        ({"loss": lambda out, batch: out.detach().sum(1)}, "the loss has no gradient"),
+    ],
+)
+def test_wrong_arguments_are_told_in_words(model, arguments, message):
+    given = {"model": model, "batches": [(X, Y)], "metrics": ["taylor"], **arguments}
+    with pytest.raises(NodelensError) as raised:
+        nodelens.score(**given)
+    assert message in str(raised.value)
+
+
+def test_a_model_without_nodes_is_an_error_and_not_an_empty_result():
+    with pytest.raises(ModelError, match="the model has no nodes that can be scored"):
+        nodelens.score(nn.Sequential(nn.ReLU()), [X], metrics=["activation_rms"])
+
+
+def test_scoring_works_inside_inference_mode(model):
+    with torch.inference_mode():
+        scores = nodelens.score(model, [(X.clone(), Y.clone())], metrics=["taylor"])
+    assert scores["taylor", "0:neurons"].values.shape == (7,)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_model_is_scored_as_the_module_that_it_wraps(model):
+    compiled = torch.compile(model)
+    one, other = (nodelens.score(m, [(X, Y)], metrics=["taylor"]) for m in (model, compiled))
+    np.testing.assert_array_equal(
+        one["taylor", "0:neurons"].values, other["taylor", "0:neurons"].values
+    )
+
+
+def test_a_metric_that_failed_says_so_when_its_scores_are_read(model):
+    class Broken:
+        """Fails."""
+
+        better, unit, formula, source, dead = "high", "1", "x", "test", "any"
+        invariances = frozenset()
+
+        def needs(self):
+            return ()
+
+        def score(self, group):
+            raise ZeroDivisionError("on purpose")
+
+    scores = nodelens.score(model, [X], metrics=[Broken()])
+    with pytest.raises(UnknownNameError, match="metric 'Broken' failed: 0:neurons: ZeroDivision"):
+        scores["Broken", "0:neurons"]
+
+
+def test_a_metric_of_an_unknown_direction_is_refused(model):
+    class Upwards:
+        """Says which way in its own words."""
+
+        better, unit, formula, source, dead = "up", "1", "x", "test", "any"
+        invariances = frozenset()
+
+        def needs(self):
+            return ()
+
+        def score(self, group):
+            return torch.zeros(group.width)
+
+    with pytest.raises(PluginError, match="better is 'up', not one of"):
+        nodelens.score(model, [X], metrics=[Upwards()])

@@ -12,7 +12,7 @@ import torch
 
 import nodelens
 from nodelens.cli.main import main
-from nodelens.errors import ConfigError, RunError
+from nodelens.errors import ConfigError, DataError, RunError
 from nodelens.storage.run_folder import RunFolder
 
 BASE = {
@@ -187,3 +187,30 @@ def test_a_sweep_makes_one_run_per_point(tmp_path):
     assert [run.record()["seed"] for run in runs] == [0, 1]
     with pytest.raises(ConfigError, match=r"sweeps over 2 runs; use nodelens\.run_all"):
         nodelens.run(swept)
+
+
+def test_a_report_that_cannot_be_written_makes_the_run_failed(tmp_path, monkeypatch):
+    def full(experiment: object) -> None:
+        raise RunError("cannot write report.html: no space left on the disk")
+
+    monkeypatch.setattr("nodelens.experiments.stages.write_reports", full)
+    with pytest.raises(RunError, match="no space left"):
+        nodelens.run(config(tmp_path))
+    (folder,) = (tmp_path / "out/small").iterdir()
+    run = RunFolder.open(folder)
+    assert run.record()["status"] == "failed"
+    assert "no space left" in run.record()["error"]
+    assert run.check_manifest() == []
+
+
+def test_fewer_samples_than_asked_for_are_told(tmp_path):
+    run = nodelens.run(config(tmp_path, capture={"samples": 5000}))
+    assert run.record()["warnings"] == [
+        "capture.samples asks for 5000; there are 140 training samples"
+    ]
+
+
+def test_a_run_without_test_samples_is_refused_before_training(tmp_path):
+    data = {**BASE["data"], "test_fraction": 0}
+    with pytest.raises(DataError, match=r"data\.test_fraction is 0 and the dataset brings none"):
+        nodelens.run(config(tmp_path, data=data, training={"epochs": 1}))

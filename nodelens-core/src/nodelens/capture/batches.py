@@ -117,16 +117,30 @@ def row_losses(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever 
             "gradient metrics and evaluations need labels: give (inputs, targets) batches or loss="
         )
     logits, targets = logits_of(output), batch.targets
-    if logits.ndim == targets.ndim + 1:
-        if batch.mask is not None and targets.shape == batch.mask.shape:
-            targets = targets.masked_fill(~batch.mask, IGNORED)
-        flat = F.cross_entropy(
-            logits.flatten(0, -2).float() if logits.dtype.itemsize < 4 else logits.flatten(0, -2),
-            targets.flatten(),
-            ignore_index=IGNORED,
-            reduction="none",
-        )
-        return flat.view(len(targets), -1).sum(1)
-    raise DataError(
-        f"logits of shape {tuple(logits.shape)} do not fit targets of shape {tuple(targets.shape)}"
+    _check_targets(logits, targets)
+    if batch.mask is not None and targets.shape == batch.mask.shape:
+        targets = targets.masked_fill(~batch.mask, IGNORED)
+    flat = F.cross_entropy(
+        logits.flatten(0, -2).float() if logits.dtype.itemsize < 4 else logits.flatten(0, -2),
+        targets.flatten(),
+        ignore_index=IGNORED,
+        reduction="none",
     )
+    return flat.view(len(targets), -1).sum(1)
+
+
+def _check_targets(logits: Tensor, targets: Tensor) -> None:
+    """Raise `DataError` unless the targets are class indices that fit the logits."""
+    if logits.shape[:-1] != targets.shape:
+        raise DataError(
+            f"logits of shape {tuple(logits.shape)} do not fit targets of shape "
+            f"{tuple(targets.shape)}"
+        )
+    if targets.is_floating_point() or targets.dtype == torch.bool:
+        raise DataError(f"targets must be class indices, got {targets.dtype}; or give a loss")
+    wrong = (targets != IGNORED) & ((targets < 0) | (targets >= logits.shape[-1]))
+    if bool(wrong.any()):
+        raise DataError(
+            f"label {int(targets[wrong][0])} does not fit a model of {logits.shape[-1]} outputs "
+            f"(0 to {logits.shape[-1] - 1}; {IGNORED} is left out)"
+        )

@@ -88,11 +88,28 @@ def _one_batch(request: CaptureRequest, recorder: Recorder, batch: Batch) -> Non
     if request.plan.targets and batch.targets is None:
         raise DataError("class metrics need labels: give (inputs, targets) batches")
     recorder.begin(batch)
+    given = _differentiable(batch) if gradient else batch
     with torch.set_grad_enabled(gradient), _rooted(request.model, gradient):
-        output = (_differentiable(batch) if gradient else batch).call(request.model)
+        output = given.call(request.model)
         if gradient:
-            request.loss(output, batch).sum().backward()  # type: ignore[no-untyped-call]
+            _checked_losses(request.loss(output, given), given).sum().backward()
     recorder.end()
+
+
+def _checked_losses(losses: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - of the user's function
+    """Return what a loss gave; raises `DataError` unless it is one loss per row, to differentiate.
+
+    A mean over the batch would make every gradient statistic depend on the batch size.
+    """
+    advice = f"it must return one summed loss per sample, shape ({batch.rows},)"
+    if not isinstance(losses, Tensor):
+        raise DataError(f"the loss returned {type(losses).__name__}; {advice}")
+    if losses.shape != (batch.rows,):
+        shape = tuple(losses.shape)
+        raise DataError(f"the loss returned shape {shape}; {advice}: use reduction='none'")
+    if not losses.requires_grad:
+        raise DataError(f"the loss has no gradient (detached, or under no_grad); {advice}")
+    return losses
 
 
 def _differentiable(batch: Batch) -> Batch:
@@ -101,10 +118,16 @@ def _differentiable(batch: Batch) -> Batch:
     def rooted(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
         if isinstance(value, Tensor) and value.is_floating_point():
             return value.detach().clone().requires_grad_()
-        return value
+        return _normal(value)
 
     kwargs = {key: rooted(value) for key, value in batch.kwargs.items()}
-    return evolve(batch, args=tuple(rooted(value) for value in batch.args), kwargs=kwargs)
+    args = tuple(rooted(value) for value in batch.args)
+    return evolve(batch, args=args, kwargs=kwargs, targets=_normal(batch.targets))
+
+
+def _normal(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
+    """Return a copy of a tensor made in inference mode, which autograd would refuse."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
+from nodelens.errors import ModelError
 from nodelens.scoring.contract import Metric
 from nodelens.statistics.contract import Layout, Statistic
 
@@ -69,7 +70,8 @@ def make_plan(
 ) -> CapturePlan:
     """Return the union of what `metrics` need on every group that can be read.
 
-    Groups whose nodes no module's input shows are listed in `unread` with the reason.
+    Groups whose nodes no module's input shows are listed in `unread` with the reason. Raises
+    `ModelError` when there are metrics and no group that they could score.
     """
     needed = tuple(dict.fromkeys(statistic for metric in metrics for statistic in metric.needs()))
     readable = [group for group in graph if group.at("activation")]
@@ -82,4 +84,9 @@ def make_plan(
         for group in graph
         if not group.at("activation")
     }
+    if metrics and not entries:
+        found = "; ".join(f"{name}: {reason}" for name, reason in unread.items())
+        raise ModelError(
+            f"the model has no nodes that can be scored: {found or graph.note or 'no weights'}"
+        )
     return CapturePlan(entries, folds, classes, unread)

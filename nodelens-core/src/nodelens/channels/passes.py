@@ -69,9 +69,9 @@ def _run(
         if isinstance(tensor, Tensor):
             axes = trace.fixed(tensor.shape, "model input")
             trace.tensors[tensor] = Traced(axes, data=True, value=trace.tick())
-    with restored(work.model), _plain_kernels():
-        with AxisMode(trace, work.rules, stand_ins), watching(trace, work.model):
-            output = functional_call(work.model, tensors, *inputs)
+    seen = AxisMode(trace, work.rules, stand_ins)
+    with restored(work.model), _plain_kernels(), seen, watching(trace, work.model):
+        output = functional_call(work.model, tensors, *inputs)
     for tensor in output_tensors(output):
         for axis in trace.axes(tensor):
             trace.solver.freeze(axis, "model output")

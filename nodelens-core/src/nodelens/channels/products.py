@@ -110,7 +110,8 @@ def trilinear(op: Operation) -> Sequence[Axes]:
     """``sum(a * w * b)`` over some axes, each operand with unit axes put in (``nn.Bilinear``)."""
     left, weight, right = op.args[:3]
     spread = [
-        _spread(op, tensor, places) for tensor, places in zip(op.args[:3], op.args[3:6], strict=True)
+        _spread(op, tensor, places)
+        for tensor, places in zip(op.args[:3], op.args[3:6], strict=True)
     ]
     summed = {dim % len(spread[0]) for dim in op.args[6]}
     written = tuple(
@@ -122,7 +123,7 @@ def trilinear(op: Operation) -> Sequence[Axes]:
     if not op.is_weight(weight):
         op.freeze([axes[dim] for axes in spread for dim in summed], "summed over without a weight")
     result: list[Expression] = []
-    for dim, (a, w, b) in enumerate(zip(*spread, strict=True)):
+    for a, w, b in zip(*spread, strict=True):
         present = [axis for axis in (a, w, b) if axis.size > 1] or [a]
         for axis in present[1:]:
             op.unify(present[0], axis)

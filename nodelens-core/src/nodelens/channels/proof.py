@@ -51,6 +51,14 @@ class Trouble:
     reason: str
 
 
+@frozen
+class Comparison:
+    """What is wrong with the removed model, if anything; how far it is from the masked one."""
+
+    trouble: Trouble | None
+    moved: float
+
+
 @contextmanager
 def comparing(model: nn.Module, reference: Reference) -> Iterator[None]:
     """Hold the model in the precision of the reference while the context is open."""
@@ -147,16 +155,14 @@ def _zeroed(model: nn.Module, cuts: Sequence[Cut]) -> Iterator[None]:
         journal.undo()
 
 
-def trouble(
-    model: nn.Module, example: Example, against: Reference, journal: Journal
-) -> Trouble | None:
-    """Run the removed model; return where it goes wrong, or None if it agrees."""
+def compare(model: nn.Module, example: Example, against: Reference, journal: Journal) -> Comparison:
+    """Run the removed model on the example and compare it with the reference."""
     with following_inputs(model, journal):
         run = forward(model, example, against.precise)
     found = _trouble(run, against.masked, against.tolerance)
-    if found is None or against.absent is None:
-        return found
-    return _trouble(run, against.absent, against.tolerance)
+    if found is not None and against.absent is not None:
+        found = _trouble(run, against.absent, against.tolerance)
+    return Comparison(found, relative_difference(run.outputs, against.masked.outputs))
 
 
 def _trouble(run: Run, exact: Run, tolerance: float) -> Trouble | None:
@@ -177,9 +183,3 @@ def _deviation(run: Run, exact: Run, tolerance: float) -> Trouble | None:
             reason = "it returns something else than in the masked model"
             return Trouble(here.operators, here.module, reason)
     return None
-
-
-def shift(model: nn.Module, example: Example, against: Reference) -> float:
-    """Return how far the outputs of the removed model are from those of the masked one."""
-    run = forward(model, example, against.precise)
-    return relative_difference(run.outputs, against.masked.outputs)

@@ -22,7 +22,6 @@ from nodelens.channels.proof import (
     comparing,
     own_tolerance,
     reference,
-    shift,
 )
 from nodelens.channels.search import Search
 from nodelens.channels.slicing import (
@@ -116,7 +115,7 @@ def perform_removal(
         remaining = search.run(hints)
         if remaining is None:
             search.follow_names()
-            verdicts = _verdicts(model, found, example, against)
+            verdicts = _verdicts(found, search.moved, against)
     if remaining is not None:
         journal.undo(start)
         blamed = _blamed(model, graph, found, example) or _near(found, remaining.module)
@@ -144,14 +143,11 @@ def _precision_note(against: Reference) -> tuple[str, ...]:
     return (f"compared in the model's own data type, to {against.tolerance:g} of its outputs",)
 
 
-def _verdicts(
-    model: nn.Module, found: Sequence[Change], example: Example, against: Reference
-) -> tuple[Verdict, ...]:
+def _verdicts(found: Sequence[Change], moved: float, against: Reference) -> tuple[Verdict, ...]:
     """Say of every group that it is exact, or by how much all of them together moved the outputs.
 
     Where a normalised group moved them, the others are exact: see `Reference`.
     """
-    moved = shift(model, example, against)
     shifted = moved > against.tolerance
     return tuple(
         Verdict(

@@ -17,7 +17,7 @@ from nodelens.channels.adjustments import (
 )
 from nodelens.channels.forward import Example
 from nodelens.channels.journal import Journal
-from nodelens.channels.proof import Reference, Trouble, trouble
+from nodelens.channels.proof import Reference, Trouble, compare
 
 MOST_TRIALS = 60
 MOST_CHANGES = 6
@@ -47,6 +47,7 @@ class Search:
     shrinking: Sequence[Source]
     origin: int
     trials: int = 0
+    moved: float = 0.0
     performed: list[Adjustment] = field(factory=list)
     seen: set[frozenset[AttributeRule]] = field(factory=set)
     _candidates: list[Adjustment] | None = None
@@ -92,7 +93,10 @@ class Search:
 
     def _try(self) -> Trouble | None:
         self.trials += 1
-        return trouble(self.model, self.example, self.against, self.journal)
+        found = compare(self.model, self.example, self.against, self.journal)
+        if found.trouble is None:
+            self.moved = found.moved
+        return found.trouble
 
     def _perform(self, each: Adjustment) -> None:
         perform(self.model, each.effect, self.journal)

@@ -188,7 +188,9 @@ RULES: dict[str, Rule] = {
     "as_strided": as_strided,
     "cat": cat,
     "stack": stack,
-    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"), split),
+    **dict.fromkeys(
+        ("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"), split
+    ),
     "constant_pad_nd": pad,
     "glu": glu,
     **dict.fromkeys(
@@ -217,5 +219,7 @@ RULES: dict[str, Rule] = {
         ],
         same,
     ),
-    **dict.fromkeys(["new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"], uniform),
+    **dict.fromkeys(
+        ["new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"], uniform
+    ),
 }

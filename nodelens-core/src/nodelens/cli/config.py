@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nodelens.cli.configured import CONFIG, OVERRIDES, checked_configs
-from nodelens.cli.layout import echo_json
+from nodelens.cli.layout import echo_json, wrapped
 from nodelens.cli.session import Session
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def config(ctx: click.Context) -> None:
 def check(session: Session, config: Path, overrides: tuple[str, ...]) -> None:
     """Report every mistake in CONFIG; nothing is run."""
     runs, _ = checked_configs(session, config, overrides)
-    click.echo(f"{config}: no mistakes; {_what(runs)}")
+    click.echo(wrapped(f"{config}: no mistakes; {_what(runs)}", 0))
 
 
 @config.command(short_help="Print a config as it would be run.")

@@ -11,7 +11,7 @@ from nodelens.cli.session import Session
 from nodelens.config.check import check_config, plugin_settings
 from nodelens.config.load import read_config
 from nodelens.config.sweep import expand
-from nodelens.errors import ConfigError
+from nodelens.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
@@ -35,9 +35,13 @@ def checked_configs(
     Raises `ConfigError` with the mistakes of all runs, each once.
     """
     raw = read_config(path, overrides)
-    plugins = session.plugins(plugin_settings(raw))
-    runs: list[RunConfig] = []
     problems: dict[str, None] = {}
+    try:
+        plugins = session.plugins(plugin_settings(raw))
+    except (ConfigError, PluginError) as error:
+        problems.update(dict.fromkeys(getattr(error, "problems", [f"plugins: {error}"])))
+        plugins = session.survey()
+    runs: list[RunConfig] = []
     for point in expand(raw):
         try:
             runs.append(check_config(point, plugins.registry))

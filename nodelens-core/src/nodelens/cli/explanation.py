@@ -11,7 +11,7 @@ from nodelens.cli.layout import columns, wrapped
 from nodelens.config.options import option_fields
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.registry import Offer, Registry
-from nodelens.plugins.specs import MetricSpec
+from nodelens.plugins.specs import MetricSpec, RuleSpec
 
 FACTS = ("better", "unit", "formula", "source", "invariances", "dead")
 """The class attributes of every metric, see `nodelens.scoring.contract.Metric`."""
@@ -25,19 +25,27 @@ def explain(registry: Registry, offer: Offer) -> dict[str, Any]:
 
     Raises `PluginError` when its class cannot be imported or has options that no config can hold.
     """
-    cls = registry.checked(offer, registry.load(offer))
-    facts = _facts(cls) if isinstance(offer.spec, MetricSpec) else {}
+    target = registry.load(offer)
+    details = _rule(target, offer.spec) if isinstance(offer.spec, RuleSpec) else None
     return {
         "name": offer.name,
         "kind": offer.spec.kind,
         "summary": offer.spec.summary,
-        "description": _description(cls),
-        **facts,
-        "options": [attrs.asdict(option) for option in option_fields(cls)],
+        **(details or _component(registry.checked(offer, target), offer)),
         "distribution": offer.distribution,
         "version": offer.version,
         "target": offer.spec.target,
     }
+
+
+def _component(cls: type, offer: Offer) -> dict[str, Any]:
+    facts = _facts(cls) if isinstance(offer.spec, MetricSpec) else {}
+    options = [attrs.asdict(option) for option in option_fields(cls)]
+    return {"description": _description(cls), **facts, "options": options}
+
+
+def _rule(target: object, spec: RuleSpec) -> dict[str, Any]:
+    return {"description": _description(target), "operator": spec.operator, "options": []}
 
 
 def explanation_text(explanation: dict[str, Any]) -> str:
@@ -47,7 +55,7 @@ def explanation_text(explanation: dict[str, Any]) -> str:
     parts += [_paragraphs(explanation["description"] or explanation["summary"])]
     facts = [
         (TITLES.get(key, key), _shown(explanation[key]))
-        for key in (*FACTS, "statistics")
+        for key in (*FACTS, "statistics", "operator")
         if key in explanation
     ]
     if facts:
@@ -71,9 +79,9 @@ def _statistics(cls: type) -> list[str] | None:
         return [f"unknown: {reason(error)}"]
 
 
-def _description(cls: type) -> str:
-    """Return a class's docstring without the documentation of its options."""
-    text = inspect.cleandoc(cls.__doc__ or "")
+def _description(target: object) -> str:
+    """Return a docstring without the documentation of its options."""
+    text = inspect.cleandoc(target.__doc__ or "")
     return text.partition("Attributes:")[0].strip()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nodelens.config.dump import to_yaml
+from nodelens.config.schema import CaptureSettings
 from nodelens.errors import NodelensError
 from nodelens.experiments import stages
 from nodelens.experiments.context import Experiment, Progress, log, silent
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from nodelens.plugins.manager import Plugins
     from nodelens.scoring.scores import Scores
     from nodelens.training.evaluation import Evaluation
+
+
+DEFAULT_SAMPLES = CaptureSettings().samples
 
 
 def run_experiment(
@@ -97,6 +101,9 @@ def _warn(experiment: Experiment, subject: Subject, failed: Mapping[str, str]) -
     warnings = [f"metric {name} failed: {reason}" for name, reason in failed.items()]
     if not subject.graph.traced:
         warnings.append(f"{subject.graph.note}: nodes are read at layer outputs, none can go")
+    asked, found = experiment.config.capture.samples, len(subject.calibration)
+    if asked is not None and found < asked != DEFAULT_SAMPLES:
+        warnings.append(f"capture.samples asks for {asked}; there are {found} training samples")
     unknown = subject.graph.unknown_operators
     warnings.extend(f"operator {name} has no rule: what it touches is frozen" for name in unknown)
     for warning in warnings:
@@ -120,21 +127,38 @@ def _recorded(experiment: Experiment) -> Iterator[None]:
 
 def _finish(experiment: Experiment, error: BaseException | None, seconds: float) -> None:
     """Close the run; a second problem while closing a failed run must not hide the first."""
+    problem: NodelensError | None = None
     try:
-        experiment.run.update_record(
-            status=_status(error),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=round(seconds, 3),
-            error=_reason(error),
-            warnings=[*experiment.run.record()["warnings"], *experiment.plugins.warnings],
-        )
+        _record_end(experiment, error, seconds)
         stages.write_reports(experiment)
         experiment.run.write_manifest()
-    except NodelensError as problem:
-        if error is None:
-            raise
-        log.error("%s", problem)
-    experiment.plugins.run_finished(experiment.run, error)
+    except NodelensError as raised:
+        problem = raised
+        _record_failure(experiment, raised, seconds)
+    if error or problem:
+        log.warning("the run did not finish; what it has done is in %s", experiment.run.path)
+    experiment.plugins.run_finished(experiment.run, error or problem)
+    if problem and error is None:
+        raise problem
+
+
+def _record_end(experiment: Experiment, error: BaseException | None, seconds: float) -> None:
+    experiment.run.update_record(
+        status=_status(error),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+        error=_reason(error),
+        warnings=[*experiment.run.record()["warnings"], *experiment.plugins.warnings],
+    )
+
+
+def _record_failure(experiment: Experiment, problem: NodelensError, seconds: float) -> None:
+    """Say that the run failed at its end, as far as that can still be written."""
+    try:
+        _record_end(experiment, problem, seconds)
+        experiment.run.write_manifest()
+    except NodelensError as second:
+        log.error("%s", second)
 
 
 def _status(error: BaseException | None) -> str:

@@ -11,9 +11,9 @@ from nodelens.capture.plan import CapturePlan, make_plan
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.infer import infer
 from nodelens.data.splits import Splits, calibration, split
-from nodelens.errors import ConfigError, ModelError
+from nodelens.errors import ConfigError, DataError, ModelError
 from nodelens.models.contract import ModelHandle, ModelRequest
-from nodelens.scoring.contract import Metric
+from nodelens.scoring.contract import Metric, checked_metric
 from nodelens.seeding import derive_seed
 from nodelens.statistics.moments import Moments
 
@@ -70,6 +70,11 @@ def load_subject(
     example = splits.train.inputs[:2].to(device)
     _check_forward(handle, example, len(splits.classes))
     chosen = calibration(splits.train, config.capture, config.seed)
+    if not len(splits.test):
+        raise DataError(
+            "there are no test samples to evaluate on: data.test_fraction is 0 and the dataset "
+            "brings none; set data.test_fraction above 0"
+        )
     graph = infer(handle.module, example, rules=plugins.operator_rules())
     return Subject(splits, chosen, handle, graph)
 
@@ -119,8 +124,7 @@ def choose_metrics(config: RunConfig, registry: Registry) -> Chosen:
 
 
 def _metric(registry: Registry, component: Component) -> Metric:
-    built: Any = registry.build("metric", component)
-    return built  # type: ignore[no-any-return]
+    return checked_metric(component.result_name, registry.build("metric", component))
 
 
 @frozen

@@ -161,7 +161,7 @@ class Plugins:
         others = [plugin for other, plugin in self._manager.list_name_plugin() if other != name]
         try:
             self._manager.subset_hook_caller(hook, others)(**arguments)
-        except Exception as error:  # noqa: BLE001 - plugin code
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code
             text = f"plugin {name}: {hook} failed and is not called again: {reason(error)}"
             self._silenced.add((name, hook))
             self.warnings.append(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+
+from nodelens.errors import PluginError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,3 +49,25 @@ class Metric(Protocol):
 
         Raise `nodelens.errors.NotApplicableError` with the reason where the metric is undefined.
         """
+
+
+def checked_metric(name: str, metric: object) -> Metric:
+    """Return `metric`; raises `PluginError` unless it keeps the contract and says what it needs."""
+    if isinstance(metric, type):
+        raise PluginError(f"metric {name!r} is a class; give an object: {metric.__name__}()")
+    if not isinstance(metric, Metric):
+        lacking = [part for part in _PARTS if not hasattr(metric, part)]
+        raise PluginError(f"metric {name!r} lacks {', '.join(lacking)}; see nodelens.testing")
+    if metric.better not in get_args(Better):
+        raise PluginError(
+            f"metric {name!r}: better is {metric.better!r}, not one of {get_args(Better)}"
+        )
+    try:
+        metric.needs()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"metric {name!r} cannot say what it needs: {reason}") from error
+    return metric
+
+
+_PARTS = ("better", "unit", "formula", "source", "invariances", "dead", "needs", "score")

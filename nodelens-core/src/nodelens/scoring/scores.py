@@ -86,7 +86,11 @@ class Scores:
             return self.scores[key]
         if key in self.skipped:
             raise UnknownNameError(f"metric {key[0]!r} on {key[1]!r}: {self.skipped[key]}")
+        if not isinstance(key, tuple) or len(key) != 2:
+            raise UnknownNameError(f"scores are read as scores[metric, group], got {key!r}")
         metric, group = key
+        if metric in self.failed:
+            raise UnknownNameError(f"metric {metric!r} failed: {self.failed[metric]}")
         if metric not in self.metrics:
             hint = did_you_mean(metric, self.metrics)
             raise UnknownNameError(f"no scores of a metric {metric!r}{hint}")

@@ -53,7 +53,6 @@ class TrainingResult:
                 "chosen": self.chosen,
                 "stopped_early": self.stopped_early,
                 "samples": self.samples,
-                "seconds": self.seconds,
                 "epochs": [asdict(epoch) for epoch in self.history],
             },
         )

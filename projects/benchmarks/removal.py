@@ -25,8 +25,8 @@ from attrs import frozen
 from torch import nn
 
 from nodelens.channels.infer import infer
-from nodelens.channels.removal import remove
-from nodelens.channels.verify import random_keep, verify
+from nodelens.removal.removal import remove
+from nodelens.removal.verify import random_keep, verify
 from nodelens.errors import ModelError
 
 ROOT = Path(__file__).parents[2]
@@ -175,6 +175,8 @@ def main() -> None:
     rows = []
     for name, make in chosen.items():
         model, inputs = make()
+        if hasattr(getattr(model, "config", None), "use_cache"):
+            model.config.use_cache = False  # torch-pruning cannot trace the cache that comes out
         ours = attempt(with_nodelens, model, inputs)
         theirs = attempt(with_torch_pruning, model, inputs)
         rows.append((name, ours, theirs))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from nodelens.channels.infer import infer
-from nodelens.channels.removal import remove
-from nodelens.channels.verify import random_keep
+from nodelens.removal.removal import remove
+from nodelens.removal.verify import random_keep
 
 
 def _suite():

@@ -6,7 +6,7 @@ import torch
 from attrs import frozen
 
 from nodelens.capture.batches import Batch
-from nodelens.channels.verdicts import Verdict
+from nodelens.removal.verdicts import Verdict
 from nodelens.errors import CaptureError, ModelError, PluginError
 from nodelens.experiments.pruned import prune_and_evaluate
 from nodelens.experiments.pruning import PruningPlan

@@ -13,8 +13,8 @@ from nodelens.errors import UnknownNameError, did_you_mean
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from nodelens.channels.removal import Removal
-    from nodelens.channels.verdicts import Verdict
+    from nodelens.removal.removal import Removal
+    from nodelens.removal.verdicts import Verdict
 
 Role = Literal["producer", "consumer", "carrier"]
 Tap = Literal["activation", "preactivation"]
@@ -188,7 +188,7 @@ class ChannelGraph:
         **kwargs: Any,  # noqa: ANN401
     ) -> Removal:
         """Remove the nodes not in `keep` from `model`, or change nothing; see `removal.remove`."""
-        from nodelens.channels.removal import remove
+        from nodelens.removal.removal import remove
 
         return remove(model, self, keep, *args, **kwargs)
 
@@ -199,6 +199,6 @@ class ChannelGraph:
         **kwargs: Any,  # noqa: ANN401
     ) -> list[Verdict]:
         """Return whether removal is exact, group by group; see `verify.verify`."""
-        from nodelens.channels.verify import verify
+        from nodelens.removal.verify import verify
 
         return verify(model, self, *args, **kwargs)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from nodelens.channels.cost import Cost, Costs
     from nodelens.channels.groups import ChannelGraph, ChannelGroup, Role
-    from nodelens.channels.verdicts import Verdict
+    from nodelens.removal.cost import Cost, Costs
+    from nodelens.removal.verdicts import Verdict
 
 
 @click.command()
@@ -52,9 +52,9 @@ def inspect(
     --allow-import, with the --shape of one sample. With --verify, half of the nodes of each
     prunable group are removed in turn, and the result is compared with the masked model.
     """
-    from nodelens.channels.cost import costs
     from nodelens.channels.infer import infer
-    from nodelens.channels.verify import verify
+    from nodelens.removal.cost import costs
+    from nodelens.removal.verify import verify
 
     model, example = _subject(session, target, overrides, shape, allow_import)
     graph = infer(model, example, rules=session.survey().operator_rules())

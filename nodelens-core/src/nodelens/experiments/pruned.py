@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from attrs import asdict, field, frozen
 
-from nodelens.channels.cost import costs
+from nodelens.removal.cost import costs
 from nodelens.channels.infer import infer
-from nodelens.channels.removal import Removal, remove
-from nodelens.channels.verify import verify
+from nodelens.removal.removal import Removal, remove
+from nodelens.removal.verify import verify
 from nodelens.errors import CaptureError, ModelError, PluginError, did_you_mean
 from nodelens.masks import mask
 from nodelens.reports.parts import Cell, Finding, Table
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nodelens.capture.batches import Batch
     from nodelens.channels.groups import ChannelGraph
-    from nodelens.channels.verdicts import Verdict
+    from nodelens.removal.verdicts import Verdict
     from nodelens.experiments.pruning import Pruner, PruningPlan, PruningRequest
 
 MEANS_STAY = "means in place of removed nodes are put there by masks, so that all sizes stay"

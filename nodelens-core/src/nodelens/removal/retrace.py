@@ -9,12 +9,12 @@ from attrs import evolve
 from torch import nn
 
 from nodelens.channels.axes import Variable
-from nodelens.channels.forward import FORWARD_ERRORS
 from nodelens.channels.groups import ChannelGroup
 from nodelens.channels.infer import RULES
 from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
 from nodelens.channels.rules import Operation, Rule
 from nodelens.channels.trace import Axes, Trace
+from nodelens.removal.forward import FORWARD_ERRORS
 
 Seen = list[Operation]
 

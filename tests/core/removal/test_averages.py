@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nodelens.channels.averages import Average, OperatorMode
+from nodelens.removal.averages import Average, OperatorMode
 
 X = torch.randn(3, 8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 KEPT = torch.tensor([1, 0, 1, 1, 0, 0, 1, 1], dtype=torch.bool)

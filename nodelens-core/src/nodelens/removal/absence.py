@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from nodelens.channels.averages import PARTIAL, Average
 from nodelens.channels.axes import Expression
-from nodelens.channels.forward import FORWARD_ERRORS, Example
-from nodelens.channels.retrace import retrace, variable_of
-from nodelens.channels.slicing import Change
 from nodelens.channels.trace import Trace
+from nodelens.removal.averages import PARTIAL, Average
+from nodelens.removal.forward import FORWARD_ERRORS, Example
+from nodelens.removal.retrace import retrace, variable_of
+from nodelens.removal.slicing import Change
 
 
 def averages(

@@ -11,12 +11,12 @@ import torch
 
 from nodelens.channels.infer import infer
 from nodelens.channels.outputs import output_tensors
-from nodelens.channels.removal import remove
-from nodelens.channels.verify import random_keep, verify
+from nodelens.removal.removal import remove
+from nodelens.removal.verify import random_keep, verify
 
 
 def _suite():
-    place = Path(__file__).with_name("architectures.py")
+    place = Path(__file__).parents[1] / "channels/architectures.py"
     spec = importlib.util.spec_from_file_location("core_architectures", place)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

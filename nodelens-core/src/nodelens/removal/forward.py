@@ -12,9 +12,9 @@ from attrs import define, field, frozen
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nodelens.channels.averages import Average, OperatorMode
-from nodelens.channels.journal import Journal
 from nodelens.channels.passes import restored
+from nodelens.removal.averages import Average, OperatorMode
+from nodelens.removal.journal import Journal
 
 # What a model's own Python raises when the sizes of its tensors do not fit.
 FORWARD_ERRORS = (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from nodelens.channels.journal import Journal
-from nodelens.channels.slicing import Cut
+from nodelens.removal.journal import Journal
+from nodelens.removal.slicing import Cut
 
 
 def slice_optimizer(optimizer: Optimizer, cuts: Sequence[Cut], journal: Journal) -> list[str]:

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from nodelens.channels.cost import Cost, costs
 from nodelens.channels.infer import infer
-from nodelens.channels.removal import remove
+from nodelens.removal.cost import Cost, costs
+from nodelens.removal.removal import remove
 
 
 def of(model, x):

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from nodelens.channels.adjustments import AttributeRule
-from nodelens.channels.forward import Example
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
-from nodelens.channels.journal import Journal
-from nodelens.channels.removal import perform_removal
-from nodelens.channels.verdicts import Verdict
 from nodelens.errors import ModelError
+from nodelens.removal.adjustments import AttributeRule
+from nodelens.removal.forward import Example
+from nodelens.removal.journal import Journal
+from nodelens.removal.removal import perform_removal
+from nodelens.removal.verdicts import Verdict
 from nodelens.seeding import generator
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attrs import define, field
 from torch import nn
 
-from nodelens.channels.adjustments import (
+from nodelens.removal.adjustments import (
     Adjustment,
     AttributeRule,
     Source,
@@ -15,9 +15,9 @@ from nodelens.channels.adjustments import (
     adjustments,
     perform,
 )
-from nodelens.channels.forward import Example
-from nodelens.channels.journal import Journal
-from nodelens.channels.proof import Reference, Trouble, compare
+from nodelens.removal.forward import Example
+from nodelens.removal.journal import Journal
+from nodelens.removal.proof import Reference, Trouble, compare
 
 MOST_TRIALS = 60
 MOST_CHANGES = 6

@@ -9,30 +9,30 @@ from attrs import evolve, frozen
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nodelens.channels.adjustments import AttributeRule, sources
-from nodelens.channels.attributes import update_attributes
-from nodelens.channels.forward import Example
 from nodelens.channels.groups import ChannelGraph
-from nodelens.channels.journal import Journal, undone_on_error
-from nodelens.channels.optimizers import slice_optimizer
-from nodelens.channels.parametrised import computed_weights, keep_values
-from nodelens.channels.proof import (
+from nodelens.errors import ModelError
+from nodelens.removal.adjustments import AttributeRule, sources
+from nodelens.removal.attributes import update_attributes
+from nodelens.removal.forward import Example
+from nodelens.removal.journal import Journal, undone_on_error
+from nodelens.removal.optimizers import slice_optimizer
+from nodelens.removal.parametrised import computed_weights, keep_values
+from nodelens.removal.proof import (
     Reference,
     Trouble,
     comparing,
     own_tolerance,
     reference,
 )
-from nodelens.channels.search import Search
-from nodelens.channels.slicing import (
+from nodelens.removal.search import Search
+from nodelens.removal.slicing import (
     Change,
     Cut,
     changes,
     cuts,
     slice_tensors,
 )
-from nodelens.channels.verdicts import Verdict
-from nodelens.errors import ModelError
+from nodelens.removal.verdicts import Verdict
 
 
 @frozen(eq=False)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from nodelens.channels.journal import Journal
-from nodelens.channels.slicing import Cut
+from nodelens.removal.journal import Journal
+from nodelens.removal.slicing import Cut
 
 
 @frozen(eq=False)

@@ -9,15 +9,15 @@ import torch
 from attrs import frozen
 from torch import nn
 
-from nodelens.channels.absence import averages
-from nodelens.channels.attributes import following_inputs
-from nodelens.channels.forward import Example, Run, forward, in_float64, relative_difference
 from nodelens.channels.groups import ChannelGraph
-from nodelens.channels.journal import Journal
-from nodelens.channels.parametrised import computed_weights, keep_values
-from nodelens.channels.slicing import Change, Cut
 from nodelens.errors import ModelError
 from nodelens.masks.context import mask
+from nodelens.removal.absence import averages
+from nodelens.removal.attributes import following_inputs
+from nodelens.removal.forward import Example, Run, forward, in_float64, relative_difference
+from nodelens.removal.journal import Journal
+from nodelens.removal.parametrised import computed_weights, keep_values
+from nodelens.removal.slicing import Change, Cut
 
 # The largest difference, relative to the largest output, that rounding can explain.
 TOLERANCES: Mapping[torch.dtype, float] = {

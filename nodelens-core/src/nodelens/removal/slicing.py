@@ -10,9 +10,9 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice
-from nodelens.channels.journal import Journal
 from nodelens.errors import ModelError
 from nodelens.masks.context import kept_nodes
+from nodelens.removal.journal import Journal
 
 
 @frozen(eq=False)

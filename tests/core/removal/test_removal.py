@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.channels.infer import infer
-from nodelens.channels.removal import remove
 from nodelens.errors import ModelError, UnknownNameError
 from nodelens.masks import mask
+from nodelens.removal.removal import remove
 
 
 def randomised(model):

@@ -9,8 +9,8 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from nodelens.channels.journal import Journal
-from nodelens.channels.slicing import Cut
+from nodelens.removal.journal import Journal
+from nodelens.removal.slicing import Cut
 
 
 @frozen(eq=False)

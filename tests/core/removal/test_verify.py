@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.channels.infer import infer
-from nodelens.channels.verify import random_keep, verify
 from nodelens.errors import ModelError
+from nodelens.removal.verify import random_keep, verify
 
 
 class Three(nn.Module):

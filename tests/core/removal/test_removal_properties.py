@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.channels.infer import infer
-from nodelens.channels.removal import remove
-from nodelens.channels.verify import random_keep
 from nodelens.masks import mask
+from nodelens.removal.removal import remove
+from nodelens.removal.verify import random_keep
 
 STEPS = ("conv", "depthwise", "grouped", "bn", "relu", "sigmoid", "add", "mul", "cat", "se", "gn")
 

@@ -17,9 +17,9 @@ from typing import Any
 from attrs import frozen
 from torch import nn
 
-from nodelens.channels.attributes import is_standard
-from nodelens.channels.journal import Journal
-from nodelens.channels.slicing import Change, Cut
+from nodelens.removal.attributes import is_standard
+from nodelens.removal.journal import Journal
+from nodelens.removal.slicing import Change, Cut
 
 _OWN = frozenset(vars(nn.Module()))
 _PLACE = re.compile(r"(?P<config>config\.)?(?P<name>\w+)(\[(?P<index>\d+)\])?")

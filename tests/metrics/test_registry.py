@@ -18,7 +18,7 @@ VARIANTS = {
     "rayleigh_quotient": [{"relative": True}],
     "redundancy": [{"top": 2}, {"positive_only": True}, {"noise": 0.1}],
     "peer_redundancy": [{"noise": 0.1}],
-    "class_information": [{"shared_variance": True}],
+    "class_information": [{"shared_variance": False}],
     "taylor_2016": [{"normalise": False}],
     "loss_proxy": [{"factored": True}],
 }

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import field, frozen, validators
 
-from nodelens.statistics.moments import Magnitudes, Moments, RowMoments, ShapeMoments
+from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.moments import Moments, RowMoments
+from nodelens.statistics.shapes import ShapeMoments
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -113,7 +115,8 @@ class ZeroFraction:
 class Kurtosis:
     """The kurtosis of the activation: 3 for a Gaussian, large for a node that rarely fires hard.
 
-    A constant node has no shape and gets 0, below the 1 that is least for anything that varies.
+    A node that is constant, up to the rounding of fourth powers, has no shape and gets 0, below the 1
+    that is least for anything that varies.
     """
 
     better: ClassVar[Better] = "neither"
@@ -143,7 +146,7 @@ class OutlierIndex:
     """The largest |a| over the root mean square: how far the extreme is from the ordinary.
 
     At least 1 for a node that is ever active; 0 for a dead node. The largest value grows with the
-    amount of data, so compare nodes of one run only.
+    amount of data, so compare nodes of one run only; a largest value has no jackknife standard error.
     """
 
     better: ClassVar[Better] = "neither"
@@ -154,6 +157,7 @@ class OutlierIndex:
         {"activation_scale", "functional", "incoming_scale"}
     )
     dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+    jackknife: ClassVar[bool] = False
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Extremes and moments of the activation."""

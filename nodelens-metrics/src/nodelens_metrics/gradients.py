@@ -197,7 +197,7 @@ class MeanAblationFisher:
 
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "loss"
-    formula: ClassVar[str] = "½ E[(a − μ)² g²] = ½ (E[a²g²] − 2μ E[ag²] + μ² E[g²])"
+    formula: ClassVar[str] = "½ E[(a − μ)² g²]"
     source: ClassVar[str] = "1801.05787 with the mean in place of zero"
     invariances: ClassVar[frozenset[str]] = frozenset(
         {"activation_shift", "functional", "incoming_scale"}
@@ -205,14 +205,12 @@ class MeanAblationFisher:
     dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """Gradients by position, and the mean activation."""
-        return (GradientMoments(), Moments())
+        """Gradients by position."""
+        return (GradientMoments(),)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the change, 0 or more."""
-        gradients, mean = group[GradientMoments()], group[Moments()].mean
-        change = gradients.q2 - 2 * mean * gradients.ag2 + mean.square() * gradients.g2
-        return 0.5 * change.clamp(min=0.0)
+        return 0.5 * group[GradientMoments()].centred_q2
 
 
 @frozen

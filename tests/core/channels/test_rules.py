@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from nodelens.channels.axes import Concatenation, Product
-from nodelens.channels.infer import RULES
+from nodelens.channels.rules.table import RULES
 from nodelens.channels.trace import AxisMode, Trace, Traced
 
 

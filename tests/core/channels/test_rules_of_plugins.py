@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from nodelens.channels.arithmetic import pointwise
 from nodelens.channels.infer import infer
+from nodelens.channels.rules.arithmetic import pointwise
 
 
 class Sorted(nn.Module):

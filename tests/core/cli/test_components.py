@@ -184,7 +184,7 @@ from nodelens.plugins.specs import RuleSpec
 
 @hookimpl
 def nodelens_register_rules():
-    target = "nodelens.channels.arithmetic:pointwise"
+    target = "nodelens.channels.rules.arithmetic:pointwise"
     return [RuleSpec("gate", target, "A fused gate.", operator="acme::gate")]
 """
 

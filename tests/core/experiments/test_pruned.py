@@ -6,11 +6,11 @@ import torch
 from attrs import frozen
 
 from nodelens.capture.batches import Batch
-from nodelens.removal.verdicts import Verdict
 from nodelens.errors import CaptureError, ModelError, PluginError
 from nodelens.experiments.pruned import prune_and_evaluate
 from nodelens.experiments.pruning import PruningPlan
 from nodelens.masks import mask
+from nodelens.removal.verdicts import Verdict
 from nodelens.testing.pruner_checks import example_request
 from nodelens.training.evaluation import evaluate, paired
 

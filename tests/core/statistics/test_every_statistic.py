@@ -5,7 +5,9 @@ import pytest
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.gram import Gram
-from nodelens.statistics.moments import Magnitudes, Moments, RowMoments, ShapeMoments
+from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.moments import Moments, RowMoments
+from nodelens.statistics.shapes import ShapeMoments
 from nodelens.testing import check_statistic
 
 STATISTICS = [

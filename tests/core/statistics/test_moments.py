@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from nodelens.statistics.moments import Magnitudes, Moments, RowMoments, ShapeMoments
+from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.moments import Moments, RowMoments
+from nodelens.statistics.shapes import ShapeMoments
 
 
 def close(found, expected, rtol=1e-9):

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.gram import Gram
-from nodelens.statistics.moments import Magnitudes, Moments, RowMoments, ShapeMoments
+from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.moments import Moments, RowMoments
+from nodelens.statistics.shapes import ShapeMoments
 from nodelens.testing.statistic_checks import tensors_of
 from nodelens.testing.world import FOLDS, accumulate, layout_of, make_world, reading
 

@@ -8,7 +8,8 @@ from attrs import evolve, field, frozen
 
 from nodelens.errors import NotApplicableError
 from nodelens.plugins.specs import MetricSpec
-from nodelens.statistics.moments import Magnitudes, Moments
+from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.moments import Moments
 from nodelens.testing import Check, check_metric, failures
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nodelens.errors import DataError, ModelError
+from nodelens.statistics.contract import IGNORED as IGNORED
 
-IGNORED = -100
 _TARGET_KEYS = ("labels", "label", "targets", "target")
 
 

@@ -16,9 +16,9 @@ from nodelens.capture.reading import folds_of
 from nodelens.capture.recorder import Recorder, States
 from nodelens.channels.groups import ChannelGraph, Site
 from nodelens.errors import CaptureError, DataError
+from nodelens.progress import Progress
 
 Loss = Callable[[Any, Batch], Tensor]
-Progress = Callable[[str, int, int], None]
 
 
 @frozen(eq=False)

@@ -7,23 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from nodelens.channels import arithmetic, layers, positions, products, selection, structure
 from nodelens.channels.assemble import assemble
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
 from nodelens.channels.plain import plain_groups
-from nodelens.channels.rules import Rule
+from nodelens.channels.rules.operation import Rule
+from nodelens.channels.rules.table import RULES
 from nodelens.channels.trace import Trace
 from nodelens.channels.unreached import freeze_unreached, unreached
-
-RULES: Mapping[str, Rule] = {
-    **structure.RULES,
-    **selection.RULES,
-    **arithmetic.RULES,
-    **products.RULES,
-    **layers.RULES,
-    **positions.RULES,
-}
 
 # What a model's own Python raises when it cannot run without data, or on fake tensors.
 _UNTRACEABLE = (

@@ -19,8 +19,8 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.channels.outputs import output_tensors
-from nodelens.channels.products import STAND_INS
-from nodelens.channels.rules import Rule
+from nodelens.channels.rules.operation import Rule
+from nodelens.channels.rules.products import STAND_INS
 from nodelens.channels.trace import AxisMode, Trace, Traced, watching
 
 

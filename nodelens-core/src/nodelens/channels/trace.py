@@ -251,7 +251,7 @@ class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = self.stand_ins.get(func._schema.name, func)(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(results) if isinstance(leaf, Tensor)]
         if outputs:
-            from nodelens.channels.rules import Operation, apply
+            from nodelens.channels.rules.operation import Operation, apply
 
             apply(self.rules, Operation(self.trace, func, args, kwargs, outputs, strides))
         return results

@@ -10,19 +10,16 @@ from contextlib import contextmanager
 import click
 from attrs import define, field
 
-Progress = Callable[[str, int, int], None]
+from nodelens.progress import Progress, silent
+
 PLAIN_SECONDS = 10.0
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @contextmanager
 def progress_on_stderr(quiet: bool) -> Iterator[Progress]:
     """Give a progress callback that suits stderr, and tidy up after it."""
     if quiet:
-        yield _silent
+        yield silent
     elif sys.stderr.isatty():
         with _bars() as bars:
             yield bars

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, frozen
+
+from nodelens.progress import Progress, silent
 
 if TYPE_CHECKING:
     import torch
@@ -19,12 +21,7 @@ if TYPE_CHECKING:
     from nodelens.reports.parts import Finding
     from nodelens.storage.run_folder import RunFolder
 
-Progress = Callable[[str, int, int], None]
 log = logging.getLogger("nodelens")
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Report no progress."""
 
 
 @frozen(eq=False)

@@ -16,7 +16,7 @@ from nodelens.config.dump import to_yaml
 from nodelens.config.schema import CaptureSettings
 from nodelens.errors import NodelensError
 from nodelens.experiments import stages
-from nodelens.experiments.context import Experiment, Progress, log, silent
+from nodelens.experiments.context import Experiment, log
 from nodelens.experiments.record import describe
 from nodelens.experiments.setup import (
     Chosen,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from attrs import frozen
@@ -13,11 +13,9 @@ if TYPE_CHECKING:
 
     from nodelens.capture.batches import Batch
     from nodelens.channels.groups import ChannelGraph
+    from nodelens.progress import Progress
     from nodelens.reports.parts import Finding
     from nodelens.scoring.scores import Scores
-
-Progress = Callable[[str, int, int], None]
-"""Called as ``progress(what, done, total)``; cheap, may be called often."""
 
 
 @frozen(eq=False)

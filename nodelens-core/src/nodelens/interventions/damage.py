@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from attrs import frozen
+from attrs import define, frozen
 from numpy.typing import NDArray
 
 from nodelens.analyses.ranks import rank_fractions
@@ -13,7 +14,7 @@ from nodelens.channels.groups import ChannelGroup
 from nodelens.interventions.bench import Bench
 from nodelens.interventions.removal import random_order
 from nodelens.scoring.scores import Scores
-from nodelens.training.evaluation import paired
+from nodelens.training.evaluation import Evaluation, paired
 
 
 @frozen(eq=False)
@@ -21,13 +22,16 @@ class Damage:
     """The measured nodes of one group with the loss change of removing each, in nats.
 
     `nodes`, `change` and `se` are ``(measured,)``; `se` is the standard error of the paired
-    difference over samples. A positive change is damage, a negative one an improvement.
+    difference over samples. A positive change is damage, a negative one an improvement. `noise` is
+    the variance between nodes that sampling errors alone would give, in squared nats; NaN where it
+    is not known.
     """
 
     group: str
     nodes: NDArray[np.int64]
     change: NDArray[np.float64]
     se: NDArray[np.float64]
+    noise: float
 
     @property
     def resolved(self) -> NDArray[np.bool_]:
@@ -42,8 +46,51 @@ class Damage:
         """
         if len(self.change) < 2 or np.ptp(self.change) == 0:
             return None
-        noise = float(np.mean(self.se**2)) / float(np.var(self.change, ddof=1))
-        return max(0.0, 1.0 - noise) if np.isfinite(noise) else None
+        share = self.noise / float(np.var(self.change, ddof=1))
+        return max(0.0, 1.0 - share) if np.isfinite(share) else None
+
+
+@define
+class _Noise:
+    """The noise between nodes, from the errors of one node after the other.
+
+    All nodes are measured on the same samples, so that their errors have a part in common, which
+    moves all changes alike and cannot reorder nodes: it is taken out, by subtracting on every row
+    the mean over nodes. Written as sums, so that only one row of the matrix is held at a time.
+    """
+
+    nodes: int = 0
+    squares: float = 0.0
+    common: NDArray[np.float64] | float = 0.0
+
+    def add(self, after: Evaluation, before: Evaluation) -> None:
+        """Take in the error that every row gives to the change of one node."""
+        with np.errstate(invalid="ignore"):  # infinite in both: the noise is NaN, as it should be
+            errors = row_errors(after.losses - before.losses, before.counts)
+        self.nodes += 1
+        self.squares += float(errors @ errors)
+        self.common = self.common + errors
+
+    def between(self) -> float:
+        """Return the expected variance between nodes, NaN for fewer than two."""
+        if self.nodes < 2:
+            return math.nan
+        shared = float(np.sum(np.square(self.common))) / self.nodes
+        return max(0.0, self.squares - shared) / (self.nodes - 1)
+
+
+def row_errors(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return ``(rows,)`` whose sum of squares is the squared standard error of `ratio`.
+
+    They are what every row adds to the error of the mean, so that products of those of two means
+    over the same rows sum to the covariance. NaN for fewer than two rows.
+    """
+    rows, total = int((counts > 0).sum()), int(counts.sum())
+    if rows < 2:
+        return np.full(len(sums), np.nan)
+    residuals = sums - sums.sum() / total * counts
+    errors: NDArray[np.float64] = residuals * math.sqrt(rows / (rows - 1)) / total
+    return errors
 
 
 def measure(bench: Bench, sampled: Mapping[str, NDArray[np.int64]]) -> list[Damage]:
@@ -52,13 +99,15 @@ def measure(bench: Bench, sampled: Mapping[str, NDArray[np.int64]]) -> list[Dama
     progress, done = bench.request.progress, 0
     found = []
     for name, nodes in sampled.items():
-        estimates = []
+        estimates, noise = [], _Noise()
         for node in nodes.tolist():
             progress("single-node damage", done, total)
-            estimates.append(paired(bench.without({name: [node]}), bench.dense))
+            after = bench.without({name: [node]})
+            estimates.append(paired(after, bench.dense))
+            noise.add(after, bench.dense)
             done += 1
         change, se = np.array(estimates).reshape(-1, 2).T
-        found.append(Damage(name, nodes, change, se))
+        found.append(Damage(name, nodes, change, se, noise.between()))
     progress("single-node damage", done, total)
     return found
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.capture.engine import Capture, CaptureRequest
     from nodelens.channels.groups import Site
-    from nodelens.channels.rules import Rule
+    from nodelens.channels.rules.operation import Rule
     from nodelens.scoring.engine import ScoreRequest
     from nodelens.scoring.scores import Scores
     from nodelens.storage.run_folder import RunFolder

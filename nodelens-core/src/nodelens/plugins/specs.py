@@ -99,7 +99,7 @@ class CommandSpec(ComponentSpec):
 
 @frozen
 class RuleSpec(ComponentSpec):
-    """A rule of channel inference; the target is a function as in `nodelens.channels.rules`.
+    """A rule of channel inference; the target is a function, see `nodelens.channels.rules`.
 
     `operator` is the operator's name as torch registers it, such as ``my_library::my_op``, or bare
     for operators of ATen; a rule of a plugin replaces the core's.

@@ -11,7 +11,7 @@ from torch import nn
 
 from nodelens.channels.axes import Expression, Product, Solver, Variable
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
-from nodelens.channels.rules import Operation
+from nodelens.channels.rules.operation import Operation
 from nodelens.channels.trace import Trace
 from nodelens.removal.retrace import retrace, variable_of
 

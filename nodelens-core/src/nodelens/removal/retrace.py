@@ -10,9 +10,9 @@ from torch import nn
 
 from nodelens.channels.axes import Variable
 from nodelens.channels.groups import ChannelGroup
-from nodelens.channels.infer import RULES
 from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
-from nodelens.channels.rules import Operation, Rule
+from nodelens.channels.rules.operation import Operation, Rule
+from nodelens.channels.rules.table import RULES
 from nodelens.channels.trace import Axes, Trace
 from nodelens.removal.forward import FORWARD_ERRORS
 

@@ -21,6 +21,10 @@ class Metric(Protocol):
 
     Implementations are frozen attrs classes whose fields are the metric's options; the module must
     import without torch. The class docstring starts with what the number is.
+
+    A class attribute that may be left out: ``jackknife = False`` says that leaving out folds gives
+    no standard error, as with a largest or smallest value, which most folds do not hold. The scores
+    have none then.
     """
 
     better: ClassVar[Better]
@@ -49,6 +53,11 @@ class Metric(Protocol):
 
         Raise `nodelens.errors.NotApplicableError` with the reason where the metric is undefined.
         """
+
+
+def has_jackknife(metric: Metric) -> bool:
+    """Return whether leaving out folds gives a standard error of this metric's scores."""
+    return bool(metric.needs()) and getattr(metric, "jackknife", True)
 
 
 def checked_metric(name: str, metric: object) -> Metric:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nodelens.capture.engine import Capture
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import NotApplicableError
-from nodelens.scoring.contract import Metric
+from nodelens.scoring.contract import Metric, has_jackknife
 from nodelens.scoring.jackknife import jackknife_se
 from nodelens.scoring.scores import Score, Scores
 from nodelens.scoring.view import GroupView
@@ -95,7 +95,7 @@ def _problem(values: Tensor, group: ChannelGroup) -> str | None:
 def _values(
     request: ScoreRequest, parameters: Mapping[str, Tensor], metric: Metric, group: ChannelGroup
 ) -> tuple[Tensor, Tensor | None]:
-    """Return values and standard errors, the latter None for metrics of weights alone."""
+    """Return values and standard errors, the latter None where the jackknife gives none."""
     capture = request.capture
     states = {
         statistic: capture.states[group.name][statistic]
@@ -105,7 +105,7 @@ def _values(
     keep = torch.ones(len(capture.rows), dtype=torch.bool)
     values = metric.score(GroupView(group, states, parameters, keep)).double()
     used = capture.rows.nonzero().flatten().tolist()
-    if not metric.needs() or len(used) < 2:
+    if not has_jackknife(metric) or len(used) < 2:
         return values, None
     without = []
     for fold in used:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
+from nodelens.errors import DataError
+from nodelens.statistics.contract import IGNORED
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -15,7 +18,10 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class ClassSummary:
-    """Row counts by class, ``(classes,)``, means and variances, ``(classes, nodes)``, float64."""
+    """Row counts by class, ``(classes,)``, means and variances, ``(classes, nodes)``, float64.
+
+    A node that is constant over all rows has the same mean in all classes and variances of 0.
+    """
 
     count: Tensor
     mean: Tensor
@@ -27,7 +33,7 @@ class ClassMoments:
     """Mean and variance of each row's mean activation, by the row's class (block B10).
 
     Per row, because a label belongs to an image, not to a pixel: counting positions would fake the
-    sample size.
+    sample size. Rows labelled -100 do not count.
     """
 
     tap: Tap = "activation"
@@ -51,13 +57,15 @@ class ClassMoments:
         }
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the row means to their classes."""
+        """Add the row means to their classes; raises `DataError` for a label that is no class."""
         from nodelens.statistics.rows import centred, row_counts, row_sum
 
         assert reading.targets is not None
-        counts = row_counts(reading)
+        counts, labelled = row_counts(reading), reading.targets != IGNORED
+        _check_labels(reading.targets[labelled], state["count"].shape[1])
         mean = row_sum(centred(state, reading)) / counts.clamp(min=1.0).unsqueeze(-1)
-        where = (reading.fold, reading.targets)
+        mean, counts = mean[labelled], counts[labelled]
+        where = (reading.fold[labelled], reading.targets[labelled])
         state["count"].index_put_(where, (counts > 0).double(), accumulate=True)
         state["s1"].index_put_(where, mean, accumulate=True)
         state["s2"].index_put_(where, mean.square(), accumulate=True)
@@ -76,8 +84,22 @@ class ClassMoments:
 
     def summary(self, state: State, keep: Tensor) -> ClassSummary:
         """Return class means and variances over the kept folds."""
-        count = state["count"][keep].sum(0)
-        scale = count.clamp(min=1.0).unsqueeze(-1)
-        d1, d2 = (state[name][keep].sum(0) / scale for name in ("s1", "s2"))
-        pivot = state.get("pivot", d1[0] * 0)
-        return ClassSummary(count, pivot + d1, (d2 - d1.square()).clamp(min=0.0))
+        from nodelens.statistics.rows import mean_about, resolved
+
+        count, s1, s2 = (state[name][keep].sum(0) for name in ("count", "s1", "s2"))
+        rows, scale = count.sum().clamp(min=1.0), count.clamp(min=1.0).unsqueeze(-1)
+        d1, d2 = s1 / scale, s2 / scale
+        centre, spread = s1.sum(0) / rows, s2.sum(0) / rows
+        varies = resolved(spread - centre.square(), spread) > 0
+        mean = mean_about(state.get("pivot", centre * 0), d1.where(varies, centre))
+        return ClassSummary(count, mean, resolved(d2 - d1.square(), d2).where(varies, 0.0))
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    """Raise `DataError` unless all labels are in 0..classes-1."""
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise DataError(
+            f"label {int(wrong[0])} is not one of the {classes} classes, 0 to {classes - 1}; "
+            f"number the classes from 0, and label rows that do not count {IGNORED}"
+        )

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 State = dict[str, "Tensor"]
 """Named tensors; the first axis is the fold, except of a pivot, which all folds share."""
 
+IGNORED = -100
+"""The label of a row or position that does not count, as in torch's cross-entropy."""
+
 SummaryT = TypeVar("SummaryT", covariant=True)
 
 
@@ -26,7 +29,7 @@ class Reading:
     of the data (an image, a sequence), a position one sample within it (a pixel, a token).
     `gradient` is dL/da of the loss *summed* over the batch. `valid`, ``(rows, positions)`` of bool,
     is False at padding; None means that all count. `targets`, ``(rows,)`` of int64, are class
-    labels where the data has them. `fold`, ``(rows,)`` of int64, is the fold of each row. Invalid
+    labels where the data has them, -100 where a row does not count. `fold`, ``(rows,)`` of int64, is the fold of each row. Invalid
     positions hold zeros in `values` and `gradient`.
     """
 

@@ -1,7 +1,7 @@
 """Gradient statistics: what the loss says about each node, by position and by row.
 
 With g = dL/da, L the loss *summed* over rows and positions, and q = a·g, the (negative) first-order
-change of the loss when a node is set to zero.
+change of the loss when a node is set to zero. Products are taken in float64.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from nodelens.channels.groups import Tap
     from nodelens.statistics.contract import Layout, Reading, State
 
-_FIELDS = ("g", "g2", "q", "abs_q", "q2", "q4", "ag2")
+_FIELDS = ("g", "g2", "q", "abs_q", "q2", "s1", "dg2", "d2g2")
+_ROW_FIELDS = ("q", "abs_q", "q2", "abs_mean_q")
 
 
 @frozen(eq=False)
 class GradientSummary:
-    """Means over positions; every tensor is ``(nodes,)`` float64."""
+    """Means over positions; every tensor is ``(nodes,)`` float64.
+
+    `centred_q2` is E[(a−μ)²g²] with μ the mean activation, 0 for a constant node.
+    """
 
     count: Tensor
     g: Tensor
@@ -29,13 +33,16 @@ class GradientSummary:
     q: Tensor
     abs_q: Tensor
     q2: Tensor
-    q4: Tensor
-    ag2: Tensor
+    centred_q2: Tensor
 
 
 @frozen
 class GradientMoments:
-    """Means over positions of g, g², q, |q|, q², q⁴ and a·g² (block B3)."""
+    """Means over positions of g, g², q, |q|, q² and (a−μ)²g² (block B3).
+
+    The last is kept as sums of d, d·g² and d²·g² with d = a − pivot: combining E[q²], E[a·g²] and
+    E[g²] would cancel where the mean is large beside the spread.
+    """
 
     tap: Tap = "activation"
     needs_gradient: ClassVar[bool] = True
@@ -43,8 +50,8 @@ class GradientMoments:
     per_row: ClassVar[bool] = False
 
     def floats(self, layout: Layout) -> int:
-        """Seven sums per node and fold, one count per fold."""
-        return layout.folds * (len(_FIELDS) * layout.width + 1)
+        """Eight sums per node and fold, the pivot, one count per fold."""
+        return layout.folds * (len(_FIELDS) * layout.width + 1) + layout.width
 
     def start(self, layout: Layout) -> State:
         """Return empty sums."""
@@ -53,28 +60,42 @@ class GradientMoments:
         return {"count": zeros(layout), **{name: zeros(layout, layout.width) for name in _FIELDS}}
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the seven sums; padding has neither value nor gradient."""
-        from nodelens.statistics.rows import add_rows, row_counts, row_sum, upcast
+        """Add the sums; padding has neither value nor gradient."""
+        from nodelens.statistics.rows import add_rows, centred, row_counts, row_sum
 
         assert reading.gradient is not None
-        a, g = upcast(reading.values), upcast(reading.gradient)
-        q, g2 = a * g, g.square()
-        q2 = q.square()
-        terms = (g, g2, q, q.abs(), q2, q2.square(), a * g2)
+        d, g = centred(state, reading), reading.gradient.double()
+        q, g2 = reading.values.double() * g, g.square()
+        dg2 = d * g2
+        terms = (g, g2, q, q.abs(), q.square(), d, dg2, d * dg2)
         add_rows(state["count"], row_counts(reading), reading.fold)
         for name, term in zip(_FIELDS, terms, strict=True):
             add_rows(state[name], row_sum(term), reading.fold)
 
     def merge(self, state: State, other: State) -> None:
-        """Add the sums."""
+        """Move `other` to this state's pivot and add."""
         from nodelens.statistics.rows import add_fields
 
-        add_fields(state, other)
+        if "pivot" not in other:
+            return
+        device = state["count"].device
+        moved = {name: value.to(device) for name, value in other.items()}
+        theirs = moved.pop("pivot")
+        t = theirs - state.setdefault("pivot", theirs)
+        add_fields(state, moved)
+        state["s1"] += moved["count"].unsqueeze(-1) * t
+        state["dg2"] += moved["g2"] * t
+        state["d2g2"] += 2 * t * moved["dg2"] + moved["g2"] * t.square()
 
     def summary(self, state: State, keep: Tensor) -> GradientSummary:
         """Return the means over the kept folds."""
+        from nodelens.statistics.rows import resolved
+
         count = state["count"][keep].sum().clamp(min=1.0)
-        return GradientSummary(count, *(state[name][keep].sum(0) / count for name in _FIELDS))
+        means = (state[name][keep].sum(0) / count for name in _FIELDS)
+        g, g2, q, abs_q, q2, d, dg2, d2g2 = means
+        centred_q2 = resolved(d2g2 - 2 * d * dg2 + d.square() * g2, d2g2)
+        return GradientSummary(count, g, g2, q, abs_q, q2, centred_q2)
 
 
 @frozen(eq=False)
@@ -85,13 +106,12 @@ class RowGradientSummary:
     q: Tensor
     abs_q: Tensor
     q2: Tensor
-    q4: Tensor
     abs_mean_q: Tensor
 
 
 @frozen
 class RowGradients:
-    """Means over rows of Q, |Q|, Q², Q⁴ and |mean_t q|, with Q_n = Σ_t q of row n (block B4)."""
+    """Means over rows of Q, |Q|, Q² and |mean_t q|, with Q_n = Σ_t q of row n (block B4)."""
 
     tap: Tap = "activation"
     needs_gradient: ClassVar[bool] = True
@@ -99,34 +119,27 @@ class RowGradients:
     per_row: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
-        """Five sums per node and fold, one count per fold."""
-        return layout.folds * (5 * layout.width + 1)
+        """Four sums per node and fold, one count per fold."""
+        return layout.folds * (len(_ROW_FIELDS) * layout.width + 1)
 
     def start(self, layout: Layout) -> State:
         """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
-        names = ("q", "abs_q", "q2", "q4", "abs_mean_q")
-        return {"rows": zeros(layout), **{name: zeros(layout, layout.width) for name in names}}
+        fields = {name: zeros(layout, layout.width) for name in _ROW_FIELDS}
+        return {"rows": zeros(layout), **fields}
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the row sums; rows without a valid position do not count."""
-        from nodelens.statistics.rows import add_rows, row_counts, row_sum, upcast
+        from nodelens.statistics.rows import add_rows, row_counts, row_sum
 
         assert reading.gradient is not None
-        total = row_sum(upcast(reading.values) * upcast(reading.gradient))
+        total = row_sum(reading.values.double() * reading.gradient.double())
         counts = row_counts(reading)
-        square = total.square()
         mean = total.abs() / counts.clamp(min=1.0).unsqueeze(-1)
-        terms = {
-            "q": total,
-            "abs_q": total.abs(),
-            "q2": square,
-            "q4": square.square(),
-            "abs_mean_q": mean,
-        }
+        terms = (total, total.abs(), total.square(), mean)
         add_rows(state["rows"], (counts > 0).double(), reading.fold)
-        for name, term in terms.items():
+        for name, term in zip(_ROW_FIELDS, terms, strict=True):
             add_rows(state[name], term, reading.fold)
 
     def merge(self, state: State, other: State) -> None:
@@ -138,5 +151,4 @@ class RowGradients:
     def summary(self, state: State, keep: Tensor) -> RowGradientSummary:
         """Return the means over rows of the kept folds."""
         rows = state["rows"][keep].sum().clamp(min=1.0)
-        names = ("q", "abs_q", "q2", "q4", "abs_mean_q")
-        return RowGradientSummary(rows, *(state[name][keep].sum(0) / rows for name in names))
+        return RowGradientSummary(rows, *(state[name][keep].sum(0) / rows for name in _ROW_FIELDS))

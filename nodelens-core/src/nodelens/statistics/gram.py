@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class GramSummary:
-    """Population covariance, ``(nodes, nodes)`` float64, and mean, ``(nodes,)``."""
+    """Population covariance, ``(nodes, nodes)`` float64, and mean, ``(nodes,)``.
+
+    The rows and columns of constant nodes are exactly 0.
+    """
 
     count: Tensor
     mean: Tensor
@@ -24,7 +27,7 @@ class GramSummary:
     @property
     def variance(self) -> Tensor:
         """The diagonal of the covariance, ``(nodes,)``."""
-        return self.covariance.diagonal().clamp(min=0.0)
+        return self.covariance.diagonal()
 
     @property
     def correlation(self) -> Tensor:
@@ -66,7 +69,7 @@ class Gram:
         add_rows(state["count"], row_counts(reading), reading.fold)
         add_rows(state["s1"], row_sum(d), reading.fold)
         for fold in set(reading.fold.tolist()):
-            rows = d[reading.fold == fold].flatten(0, 1).double()
+            rows = d[reading.fold == fold].flatten(0, 1)
             state["s2"][fold].addmm_(rows.T, rows)
 
     def merge(self, state: State, other: State) -> None:
@@ -83,8 +86,13 @@ class Gram:
 
     def summary(self, state: State, keep: Tensor) -> GramSummary:
         """Return mean and covariance over the kept folds."""
+        from nodelens.statistics.rows import mean_about, resolved
+
         count = state["count"][keep].sum().clamp(min=1.0)
         d1 = state["s1"][keep].sum(0) / count
-        covariance = state["s2"][keep].sum(0) / count - d1.outer(d1)
+        d2 = state["s2"][keep].sum(0) / count
+        covariance = d2 - d1.outer(d1)
+        live = resolved(covariance.diagonal(), d2.diagonal()) > 0
+        covariance = covariance.where(live & live.unsqueeze(-1), 0.0)
         pivot = state.get("pivot", d1 * 0)
-        return GramSummary(count, pivot + d1, covariance)
+        return GramSummary(count, mean_about(pivot, d1), covariance)

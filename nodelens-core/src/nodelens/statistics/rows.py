@@ -7,6 +7,13 @@ from torch import Tensor
 
 from nodelens.statistics.contract import Layout, Reading, State
 
+ROUNDING = 2.0**-40
+"""What is below this fraction of a sum about the pivot is not told from the sum's rounding.
+
+A node that fires in one fold only is a constant 0, away from the pivot, once that fold is left out:
+E[d²] − E[d]² is then rounding, which grows with the number of terms (2⁻⁵³ for each at worst).
+"""
+
 
 def upcast(values: Tensor) -> Tensor:
     """Return `values` in float32 or better: squares of half-precision numbers overflow."""
@@ -56,9 +63,19 @@ def pivot_of(state: State, reading: Reading) -> Tensor:
 
 
 def centred(state: State, reading: Reading) -> Tensor:
-    """Return the readings about the pivot, padding as zero, ``(rows, positions, nodes)``."""
-    values = upcast(reading.values)
-    return blank(values - pivot_of(state, reading).to(values.dtype), reading.valid)
+    """Return the readings about the pivot in float64, padding 0, ``(rows, positions, nodes)``."""
+    return blank(reading.values.double() - pivot_of(state, reading), reading.valid)
+
+
+def resolved(central: Tensor, about_pivot: Tensor) -> Tensor:
+    """Return even central moments, exactly 0 where they are rounding of those about the pivot."""
+    return central.where(central > ROUNDING * about_pivot, 0.0)
+
+
+def mean_about(pivot: Tensor, d1: Tensor) -> Tensor:
+    """Return the mean from that of d = a − pivot, exactly 0 where the two cancel to rounding."""
+    mean = pivot + d1
+    return mean.where(mean.abs() > ROUNDING * pivot.abs(), 0.0)
 
 
 def add_fields(state: State, other: State) -> None:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from attrs import evolve
 from torch import Tensor
 
 from nodelens.errors import NotApplicableError
@@ -17,8 +18,17 @@ from nodelens.scoring.view import GroupView
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light
 from nodelens.testing.metric_metadata import check_metadata, check_options_documented, options_of
-from nodelens.testing.rewritings import EDGES, REWRITINGS, pad, select_nodes, select_rows, silence
-from nodelens.testing.world import World, accumulate, make_world, view_of, view_with
+from nodelens.testing.rewritings import (
+    EDGES,
+    REWRITINGS,
+    fire_once,
+    pad,
+    select_nodes,
+    select_rows,
+    silence,
+    single,
+)
+from nodelens.testing.world import FOLDS, World, accumulate, make_world, view_of, view_with
 
 TOLERANCE = 1e-10
 """Largest difference that rounding may make, relative to the largest score."""
@@ -147,6 +157,17 @@ def _padding(metric: Metric) -> None:
     _same(scores(metric, pad(world)), scores(metric, world), "masked padding")
 
 
+def _fold_left_out(metric: Metric) -> None:
+    """Leave out the only fold in which a node fires: what remains is a dead node."""
+    for world in (fire_once(make_world(), 2), single(fire_once(make_world(), 2))):
+        view = view_of(world, metric.needs())
+        fold = int(world.fold[0])
+        found = metric.score(evolve(view, keep=torch.arange(FOLDS) != fold))
+        rows = [row for row in range(world.rows) if int(world.fold[row]) != fold]
+        demand(found.isfinite().all(), f"scores without it are not finite: {found.tolist()}")
+        _same(found, scores(metric, select_rows(world, rows)), "a fold read and left out")
+
+
 def _permutation(metric: Metric) -> None:
     world = make_world()
     order = [(3 * node + 2) % world.nodes for node in range(world.nodes)]
@@ -220,6 +241,7 @@ _CHECKS: Mapping[str, Callable[[Metric], None]] = {
     "batching": _batching,
     "merging": _merging,
     "padding": _padding,
+    "leaving out the one fold in which a node fires": _fold_left_out,
     "order of nodes": _permutation,
     "inputs unmodified": _unmodified,
 }

@@ -36,6 +36,8 @@ def check_metadata(metric: Metric) -> None:
         metric.better != "neither" or metric.dead == "any",
         f"dead is {metric.dead!r}, but better is 'neither': nothing is worst or best",
     )
+    jackknife = getattr(metric, "jackknife", True)
+    demand(isinstance(jackknife, bool), f"jackknife is {jackknife!r}, not True or False")
     unknown = sorted(metric.invariances - REWRITINGS.keys())
     demand(not unknown, f"unknown invariances {unknown}; known: {', '.join(sorted(REWRITINGS))}")
     demand(inspect.getdoc(kind), f"{kind.__name__} has no docstring: say what the number is")

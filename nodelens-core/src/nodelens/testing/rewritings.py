@@ -65,6 +65,24 @@ def silence(world: World, node: int) -> World:
     return evolve(world, pre=pre, activation=activation)
 
 
+def fire_once(world: World, node: int) -> World:
+    """Return the world in which one node is silent in all rows but the first."""
+    silent = silence(world, node)
+    pre, activation = silent.pre, silent.activation
+    pre[0, :, node] = activation[0, :, node] = world.pre[0, :, node].abs() + 1.0
+    return evolve(silent, pre=pre, activation=activation)
+
+
+def single(world: World) -> World:
+    """Return the world with activations and gradients in float32."""
+    return evolve(
+        world,
+        pre=world.pre.float(),
+        activation=world.activation.float(),
+        gradient=world.gradient.float(),
+    )
+
+
 def fix(world: World, node: int, value: float) -> World:
     """Return the world in which one node always has the same value, before and after ReLU."""
     pre, activation = world.pre.clone(), world.activation.clone()
@@ -91,7 +109,7 @@ def _activation_scale(world: World) -> World:
 
 
 def _activation_shift(world: World) -> World:
-    return evolve(world, activation=world.activation + _factors(world))
+    return evolve(world, activation=world.activation + 1e4 * _factors(world))
 
 
 def _functional(world: World) -> World:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from nodelens.config.schema import TrainingSettings
-    from nodelens.interventions.contract import Progress
+    from nodelens.progress import Progress
 
 
 def train(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nodelens.channels.rules import Operation, Rule
+from nodelens.channels.rules.operation import Operation, Rule
 from nodelens.channels.trace import Axes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nodelens.channels.axes import product
-from nodelens.channels.rules import Operation, Rule
+from nodelens.channels.rules.operation import Operation, Rule
 from nodelens.channels.trace import Axes
 
 

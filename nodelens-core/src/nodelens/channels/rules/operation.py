@@ -209,7 +209,7 @@ def _note_writes(op: Operation, data: bool) -> None:
 
 
 def _by_tag(op: Operation) -> Rule | None:
-    from nodelens.channels.arithmetic import pointwise
+    from nodelens.channels.rules.arithmetic import pointwise
 
     return pointwise if torch.Tag.pointwise in op.function.tags else None
 

@@ -1,0 +1,12 @@
+"""How far a long task is: one callback for everything that takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(what, done, total)``; cheap, may be called often; a total of 0 is unknown."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report no progress."""

@@ -1,0 +1,91 @@
+"""Magnitudes of what a site reads: mean |a|, zeros, extremes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.channels.groups import Tap
+    from nodelens.statistics.contract import Layout, Reading, State
+
+
+@frozen(eq=False)
+class MagnitudeSummary:
+    """Magnitudes of each node; every tensor is ``(nodes,)`` float64."""
+
+    count: Tensor
+    mean_abs: Tensor
+    zero_fraction: Tensor
+    maximum: Tensor
+    minimum: Tensor
+
+    @property
+    def peak(self) -> Tensor:
+        """max |a|."""
+        return self.maximum.abs().maximum(self.minimum.abs())
+
+
+@frozen
+class Magnitudes:
+    """Mean |a|, the share of |a| ≤ `tolerance`, and extremes (block B1)."""
+
+    tap: Tap = "activation"
+    tolerance: float = 0.0
+    needs_gradient: ClassVar[bool] = False
+    needs_targets: ClassVar[bool] = False
+    per_row: ClassVar[bool] = False
+
+    def floats(self, layout: Layout) -> int:
+        """Four numbers per node and fold, one count per fold."""
+        return layout.folds * (4 * layout.width + 1)
+
+    def start(self, layout: Layout) -> State:
+        """Return empty sums and extremes."""
+        import torch
+
+        from nodelens.statistics.rows import zeros
+
+        fields = {name: zeros(layout, layout.width) for name in ("abs", "zeros", "max", "min")}
+        fields["max"].fill_(-torch.inf)
+        fields["min"].fill_(torch.inf)
+        return {"count": zeros(layout), **fields}
+
+    def update(self, state: State, reading: Reading) -> None:
+        """Add sums of |a| and counts of zeros, keep extremes."""
+        import torch
+
+        from nodelens.statistics.rows import add_rows, blank, row_counts, row_sum, upcast
+
+        values, valid, fold = upcast(reading.values), reading.valid, reading.fold
+        add_rows(state["count"], row_counts(reading), fold)
+        add_rows(state["abs"], row_sum(blank(values.abs(), valid)), fold)
+        small = blank((values.abs() <= self.tolerance).to(values.dtype), valid)
+        add_rows(state["zeros"], row_sum(small), fold)
+        index = fold.unsqueeze(-1).expand(-1, values.shape[-1])
+        high = blank(values, valid, -torch.inf).amax(1).double()
+        low = blank(values, valid, torch.inf).amin(1).double()
+        state["max"].scatter_reduce_(0, index, high, "amax")
+        state["min"].scatter_reduce_(0, index, low, "amin")
+
+    def merge(self, state: State, other: State) -> None:
+        """Add sums, keep the further extreme."""
+        device = state["count"].device
+        for name in ("count", "abs", "zeros"):
+            state[name] += other[name].to(device)
+        state["max"] = state["max"].maximum(other["max"].to(device))
+        state["min"] = state["min"].minimum(other["min"].to(device))
+
+    def summary(self, state: State, keep: Tensor) -> MagnitudeSummary:
+        """Return means and extremes over the kept folds."""
+        count = state["count"][keep].sum().clamp(min=1.0)
+        return MagnitudeSummary(
+            count=count,
+            mean_abs=state["abs"][keep].sum(0) / count,
+            zero_fraction=state["zeros"][keep].sum(0) / count,
+            maximum=state["max"][keep].amax(0),
+            minimum=state["min"][keep].amin(0),
+        )

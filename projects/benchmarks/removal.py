@@ -25,9 +25,9 @@ from attrs import frozen
 from torch import nn
 
 from nodelens.channels.infer import infer
+from nodelens.errors import ModelError
 from nodelens.removal.removal import remove
 from nodelens.removal.verify import random_keep, verify
-from nodelens.errors import ModelError
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60
@@ -42,6 +42,7 @@ class Outcome:
     seconds: float
     error: str = ""
     note: str = ""
+    inferred: float = 0.0
 
     def cell(self) -> str:
         """Return the outcome for a table."""
@@ -76,6 +77,7 @@ def with_nodelens(model: nn.Module, inputs: object) -> Outcome:
     args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
     started = time.perf_counter()
     graph = infer(model, *args, **kwargs)
+    inferred = time.perf_counter() - started
     prunable = [group for group in graph if group.prunable]
     before = size(model)
     keep = {group.name: random_keep(group, 0.5, seed=0) for group in prunable}
@@ -92,7 +94,9 @@ def with_nodelens(model: nn.Module, inputs: object) -> Outcome:
     statuses = {verdict.status for verdict in removal.verdicts}
     note = "exact" if statuses <= {"exact"} else "exact but for normalised groups"
     note += f"; {len(refused)} of {len(prunable)} groups refused" if refused else ""
-    return Outcome(len(prunable), 1 - size(model) / before, seconds, note=f"({note})")
+    return Outcome(
+        len(prunable), 1 - size(model) / before, seconds, note=f"({note})", inferred=inferred
+    )
 
 
 def output_layers(model: nn.Module, inputs: object) -> list[nn.Module]:
@@ -124,7 +128,7 @@ def with_torch_pruning(model: nn.Module, inputs: object) -> Outcome:
     seconds = time.perf_counter() - started
     call(model, inputs)
     share = 1 - size(model) / before
-    if share == 0:
+    if share <= 0:
         return Outcome(groups, 0.0, seconds, error="nothing was pruned, without a word")
     return Outcome(groups, share, seconds)
 
@@ -182,6 +186,7 @@ def main() -> None:
         rows.append((name, ours, theirs))
         print(f"{name:28} NodeLens {ours.groups:3} groups {ours.cell()}")
         print(f"{'':28} torch-pruning {theirs.groups:3} groups {theirs.cell()}", flush=True)
+    print(f"slowest inference: {max(row[1].inferred for row in rows):.2f} s")
     runs = [sum(not row[k].error for row in rows) for k in (1, 2)]
     total = f"{len(rows)} models: NodeLens leaves {runs[0]} running, torch-pruning {runs[1]}"
     print(total)

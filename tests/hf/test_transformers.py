@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from tests.core.channels.agreement import as_double, disagreement
@@ -68,9 +66,7 @@ FROZEN = {
 @pytest.mark.parametrize("name", SUITE)
 def test_groups_of_transformers_models(name):
     model, inputs = build(name)
-    start = time.perf_counter()
     graph = infer(model, **inputs)
-    assert time.perf_counter() - start < 2
     assert graph.traced
     assert not graph.unknown_operators
     prunable = ", ".join(f"{group.width} {group.kind}" for group in graph if group.prunable)
@@ -128,8 +124,6 @@ def test_a_model_of_a_billion_parameters_needs_no_weights():
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     assert sum(parameter.numel() for parameter in model.parameters()) > 1e9
-    start = time.perf_counter()
     graph = infer(model, torch.zeros(1, 7, dtype=torch.long))
-    assert time.perf_counter() - start < 2
     assert sum(group.prunable for group in graph) == 1 + 4 * 22
     assert all(parameter.is_meta for parameter in model.parameters())

@@ -26,17 +26,20 @@ def test_bias_is_what_gaussian_samples_show():
 
 
 def reference(x, labels, shared):
-    """Information of a Gaussian per class, after Ince et al.: n − 1 variances, bias corrected."""
+    """Information of a Gaussian per class, after Ince et al., each variance at least 3/4 of all."""
 
     def entropy(variance, dof):
         return 0.5 * np.log(variance) - 0.5 * (np.log(2 / dof) + psi(dof / 2))
 
     groups = [x[labels == label] for label in np.unique(labels)]
+    dof = len(x) - len(groups)
+    pooled = sum(((g - g.mean()) ** 2).sum() for g in groups) / dof
     if shared:
-        dof = len(x) - len(groups)
-        inside = entropy(sum(((g - g.mean()) ** 2).sum() for g in groups) / dof, dof)
+        inside = entropy(pooled, dof)
     else:
-        inside = sum(len(g) / len(x) * entropy(g.var(ddof=1), len(g) - 1) for g in groups)
+        floored = [max(g.var(ddof=1), 0.75 * pooled) for g in groups]
+        parts = zip(groups, floored, strict=True)
+        inside = sum(len(g) / len(x) * entropy(var, len(g) - 1) for g, var in parts)
     return entropy(x.var(ddof=1), len(x) - 1) - inside
 
 
@@ -49,6 +52,27 @@ def test_class_information_against_the_reference(score, shared):
     found = score(ClassInformation(shared_variance=shared), x, targets=targets)
     expected = [reference(column, targets.numpy(), shared) for column in x.T.numpy()]
     assert found.tolist() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("rate", [0.002, 0.005, 0.01, 0.019])
+def test_a_node_that_rarely_fires_knows_no_more_than_that_it_fires(score, shared, rate):
+    random = torch.Generator().manual_seed(11)
+    fires = torch.rand(2000, 200, generator=random) < rate
+    x = fires * torch.rand(2000, 200, generator=random)
+    found = score(ClassInformation(shared_variance=shared), x, targets=torch.arange(2000) % 10)
+    entropy = -rate * math.log(rate) - (1 - rate) * math.log1p(-rate)
+    assert found.max() < entropy + 0.02
+    assert found.mean() < 0.01
+
+
+def test_unequal_variances_count_down_to_the_floor(score):
+    targets = torch.arange(4000) % 2
+    x = torch.randn(4000, 1, generator=torch.Generator().manual_seed(12)).double()
+    x = (x * torch.tensor([0.1, 1.0])[targets, None]) + targets[:, None]
+    shared, split = (score(ClassInformation(shared_variance=s), x, targets=targets) for s in (1, 0))
+    gain = 0.5 * math.log(0.505) - 0.25 * math.log(0.75 * 0.505) - 0.25 * math.log(1.0)
+    assert (split - shared).item() == pytest.approx(gain, abs=0.02)
 
 
 def test_noise_has_about_no_information(score):

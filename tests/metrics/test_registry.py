@@ -77,3 +77,9 @@ def test_an_invariance_that_is_not_declared_does_not_hold(spec):
 def test_options_out_of_range_are_refused(target, options):
     with pytest.raises(ValueError, match=f"'{next(iter(options))}' must be"):
         metric_class(f"nodelens_metrics.{target}")(**options)
+
+
+def test_the_metric_of_a_largest_value_has_no_jackknife():
+    kinds = {spec.name: metric_class(spec.target) for spec in SPECS}
+    without = {name for name, kind in kinds.items() if not getattr(kind, "jackknife", True)}
+    assert without == {"outlier_index"}

@@ -115,8 +115,8 @@ class ZeroFraction:
 class Kurtosis:
     """The kurtosis of the activation: 3 for a Gaussian, large for a node that rarely fires hard.
 
-    A node that is constant, up to the rounding of fourth powers, has no shape and gets 0, below the 1
-    that is least for anything that varies.
+    A node that is constant, up to the rounding of fourth powers, has no shape and gets 0, below
+    the 1 that is least for anything that varies.
     """
 
     better: ClassVar[Better] = "neither"
@@ -146,7 +146,7 @@ class OutlierIndex:
     """The largest |a| over the root mean square: how far the extreme is from the ordinary.
 
     At least 1 for a node that is ever active; 0 for a dead node. The largest value grows with the
-    amount of data, so compare nodes of one run only; a largest value has no jackknife standard error.
+    amount of data, so compare nodes of one run only; it has no jackknife standard error.
     """
 
     better: ClassVar[Better] = "neither"

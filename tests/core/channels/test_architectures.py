@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from tests.core.channels.agreement import as_double, disagreement
 from tests.core.channels.architectures import SUITE, build
@@ -73,9 +71,7 @@ FROZEN = {
 @pytest.mark.parametrize("name", SUITE)
 def test_groups_of_the_suite(name):
     model, inputs = build(name)
-    start = time.perf_counter()
     graph = infer(model, *inputs)
-    assert time.perf_counter() - start < 2
     assert graph.traced
     assert not graph.unknown_operators
     assert not graph.unused

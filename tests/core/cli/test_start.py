@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -104,21 +103,3 @@ def test_a_reader_that_goes_away_is_no_error():
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
     assert done.returncode == 1
-
-
-def seconds(*args: str) -> float:
-    """Return the shortest of a few times that a process takes."""
-
-    def once() -> float:
-        start = time.perf_counter()
-        python(*args)
-        return time.perf_counter() - start
-
-    return min(once() for _ in range(3))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("args", [["--help"], ["plugins"], ["config", "check", "small.yaml"]])
-def test_start_takes_at_most_four_times_a_bare_start(args):
-    bare = seconds("-c", "import click, pluggy, yaml")
-    assert seconds("-m", "nodelens", *args) < 4 * bare

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from nodelens.errors import DataError
 from nodelens.statistics.classes import ClassMoments
 
 
@@ -27,3 +29,19 @@ def test_a_row_of_padding_is_no_row(summary_of, values):
     found = summary_of(ClassMoments(), blanked, targets=targets, valid=valid)
     assert found.count.tolist() == [11.0, 0.0, 0.0]
     torch.testing.assert_close(found.mean[0], values[1:].mean((0, 1)))
+
+
+def test_rows_labelled_as_ignored_do_not_count(summary_of, values):
+    targets = torch.arange(12) % 3
+    targets[4:] = -100
+    found = summary_of(ClassMoments(), values, targets=targets)
+    assert found.count.tolist() == [2.0, 1.0, 1.0]
+    torch.testing.assert_close(found.mean[0], values[[0, 3]].mean((0, 1)))
+
+
+@pytest.mark.parametrize("label", [-1, 3, -101])
+def test_a_label_that_is_no_class_is_refused(summary_of, values, label):
+    targets = torch.arange(12) % 3
+    targets[5] = label
+    with pytest.raises(DataError, match=f"label {label} is not one of the 3 classes, 0 to 2; "):
+        summary_of(ClassMoments(), values, targets=targets)

@@ -82,6 +82,32 @@ class NaN(Honest):
 
 
 @frozen
+class AllFolds(Moments):
+    """Moments of all folds, whichever are kept."""
+
+    def summary(self, state, keep):
+        return Moments.summary(self, state, torch.ones_like(keep))
+
+
+@frozen
+class FoldBlind(Honest):
+    """It has no standard error, because it ignores what is left out."""
+
+    def needs(self):
+        return (AllFolds(),)
+
+    def score(self, group):
+        return group[AllFolds()].rms
+
+
+@frozen
+class Extreme(Honest):
+    """It says that it has no jackknife, in the wrong words."""
+
+    jackknife: ClassVar = "none"
+
+
+@frozen
 class Mutating(Honest):
     """It sorts the weights in place."""
 
@@ -208,6 +234,8 @@ def test_an_honest_metric_passes():
         (OrderDependent, "padding", "masked padding changed the scores"),
         (DeadIgnored, "a dead node is worst", "not the score that is worst of"),
         (NaN, "finite with a dead node", "scores are not finite"),
+        (FoldBlind, "leaving out the one fold in which a node fires", "a fold read and left out"),
+        (Extreme, "metadata", "jackknife is 'none', not True or False"),
         (Mutating, "inputs unmodified", "score changed parameter layer.weight"),
         (Undeclared, "declared statistics suffice", "with the statistics of needs() alone"),
         (LayerNumber, "differs between nodes", "that describes a layer"),

@@ -25,9 +25,9 @@ class Score:
     """One metric on one group.
 
     `values` ``(nodes,)`` float64; `se` ``(nodes,)`` the delete-one-fold jackknife standard error,
-    or None for metrics of weights alone, which have no sampling error, for metrics of extremes (class
-    attribute ``jackknife = False``), of which the jackknife is wrong, and where fewer than two folds
-    hold samples. `better` says which end of the scale marks a node worth keeping.
+    or None: for metrics of weights alone, which have no sampling error; for metrics of extremes,
+    of which the jackknife is wrong (class attribute ``jackknife = False``); and where fewer than
+    two folds hold samples. `better` says which end of the scale marks a node worth keeping.
     """
 
     metric: str

@@ -58,17 +58,18 @@ class ClassMoments:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the row means to their classes; raises `DataError` for a label that is no class."""
-        from nodelens.statistics.rows import centred, row_counts, row_sum
+        from nodelens.statistics.rows import add_rows, centred, row_counts, row_sum
 
         assert reading.targets is not None
         counts, labelled = row_counts(reading), reading.targets != IGNORED
-        _check_labels(reading.targets[labelled], state["count"].shape[1])
+        classes = state["count"].shape[1]
+        _check_labels(reading.targets[labelled], classes)
         mean = row_sum(centred(state, reading)) / counts.clamp(min=1.0).unsqueeze(-1)
         mean, counts = mean[labelled], counts[labelled]
-        where = (reading.fold[labelled], reading.targets[labelled])
-        state["count"].index_put_(where, (counts > 0).double(), accumulate=True)
-        state["s1"].index_put_(where, mean, accumulate=True)
-        state["s2"].index_put_(where, mean.square(), accumulate=True)
+        cell = reading.fold[labelled] * classes + reading.targets[labelled]
+        terms = {"count": (counts > 0).double(), "s1": mean, "s2": mean.square()}
+        for name, term in terms.items():
+            add_rows(state[name].flatten(0, 1), term, cell)
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivot and add."""

@@ -29,8 +29,8 @@ class Reading:
     of the data (an image, a sequence), a position one sample within it (a pixel, a token).
     `gradient` is dL/da of the loss *summed* over the batch. `valid`, ``(rows, positions)`` of bool,
     is False at padding; None means that all count. `targets`, ``(rows,)`` of int64, are class
-    labels where the data has them, -100 where a row does not count. `fold`, ``(rows,)`` of int64, is the fold of each row. Invalid
-    positions hold zeros in `values` and `gradient`.
+    labels where the data has them, -100 where a row has none. `fold`, ``(rows,)`` of int64, is the
+    fold of each row. Invalid positions hold zeros in `values` and `gradient`.
     """
 
     values: Tensor

@@ -124,7 +124,8 @@ def parameters_of(world: World) -> dict[str, Tensor]:
 
 def layout_of(world: World) -> Layout:
     """Return the layout of the world's statistics."""
-    return Layout(width=world.nodes, folds=FOLDS, classes=CLASSES)
+    classes = max(CLASSES, int(world.targets.max()) + 1)
+    return Layout(width=world.nodes, folds=FOLDS, classes=classes)
 
 
 def accumulate(

@@ -92,7 +92,8 @@ def _one_batch(request: CaptureRequest, recorder: Recorder, batch: Batch) -> Non
     with torch.set_grad_enabled(gradient), _rooted(request.model, gradient):
         output = given.call(request.model)
         if gradient:
-            _checked_losses(request.loss(output, given), given).sum().backward()
+            losses = _checked_losses(request.loss(output, given), given)
+            losses.sum().backward()  # type: ignore[no-untyped-call]
     recorder.end()
 
 

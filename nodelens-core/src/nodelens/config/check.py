@@ -39,7 +39,8 @@ def check_config(raw: RawConfig, registry: ComponentSource) -> RunConfig:
     Raises `nodelens.errors.ConfigError` with one ``file:line: path: message`` per mistake.
     """
     check = _Check(registry, [])
-    given = {"reports": [each.name for each in fields(RunConfig).reports.default or ()], **raw.value}
+    reports = [each.name for each in fields(RunConfig).reports.default or ()]
+    given = {"reports": reports, **raw.value}
     values = {key: check.section(key, value) for key, value in given.items()}
     check.missing(values)
     _report(raw, check.problems)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from attrs import asdict, field, frozen
 
-from nodelens.removal.cost import costs
 from nodelens.channels.infer import infer
-from nodelens.removal.removal import Removal, remove
-from nodelens.removal.verify import verify
 from nodelens.errors import CaptureError, ModelError, PluginError, did_you_mean
 from nodelens.masks import mask
+from nodelens.removal.cost import costs
+from nodelens.removal.removal import Removal, remove
+from nodelens.removal.verify import verify
 from nodelens.reports.parts import Cell, Finding, Table
 from nodelens.training.estimates import Estimate, ratio
 from nodelens.training.evaluation import Evaluation, evaluate, paired
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from nodelens.capture.batches import Batch
     from nodelens.channels.groups import ChannelGraph
-    from nodelens.removal.verdicts import Verdict
     from nodelens.experiments.pruning import Pruner, PruningPlan, PruningRequest
+    from nodelens.removal.verdicts import Verdict
 
 MEANS_STAY = "means in place of removed nodes are put there by masks, so that all sizes stay"
 

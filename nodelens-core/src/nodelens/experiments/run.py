@@ -26,6 +26,7 @@ from nodelens.experiments.setup import (
     graph_json,
     load_subject,
 )
+from nodelens.progress import Progress, silent
 from nodelens.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:

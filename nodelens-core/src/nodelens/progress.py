@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Called as ``progress(what, done, total)``; cheap, may be called often; a total of 0 is unknown."""
+"""Called as ``progress(what, done, total)``; cheap, may be called often; total 0: unknown."""
 
 
 def silent(what: str, done: int, total: int) -> None:

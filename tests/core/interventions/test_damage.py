@@ -1,8 +1,26 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from nodelens.interventions.bench import maskable, open_bench
 from nodelens.interventions.damage import Damage, all_nodes, measure, sample_nodes
+from nodelens.training.evaluation import Evaluation
+
+
+def measured(rows):
+    """Return the damage of nodes whose loss changes are ``(nodes, rows)``."""
+
+    def evaluation(losses):
+        return Evaluation(losses, np.ones(rows.shape[1], dtype=np.int64), None, None)
+
+    bench = SimpleNamespace(
+        request=SimpleNamespace(progress=lambda what, done, total: None),
+        dense=evaluation(np.zeros(rows.shape[1])),
+        without=lambda removed: evaluation(rows[removed["g"][0]]),
+    )
+    (damage,) = measure(bench, {"g": np.arange(len(rows))})
+    return damage
 
 
 def test_the_damage_of_every_node_is_its_contribution(additive):
@@ -16,25 +34,53 @@ def test_the_damage_of_every_node_is_its_contribution(additive):
 
 def test_nodes_under_two_standard_errors_are_unresolved():
     damage = Damage(
-        "g", np.arange(4), np.array([1.0, -1.0, 0.1, 0.0]), np.array([0.4, 0.4, 0.1, 0.0])
+        "g", np.arange(4), np.array([1.0, -1.0, 0.1, 0.0]), np.array([0.4, 0.4, 0.1, 0.0]), 0.0
     )
     assert damage.resolved.tolist() == [True, True, False, True]
 
 
 def test_unknown_errors_resolve_nothing():
-    assert not Damage("g", np.arange(1), np.ones(1), np.array([np.nan])).resolved.any()
+    assert not Damage("g", np.arange(1), np.ones(1), np.array([np.nan]), 0.0).resolved.any()
 
 
 def test_reliability_is_the_variance_that_is_not_noise():
     change = np.array([0.0, 1.0, 2.0, 3.0])
-    damage = Damage("g", np.arange(4), change, np.full(4, 0.5))
+    damage = Damage("g", np.arange(4), change, np.full(4, 7.0), noise=0.25)
     assert damage.reliability() == pytest.approx(1 - 0.25 / change.var(ddof=1))
-    assert Damage("g", np.arange(4), change, np.full(4, 9.0)).reliability() == 0.0
-    assert Damage("g", np.arange(2), np.ones(2), np.ones(2)).reliability() is None
+    assert Damage("g", np.arange(4), change, np.full(4, 9.0), 81.0).reliability() == 0.0
+    assert Damage("g", np.arange(4), change, np.ones(4), np.nan).reliability() is None
+    assert Damage("g", np.arange(2), np.ones(2), np.ones(2), 1.0).reliability() is None
+
+
+@pytest.mark.parametrize("shared", [0.0, 10.0])
+@pytest.mark.parametrize("own", [0.5, 10.0])
+def test_reliability_is_the_truth_with_and_without_noise_that_all_nodes_share(shared, own):
+    random = np.random.default_rng(0)
+    nodes, rows, printed = 40, 100, []
+    for _ in range(60):
+        true = random.normal(size=(nodes, 1))
+        noise = shared * random.normal(size=rows) + own * random.normal(size=(nodes, rows))
+        printed.append(measured(true + noise).reliability())
+    assert np.mean(printed) == pytest.approx(1 / (1 + own**2 / rows), abs=0.03)
+
+
+def test_the_noise_is_the_mean_squared_error_less_the_mean_covariance():
+    rows = np.random.default_rng(1).normal(size=(5, 30)) + np.linspace(0, 4, 30)
+    covariance = np.cov(rows) / 30
+    pairs = covariance[~np.eye(5, dtype=bool)]
+    damage = measured(rows)
+    np.testing.assert_allclose(damage.se**2, np.diag(covariance))
+    assert damage.noise == pytest.approx(np.diag(covariance).mean() - pairs.mean())
+
+
+def test_infinite_losses_leave_the_noise_unknown():
+    rows = np.ones((3, 4))
+    rows[1, 2] = np.inf
+    assert measured(rows).reliability() is None
 
 
 def test_nodes_are_listed_from_the_most_damaging_on():
-    damage = Damage("g", np.array([2, 5, 7]), np.array([0.1, -0.2, 0.3]), np.zeros(3))
+    damage = Damage("g", np.array([2, 5, 7]), np.array([0.1, -0.2, 0.3]), np.zeros(3), 0.0)
     assert [(node, change) for _, node, change, _, _ in all_nodes([damage])] == [
         (7, 0.3),
         (2, 0.1),

@@ -18,6 +18,7 @@ from nodelens.interventions.ablation_tables import (
 )
 from nodelens.interventions.bench import open_bench
 from nodelens.interventions.cases import choose_cases
+from nodelens.interventions.comparison import shortened
 from nodelens.interventions.contract import InterventionRequest
 from nodelens.interventions.curves import CaseCurves, Curve, First, case_curves
 from nodelens.reports.parts import Finding
@@ -91,7 +92,7 @@ def _sentence(found: CaseCurves, first: First) -> str:
         f"random order {found.random_area().text('.3f')}"
     )
     equals = _not_separable(found, best)
-    return text + (f"; not separable from {', '.join(equals)}" if equals else "")
+    return text + (f"; not separable from {shortened(equals)}" if equals else "")
 
 
 def _not_separable(found: CaseCurves, best: Curve) -> list[str]:

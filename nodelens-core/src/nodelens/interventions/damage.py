@@ -42,9 +42,9 @@ class Damage:
         """Return the share of the variance between nodes that is not measurement noise, 0 to 1.
 
         No score can be expected to correlate with the measured damage better than about its square
-        root. None for fewer than two nodes and for equal damages.
+        root. None for fewer than two nodes, for equal damages and for infinite ones.
         """
-        if len(self.change) < 2 or np.ptp(self.change) == 0:
+        if len(self.change) < 2 or not np.isfinite(self.change).all() or np.ptp(self.change) == 0:
             return None
         share = self.noise / float(np.var(self.change, ddof=1))
         return max(0.0, 1.0 - share) if np.isfinite(share) else None
@@ -65,18 +65,19 @@ class _Noise:
 
     def add(self, after: Evaluation, before: Evaluation) -> None:
         """Take in the error that every row gives to the change of one node."""
-        with np.errstate(invalid="ignore"):  # infinite in both: the noise is NaN, as it should be
+        with np.errstate(invalid="ignore"):  # infinite losses: the noise is NaN, as it should be
             errors = row_errors(after.losses - before.losses, before.counts)
+            self.squares += float(errors @ errors)
+            self.common = self.common + errors
         self.nodes += 1
-        self.squares += float(errors @ errors)
-        self.common = self.common + errors
 
     def between(self) -> float:
         """Return the expected variance between nodes, NaN for fewer than two."""
         if self.nodes < 2:
             return math.nan
         shared = float(np.sum(np.square(self.common))) / self.nodes
-        return max(0.0, self.squares - shared) / (self.nodes - 1)
+        own = self.squares - shared
+        return math.nan if math.isnan(own) else max(0.0, own) / (self.nodes - 1)
 
 
 def row_errors(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -41,6 +41,11 @@ class Correlation:
         """Return ``(low, high)``; None for fewer than ten nodes."""
         return (self.low, self.high) if self.known else None
 
+    @property
+    def half_width(self) -> float:
+        """Half of the width of the interval, however few the nodes."""
+        return (self.high - self.low) / 2
+
     def text(self) -> str:
         """Return the value with its interval, or that there are too few nodes for one."""
         if not self.known:
@@ -72,7 +77,8 @@ def pooled(parts: Sequence[Correlation]) -> Correlation | None:
 
     Its interval recovers the variances from those of the groups, which are independent: with the
     weights w, ``low = mean - sqrt(sum((w * (value - low)) ** 2))``, `high` alike (Zou 2007,
-    Psychological Methods 12). Of one group it is that group's own.
+    Psychological Methods 12). Of one group it is that group's own. It is about the mean of what
+    groups of these sizes show: a correlation is drawn towards 0 in small groups.
     """
     nodes = sum(part.nodes for part in parts)
     if not nodes:

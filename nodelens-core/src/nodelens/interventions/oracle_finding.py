@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nodelens.interventions.bench import maskable, open_bench
+from nodelens.interventions.comparison import (
+    LEVEL,
+    PERMUTATIONS,
+    Comparison,
+    compare,
+    shortened,
+)
 from nodelens.interventions.contract import InterventionRequest
 from nodelens.interventions.damage import Damage, all_nodes, measure, sample_nodes
+from nodelens.interventions.intervals import Correlation
 from nodelens.interventions.oracle import Oracle
 from nodelens.interventions.oracle_tables import (
     damage_tables,
@@ -14,7 +22,7 @@ from nodelens.interventions.oracle_tables import (
     prediction_plots,
     prediction_tables,
 )
-from nodelens.interventions.prediction import Prediction, predict
+from nodelens.interventions.prediction import predict
 from nodelens.reports.parts import Finding
 from nodelens.training.estimates import Estimate
 
@@ -25,46 +33,34 @@ def oracle(options: Oracle, request: InterventionRequest) -> Finding:
     sampled = sample_nodes(groups, request.scores, options.nodes, request.seed)
     bench = open_bench(request, options.replace, groups)
     damages = measure(bench, sampled)
-    predictions = predict(request.scores, damages, options.top, request.seed)
-    best, worst = _extremes(predictions)
+    predictions = predict(request.scores, damages, options.top)
+    found = compare(request.scores, damages, predictions, request.seed)
     return Finding(
         kind="intervention",
         name="oracle",
         title="Damage of single nodes",
-        headline=tuple(_headline(damages, best)),
-        warnings=tuple(_warnings(damages, best)),
+        headline=tuple(_headline(damages, found)),
+        warnings=tuple(_warnings(damages, found)),
         tables=(
-            *prediction_tables(predictions, options.top),
+            *prediction_tables(predictions, found, options.top),
             group_table(damages),
             *damage_tables(damages),
         ),
-        plots=tuple(prediction_plots(predictions, damages, request.scores, best, worst)),
+        plots=tuple(prediction_plots(predictions, found, damages, request.scores)),
         data={
             "replace": options.replace,
             "loss": bench.dense.loss_estimate.finite(),
-            "spearman": {each.metric: _pair(each.spearman) for each in predictions},
-            "kendall": {each.metric: _pair(each.kendall) for each in predictions},
+            "spearman": {each.metric: _triple(each.spearman) for each in predictions},
+            "kendall": {each.metric: _triple(each.kendall) for each in predictions},
+            "best": _best_data(found),
             "groups": [_group_data(damage) for damage in damages],
         },
     )
 
 
-def _extremes(predictions: Sequence[Prediction]) -> tuple[Prediction | None, Prediction | None]:
-    """Return the best and the worst metric with a direction, among those that cover most nodes."""
-    known = [each for each in predictions if each.has_direction and each.spearman is not None]
-    most = max((each.nodes for each in known), default=0)
-    ranked = sorted((each for each in known if each.nodes == most), key=_rank)
-    return (ranked[-1], ranked[0]) if ranked else (None, None)
-
-
-def _rank(prediction: Prediction) -> float:
-    return 0.0 if prediction.spearman is None else prediction.spearman.value
-
-
-def _headline(damages: Sequence[Damage], best: Prediction | None) -> Iterator[str]:
-    if best is not None and best.spearman is not None:
-        correlation = best.spearman.text(".2f")
-        yield f"{best.metric} predicts single-node damage best (Spearman {correlation})"
+def _headline(damages: Sequence[Damage], found: Comparison | None) -> Iterator[str]:
+    if found is not None:
+        yield _best_sentence(found)
     rows = list(all_nodes(damages))
     if not rows:
         yield "no node can be taken away: no module reads any group"
@@ -75,19 +71,29 @@ def _headline(damages: Sequence[Damage], best: Prediction | None) -> Iterator[st
     ):
         sign = "+" if change >= 0 else ""
         yield f"{words}: node {node} of {group} ({sign}{Estimate(change, se).text('.4f')} nats)"
-    resolved = sum(row[4] for row in rows)
+    unresolved = sum(not row[4] for row in rows)
+    yield f"{unresolved} of {len(rows)} nodes are unresolved (under two standard errors)"
     better = sum(row[4] and row[2] < 0 for row in rows)
-    yield (
-        f"{len(rows) - resolved} of {len(rows)} nodes are unresolved (under two standard errors); "
-        f"taking away {better} improves the loss"
+    if better:
+        nodes = "1 node improves" if better == 1 else f"{better} nodes each improve"
+        yield f"{nodes} the loss when removed, by at least two standard errors"
+
+
+def _best_sentence(found: Comparison) -> str:
+    text = (
+        f"{found.best.metric} predicts single-node damage best "
+        f"(Spearman {found.correlation.text()}; permutation p = {found.p:.2g})"
     )
+    equals = found.not_separable
+    return text + (f"; not separable from {shortened(equals)}" if equals else "")
 
 
-def _warnings(damages: Sequence[Damage], best: Prediction | None) -> Iterator[str]:
-    if best is not None and best.spearman is not None:
-        value, se = best.spearman.value, best.spearman.se
-        if value < 2 * se:
-            yield "no metric predicts the damage of single nodes beyond two standard errors"
+def _warnings(damages: Sequence[Damage], found: Comparison | None) -> Iterator[str]:
+    if found is not None and found.p > LEVEL:
+        yield (
+            "no metric predicts the damage of single nodes better than chance: with the damages "
+            f"permuted within groups, the best metric does as well with p = {found.p:.2g}"
+        )
     for damage in damages:
         reliability = damage.reliability()
         if reliability is not None and reliability < 0.5:
@@ -108,5 +114,19 @@ def _group_data(damage: Damage) -> dict[str, object]:
     }
 
 
-def _pair(estimate: Estimate | None) -> list[float | None]:
-    return [None, None] if estimate is None else [estimate.finite(), estimate.finite_se()]
+def _best_data(found: Comparison | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    return {
+        "metric": found.best.metric,
+        "p": found.p,
+        "permutations": PERMUTATIONS,
+        "not_separable": list(found.not_separable),
+    }
+
+
+def _triple(correlation: Correlation | None) -> list[float | None]:
+    """Return the value and the ends of its interval."""
+    if correlation is None:
+        return [None, None, None]
+    return [correlation.value, *(correlation.interval() or (None, None))]

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nodelens.analyses.ranks import directed, rank_fractions
+from nodelens.interventions.comparison import Comparison
 from nodelens.interventions.damage import Damage, all_nodes
+from nodelens.interventions.intervals import Correlation
 from nodelens.interventions.prediction import GroupPrediction, Prediction
 from nodelens.reports.parts import Bars, Cell, ScatterPlot, Series, Table
 from nodelens.scoring.scores import Scores
@@ -21,52 +23,54 @@ _DAMAGE_NOTE = (
 _COLUMNS = ("group", "node", "loss change", "se", "resolved")
 
 
-def prediction_tables(predictions: Sequence[Prediction], top: float) -> Iterator[Table]:
+def prediction_tables(
+    predictions: Sequence[Prediction], found: Comparison | None, top: float
+) -> Iterator[Table]:
     """Yield the correlations, pooled and by group; nothing without metrics."""
     if not predictions:
         return
     note = (
         "Correlations of importance with the measured loss change over all measured nodes, within "
-        "groups; pooled: averaged over the groups where they are defined, weighted by nodes. se: "
-        "jackknife over nodes; low and high: value ± 1.96 se, within -1 and 1. Top overlap: common "
+        "groups; pooled: averaged over the groups where they are defined, weighted by nodes. low "
+        "and high: 95 % intervals over nodes (Fisher's z), empty for fewer than ten nodes. Behind "
+        "the best: its Spearman minus this one's, where both are defined, with the paired "
+        "jackknife error; under two errors they cannot be separated. Top overlap: common "
         f"nodes of the top {100 * top:g} % by metric and by damage, 0 by chance, 1 for the same. "
         "(raw): the metric has no direction, its values are compared."
     )
-    columns = (
-        "metric",
-        "spearman",
-        "se",
-        "low",
-        "high",
-        "kendall",
-        "kendall se",
-        "top overlap",
-        "nodes",
-    )
+    measures = ("spearman", "low", "high", "kendall", "kendall low", "kendall high", "top overlap")
+    columns = ("metric", *measures, "nodes", "behind the best", "behind se")
     rows = tuple(
-        (each.metric, *_interval(each.spearman), *_pair(each.kendall), each.overlap, each.nodes)
+        (
+            each.metric,
+            *_interval(each.spearman),
+            *_interval(each.kendall),
+            each.overlap,
+            each.nodes,
+            *_gap(each.metric, found),
+        )
         for each in predictions
     )
     yield Table("oracle_prediction", "Which metric predicts the damage", columns, rows, note)
     by_group = tuple(_group_row(each.metric, part) for each in predictions for part in each.groups)
-    names = ("metric", "group", *columns[1:], "note")
+    names = ("metric", "group", *measures, "nodes", "note")
     yield Table("oracle_by_group", "Prediction within each group", names, by_group, note)
 
 
 def _group_row(metric: str, part: GroupPrediction) -> tuple[Cell, ...]:
-    numbers = (*_interval(part.spearman), *_pair(part.kendall), part.overlap)
+    numbers = (*_interval(part.spearman), *_interval(part.kendall), part.overlap)
     return (metric, part.group, *numbers, part.nodes, part.note)
 
 
-def _interval(estimate: Estimate | None) -> tuple[float | None, ...]:
-    value, se = _pair(estimate)
-    if value is None or se is None:
-        return value, se, None, None
-    return value, se, max(-1.0, value - 1.96 * se), min(1.0, value + 1.96 * se)
+def _interval(correlation: Correlation | None) -> tuple[float | None, ...]:
+    if correlation is None:
+        return None, None, None
+    return correlation.value, *(correlation.interval() or (None, None))
 
 
-def _pair(estimate: Estimate | None) -> tuple[float | None, float | None]:
-    return (None, None) if estimate is None else (estimate.finite(), estimate.finite_se())
+def _gap(metric: str, found: Comparison | None) -> tuple[float | None, float | None]:
+    gap = None if found is None else found.gaps.get(metric)
+    return (None, None) if gap is None else (gap.finite(), gap.finite_se())
 
 
 def group_table(damages: Sequence[Damage]) -> Table:
@@ -85,7 +89,8 @@ def group_table(damages: Sequence[Damage]) -> Table:
     )
     note = (
         "Improving: the loss falls by at least two standard errors. Reliability: share of the "
-        "variance between nodes that is not measurement noise; its square root is about the "
+        "variance between nodes that is not sampling noise (errors that all nodes share on the "
+        "same samples do not count, as they cannot reorder nodes); its square root is about the "
         "highest correlation that any score can reach."
     )
     return Table("oracle_groups", "Damage by group", columns, rows, note)
@@ -105,10 +110,9 @@ def damage_tables(damages: Sequence[Damage]) -> Iterator[Table]:
 
 def prediction_plots(
     predictions: Sequence[Prediction],
+    found: Comparison | None,
     damages: Sequence[Damage],
     scores: Scores,
-    best: Prediction | None,
-    worst: Prediction | None,
 ) -> Iterator[Bars | ScatterPlot]:
     """Yield the correlations as bars, and the damage against the best and the worst metric."""
     known = [(each.metric, each.spearman) for each in predictions if each.spearman is not None]
@@ -119,13 +123,14 @@ def prediction_plots(
             title="Rank correlation with single-node damage",
             y_label="Spearman within groups",
             labels=tuple(metric for metric, _ in known),
-            values=tuple(estimate.value for _, estimate in known),
-            se=tuple(np.nan_to_num([estimate.se for _, estimate in known]).tolist()),
-            note="Standard errors: jackknife over nodes.",
+            values=tuple(correlation.value for _, correlation in known),
+            se=tuple(correlation.half_width / 2 for _, correlation in known),
+            note="Errors: a quarter of the width of the 95 % interval over nodes.",
         )
-    for words, chosen in (("best", best), ("worst", worst if worst is not best else None)):
-        if chosen is not None:
-            yield _scatter(words, chosen.metric, damages, scores)
+    if found is not None:
+        yield _scatter("best", found.best.metric, damages, scores)
+        if found.worst is not found.best:
+            yield _scatter("worst", found.worst.metric, damages, scores)
 
 
 def _scatter(words: str, metric: str, damages: Sequence[Damage], scores: Scores) -> ScatterPlot:

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from nodelens.analyses.ranks import directed, kendall, shown_name, spearman
+from nodelens.analyses.ranks import FEWEST, directed, kendall, shown_name, spearman
 from nodelens.interventions.damage import Damage
-from nodelens.interventions.removal import random_order
+from nodelens.interventions.intervals import FEWEST_NODES, Correlation, Kind, of_group, pooled
 from nodelens.scoring.scores import Scores
-from nodelens.training.estimates import Estimate
-
-Correlation = Callable[[NDArray[np.float64], NDArray[np.float64]], float | None]
-
-_FOLDS = 50
-"""Delete-one jackknife up to so many nodes, beyond that delete-a-block with so many blocks."""
 
 
 @frozen(eq=False)
 class GroupPrediction:
     """One metric against the damage in one group.
 
-    The correlations are None, with the reason in `note`, where they are undefined. Their standard
-    errors are jackknife ones over the nodes: NaN below four nodes. `overlap` is the share of the
-    `k` most damaging nodes among the metric's `k` most important ones, corrected for chance: 1 for
-    the same nodes, 0 for as many as by chance.
+    The correlations are None where they are undefined; `note` says why, or that the nodes are too
+    few for an interval. `overlap` is the share of the `k` most damaging nodes among the metric's
+    `k` most important ones, corrected for chance: 1 for the same nodes, 0 for as many as by chance.
     """
 
     group: str
     nodes: int
-    spearman: Estimate | None
-    kendall: Estimate | None
+    spearman: Correlation | None
+    kendall: Correlation | None
     overlap: float | None
     note: str = ""
 
@@ -43,8 +36,7 @@ class GroupPrediction:
 class Prediction:
     """One metric against the damage in all groups that it scores.
 
-    The pooled numbers are means over the groups where they are defined, weighted by measured nodes;
-    groups count as independent for the standard errors.
+    The pooled numbers are means over the groups where they are defined, weighted by measured nodes.
     """
 
     metric: str
@@ -52,24 +44,21 @@ class Prediction:
     groups: tuple[GroupPrediction, ...]
 
     @property
-    def spearman(self) -> Estimate | None:
+    def spearman(self) -> Correlation | None:
         """The pooled rank correlation."""
-        return _pooled([(each.nodes, each.spearman) for each in self.groups])
+        return pooled([each.spearman for each in self.groups if each.spearman is not None])
 
     @property
-    def kendall(self) -> Estimate | None:
+    def kendall(self) -> Correlation | None:
         """The pooled tau-b."""
-        return _pooled([(each.nodes, each.kendall) for each in self.groups])
+        return pooled([each.kendall for each in self.groups if each.kendall is not None])
 
     @property
     def overlap(self) -> float | None:
         """The pooled overlap of the top nodes."""
-        found = [
-            (each.nodes, None if each.overlap is None else Estimate(each.overlap, math.nan))
-            for each in self.groups
-        ]
-        pooled = _pooled(found)
-        return None if pooled is None else pooled.value
+        found = [(each.nodes, each.overlap) for each in self.groups if each.overlap is not None]
+        nodes = sum(count for count, _ in found)
+        return sum(count * value for count, value in found) / nodes if nodes else None
 
     @property
     def nodes(self) -> int:
@@ -77,18 +66,7 @@ class Prediction:
         return sum(each.nodes for each in self.groups if each.spearman is not None)
 
 
-def _pooled(parts: Sequence[tuple[int, Estimate | None]]) -> Estimate | None:
-    known = [(nodes, estimate) for nodes, estimate in parts if estimate is not None]
-    if not known:
-        return None
-    weights = np.array([nodes for nodes, _ in known], dtype=np.float64)
-    weights /= weights.sum()
-    value = sum(w * each.value for w, (_, each) in zip(weights, known, strict=True))
-    squares = sum((w * each.se) ** 2 for w, (_, each) in zip(weights, known, strict=True))
-    return Estimate(float(value), math.sqrt(squares))
-
-
-def predict(scores: Scores, damages: Sequence[Damage], top: float, seed: int) -> list[Prediction]:
+def predict(scores: Scores, damages: Sequence[Damage], top: float) -> list[Prediction]:
     """Return how well every metric predicts the damage, in the order of the config."""
     found = []
     for metric in scores.metrics:
@@ -98,53 +76,37 @@ def predict(scores: Scores, damages: Sequence[Damage], top: float, seed: int) ->
             if (metric, damage.group) in scores:
                 score = scores[metric, damage.group]
                 name, has_direction = shown_name(score), score.better != "neither"
-                groups.append(_in_group(directed(score)[damage.nodes], damage, top, seed))
+                groups.append(_in_group(directed(score)[damage.nodes], damage, top))
         if groups:
             found.append(Prediction(name, has_direction, tuple(groups)))
     return found
 
 
-def _in_group(
-    values: NDArray[np.float64], damage: Damage, top: float, seed: int
-) -> GroupPrediction:
-    folds = np.array_split(
-        random_order(len(values), seed, "jackknife", damage.group), min(_FOLDS, len(values))
-    )
+def _in_group(values: NDArray[np.float64], damage: Damage, top: float) -> GroupPrediction:
     return GroupPrediction(
         group=damage.group,
         nodes=len(values),
-        spearman=_jackknife(spearman, values, damage.change, folds),
-        kendall=_jackknife(kendall, values, damage.change, folds),
+        spearman=_correlation("spearman", spearman(values, damage.change), len(values)),
+        kendall=_correlation("kendall", kendall(values, damage.change), len(values)),
         overlap=top_overlap(values, damage.change, top),
-        note=_why_undefined(values, damage.change),
+        note=_note(values, damage.change),
     )
 
 
-def _why_undefined(values: NDArray[np.float64], change: NDArray[np.float64]) -> str:
-    if len(values) < 3:
+def _correlation(kind: Kind, value: float | None, nodes: int) -> Correlation | None:
+    return None if value is None or math.isnan(value) else of_group(kind, value, nodes)
+
+
+def _note(values: NDArray[np.float64], change: NDArray[np.float64]) -> str:
+    if len(values) < FEWEST:
         return "fewer than three nodes"
+    if np.isnan(change).any():
+        return "a damage is not a number"
     if np.ptp(values) == 0:
         return "the metric is constant"
-    return "all damages are equal" if np.ptp(change) == 0 else ""
-
-
-def _jackknife(
-    correlation: Correlation,
-    values: NDArray[np.float64],
-    change: NDArray[np.float64],
-    folds: Sequence[NDArray[np.int64]],
-) -> Estimate | None:
-    """Return the correlation with its standard error, from leaving out one fold at a time."""
-    whole = correlation(values, change)
-    if whole is None:
-        return None
-    without = [correlation(np.delete(values, fold), np.delete(change, fold)) for fold in folds]
-    known = np.array([value for value in without if value is not None])
-    if len(known) < len(folds):
-        return Estimate(whole, math.nan)
-    count = len(folds)
-    se = math.sqrt((count - 1) / count * float(((known - known.mean()) ** 2).sum()))
-    return Estimate(whole, se)
+    if np.ptp(change) == 0:
+        return "all damages are equal"
+    return "too few nodes for an interval" if len(values) < FEWEST_NODES else ""
 
 
 def top_overlap(

@@ -140,3 +140,33 @@ def test_a_shared_module_is_masked_only_at_the_call_that_reads_the_group():
     again = model.pool(hidden) * torch.tensor([1, 1, 1, 0, 0, 0])
     expected = model.head(F.relu(model.pool(again)) * torch.tensor([1, 1, 1, 0, 0, 0]))
     assert torch.allclose(masked, expected)
+
+
+def test_resampled_nodes_come_from_another_row_and_the_same_one_at_every_site(model):
+    graph = infer(model, X)
+    clean = seen_by(model.left, lambda: model(X))
+    reads = []
+    for module in (model.left, model.right):
+        with mask(model, graph, {"stem:channels": [0, 3]}, replace="resample", seed=4):
+            reads.append(seen_by(module, lambda: model(X)))
+    assert torch.equal(reads[0], reads[1])
+    assert torch.equal(reads[0][:, [0, 3]], clean[:, [0, 3]])
+    donors = [
+        next(row for row in range(6) if torch.equal(read[[1, 2]], clean[row, [1, 2]]))
+        for read in reads[0]
+    ]
+    assert sorted(donors) == list(range(6))
+    assert donors != list(range(6))
+
+
+def test_every_forward_resamples_anew_and_a_seed_fixes_all(model):
+    graph = infer(model, X)
+
+    def twice(seed):
+        with mask(model, graph, {"stem:channels": [0]}, replace="resample", seed=seed):
+            return model(X), model(X)
+
+    first, second = twice(1)
+    assert not torch.equal(first, second)
+    assert all(map(torch.equal, twice(1), (first, second)))
+    assert not torch.equal(twice(2)[0], first)

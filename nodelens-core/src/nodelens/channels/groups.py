@@ -172,13 +172,14 @@ class ChannelGraph:
         self,
         model: nn.Module,
         keep: Mapping[str, Sequence[int] | Tensor],
-        replace: Literal["zero", "mean"] = "zero",
+        replace: Literal["zero", "mean", "resample"] = "zero",
         means: Mapping[str, Tensor] | None = None,
+        seed: int = 0,
     ) -> AbstractContextManager[None]:
-        """Let consumers read zeros or means in place of nodes not in `keep`; see `masks`."""
+        """Let consumers read something else in place of nodes not in `keep`; see `masks`."""
         from nodelens.masks import mask
 
-        return mask(model, self, keep, replace, means)
+        return mask(model, self, keep, replace, means, seed)
 
     def remove(
         self,

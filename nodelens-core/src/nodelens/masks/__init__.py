@@ -1,4 +1,4 @@
-"""Masks: nodes replaced by zero or by their mean while the model runs, without changing it."""
+"""Masks: nodes replaced by zero, mean or resampled values while a model runs, unchanged."""
 
 from __future__ import annotations
 

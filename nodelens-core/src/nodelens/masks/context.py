@@ -8,28 +8,48 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from attrs import frozen
+from attrs import define, field, frozen
 from torch import Tensor, nn
 
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, Site
 from nodelens.errors import ModelError
+from nodelens.seeding import generator
 
-Replacement = Literal["zero", "mean"]
+Replacement = Literal["zero", "mean", "resample"]
+
+
+@define(eq=False)
+class _Donors:
+    """Which row each row takes its removed nodes from: one random order per forward and size."""
+
+    generator: torch.Generator
+    orders: dict[int, Tensor] = field(factory=dict)
+
+    def order(self, rows: int) -> Tensor:
+        """Return a random order of `rows`, the same at every site of one forward."""
+        if rows not in self.orders:
+            self.orders[rows] = torch.randperm(rows, generator=self.generator)
+        return self.orders[rows]
 
 
 @frozen(eq=False)
 class _Patch:
-    """What is put at one site: `fill`, ``(k,)``, at the `dropped` indices of the site's axis."""
+    """What is put at one site at the `dropped` indices of its axis: `fill`, or rows of `donors`."""
 
     site: Site
     dropped: Tensor
     fill: Tensor
+    donors: _Donors | None = None
 
     def apply(self, tensor: Tensor) -> Tensor:
         """Return a copy of `tensor` with the removed nodes replaced."""
-        changed = tensor.clone()
+        changed, dropped = tensor.clone(), self.dropped.to(tensor.device)
         nodes_last = changed.movedim(self.site.axis, -1)
-        nodes_last[..., self.dropped.to(tensor.device)] = self.fill.to(tensor.device, tensor.dtype)
+        if self.donors is None:
+            nodes_last[..., dropped] = self.fill.to(tensor.device, tensor.dtype)
+        else:
+            order = self.donors.order(len(tensor)).to(tensor.device)
+            nodes_last[..., dropped] = tensor[order].movedim(self.site.axis, -1)[..., dropped]
         return changed
 
 
@@ -40,20 +60,26 @@ def mask(
     keep: Mapping[str, Sequence[int] | Tensor],
     replace: Replacement = "zero",
     means: Mapping[str, Tensor] | None = None,
+    seed: int = 0,
 ) -> Iterator[None]:
-    """Let every consumer read zeros, or means, in place of the nodes that are not in `keep`.
+    """Let every consumer read something else in place of the nodes that are not in `keep`.
 
-    `keep` maps group names to indices or to a bool tensor ``(nodes,)``; `means` maps them to
-    ``(nodes,)`` and is needed for ``mean``. Acts at the consumers' inputs, after normalisation and
-    nonlinearity. Nothing of the model is changed; everything is undone on exit, also on errors.
+    `keep` maps group names to indices or to a bool tensor ``(nodes,)``. ``zero`` puts zeros;
+    ``mean`` puts `means`, ``(nodes,)`` by group; ``resample`` puts the values of the same nodes in
+    another row of the batch, in a random order by `seed` that is the same at every site of a
+    forward, so that the nodes keep their distribution and lose their relation to the row.
+
+    Acts at the consumers' inputs, after normalisation and nonlinearity. Nothing of the model is
+    changed; everything is undone on exit, also on errors.
     Raises `ModelError` for groups that cannot be masked or indices out of range.
     """
+    donors = _Donors(generator(seed, "mask", "resample")) if replace == "resample" else None
     patches = [
         patch
         for name, kept in keep.items()
-        for patch in _patches(graph[name], kept, replace, means or {})
+        for patch in _patches(graph[name], kept, replace, means or {}, donors)
     ]
-    handles = _attach(model, patches)
+    handles = _attach(model, patches, donors)
     try:
         yield
     finally:
@@ -80,6 +106,7 @@ def _patches(
     kept: Sequence[int] | Tensor,
     replace: Replacement,
     means: Mapping[str, Tensor],
+    donors: _Donors | None,
 ) -> Iterator[_Patch]:
     flags = kept_nodes(group, kept)
     sites = [site for site in group.sites if site.tap == "activation"]
@@ -92,15 +119,15 @@ def _patches(
         indices = torch.tensor(site.extent.indices())
         dropped = indices[~flags]
         filled = fill.cpu()[~flags].unsqueeze(-1).expand(dropped.shape)
-        yield _Patch(site, dropped.flatten(), filled.flatten())
+        yield _Patch(site, dropped.flatten(), filled.flatten(), donors)
 
 
-def _attach(model: nn.Module, patches: Sequence[_Patch]) -> list[Any]:
+def _attach(model: nn.Module, patches: Sequence[_Patch], donors: _Donors | None) -> list[Any]:
     places: dict[tuple[str, str], list[_Patch]] = defaultdict(list)
     for patch in patches:
         places[patch.site.module, patch.site.end].append(patch)
     calls: Counter[str] = Counter()
-    handles: list[Any] = [model.register_forward_pre_hook(_reset(calls))]
+    handles: list[Any] = [model.register_forward_pre_hook(_reset(calls, donors))]
     for path in dict.fromkeys(path for path, _ in places):
         module = model.get_submodule(path)
         before = _before(path, places[path, "input"], calls)
@@ -109,9 +136,11 @@ def _attach(model: nn.Module, patches: Sequence[_Patch]) -> list[Any]:
     return handles
 
 
-def _reset(calls: Counter[str]) -> Any:  # noqa: ANN401 - a torch hook
+def _reset(calls: Counter[str], donors: _Donors | None) -> Any:  # noqa: ANN401 - a torch hook
     def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
         calls.clear()
+        if donors is not None:
+            donors.orders.clear()
 
     return hook
 

@@ -13,6 +13,9 @@ Status = Literal["exact", "shifted", "refused"]
 class Verdict:
     """How the model without some nodes of a group compares with the model in which they are masked.
 
+    On the example inputs, in evaluation mode: what the forward does on other shapes, on other
+    values or in training only is not compared.
+
     ``exact``: the outputs agree to rounding. ``shifted``: the number of nodes enters the model's
     arithmetic (a LayerNorm over them), and the outputs moved by `difference`; they agree with the
     masked model whose averages leave the nodes out. ``refused``: the nodes cannot be removed, for

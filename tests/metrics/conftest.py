@@ -9,16 +9,22 @@ from nodelens.testing.world import World
 def score():
     """Score arrays ``(rows, nodes)`` or ``(rows, positions, nodes)`` of a layer."""
 
-    def run(metric, activation, *, pre=None, gradient=None, targets=None, w=None, v=None):
+    def run(
+        metric, activation, *, pre=None, gradient=None, targets=None, w=None, v=None, inputs=None
+    ):
         activation = _with_positions(activation)
-        rows, _, nodes = activation.shape
+        rows, positions, nodes = activation.shape
+        incoming = torch.ones(nodes, 1, dtype=torch.float64) if w is None else w
+        read = torch.zeros(rows, positions, incoming.shape[1], dtype=torch.float64)
         world = World(
+            inputs=read if inputs is None else _with_positions(inputs),
             pre=activation if pre is None else _with_positions(pre),
             activation=activation,
             gradient=activation * 0 if gradient is None else _with_positions(gradient),
             targets=torch.zeros(rows, dtype=torch.int64) if targets is None else targets,
             fold=torch.arange(rows) % 4,
-            incoming=torch.ones(nodes, 1, dtype=torch.float64) if w is None else w,
+            index=torch.arange(rows),
+            incoming=incoming,
             outgoing=torch.ones(1, nodes, dtype=torch.float64) if v is None else v,
         )
         return scores(metric, world)

@@ -51,9 +51,9 @@ def score(
     """
     import torch
 
-    from nodelens.capture.batches import row_losses
     from nodelens.capture.engine import CaptureRequest
-    from nodelens.capture.plan import make_plan
+    from nodelens.capture.losses import row_losses
+    from nodelens.capture.planning import make_plan
     from nodelens.channels.infer import infer as infer_channels
     from nodelens.plugins.manager import load_plugins
     from nodelens.scoring.engine import ScoreRequest
@@ -68,9 +68,10 @@ def score(
     rules = loaded.operator_rules()
     with torch.inference_mode(False):
         graph = infer_channels(model, *example.args, rules=rules, **example.kwargs)
-    plan = make_plan(graph, list(chosen.values()), folds)
+    plan = make_plan(graph, list(chosen.values()), folds, model=model)
     if plan.targets:
-        plan = make_plan(graph, list(chosen.values()), folds, classes or _outputs(model, example))
+        classes = classes or _outputs(model, example)
+        plan = make_plan(graph, list(chosen.values()), folds, classes, model=model)
     _check_targets(first, plan.gradient and loss is None, plan.targets)
     request = CaptureRequest(model, graph, rest, plan, _device(model), loss or row_losses)
     with torch.inference_mode(False):
@@ -217,8 +218,8 @@ def _device(model: nn.Module) -> torch.device:
 def _outputs(model: nn.Module, batch: Batch) -> int:
     import torch
 
-    from nodelens.capture.batches import logits_of
     from nodelens.capture.engine import untouched
+    from nodelens.capture.losses import logits_of
 
     with untouched(model), torch.no_grad():
         return int(logits_of(batch.call(model)).shape[-1])

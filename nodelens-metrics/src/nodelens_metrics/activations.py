@@ -8,7 +8,6 @@ from attrs import field, frozen, validators
 
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
-from nodelens.statistics.shapes import ShapeMoments
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -130,13 +129,14 @@ class Kurtosis:
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Central moments up to the fourth order."""
-        return (ShapeMoments(),)
+        return (Moments(order=4),)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the kurtosis, 0 for constant nodes."""
         from nodelens_metrics.arithmetic import ratio, varies
 
-        shape = group[ShapeMoments()]
+        shape = group[Moments(order=4)]
+        assert shape.fourth is not None
         variance = shape.variance.where(varies(shape.mean, shape.variance), 0.0)
         return ratio(shape.fourth, variance.square())
 

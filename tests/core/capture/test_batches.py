@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nodelens.capture.batches import Batch, as_batch, logits_of
+from nodelens.capture.batches import Batch, as_batch
+from nodelens.capture.losses import logits_of
 from nodelens.errors import DataError, ModelError
 
 X, Y = torch.zeros(3, 4), torch.tensor([0, 1, 2])

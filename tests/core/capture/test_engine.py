@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from nodelens.capture.batches import Batch, row_losses
+from nodelens.capture.batches import Batch
 from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.losses import row_losses
 from nodelens.capture.plan import CapturePlan, PlanEntry
 from nodelens.capture.reading import folds_of
 from nodelens.channels.infer import infer
@@ -20,6 +21,7 @@ from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
+from nodelens.testing.statistic_checks import tensors_of
 
 CPU = torch.device("cpu")
 ALL = (
@@ -109,17 +111,18 @@ def test_any_partition_of_the_data_gives_the_same_states(sizes):
     whole = capture(model, [(x, y)]).states["conv:channels"]
     parts = capture(model, chunks(x, y, sizes)).states["conv:channels"]
     for statistic in (Moments(), RowMoments(), GradientMoments(), RowGradients()):
-        one, other = (statistic.summary(states[statistic], KEEP) for states in (whole, parts))
-        for name in type(one).__attrs_attrs__:
-            left, right = getattr(one, name.name), getattr(other, name.name)
-            assert torch.allclose(left, right, rtol=1e-10, atol=1e-12)
+        one, other = (
+            tensors_of(statistic.summary(states[statistic], KEEP)) for states in (whole, parts)
+        )
+        for name, left in one.items():
+            assert torch.allclose(left, other[name], rtol=1e-10, atol=1e-12)
 
 
 def test_a_fold_belongs_to_the_sample_not_to_the_batch():
-    whole = folds_of(0, 20, 4, CPU)
-    parts = torch.cat([folds_of(0, 7, 4, CPU), folds_of(7, 13, 4, CPU)])
+    whole = folds_of(torch.arange(20), 4)
+    parts = torch.cat([folds_of(torch.arange(7), 4), folds_of(torch.arange(7, 20), 4)])
     assert torch.equal(whole, parts)
-    assert torch.bincount(folds_of(0, 8000, 8, CPU)).min() > 850
+    assert torch.bincount(folds_of(torch.arange(8000), 8)).min() > 850
 
 
 def test_in_place_activation_after_the_site_does_not_change_what_was_read():
@@ -258,9 +261,9 @@ def test_padding_changes_nothing(width, left):
     for statistic in STREAMED:
         left_summary = statistic.summary(one[statistic], KEEP)
         right_summary = statistic.summary(other[statistic], KEEP)
-        for name in type(left_summary).__attrs_attrs__:
-            a, b = getattr(left_summary, name.name), getattr(right_summary, name.name)
-            assert torch.allclose(a, b, rtol=1e-10, atol=1e-13), (statistic, name.name)
+        found = tensors_of(right_summary)
+        for name, expected in tensors_of(left_summary).items():
+            assert torch.allclose(expected, found[name], rtol=1e-10, atol=1e-13), (statistic, name)
 
 
 def test_the_loss_is_summed_over_positions():

@@ -3,7 +3,6 @@ import torch
 
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
-from nodelens.statistics.shapes import ShapeMoments
 
 
 def close(found, expected, rtol=1e-9):
@@ -19,7 +18,7 @@ def test_moments_are_those_of_the_stored_array(summary_of, values):
 
 
 def test_shape_moments_are_those_of_the_stored_array(summary_of, values):
-    found, stored = summary_of(ShapeMoments(), values, sizes=5), values.flatten(0, 1)
+    found, stored = summary_of(Moments(order=4), values, sizes=5), values.flatten(0, 1)
     d = stored - stored.mean(0)
     close(found.variance, d.square().mean(0))
     close(found.fourth, d.pow(4).mean(0))
@@ -50,7 +49,7 @@ def test_row_means_count_valid_positions_only(summary_of, values):
     close(found.mean, means.mean(0))
 
 
-@pytest.mark.parametrize("statistic", [Moments(), ShapeMoments()], ids=str)
+@pytest.mark.parametrize("statistic", [Moments(), Moments(order=4)], ids=str)
 @pytest.mark.parametrize(
     ("dtype", "offset", "rtol"), [(torch.float64, 1e8, 1e-7), (torch.float32, 1e4, 1e-3)]
 )
@@ -64,7 +63,7 @@ def test_a_large_offset_does_not_cancel_the_variance(summary_of, statistic, dtyp
 
 def test_offsets_that_differ_between_batches_are_exact(summary_of, values):
     drifting = values + 1e3 * torch.arange(12, dtype=torch.float64)[:, None, None]
-    found = summary_of(ShapeMoments(), drifting, sizes=2)
+    found = summary_of(Moments(order=4), drifting, sizes=2)
     d = drifting.flatten(0, 1) - drifting.flatten(0, 1).mean(0)
     close(found.fourth, d.pow(4).mean(0))
 
@@ -82,5 +81,5 @@ def test_an_empty_fold_gives_zeros_not_nan(summary_of, values):
 
 
 def test_a_constant_has_no_moments_but_its_mean(summary_of):
-    found = summary_of(ShapeMoments(), torch.ones(4, 2, 1))
+    found = summary_of(Moments(order=4), torch.ones(4, 2, 1))
     assert (found.mean, found.variance, found.fourth) == (1.0, 0.0, 0.0)

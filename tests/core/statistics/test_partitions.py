@@ -9,7 +9,6 @@ from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
-from nodelens.statistics.shapes import ShapeMoments
 from nodelens.testing.statistic_checks import tensors_of
 from nodelens.testing.world import FOLDS, accumulate, layout_of, make_world, reading
 
@@ -17,7 +16,7 @@ ROWS = 12
 WORLD = make_world(rows=ROWS)
 STATISTICS = (
     Moments(),
-    ShapeMoments(),
+    Moments(order=4),
     Magnitudes(),
     RowMoments(),
     GradientMoments(),

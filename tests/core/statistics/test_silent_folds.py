@@ -8,7 +8,6 @@ from nodelens.statistics.contract import Layout, Reading
 from nodelens.statistics.gradients import GradientMoments
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments
-from nodelens.statistics.shapes import ShapeMoments
 from nodelens.testing.statistic_checks import tensors_of
 
 FOLDS, NODES = 5, 20
@@ -34,7 +33,7 @@ def without_the_active_fold(statistic, dtype, batches=3):
     ("statistic", "fields"),
     [
         (Moments(), ("mean", "variance")),
-        (ShapeMoments(), ("mean", "variance", "fourth")),
+        (Moments(order=4), ("mean", "variance", "fourth")),
         (Gram(), ("mean", "covariance")),
         (ClassMoments(), ("mean", "variance")),
         (GradientMoments(), ("q2", "centred_q2")),

@@ -36,9 +36,7 @@ class LastBatch:
     """A statistic that keeps the last batch only."""
 
     tap: str = "activation"
-    needs_gradient: ClassVar = False
-    needs_targets: ClassVar = False
-    per_row: ClassVar = False
+    requires: ClassVar = frozenset()
 
     def start(self, layout):
         return {"last": torch.zeros(layout.width, dtype=torch.float64)}

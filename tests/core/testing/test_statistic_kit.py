@@ -15,9 +15,7 @@ class Sums:
     """Mean of every node; right in every way."""
 
     tap: str = "activation"
-    needs_gradient: ClassVar = False
-    needs_targets: ClassVar = False
-    per_row: ClassVar = False
+    requires: ClassVar = frozenset()
 
     def floats(self, layout):
         return layout.folds * (layout.width + 1)

@@ -1,92 +1,171 @@
-"""What one pass will read: sites, statistics, gradients, memory."""
+"""What the passes will read: places, statistics, gradients, memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from nodelens.channels.groups import ChannelGraph, ChannelGroup
-from nodelens.errors import ModelError
-from nodelens.scoring.contract import Metric
-from nodelens.statistics.contract import Layout, Statistic
+from nodelens.channels.groups import ChannelGroup
+from nodelens.statistics.contract import Layout, Need, PassStatistic, Place, Statistic
+
+if TYPE_CHECKING:
+    import torch
 
 FLOAT_BYTES = 8
 
 
 @frozen
 class PlanEntry:
-    """The statistics that one group needs."""
+    """The statistics of one group's nodes, at ``activation`` and ``preactivation``."""
 
     group: ChannelGroup
     statistics: tuple[Statistic[Any], ...]
 
-    def bytes(self, layout: Layout) -> int:
-        """Return the memory of the group's states."""
-        return FLOAT_BYTES * sum(statistic.floats(layout) for statistic in self.statistics)
+    @property
+    def name(self) -> str:
+        """The name that its states have."""
+        return self.group.name
+
+    @property
+    def layout(self) -> Layout:
+        """The shape of what it reads."""
+        return Layout(self.group.width, 1)
+
+
+@frozen
+class InputEntry:
+    """The statistics of what one module's weight is multiplied with.
+
+    At ``weight`` they see the gradient of the module's output beside its input.
+    """
+
+    module: str
+    place: Place
+    statistics: tuple[Statistic[Any], ...]
+    layout: Layout
+
+    @property
+    def name(self) -> str:
+        """The name that its states have."""
+        return f"{self.module or '(model)'} ({self.place})"
+
+
+@frozen
+class PairEntry:
+    """The statistics of two groups that are read on the same positions."""
+
+    group: ChannelGroup
+    partner: ChannelGroup
+    statistics: tuple[Statistic[Any], ...]
+
+    @property
+    def name(self) -> str:
+        """The name that its states have."""
+        return f"{self.group.name} (pair)"
+
+    @property
+    def layout(self) -> Layout:
+        """The shape of what it reads."""
+        return Layout(self.group.width, 1, others=self.partner.width)
+
+
+Entry = PlanEntry | InputEntry | PairEntry
 
 
 @frozen
 class CapturePlan:
-    """The union of what all metrics need, each statistic once per group."""
+    """The union of what all metrics need, each statistic once per place.
+
+    `inputs`, `pairs` and `visits` are what is read beside the nodes; `input_of` says whose state
+    answers for the input of a module, since modules that read one tensor share it. `folds` is the
+    number of folds of all statistics but the quadratic ones, which have `quadratic_folds`. `parts`
+    names the entries of each pass, in order; empty, one pass reads everything. `notes` says in
+    words what the memory budget has changed. `unread` are groups that cannot be read, and why.
+    """
 
     entries: tuple[PlanEntry, ...]
     folds: int = 8
     classes: int = 0
     unread: Mapping[str, str] = field(factory=dict)
+    inputs: tuple[InputEntry, ...] = ()
+    pairs: tuple[PairEntry, ...] = ()
+    visits: tuple[PassStatistic[Any], ...] = ()
+    input_of: Mapping[str, str] = field(factory=dict)
+    quadratic_folds: int = 0
+    parts: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def everything(self) -> tuple[Entry, ...]:
+        """All entries that hooks read."""
+        return (*self.entries, *self.inputs, *self.pairs)
 
     def entry(self, group: str) -> PlanEntry:
         """Return the entry of a group."""
         return next(entry for entry in self.entries if entry.group.name == group)
 
+    def needs(self, *needs: Need) -> bool:
+        """Return whether any statistic requires one of these."""
+        wanted = frozenset(needs)
+        return any(s.requires & wanted for entry in self.everything for s in entry.statistics)
+
     @property
     def gradient(self) -> bool:
         """Whether a backward pass is needed."""
-        return any(s.needs_gradient for entry in self.entries for s in entry.statistics)
+        return self.needs("gradient", "sampled_gradient") or self._weights
+
+    @property
+    def _weights(self) -> bool:
+        return any(entry.place == "weight" for entry in self.inputs)
 
     @property
     def targets(self) -> bool:
         """Whether class labels are needed."""
-        return any(s.needs_targets for entry in self.entries for s in entry.statistics)
+        return self.needs("targets")
+
+    @property
+    def streams(self) -> tuple[tuple[Entry, ...], ...]:
+        """The entries of every pass that hooks read."""
+        asked = [entry for entry in self.everything if entry.statistics]
+        if not self.parts:
+            return (tuple(asked),) if asked else ()
+        return tuple(tuple(e for e in asked if e.name in names) for names in self.parts)
 
     @property
     def passes(self) -> int:
-        """The number of passes over the data: one, or none when weights are enough."""
-        return int(any(entry.statistics for entry in self.entries))
+        """The number of passes over the data; none when weights are enough."""
+        return len(self.streams) + len(self.visits)
 
     @property
     def bytes(self) -> int:
         """The memory of all states together."""
-        return sum(entry.bytes(self.layout(entry.group)) for entry in self.entries)
+        read = sum(self.bytes_of(entry) for entry in self.everything)
+        return read + sum(self.bytes_of_visit(statistic) for statistic in self.visits)
 
-    def layout(self, group: ChannelGroup, device: Any = "cpu") -> Layout:  # noqa: ANN401
-        """Return the layout of the group's states."""
-        return Layout(group.width, self.folds, device, self.classes)
+    def bytes_of(self, entry: Entry) -> int:
+        """Return the memory of the states of one entry."""
+        floats = (s.floats(self.layout(entry, s)) for s in entry.statistics)
+        return FLOAT_BYTES * sum(floats)
 
+    def bytes_of_visit(self, statistic: PassStatistic[Any]) -> int:
+        """Return the memory of the states of one statistic with passes of its own."""
+        layouts = (self.layout(entry) for entry in self.entries)
+        return FLOAT_BYTES * sum(statistic.floats(layout) for layout in layouts)
 
-def make_plan(
-    graph: ChannelGraph, metrics: Sequence[Metric], folds: int = 8, classes: int = 0
-) -> CapturePlan:
-    """Return the union of what `metrics` need on every group that can be read.
+    def folds_of(self, statistic: Any) -> int:  # noqa: ANN401 - either kind of statistic
+        """Return the number of folds that a statistic is kept in."""
+        requires: frozenset[Need] = getattr(statistic, "requires", frozenset())
+        return (self.quadratic_folds or self.folds) if "quadratic" in requires else self.folds
 
-    Groups whose nodes no module's input shows are listed in `unread` with the reason. Raises
-    `ModelError` when there are metrics and no group that they could score.
-    """
-    needed = tuple(dict.fromkeys(statistic for metric in metrics for statistic in metric.needs()))
-    readable = [group for group in graph if group.at("activation")]
-    entries = tuple(
-        PlanEntry(group, tuple(statistic for statistic in needed if group.at(statistic.tap)))
-        for group in readable
-    )
-    unread = {
-        group.name: group.frozen or "no module's input shows it"
-        for group in graph
-        if not group.at("activation")
-    }
-    if metrics and not entries:
-        found = "; ".join(f"{name}: {reason}" for name, reason in unread.items())
-        raise ModelError(
-            f"the model has no nodes that can be scored: {found or graph.note or 'no weights'}"
-        )
-    return CapturePlan(entries, folds, classes, unread)
+    def layout(
+        self,
+        entry: Entry,
+        statistic: Statistic[Any] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Layout:
+        """Return the layout of a state of one entry."""
+        shape = entry.layout
+        folds = self.folds if statistic is None else self.folds_of(statistic)
+        return Layout(shape.width, folds, device, self.classes, shape.blocks, shape.others)

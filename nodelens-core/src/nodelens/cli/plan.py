@@ -80,11 +80,12 @@ def _as_json(
                 "frozen": entry.group.frozen,
                 "sites": [
                     site.name
-                    for tap in dict.fromkeys(s.tap for s in entry.statistics)
+                    for tap in ("activation", "preactivation")
+                    if any(s.tap == tap for s in entry.statistics)
                     for site in entry.group.at(tap)
                 ],
                 "statistics": [str(statistic) for statistic in entry.statistics],
-                "bytes": entry.bytes(capture.layout(entry.group)),
+                "bytes": capture.bytes_of(entry),
             }
             for entry in capture.entries
         ],

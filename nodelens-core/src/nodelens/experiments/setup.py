@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import asdict, frozen
 
-from nodelens.capture.plan import CapturePlan, make_plan
+from nodelens.capture.plan import CapturePlan
+from nodelens.capture.planning import make_plan
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.infer import infer
 from nodelens.data.splits import Splits, calibration, split
@@ -81,8 +82,8 @@ def load_subject(
 
 def _check_forward(handle: ModelHandle, example: torch.Tensor, classes: int) -> None:
     """Run the model once, so that a model that does not fit the data is refused in words."""
-    from nodelens.capture.batches import logits_of
     from nodelens.capture.engine import untouched
+    from nodelens.capture.losses import logits_of
 
     try:
         with untouched(handle.module), torch.no_grad():
@@ -142,7 +143,9 @@ def plan_capture(config: RunConfig, subject: Subject, chosen: Chosen) -> Capture
     if config.interventions or config.pruning:
         asking.append(MeanActivations())
     classes = len(subject.splits.classes)
-    return make_plan(subject.graph, asking, config.capture.folds, classes)
+    return make_plan(
+        subject.graph, asking, config.capture.folds, classes, model=subject.handle.module
+    )
 
 
 def graph_json(graph: ChannelGraph) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from nodelens.experiments.setup import Chosen, Subject, plan_capture
 from nodelens.interventions.contract import Intervention, InterventionRequest
 from nodelens.reports.contract import Report
 from nodelens.scoring.engine import ScoreRequest
+from nodelens.statistics.contract import covering
 from nodelens.statistics.moments import Moments
 from nodelens.storage.tensors import write_state
 from nodelens.training.evaluation import Evaluation, evaluate
@@ -142,11 +143,13 @@ def analyse_scores(experiment: Experiment, scores: Scores) -> None:
 def node_means(capture: Capture) -> dict[str, torch.Tensor]:
     """Return the mean activation of every node by group, ``(nodes,)`` float64."""
     keep = torch.ones(len(capture.rows), dtype=torch.bool)
-    return {
-        group: Moments().summary(states[Moments()], keep.to(states[Moments()]["s1"].device)).mean
-        for group, states in capture.states.items()
-        if Moments() in states
-    }
+    means: dict[str, torch.Tensor] = {}
+    for entry in capture.plan.entries:
+        states = capture.states.get(entry.name, {})
+        found = covering(Moments(), states)
+        if found is not None:
+            means[entry.name] = found.summary(states[found], keep).mean
+    return means
 
 
 def intervene(

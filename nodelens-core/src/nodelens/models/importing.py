@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nodelens.capture.batches import logits_of
+from nodelens.capture.losses import logits_of
 from nodelens.errors import ModelError, did_you_mean
 from nodelens.models.contract import ModelRequest
 from nodelens.models.modes import evaluating

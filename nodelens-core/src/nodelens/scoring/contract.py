@@ -22,9 +22,12 @@ class Metric(Protocol):
     Implementations are frozen attrs classes whose fields are the metric's options; the module must
     import without torch. The class docstring starts with what the number is.
 
-    A class attribute that may be left out: ``jackknife = False`` says that leaving out folds gives
-    no standard error, as with a largest or smallest value, which most folds do not hold. The scores
-    have none then.
+    What may be left out: ``jackknife = False`` says that leaving out folds gives no standard error,
+    as with a largest or smallest value, which most folds do not hold; the scores have none then.
+    ``level = "layer"`` says that the metric describes a whole group: `score` gives one number,
+    shape ``(1,)``, that ranks no nodes. ``uses() -> tuple[str, ...]`` names other metrics that it
+    is made of, which ``group.part(name)`` then gives; they are scored as well. ``sketched() ->
+    Metric`` gives a version that needs less memory, for when the budget is too small.
     """
 
     better: ClassVar[Better]
@@ -49,10 +52,21 @@ class Metric(Protocol):
         """Return the statistics that `score` reads; empty for metrics of weights alone."""
 
     def score(self, group: GroupView) -> Tensor:
-        """Return one float64 value per node, shape ``(nodes,)``.
+        """Return one float64 value per node, shape ``(nodes,)``; ``(1,)`` of a layer metric.
 
         Raise `nodelens.errors.NotApplicableError` with the reason where the metric is undefined.
         """
+
+
+def level_of(metric: Metric) -> Literal["node", "layer"]:
+    """Return what one value of the metric describes."""
+    level: Literal["node", "layer"] = getattr(metric, "level", "node")
+    return level
+
+
+def uses_of(metric: Metric) -> tuple[str, ...]:
+    """Return the names of the metrics that this one is made of."""
+    return tuple(metric.uses()) if hasattr(metric, "uses") else ()
 
 
 def has_jackknife(metric: Metric) -> bool:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from nodelens.capture.engine import Capture
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import NotApplicableError
-from nodelens.scoring.contract import Metric, has_jackknife
+from nodelens.scoring.contract import Metric, has_jackknife, level_of, uses_of
 from nodelens.scoring.jackknife import jackknife_se
 from nodelens.scoring.scores import Score, Scores
-from nodelens.scoring.view import GroupView
+from nodelens.scoring.view import GroupView, Network
+from nodelens.statistics.contract import covering
 
 
 @frozen(eq=False)
@@ -27,9 +28,19 @@ class ScoreRequest:
     capture: Capture
 
 
+@frozen(eq=False)
+class _Subject:
+    """What every score of a request is worked out from."""
+
+    request: ScoreRequest
+    parameters: Mapping[str, Tensor]
+    network: Network
+
+
 @define
 class _Results:
     scores: dict[tuple[str, str], Score] = field(factory=dict)
+    layers: dict[tuple[str, str], Score] = field(factory=dict)
     skipped: dict[tuple[str, str], str] = field(factory=dict)
     failed: dict[str, str] = field(factory=dict)
 
@@ -40,42 +51,48 @@ def compute_scores(request: ScoreRequest) -> Scores:
     Where a metric is undefined the reason is in `skipped`; a metric whose code raises, or that
     gives values that are not finite, is in `failed` while the others go on.
     """
-    results = _Results()
-    named = [
-        *request.model.named_parameters(remove_duplicate=False),
-        *request.model.named_buffers(remove_duplicate=False),
-    ]
-    parameters: dict[str, Tensor] = dict(named)
+    results, subject = _Results(), _subject(request)
     for name, metric in request.metrics.items():
         for entry in request.capture.plan.entries:
-            _score(request, parameters, name, metric, entry.group, results)
+            _score(subject, name, metric, entry.group, results)
         for group, reason in request.capture.plan.unread.items():
             results.skipped[name, group] = reason
-    samples = request.capture.samples
-    return Scores(results.scores, results.skipped, results.failed, samples)
+    return Scores(
+        results.scores, results.skipped, results.failed, request.capture.samples, results.layers
+    )
+
+
+def _subject(request: ScoreRequest) -> _Subject:
+    model, capture = request.model, request.capture
+    tensors = [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]
+    modules = dict(model.named_modules(remove_duplicate=False))
+    network = Network(
+        request.graph, capture.states, capture.plan.input_of, modules, request.metrics
+    )
+    return _Subject(request, dict(tensors), network)
 
 
 def _score(
-    request: ScoreRequest,
-    parameters: Mapping[str, Tensor],
-    name: str,
-    metric: Metric,
-    group: ChannelGroup,
-    results: _Results,
+    subject: _Subject, name: str, metric: Metric, group: ChannelGroup, results: _Results
 ) -> None:
     try:
-        values, se = _values(request, parameters, metric, group)
+        values, se = _values(subject, metric, group)
     except NotApplicableError as reason:
         results.skipped[name, group.name] = str(reason)
         return
     except Exception as error:  # noqa: BLE001 - plugin code: one metric must not end the others
         results.failed.setdefault(name, f"{group.name}: {type(error).__name__}: {error}")
         return
-    problem = _problem(values, group)
+    layer = level_of(metric) == "layer"
+    problem = _problem(values, 1 if layer else group.width)
     if problem:
         results.failed.setdefault(name, f"{group.name}: {problem}")
         return
-    results.scores[name, group.name] = Score(
+    into = results.layers if layer else results.scores
+    into[name, group.name] = Score(
         metric=name,
         group=group.name,
         values=values.cpu().numpy(),
@@ -85,32 +102,55 @@ def _score(
     )
 
 
-def _problem(values: Tensor, group: ChannelGroup) -> str | None:
-    if values.shape != (group.width,):
-        return f"gave shape {tuple(values.shape)} for {group.width} nodes"
+def _problem(values: Tensor, expected: int) -> str | None:
+    if values.shape != (expected,):
+        return f"gave shape {tuple(values.shape)}, not ({expected},)"
     bad = (~values.isfinite()).nonzero().flatten().tolist()
     return f"gave values that are not finite for nodes {bad[:5]}" if bad else None
 
 
-def _values(
-    request: ScoreRequest, parameters: Mapping[str, Tensor], metric: Metric, group: ChannelGroup
-) -> tuple[Tensor, Tensor | None]:
+def _values(subject: _Subject, metric: Metric, group: ChannelGroup) -> tuple[Tensor, Tensor | None]:
     """Return values and standard errors, the latter None where the jackknife gives none."""
-    capture = request.capture
-    states = {
-        statistic: capture.states[group.name][statistic]
-        for statistic in metric.needs()
-        if statistic in capture.states.get(group.name, {})
-    }
-    keep = torch.ones(len(capture.rows), dtype=torch.bool)
-    values = metric.score(GroupView(group, states, parameters, keep)).double()
-    used = capture.rows.nonzero().flatten().tolist()
-    if not has_jackknife(metric) or len(used) < 2:
+    rows = _rows(subject, metric)
+    view = _view(subject, metric, group, torch.ones(len(rows), dtype=torch.bool))
+    values = metric.score(view).double()
+    used = rows.nonzero().flatten().tolist()
+    if not _has_error(subject, metric) or len(used) < 2:
         return values, None
     without = []
     for fold in used:
-        others = keep.clone()
+        others = view.keep.clone()
         others[fold] = False
-        without.append(metric.score(GroupView(group, states, parameters, others)).double())
-    sizes = capture.rows[used].to(values)
-    return values, jackknife_se(values, torch.stack(without), sizes)
+        without.append(metric.score(_view(subject, metric, group, others)).double())
+    return values, jackknife_se(values, torch.stack(without), rows[used].to(values))
+
+
+def _all_metrics(subject: _Subject, metric: Metric) -> list[Metric]:
+    """Return a metric and all that it is made of."""
+    parts = [subject.request.metrics[name] for name in uses_of(metric)]
+    return [metric, *(each for part in parts for each in _all_metrics(subject, part))]
+
+
+def _has_error(subject: _Subject, metric: Metric) -> bool:
+    asked = [each for each in _all_metrics(subject, metric) if each.needs()]
+    allowed = bool(getattr(metric, "jackknife", True))
+    return bool(asked) and allowed and all(has_jackknife(each) for each in asked)
+
+
+def _rows(subject: _Subject, metric: Metric) -> Tensor:
+    """Return the samples of each fold, ``(folds,)``, of the statistic that is kept in fewest."""
+    capture = subject.request.capture
+    needs = [s for each in _all_metrics(subject, metric) for s in each.needs()]
+    folds = min([capture.plan.folds_of(s) for s in needs], default=capture.plan.folds)
+    index = torch.arange(len(capture.rows)) % folds
+    return torch.zeros(folds, dtype=torch.int64).index_add_(0, index, capture.rows)
+
+
+def _view(subject: _Subject, metric: Metric, group: ChannelGroup, keep: Tensor) -> GroupView:
+    """Return what the metric sees: the statistics that it declared, and no others."""
+    declared = [s for each in _all_metrics(subject, metric) for s in each.needs()]
+    among = dict(subject.request.capture.states.get(group.name, {}))
+    among |= subject.request.capture.states.get(f"{group.name} (pair)", {})
+    found = {covering(statistic, among) for statistic in declared}
+    states = {statistic: among[statistic] for statistic in among if statistic in found}
+    return GroupView(group, states, subject.parameters, keep, subject.network)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-_FORMAT = "nodelens scores 1"
+_FORMAT = "nodelens scores 2"
 
 
 @frozen(eq=False)
@@ -55,18 +55,25 @@ class Scores:
     """All scores of a run, by metric and group.
 
     `skipped` maps ``(metric, group)`` to the reason why there is no score; `failed` maps a metric
-    whose code raised to its one-line error. `samples` counts the calibration samples.
+    whose code raised to its one-line error. `samples` counts the calibration samples. `layers`
+    holds what layer metrics say of whole groups: scores whose `values` are ``(1,)``.
     """
 
     scores: Mapping[tuple[str, str], Score]
     skipped: Mapping[tuple[str, str], str] = field(factory=dict)
     failed: Mapping[str, str] = field(factory=dict)
     samples: int = 0
+    layers: Mapping[tuple[str, str], Score] = field(factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metric names, in the order of the config."""
+        """The names of node metrics, in the order of the config."""
         return tuple(dict.fromkeys(metric for metric, _ in self.scores))
+
+    @property
+    def layer_metrics(self) -> tuple[str, ...]:
+        """The names of layer metrics, in the order of the config."""
+        return tuple(dict.fromkeys(metric for metric, _ in self.layers))
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -85,6 +92,8 @@ class Scores:
     def __getitem__(self, key: tuple[str, str]) -> Score:
         if key in self.scores:
             return self.scores[key]
+        if key in self.layers:
+            return self.layers[key]
         if key in self.skipped:
             raise UnknownNameError(f"metric {key[0]!r} on {key[1]!r}: {self.skipped[key]}")
         if not isinstance(key, tuple) or len(key) != 2:
@@ -136,7 +145,7 @@ class Scores:
 
         arrays: dict[str, NDArray[Any]] = {}
         header: list[dict[str, Any]] = []
-        for number, score in enumerate(self):
+        for number, score in enumerate([*self, *self.layers.values()]):
             fields = asdict(
                 score, filter=lambda attribute, _: attribute.name not in ("values", "se")
             )
@@ -150,6 +159,7 @@ class Scores:
             "skipped": json.dumps([[*key, reason] for key, reason in self.skipped.items()]),
             "failed": json.dumps(dict(self.failed)),
             "samples": str(self.samples),
+            "nodes": str(len(self)),
         }
         write_arrays(Path(path), arrays, meta)
 
@@ -165,8 +175,10 @@ class Scores:
             Score(values=arrays[f"{number}.values"], se=arrays.get(f"{number}.se"), **fields)
             for number, fields in enumerate(json.loads(meta["scores"]))
         ]
+        nodes = int(meta["nodes"])
         return cls(
-            scores={(score.metric, score.group): score for score in scores},
+            scores={(score.metric, score.group): score for score in scores[:nodes]},
+            layers={(score.metric, score.group): score for score in scores[nodes:]},
             skipped={(m, g): reason for m, g, reason in json.loads(meta["skipped"])},
             failed=json.loads(meta["failed"]),
             samples=int(meta["samples"]),

@@ -12,8 +12,7 @@ from nodelens.statistics.contract import IGNORED
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.channels.groups import Tap
-    from nodelens.statistics.contract import Layout, Reading, State
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
 
 
 @frozen(eq=False)
@@ -36,10 +35,8 @@ class ClassMoments:
     sample size. Rows labelled -100 do not count.
     """
 
-    tap: Tap = "activation"
-    needs_gradient: ClassVar[bool] = False
-    needs_targets: ClassVar[bool] = True
-    per_row: ClassVar[bool] = True
+    tap: Place = "activation"
+    requires: ClassVar[frozenset[Need]] = frozenset({"targets", "whole_rows"})
 
     def floats(self, layout: Layout) -> int:
         """Two sums per class, node and fold, the pivot, one count per class and fold."""

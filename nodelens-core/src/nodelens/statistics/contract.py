@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from nodelens.channels.groups import Tap
+    from nodelens.channels.groups import ChannelGraph
 
 State = dict[str, "Tensor"]
 """Named tensors; the first axis is the fold, except of a pivot, which all folds share."""
 
 IGNORED = -100
 """The label of a row or position that does not count, as in torch's cross-entropy."""
+
+Place = Literal["activation", "preactivation", "input", "weight", "pair"]
+"""Where a statistic reads.
+
+``activation`` is what a group's consumers read and ``preactivation`` what its producers write, both
+``(rows, positions, nodes)``. ``input`` is what a producer's weights are multiplied with, ``(rows,
+positions, features)``: a convolution's patches, unfolded. ``weight`` is that and, as `gradient`,
+dL/dy of what the producer writes. ``pair`` is a group's activation and, as `partner`, that of the
+next group on the same positions.
+"""
+
+Need = Literal["gradient", "sampled_gradient", "targets", "outputs", "whole_rows", "quadratic"]
+"""What a statistic cannot do without, or asks of the pass.
+
+``gradient`` is dL/da; ``sampled_gradient`` dL/da with labels that are drawn from the model's own
+predictions (true Fisher). ``targets`` are class labels, ``outputs`` numbers about the model's
+output (see `OUTPUTS`): such a statistic is updated when the forward has ended. ``whole_rows`` says
+that it needs all of a row at once (a nonlinear function of a sum over the row's positions): where a
+group is read at several sites, their positions come in one reading then, else site by site.
+``quadratic`` says that its memory grows with the square of the width: it may be kept in fewer
+folds, to fit the memory budget.
+"""
+
+OUTPUTS = ("margin", "nll", "entropy")
+"""What `Reading.outputs` holds of each row or position, in nats but for the margin.
+
+The true logit minus the largest other one, −log p of the label, the entropy of the prediction.
+"""
 
 SummaryT = TypeVar("SummaryT", covariant=True)
 
@@ -30,7 +58,15 @@ class Reading:
     `gradient` is dL/da of the loss *summed* over the batch. `valid`, ``(rows, positions)`` of bool,
     is False at padding; None means that all count. `targets`, ``(rows,)`` of int64, are class
     labels where the data has them, -100 where a row has none. `fold`, ``(rows,)`` of int64, is the
-    fold of each row. Invalid positions hold zeros in `values` and `gradient`.
+    fold of each row and `index`, ``(rows,)``, its number in the data, which keys random choices.
+    Invalid positions hold zeros in `values` and `gradient`.
+
+    `grid` is the shape of the positions where it is more than a line, as ``(height, width)``.
+    `parts` is how many neighbouring positions are one sample of a node with several components (the
+    dimensions of a head). `outputs`, ``(rows, positions or 1, 3)``, holds `OUTPUTS`. `partner`,
+    ``(rows, positions, others)``, is the second tensor of a pair. `pivot`, ``(nodes,)`` float64, is
+    a point near the mean that all statistics of the site share. `shared` keeps sums that several
+    statistics need, for as long as the reading lives.
     """
 
     values: Tensor
@@ -38,35 +74,54 @@ class Reading:
     gradient: Tensor | None = None
     valid: Tensor | None = None
     targets: Tensor | None = None
+    index: Tensor | None = None
+    grid: tuple[int, ...] = ()
+    parts: int = 1
+    outputs: Tensor | None = None
+    partner: Tensor | None = None
+    pivot: Tensor | None = None
+    shared: dict[Any, Any] = field(factory=dict)
+
+    def in_folds(self, folds: int) -> Reading:
+        """Return the reading with its folds put together to `folds`; what is shared stays so."""
+        return evolve(self, fold=self.fold % folds)
 
 
 @frozen
 class Layout:
-    """What a state must know when it starts; `classes` is 0 without labels."""
+    """What a state must know when it starts.
+
+    `width` is the number of nodes or input features, `classes` 0 without labels. `blocks` is the
+    number of groups of a grouped convolution, whose input features are then ``blocks`` equal runs.
+    `others` is the width of the second tensor: outputs of a weight, nodes of a pair's partner.
+    """
 
     width: int
     folds: int
     device: torch.device | str = "cpu"
     classes: int = 0
+    blocks: int = 1
+    others: int = 0
 
 
 @runtime_checkable
 class Statistic(Protocol[SummaryT]):
     """A mergeable accumulator. Equal statistics (attrs equality) are shared between metrics.
 
-    Implementations are frozen attrs classes. `tap` says where it reads; `needs_gradient` whether a
-    backward pass is needed; `needs_targets` whether labels are. `per_row` says that it needs all of
-    a row at once (a nonlinear function of a sum over the row's positions): where a group is read at
-    several sites, their positions come in one reading then, else site by site. Sums are float64.
+    Implementations are frozen attrs classes; their modules import without torch. `tap` says where
+    it reads, `requires` what it cannot do without. Sums are float64.
+
+    A method that may be left out: ``covers(other) -> bool`` says that the summary holds all that
+    the summary of `other` holds, under the same names. Only the covering one is then kept.
     """
 
-    needs_gradient: ClassVar[bool]
-    needs_targets: ClassVar[bool]
-    per_row: ClassVar[bool]
+    @property
+    def tap(self) -> Place:
+        """Where it reads."""
 
     @property
-    def tap(self) -> Tap:
-        """Where it reads."""
+    def requires(self) -> frozenset[Need]:
+        """What it cannot do without."""
 
     def floats(self, layout: Layout) -> int:
         """Return the number of float64 values that a state holds, for the memory plan."""
@@ -82,3 +137,63 @@ class Statistic(Protocol[SummaryT]):
 
     def summary(self, state: State, keep: Tensor) -> SummaryT:
         """Return what metrics read, from the folds where `keep`, ``(folds,)`` of bool, is True."""
+
+
+@frozen(eq=False)
+class Visit:
+    """What a statistic with passes of its own sees: the model and rows of one fold.
+
+    `batch` is a `nodelens.capture.batches.Batch` on the model's device, `loss` maps output and
+    batch to one summed loss per row. `generator` is seeded by the run's seed and the rows' numbers,
+    so that the same rows draw the same numbers whatever the batching of the folds.
+    """
+
+    model: Any
+    graph: ChannelGraph
+    batch: Any
+    fold: int
+    loss: Any
+    generator: torch.Generator
+
+
+@runtime_checkable
+class PassStatistic(Protocol[SummaryT]):
+    """A statistic that runs the model itself: along a path, or for products with the Hessian.
+
+    Like `Statistic`, but for `visit`, which replaces `update`: it is called once for the rows of
+    each fold of each batch, with the states of all groups. The model is in evaluation mode and its
+    parameters need no gradient; what `visit` changes it must restore.
+    """
+
+    tap: Literal["model"]
+
+    @property
+    def passes(self) -> str:
+        """What it does to the model, for the plan: ``50 gradients along a path``."""
+
+    def floats(self, layout: Layout) -> int:
+        """Return the number of float64 values that one group's state holds."""
+
+    def start(self, layout: Layout) -> State:
+        """Return an empty state of one group."""
+
+    def visit(self, visit: Visit, states: dict[str, State]) -> None:
+        """Run the model and add what it shows to the states, by group, in place."""
+
+    def merge(self, state: State, other: State) -> None:
+        """Add `other` into `state`, in place."""
+
+    def summary(self, state: State, keep: Tensor) -> SummaryT:
+        """Return what metrics read, from the folds that are kept."""
+
+
+def covering(wanted: Any, among: Any) -> Any | None:  # noqa: ANN401 - either kind of statistic
+    """Return the statistic of `among` that answers for `wanted`: itself, or one that covers it."""
+    if wanted in among:
+        return wanted
+    return next((each for each in among if _covers(each, wanted)), None)
+
+
+def _covers(statistic: Any, other: Any) -> bool:  # noqa: ANN401 - either kind of statistic
+    covers = getattr(statistic, "covers", None)
+    return statistic != other and covers is not None and bool(covers(other))

@@ -1,30 +1,34 @@
 """Gradient statistics: what the loss says about each node, by position and by row.
 
 With g = dL/da, L the loss *summed* over rows and positions, and q = a·g, the (negative) first-order
-change of the loss when a node is set to zero. Products are taken in float64.
+change of the loss when a node is set to zero; a node with several components (a head) has one q per
+position, the sum over its components. Products are taken in float64.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.channels.groups import Tap
-    from nodelens.statistics.contract import Layout, Reading, State
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
 
-_FIELDS = ("g", "g2", "q", "abs_q", "q2", "s1", "dg2", "d2g2")
-_ROW_FIELDS = ("q", "abs_q", "q2", "abs_mean_q")
+Labels = Literal["data", "model"]
+"""Whose labels the loss is taken with: the data's, or drawn from the model's predictions."""
+
+_FIELDS = ("g", "g2", "q", "abs_q", "q2", "q4", "s1", "dg", "dg_g", "gg")
+_ROW_FIELDS = ("q", "abs_q", "q2", "q4", "abs_mean_q")
 
 
 @frozen(eq=False)
 class GradientSummary:
     """Means over positions; every tensor is ``(nodes,)`` float64.
 
-    `centred_q2` is E[(a−μ)²g²] with μ the mean activation, 0 for a constant node.
+    `centred_q2` is E[(Σ(a−μ)g)²] with μ the mean activation and the sum over a node's components, 0
+    for a constant node. `count` is the number of positions that have a q.
     """
 
     count: Tensor
@@ -33,69 +37,98 @@ class GradientSummary:
     q: Tensor
     abs_q: Tensor
     q2: Tensor
+    q4: Tensor
     centred_q2: Tensor
 
 
 @frozen
 class GradientMoments:
-    """Means over positions of g, g², q, |q|, q² and (a−μ)²g² (block B3).
+    """Means over positions of g, g², q, |q|, q², q⁴ and ((a−μ)g)² (block B3).
 
-    The last is kept as sums of d, d·g² and d²·g² with d = a − pivot: combining E[q²], E[a·g²] and
-    E[g²] would cancel where the mean is large beside the spread.
+    The last is kept as sums of d, (dg)², (dg)g and g² with d = a − pivot: combining E[q²], E[a·g²]
+    and E[g²] would cancel where the mean is large beside the spread.
+
+    Attributes:
+        tap: where it reads.
+        labels: whose labels the loss is taken with.
     """
 
-    tap: Tap = "activation"
-    needs_gradient: ClassVar[bool] = True
-    needs_targets: ClassVar[bool] = False
-    per_row: ClassVar[bool] = False
+    tap: Place = "activation"
+    labels: Labels = "data"
+
+    @property
+    def requires(self) -> frozenset[Need]:
+        """Gradients of the loss with these labels."""
+        return gradient_of(self.labels)
 
     def floats(self, layout: Layout) -> int:
-        """Eight sums per node and fold, the pivot, one count per fold."""
-        return layout.folds * (len(_FIELDS) * layout.width + 1) + layout.width
+        """Ten sums per node and fold, the pivot, two counts per fold."""
+        return layout.folds * (len(_FIELDS) * layout.width + 2) + layout.width
 
     def start(self, layout: Layout) -> State:
         """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
-        return {"count": zeros(layout), **{name: zeros(layout, layout.width) for name in _FIELDS}}
+        fields = {name: zeros(layout, layout.width) for name in _FIELDS}
+        return {"count": zeros(layout), "gates": zeros(layout), **fields}
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the sums; padding has neither value nor gradient."""
-        from nodelens.statistics.rows import add_rows, centred, row_counts, row_sum
+        from nodelens.statistics.rows import add_rows, pivot_of, row_counts, swept
 
-        assert reading.gradient is not None
-        d, g = centred(state, reading), reading.gradient.double()
-        q, g2 = reading.values.double() * g, g.square()
-        dg2 = d * g2
-        terms = (g, g2, q, q.abs(), q.square(), d, dg2, d * dg2)
-        add_rows(state["count"], row_counts(reading), reading.fold)
-        for name, term in zip(_FIELDS, terms, strict=True):
-            add_rows(state[name], row_sum(term), reading.fold)
+        pivot, counts = pivot_of(state, reading), row_counts(reading)
+        sums = swept(reading, lambda rows: _terms(reading, pivot, rows))
+        reading.shared["gates"] = ((sums[2],), None)
+        add_rows(state["count"], counts, reading.fold)
+        add_rows(state["gates"], counts / reading.parts, reading.fold)
+        for name, total in zip(_FIELDS, sums, strict=True):
+            add_rows(state[name], total, reading.fold)
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivot and add."""
-        from nodelens.statistics.rows import add_fields
+        from nodelens.statistics.rows import add_fields, common_pivot
 
         if "pivot" not in other:
             return
-        device = state["count"].device
-        moved = {name: value.to(device) for name, value in other.items()}
-        theirs = moved.pop("pivot")
-        t = theirs - state.setdefault("pivot", theirs)
+        t = common_pivot(state, other, "count")
+        moved = {name: value.to(t.device) for name, value in other.items() if name != "pivot"}
         add_fields(state, moved)
         state["s1"] += moved["count"].unsqueeze(-1) * t
-        state["dg2"] += moved["g2"] * t
-        state["d2g2"] += 2 * t * moved["dg2"] + moved["g2"] * t.square()
+        state["dg_g"] += moved["gg"] * t
+        state["dg"] += 2 * t * moved["dg_g"] + moved["gg"] * t.square()
 
     def summary(self, state: State, keep: Tensor) -> GradientSummary:
         """Return the means over the kept folds."""
         from nodelens.statistics.rows import resolved
 
-        count = state["count"][keep].sum().clamp(min=1.0)
-        means = (state[name][keep].sum(0) / count for name in _FIELDS)
-        g, g2, q, abs_q, q2, d, dg2, d2g2 = means
-        centred_q2 = resolved(d2g2 - 2 * d * dg2 + d.square() * g2, d2g2)
-        return GradientSummary(count, g, g2, q, abs_q, q2, centred_q2)
+        count, gates = (state[name][keep].sum().clamp(min=1.0) for name in ("count", "gates"))
+        total = {name: state[name][keep].sum(0) for name in _FIELDS}
+        per_gate = ("q", "abs_q", "q2", "q4", "dg", "dg_g", "gg")
+        q, abs_q, q2, q4, dg, dg_g, gg = (total[name] / gates for name in per_gate)
+        d = total["s1"] / count
+        centred_q2 = resolved(dg - 2 * d * dg_g + d.square() * gg, dg)
+        g, g2 = total["g"] / count, total["g2"] / count
+        return GradientSummary(gates, g, g2, q, abs_q, q2, q4, centred_q2)
+
+
+def gradient_of(labels: Labels) -> frozenset[Need]:
+    """Return what a statistic requires that reads gradients of the loss with these labels."""
+    return frozenset({"gradient" if labels == "data" else "sampled_gradient"})
+
+
+def _terms(reading: Reading, pivot: Tensor, rows: slice) -> tuple[Tensor, ...]:
+    """Return the row sums of `_FIELDS`, in their order."""
+    from nodelens.statistics.rows import centred_rows, gates, summed_parts
+
+    assert reading.gradient is not None
+    d, g = centred_rows(reading, pivot, rows), reading.gradient[rows].double()
+    q, g2 = gates(reading, rows), g.square()
+    dg, gate = d * g, g
+    dg, gate = summed_parts(dg, reading.parts), summed_parts(g, reading.parts)
+    q2 = q.square()
+    gg = g2 if reading.parts == 1 else gate.square()
+    terms = (g, g2, q, q.abs(), q2, q2.square(), d, dg.square(), dg * gate, gg)
+    return tuple(term.sum(1) for term in terms)
 
 
 @frozen(eq=False)
@@ -106,20 +139,29 @@ class RowGradientSummary:
     q: Tensor
     abs_q: Tensor
     q2: Tensor
+    q4: Tensor
     abs_mean_q: Tensor
 
 
 @frozen
 class RowGradients:
-    """Means over rows of Q, |Q|, Q² and |mean_t q|, with Q_n = Σ_t q of row n (block B4)."""
+    """Means over rows of Q, |Q|, Q², Q⁴ and |mean_t q|, with Q_n = Σ_t q of row n (block B4).
 
-    tap: Tap = "activation"
-    needs_gradient: ClassVar[bool] = True
-    needs_targets: ClassVar[bool] = False
-    per_row: ClassVar[bool] = True
+    Attributes:
+        tap: where it reads.
+        labels: whose labels the loss is taken with.
+    """
+
+    tap: Place = "activation"
+    labels: Labels = "data"
+
+    @property
+    def requires(self) -> frozenset[Need]:
+        """Gradients of the loss with these labels, all of a row at once."""
+        return gradient_of(self.labels) | {"whole_rows"}
 
     def floats(self, layout: Layout) -> int:
-        """Four sums per node and fold, one count per fold."""
+        """Five sums per node and fold, one count per fold."""
         return layout.folds * (len(_ROW_FIELDS) * layout.width + 1)
 
     def start(self, layout: Layout) -> State:
@@ -131,13 +173,13 @@ class RowGradients:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the row sums; rows without a valid position do not count."""
-        from nodelens.statistics.rows import add_rows, row_counts, row_sum
+        from nodelens.statistics.rows import add_rows, gate_sums, row_counts
 
-        assert reading.gradient is not None
-        total = row_sum(reading.values.double() * reading.gradient.double())
+        total = gate_sums(reading)
         counts = row_counts(reading)
-        mean = total.abs() / counts.clamp(min=1.0).unsqueeze(-1)
-        terms = (total, total.abs(), total.square(), mean)
+        samples = (counts / reading.parts).clamp(min=1.0).unsqueeze(-1)
+        square = total.square()
+        terms = (total, total.abs(), square, square.square(), total.abs() / samples)
         add_rows(state["rows"], (counts > 0).double(), reading.fold)
         for name, term in zip(_ROW_FIELDS, terms, strict=True):
             add_rows(state[name], term, reading.fold)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Literal
 
-from attrs import frozen
+from attrs import field, frozen, validators
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.channels.groups import Tap
-    from nodelens.statistics.contract import Layout, Reading, State
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.statistics.triangle import Triangle
+
+Quantity = Literal["value", "gradient", "gate"]
+"""What is multiplied: the activation, dL/da, or q = a·g."""
 
 
 @frozen(eq=False)
 class GramSummary:
     """Population covariance, ``(nodes, nodes)`` float64, and mean, ``(nodes,)``.
 
-    The rows and columns of constant nodes are exactly 0.
+    The rows and columns of constant nodes are exactly 0. Of a grouped convolution's input both have
+    a leading axis of blocks: ``(blocks, features, features)`` and ``(blocks, features)``.
     """
 
     count: Tensor
@@ -27,29 +31,51 @@ class GramSummary:
     @property
     def variance(self) -> Tensor:
         """The diagonal of the covariance, ``(nodes,)``."""
-        return self.covariance.diagonal()
+        return self.covariance.diagonal(dim1=-2, dim2=-1)
+
+    @property
+    def second_moment(self) -> Tensor:
+        """E[aaᵀ], ``(nodes, nodes)``: the covariance and the products of the means."""
+        return self.covariance + self.mean.unsqueeze(-1) * self.mean.unsqueeze(-2)
 
     @property
     def correlation(self) -> Tensor:
         """Pearson correlations ``(nodes, nodes)``: one on the diagonal, zero with a constant."""
         std = self.variance.sqrt()
         scale = std.where(std > 0, std.new_tensor(1.0))
-        rho = (self.covariance / scale.outer(scale)).clamp(-1.0, 1.0)
-        return rho.fill_diagonal_(1.0)
+        rho = self.covariance / (scale.unsqueeze(-1) * scale.unsqueeze(-2))
+        rho = rho.clamp(-1.0, 1.0)
+        rho.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+        return rho
 
 
 @frozen
 class Gram:
-    """Sums of products of all pairs of nodes, about a pivot (block B7)."""
+    """Sums of products of all pairs of nodes (blocks B6, B7, B8 and B15, by `tap` and `of`).
 
-    tap: Tap = "activation"
-    needs_gradient: ClassVar[bool] = False
-    needs_targets: ClassVar[bool] = False
-    per_row: ClassVar[bool] = False
+    Values are taken about a pivot. Products are taken in the precision of the activation and summed
+    in float64.
+
+    Attributes:
+        tap: where it reads; at the input, a grouped convolution has one matrix per block.
+        of: what is multiplied.
+        tokens: the share of all positions that are used, chosen by their number in the data.
+    """
+
+    tap: Place = "activation"
+    of: Quantity = "value"
+    tokens: float = field(default=1.0, validator=(validators.gt(0.0), validators.le(1.0)))
+
+    @property
+    def requires(self) -> frozenset[Need]:
+        """Gradients unless it is of values."""
+        heavy: frozenset[Need] = frozenset({"quadratic"})
+        return heavy if self.of == "value" else heavy | {"gradient"}
 
     def floats(self, layout: Layout) -> int:
-        """A square matrix and a vector per fold, the pivot, one count per fold."""
-        return layout.folds * (layout.width**2 + layout.width + 1) + layout.width
+        """A triangle and two vectors per fold, the pivot, one count per fold."""
+        triangle = layout.blocks * _triangle(layout).size
+        return layout.folds * (triangle + 2 * layout.width + 1) + layout.width
 
     def start(self, layout: Layout) -> State:
         """Return empty sums."""
@@ -57,42 +83,109 @@ class Gram:
 
         return {
             "count": zeros(layout),
-            "s1": zeros(layout, layout.width),
-            "s2": zeros(layout, layout.width, layout.width),
+            "s1": zeros(layout, layout.blocks, layout.width // layout.blocks),
+            "square": zeros(layout, layout.blocks, layout.width // layout.blocks),
+            "s2": zeros(layout, layout.blocks, _triangle(layout).size),
         }
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the products of d = a − pivot, fold by fold."""
-        from nodelens.statistics.rows import add_rows, centred, row_counts, row_sum
-
-        d = centred(state, reading)
-        add_rows(state["count"], row_counts(reading), reading.fold)
-        add_rows(state["s1"], row_sum(d), reading.fold)
         for fold in set(reading.fold.tolist()):
-            rows = d[reading.fold == fold].flatten(0, 1)
-            state["s2"][fold].addmm_(rows.T, rows)
+            samples = self._samples(state, reading, fold)
+            blocked = samples.view(len(samples), *state["s1"].shape[1:]).movedim(-2, 0)
+            state["count"][fold] += len(samples)
+            state["s1"][fold] += blocked.sum(1, dtype=state["s1"].dtype)
+            state["square"][fold] += blocked.double().square().sum(1)
+            _triangle_of(state).add_products(state["s2"][fold], blocked)
+
+    def _samples(self, state: State, reading: Reading, fold: int) -> Tensor:
+        """Return the valid and chosen samples of one fold about the pivot, ``(samples, nodes)``."""
+        from nodelens.statistics.rows import upcast
+
+        rows = reading.fold == fold
+        values = upcast(_quantity(reading, self.of)[rows])
+        values = values - _pivot(state, reading, self.of).to(values.dtype)
+        counted = _counted(reading, rows, values, self.tokens)
+        return values.flatten(0, 1) if counted is None else values[counted]
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivot and add."""
+        from nodelens.statistics.rows import common_pivot
+
         if "pivot" not in other:
             return
-        pivot = state.setdefault("pivot", other["pivot"].to(state["s1"].device))
-        shift = other["pivot"].to(pivot.device) - pivot
-        n, s1, s2 = (other[name].to(pivot.device) for name in ("count", "s1", "s2"))
-        cross = s1.unsqueeze(-1) * shift
-        state["count"] += n
-        state["s1"] += s1 + n.unsqueeze(-1) * shift
-        state["s2"] += s2 + cross + cross.mT + n[:, None, None] * shift.outer(shift)
+        shift = common_pivot(state, other, "count").view(state["s1"].shape[1:])
+        names = ("count", "s1", "square", "s2")
+        n, s1, square, s2 = (other[name].to(shift.device) for name in names)
+        n = n[:, None, None]
+        triangle = _triangle_of(state)
+        state["count"] += n.flatten()
+        state["s2"] += s2
+        triangle.add_outer(state["s2"], s1, shift.expand_as(s1))
+        triangle.add_outer(state["s2"], shift.expand_as(s1), s1 + n * shift)
+        state["square"] += square + 2 * shift * s1 + n * shift.square()
+        state["s1"] += s1 + n * shift
 
     def summary(self, state: State, keep: Tensor) -> GramSummary:
         """Return mean and covariance over the kept folds."""
         from nodelens.statistics.rows import mean_about, resolved
 
         count = state["count"][keep].sum().clamp(min=1.0)
-        d1 = state["s1"][keep].sum(0) / count
-        d2 = state["s2"][keep].sum(0) / count
-        covariance = d2 - d1.outer(d1)
-        live = resolved(covariance.diagonal(), d2.diagonal()) > 0
-        covariance = covariance.where(live & live.unsqueeze(-1), 0.0)
-        pivot = state.get("pivot", d1 * 0)
-        return GramSummary(count, mean_about(pivot, d1), covariance)
+        d1, square, packed = (state[name][keep].sum(0) / count for name in ("s1", "square", "s2"))
+        covariance = _triangle_of(state).whole(packed) - d1.unsqueeze(-1) * d1.unsqueeze(-2)
+        live = resolved(square - d1.square(), square) > 0
+        covariance = covariance.where(live.unsqueeze(-1) & live.unsqueeze(-2), 0.0)
+        pivot = state["pivot"].view_as(d1) if "pivot" in state else d1 * 0
+        mean = mean_about(pivot, d1)
+        if len(mean) == 1:
+            mean, covariance = mean[0], covariance[0]
+        return GramSummary(count, mean, covariance)
+
+
+def _triangle(layout: Layout) -> Triangle:
+    from nodelens.statistics.triangle import Triangle
+
+    return Triangle(layout.width // layout.blocks)
+
+
+def _triangle_of(state: State) -> Triangle:
+    from nodelens.statistics.triangle import Triangle
+
+    return Triangle(state["s1"].shape[-1])
+
+
+def _quantity(reading: Reading, of: Quantity) -> Tensor:
+    """Return the tensor whose products are taken, ``(rows, samples, nodes)``."""
+    if of == "value":
+        return reading.values
+    assert reading.gradient is not None
+    if of == "gradient":
+        return reading.gradient
+    from nodelens.statistics.rows import summed_parts, upcast
+
+    return summed_parts(upcast(reading.values) * upcast(reading.gradient), reading.parts)
+
+
+def _pivot(state: State, reading: Reading, of: Quantity) -> Tensor:
+    """Return the pivot of values; gradients scatter about 0, so theirs is 0."""
+    from nodelens.statistics.rows import pivot_of
+
+    if of == "value":
+        return pivot_of(state, reading)
+    width = state["s1"][0].numel()
+    return state.setdefault("pivot", state["s1"].new_zeros(width))
+
+
+def _counted(reading: Reading, rows: Tensor, values: Tensor, share: float) -> Tensor | None:
+    """Return which samples of the rows count, ``(rows, samples)`` of bool; None if all do."""
+    from nodelens.statistics.sampling import chosen_positions
+
+    samples, valid = values.shape[1], reading.valid
+    counted = None
+    if valid is not None:
+        counted = valid[rows][:, :: valid.shape[1] // samples]
+    if share < 1.0:
+        assert reading.index is not None
+        chosen = chosen_positions(reading.index[rows], samples, share)
+        counted = chosen if counted is None else counted & chosen
+    return counted

@@ -9,8 +9,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.channels.groups import Tap
-    from nodelens.statistics.contract import Layout, Reading, State
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
 
 
 @frozen(eq=False)
@@ -33,11 +32,9 @@ class MagnitudeSummary:
 class Magnitudes:
     """Mean |a|, the share of |a| ≤ `tolerance`, and extremes (block B1)."""
 
-    tap: Tap = "activation"
+    tap: Place = "activation"
     tolerance: float = 0.0
-    needs_gradient: ClassVar[bool] = False
-    needs_targets: ClassVar[bool] = False
-    per_row: ClassVar[bool] = False
+    requires: ClassVar[frozenset[Need]] = frozenset()
 
     def floats(self, layout: Layout) -> int:
         """Four numbers per node and fold, one count per fold."""
@@ -56,20 +53,23 @@ class Magnitudes:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add sums of |a| and counts of zeros, keep extremes."""
-        import torch
+        from nodelens.statistics.rows import absolute_sums, add_rows, extremes, row_counts, swept
 
-        from nodelens.statistics.rows import add_rows, blank, row_counts, row_sum, upcast
-
-        values, valid, fold = upcast(reading.values), reading.valid, reading.fold
+        fold = reading.fold
         add_rows(state["count"], row_counts(reading), fold)
-        add_rows(state["abs"], row_sum(blank(values.abs(), valid)), fold)
-        small = blank((values.abs() <= self.tolerance).to(values.dtype), valid)
-        add_rows(state["zeros"], row_sum(small), fold)
-        index = fold.unsqueeze(-1).expand(-1, values.shape[-1])
-        high = blank(values, valid, -torch.inf).amax(1).double()
-        low = blank(values, valid, torch.inf).amin(1).double()
+        add_rows(state["abs"], absolute_sums(reading), fold)
+        small = swept(reading, lambda rows: (self._small(reading, rows),))[0]
+        add_rows(state["zeros"], small, fold)
+        index = fold.unsqueeze(-1).expand(-1, reading.values.shape[-1])
+        high, low = extremes(reading)
         state["max"].scatter_reduce_(0, index, high, "amax")
         state["min"].scatter_reduce_(0, index, low, "amin")
+
+    def _small(self, reading: Reading, rows: slice) -> Tensor:
+        small = reading.values[rows].abs() <= self.tolerance
+        if reading.valid is not None:
+            small = small & reading.valid[rows].unsqueeze(-1)
+        return small.sum(1).double()
 
     def merge(self, state: State, other: State) -> None:
         """Add sums, keep the further extreme."""

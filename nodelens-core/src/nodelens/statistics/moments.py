@@ -1,25 +1,30 @@
-"""Means and variances of what a site reads, over positions and over row means."""
+"""Moments of what a site reads, over positions and over row means."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from attrs import frozen
+from attrs import field, frozen, validators
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.channels.groups import Tap
-    from nodelens.statistics.contract import Layout, Reading, State
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
 
 
 @frozen(eq=False)
 class MomentSummary:
-    """Population moments (divided by the number of samples), ``(nodes,)`` float64."""
+    """Population moments (divided by the number of samples), ``(nodes,)`` float64.
+
+    `third` and `fourth` are E[(a−μ)³] and E[(a−μ)⁴], 0 for a node that is constant up to the
+    rounding of its powers; None unless the statistic was asked for four orders.
+    """
 
     count: Tensor
     mean: Tensor
     variance: Tensor
+    third: Tensor | None = None
+    fourth: Tensor | None = None
 
     @property
     def mean_square(self) -> Tensor:
@@ -39,54 +44,77 @@ class MomentSummary:
 
 @frozen
 class Moments:
-    """Mean and variance of every node over all positions (block B1, first and second order)."""
+    """Moments of every node over all positions (block B1; at the input, block B5).
 
-    tap: Tap = "activation"
-    needs_gradient: ClassVar[bool] = False
-    needs_targets: ClassVar[bool] = False
-    per_row: ClassVar[bool] = False
+    Attributes:
+        tap: where it reads.
+        order: 2 for mean and variance, 4 for the third and fourth central moment as well.
+    """
+
+    tap: Place = "activation"
+    order: Literal[2, 4] = field(default=2, validator=validators.in_((2, 4)))
+    requires: ClassVar[frozenset[Need]] = frozenset()
+
+    def covers(self, other: object) -> bool:
+        """Four orders hold two."""
+        return isinstance(other, Moments) and other.tap == self.tap and other.order <= self.order
 
     def floats(self, layout: Layout) -> int:
-        """Two sums per node and fold, the pivot, and one count per fold."""
-        return layout.folds * (2 * layout.width + 1) + layout.width
+        """One sum per order, node and fold, the pivot, and one count per fold."""
+        return layout.folds * (self.order * layout.width + 1) + layout.width
 
     def start(self, layout: Layout) -> State:
         """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
-        fields = {name: zeros(layout, layout.width) for name in ("s1", "s2")}
+        fields = {f"s{power}": zeros(layout, layout.width) for power in self._powers()}
         return {"count": zeros(layout), **fields}
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the sums of d and d², d = a − pivot."""
-        from nodelens.statistics.rows import add_rows, centred, row_counts, row_sum
+        """Add the sums of the powers of d = a − pivot."""
+        from nodelens.statistics.rows import add_rows, pivot_of, power_sums, row_counts
 
-        d = centred(state, reading)
+        sums = power_sums(reading, pivot_of(state, reading), self.order)
         add_rows(state["count"], row_counts(reading), reading.fold)
-        add_rows(state["s1"], row_sum(d), reading.fold)
-        add_rows(state["s2"], row_sum(d.square()), reading.fold)
+        for power, total in zip(self._powers(), sums, strict=True):
+            add_rows(state[f"s{power}"], total, reading.fold)
 
     def merge(self, state: State, other: State) -> None:
-        """Move `other` to this state's pivot and add."""
+        """Move `other` to this state's pivot by the binomial theorem and add."""
+        from math import comb
+
+        from nodelens.statistics.rows import common_pivot
+
         if "pivot" not in other:
             return
-        pivot = state.setdefault("pivot", other["pivot"].to(state["s1"].device))
-        shift = other["pivot"].to(pivot.device) - pivot
-        n, s1, s2 = (other[name].to(pivot.device) for name in ("count", "s1", "s2"))
-        n = n.unsqueeze(-1)
-        state["count"] += other["count"].to(pivot.device)
-        state["s1"] += s1 + n * shift
-        state["s2"] += s2 + 2 * shift * s1 + n * shift**2
+        shift = common_pivot(state, other, "count")
+        count = other["count"].to(shift.device)
+        sums = [count.unsqueeze(-1)]
+        sums += [other[f"s{power}"].to(shift.device) for power in self._powers()]
+        state["count"] += count
+        for power in self._powers():
+            for k, total in enumerate(sums[: power + 1]):
+                state[f"s{power}"] += comb(power, k) * shift ** (power - k) * total
 
     def summary(self, state: State, keep: Tensor) -> MomentSummary:
-        """Return mean and variance over the kept folds."""
+        """Return the moments over the kept folds."""
         from nodelens.statistics.rows import mean_about, resolved
 
         count = state["count"][keep].sum().clamp(min=1.0)
-        d1 = state["s1"][keep].sum(0) / count
-        d2 = state["s2"][keep].sum(0) / count
-        pivot = state.get("pivot", d1 * 0)
-        return MomentSummary(count, mean_about(pivot, d1), resolved(d2 - d1.square(), d2))
+        d1, d2, *higher = (state[f"s{power}"][keep].sum(0) / count for power in self._powers())
+        mean = mean_about(state.get("pivot", d1 * 0), d1)
+        variance = resolved(d2 - d1.square(), d2)
+        if not higher:
+            return MomentSummary(count, mean, variance)
+        d3, d4 = higher
+        constant = variance == 0
+        third = (d3 - 3 * d1 * d2 + 2 * d1**3).masked_fill(constant, 0.0)
+        fourth = d4 - 4 * d1 * d3 + 6 * d1**2 * d2 - 3 * d1**4
+        fourth = resolved(fourth, d4).masked_fill(constant, 0.0)
+        return MomentSummary(count, mean, variance, third, fourth)
+
+    def _powers(self) -> range:
+        return range(1, self.order + 1)
 
 
 @frozen(eq=False)
@@ -107,10 +135,8 @@ class RowMoments:
     With ā_n the mean over the positions of row n: Σ ā_n, Σ ā_n², Σ (mean_t |a|)², Σ max_t |a|.
     """
 
-    tap: Tap = "activation"
-    needs_gradient: ClassVar[bool] = False
-    needs_targets: ClassVar[bool] = False
-    per_row: ClassVar[bool] = True
+    tap: Place = "activation"
+    requires: ClassVar[frozenset[Need]] = frozenset({"whole_rows"})
 
     def floats(self, layout: Layout) -> int:
         """Four sums per node and fold, one count per fold."""
@@ -125,17 +151,18 @@ class RowMoments:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the moments of the row means; rows without a valid position do not count."""
-        from nodelens.statistics.rows import add_rows, blank, row_counts, row_sum, upcast
+        from nodelens.statistics.rows import absolute_sums, add_rows, extremes, row_counts
 
-        values = blank(upcast(reading.values), reading.valid)
         counts = row_counts(reading)
-        length = counts.clamp(min=1.0).unsqueeze(-1)
-        mean, magnitude = row_sum(values) / length, row_sum(values.abs()) / length
+        mean = row_means(reading)
+        magnitude = absolute_sums(reading) / counts.clamp(min=1.0).unsqueeze(-1)
+        high, low = extremes(reading)
+        peak = high.maximum(-low).masked_fill((counts == 0).unsqueeze(-1), 0.0)
         add_rows(state["rows"], (counts > 0).double(), reading.fold)
         add_rows(state["mean"], mean, reading.fold)
         add_rows(state["square"], mean.square(), reading.fold)
         add_rows(state["abs_square"], magnitude.square(), reading.fold)
-        add_rows(state["peak"], values.abs().amax(1).double(), reading.fold)
+        add_rows(state["peak"], peak, reading.fold)
 
     def merge(self, state: State, other: State) -> None:
         """Add the sums."""
@@ -150,3 +177,15 @@ class RowMoments:
             state[name][keep].sum(0) / rows for name in ("mean", "square", "abs_square", "peak")
         )
         return RowSummary(rows, mean, square, abs_square, peak)
+
+
+def row_means(reading: Reading) -> Tensor:
+    """Return the mean activation of every row, ``(rows, nodes)`` float64; 0 without positions."""
+    from nodelens.statistics.rows import power_sums, row_counts, row_sum
+
+    counts = row_counts(reading)
+    length = counts.clamp(min=1.0).unsqueeze(-1)
+    if reading.pivot is None:
+        return row_sum(reading.values) / length
+    about = power_sums(reading, reading.pivot, 2)[0] / length
+    return (about + reading.pivot).masked_fill((counts == 0).unsqueeze(-1), 0.0)

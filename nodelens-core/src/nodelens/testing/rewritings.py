@@ -29,11 +29,13 @@ def select_rows(world: World, rows: Sequence[int]) -> World:
     index = torch.tensor(rows)
     return evolve(
         world,
+        inputs=world.inputs[index],
         pre=world.pre[index],
         activation=world.activation[index],
         gradient=world.gradient[index],
         targets=world.targets[index],
         fold=world.fold[index],
+        index=world.index[index],
         valid=None if world.valid is None else world.valid[index],
     )
 
@@ -48,11 +50,13 @@ def pad(world: World, positions: int = 3) -> World:
     valid[:-1, :-positions] = True
     return evolve(
         world,
+        inputs=wider(world.inputs),
         pre=wider(world.pre),
         activation=wider(world.activation),
         gradient=wider(world.gradient),
         targets=torch.cat([world.targets, world.targets[:1]]),
         fold=torch.cat([world.fold, world.fold[:1]]),
+        index=torch.cat([world.index, world.index.max()[None] + 1]),
         valid=valid,
     )
 
@@ -77,6 +81,7 @@ def single(world: World) -> World:
     """Return the world with activations and gradients in float32."""
     return evolve(
         world,
+        inputs=world.inputs.float(),
         pre=world.pre.float(),
         activation=world.activation.float(),
         gradient=world.gradient.float(),

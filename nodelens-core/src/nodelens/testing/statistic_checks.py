@@ -24,6 +24,7 @@ TOLERANCE = 1e-10
 """Largest difference that rounding may make, relative to the largest value of a field."""
 
 _TRIALS = 5
+_GRADIENTS = frozenset({"gradient", "sampled_gradient"})
 
 
 def check_statistic(statistic: Statistic[Any]) -> list[Check]:
@@ -90,7 +91,7 @@ def _partition(statistic: Statistic[Any]) -> None:
 def _merge(statistic: Statistic[Any]) -> None:
     world = make_world()
     for seed in range(_TRIALS):
-        total = statistic.start(layout_of(world))
+        total = statistic.start(layout_of(world, statistic.tap))
         for state in _states(statistic, world, seed):
             statistic.merge(total, state)
         _same(_summary(statistic, total), _whole(statistic, world), "merging parts")
@@ -116,9 +117,9 @@ def _empty(statistic: Statistic[Any]) -> None:
     world = make_world()
     expected = _whole(statistic, world)
     state = accumulate(statistic, world)
-    statistic.merge(state, statistic.start(layout_of(world)))
+    statistic.merge(state, statistic.start(layout_of(world, statistic.tap)))
     _same(_summary(statistic, state), expected, "merging an empty state")
-    empty = statistic.start(layout_of(world))
+    empty = statistic.start(layout_of(world, statistic.tap))
     statistic.merge(empty, accumulate(statistic, world))
     _same(_summary(statistic, empty), expected, "merging into an empty state")
 
@@ -137,8 +138,8 @@ def _reading_unmodified(statistic: Statistic[Any]) -> None:
     world = pad(make_world())
     given = reading(world, statistic.tap)
     before = attrs.asdict(given)
-    copies = {name: value.clone() for name, value in before.items() if value is not None}
-    statistic.update(statistic.start(layout_of(world)), given)
+    copies = {name: value.clone() for name, value in before.items() if isinstance(value, Tensor)}
+    statistic.update(statistic.start(layout_of(world, statistic.tap)), given)
     for name, value in copies.items():
         demand(torch.equal(getattr(given, name), value), f"update changed the reading's {name}")
 
@@ -159,11 +160,12 @@ def _folds(statistic: Statistic[Any]) -> None:
 def _declared_inputs(statistic: Statistic[Any]) -> None:
     world = make_world()
     given = reading(world, statistic.tap)
-    state = statistic.start(layout_of(world))
+    state = statistic.start(layout_of(world, statistic.tap))
     bare = evolve(
         given,
-        gradient=given.gradient if statistic.needs_gradient else None,
-        targets=given.targets if statistic.needs_targets else None,
+        gradient=given.gradient if statistic.requires & _GRADIENTS else None,
+        targets=given.targets if "targets" in statistic.requires else None,
+        outputs=given.outputs if "outputs" in statistic.requires else None,
     )
     statistic.update(state, bare)
     _same(_summary(statistic, state), _whole(statistic, world), "inputs that are not declared")
@@ -172,7 +174,7 @@ def _declared_inputs(statistic: Statistic[Any]) -> None:
 def _floats(statistic: Statistic[Any]) -> None:
     world = make_world()
     held = sum(value.numel() for value in accumulate(statistic, world).values())
-    said = statistic.floats(layout_of(world))
+    said = statistic.floats(layout_of(world, statistic.tap))
     demand(held == said, f"a state holds {held} values, floats() says {said}")
 
 
@@ -180,6 +182,7 @@ def _dtype(statistic: Statistic[Any]) -> None:
     world = make_world()
     half = evolve(
         world,
+        inputs=world.inputs.bfloat16(),
         pre=world.pre.bfloat16(),
         activation=world.activation.bfloat16(),
         gradient=world.gradient.bfloat16(),
@@ -202,7 +205,7 @@ def _saved(statistic: Statistic[Any]) -> None:
 
 
 def _device(statistic: Statistic[Any]) -> None:
-    state = statistic.start(Layout(width=3, folds=2, classes=2, device="meta"))
+    state = statistic.start(Layout(width=3, folds=2, classes=2, others=2, device="meta"))
     for name, value in state.items():
         demand(value.device.type == "meta", f"{name} is on {value.device}, not on the layout's")
 

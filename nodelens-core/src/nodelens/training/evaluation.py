@@ -11,9 +11,11 @@ from attrs import frozen
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nodelens.capture.batches import IGNORED, Batch, logits_of, row_losses
+from nodelens.capture.batches import Batch
+from nodelens.capture.losses import logits_of, row_losses
 from nodelens.errors import DataError
 from nodelens.models.modes import evaluating
+from nodelens.statistics.contract import IGNORED
 from nodelens.training.estimates import Estimate, ratio
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from attrs import define, field, frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodelens.capture.batches import Batch, logits_of
+from nodelens.capture.batches import Batch
+from nodelens.capture.losses import logits_of
 from nodelens.data.contract import Samples
 from nodelens.data.splits import Splits, batches
 from nodelens.errors import DataError, ModelError

@@ -1,0 +1,81 @@
+"""What a producer's weights are multiplied with: rows of features, convolutions unfolded."""
+
+from __future__ import annotations
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@frozen
+class InputShape:
+    """The input of one producer: `blocks` equal runs of features, of which each node reads one.
+
+    `features` counts all runs together; `outputs` is the number of rows of the weight.
+    """
+
+    features: int
+    outputs: int
+    blocks: int = 1
+
+
+def input_shape(module: nn.Module) -> InputShape | None:
+    """Return the shape of what a module's weight is multiplied with; None for other modules.
+
+    Linear layers, convolutions (not transposed ones), and the transposed Linear of GPT-2, whose
+    weight is ``(inputs, outputs)``.
+    """
+    if isinstance(module, nn.Linear):
+        return InputShape(module.in_features, module.out_features)
+    if isinstance(module, _CONVOLUTIONS):
+        fan_in = module.weight[0].numel()
+        return InputShape(fan_in * module.groups, module.out_channels, module.groups)
+    weight = getattr(module, "weight", None)
+    if type(module).__name__ == "Conv1D" and isinstance(weight, Tensor):
+        return InputShape(*weight.shape)
+    return None
+
+
+def features_of(module: nn.Module, tensor: Tensor, rows: int) -> Tensor:
+    """Return ``(rows, positions, features)``: what each application of the weight reads.
+
+    The features of a convolution are ordered as its weight is: block, channel, kernel position.
+    """
+    if isinstance(module, _CONVOLUTIONS):
+        return _patches(module, tensor)
+    return tensor.reshape(rows, -1, tensor.shape[-1])
+
+
+def outputs_of(module: nn.Module, tensor: Tensor, rows: int) -> Tensor:
+    """Return ``(rows, positions, outputs)`` of what a module returned, or of its gradient."""
+    if isinstance(module, _CONVOLUTIONS):
+        return tensor.flatten(2).transpose(1, 2)
+    return tensor.reshape(rows, -1, tensor.shape[-1])
+
+
+def _patches(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, tensor: Tensor) -> Tensor:
+    padded = _padded(module, tensor)
+    dims = range(2, tensor.ndim)
+    for axis in dims:
+        size, step = module.kernel_size[axis - 2], module.dilation[axis - 2]
+        padded = padded.unfold(axis, step * (size - 1) + 1, module.stride[axis - 2])[..., ::step]
+    spatial = [*dims]
+    kernel = range(tensor.ndim, padded.ndim)
+    ordered = padded.permute(0, *spatial, 1, *kernel)
+    return ordered.flatten(1 + len(spatial)).flatten(1, len(spatial))
+
+
+def _padded(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, tensor: Tensor) -> Tensor:
+    amounts = list(module._reversed_padding_repeated_twice)
+    if not any(amounts):
+        return tensor
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    return F.pad(tensor, amounts, mode=mode)
+
+
+def weight_rows(module: nn.Module, weight: Tensor) -> Tensor:
+    """Return a weight as ``(outputs, fan_in)``, the features in the order of `features_of`."""
+    return weight.T if type(module).__name__ == "Conv1D" else torch.flatten(weight, 1)

@@ -260,7 +260,7 @@ class Recorder:
         if now.segments is not None:
             index = index[now.segments.row.to(device)]
             repeats = values.shape[1] // now.segments.valid.shape[1]
-            valid = now.segments.valid.to(device).repeat_interleave(repeats, dim=1)
+            valid: Tensor | None = now.segments.valid.to(device).repeat_interleave(repeats, dim=1)
         else:
             counted = valid_positions(batch, values.shape[1])
             valid = None if counted is None else counted.to(device)

@@ -8,7 +8,14 @@ from torch.nn import functional as F
 from nodelens.channels.groups import Extent, ParameterSlice
 from nodelens.errors import NotApplicableError
 from nodelens.testing.world import make_world, view_of
-from nodelens_metrics.alignment import InputInformation, RayleighQuotient
+from nodelens_metrics.alignment import (
+    ClassRayleighQuotient,
+    InputDirections,
+    InputInformation,
+    RayleighQuotient,
+    SpectralAlignment,
+    direction_profile,
+)
 
 COVARIANCE = [[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 1.0]]
 
@@ -46,17 +53,17 @@ def test_a_convolution_is_a_quotient_over_its_patches(score):
     torch.testing.assert_close(score(RayleighQuotient(), y, pre=y, w=w), exact)
 
 
-def test_relative_is_one_on_average(score, gaussian):
+def test_in_its_layer_it_is_one_on_average(score, gaussian):
     x = gaussian(COVARIANCE)
     w = torch.eye(3, dtype=torch.float64)
-    found = score(RayleighQuotient(relative=True), x, pre=x, w=w)
+    found = score(RayleighQuotient(scale="layer"), x, pre=x, w=w)
     torch.testing.assert_close(found, torch.tensor([4.0, 3.0, 1.0], dtype=torch.float64) / (8 / 3))
 
 
 def test_zero_weights_get_zero(score):
     x, w = torch.zeros(4, 2), torch.zeros(2, 3, dtype=torch.float64)
-    for relative in (False, True):
-        assert score(RayleighQuotient(relative=relative), x, w=w).tolist() == [0.0, 0.0]
+    for scale in ("absolute", "layer", "trace", "largest"):
+        assert score(RayleighQuotient(scale=scale), x, w=w).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -93,3 +100,59 @@ def test_constant_nodes_have_none_and_do_not_move_the_median(score, gaussian):
     found = score(InputInformation(), more, pre=more)
     torch.testing.assert_close(found[:3], score(InputInformation(), y, pre=y))
     assert found[3:].tolist() == [0.0] * 4
+
+
+def eigenvectors(covariance):
+    values, vectors = torch.linalg.eigh(torch.tensor(covariance, dtype=torch.float64))
+    return values.flip(0), vectors.flip(1).T.contiguous()
+
+
+def test_the_trace_and_the_largest_eigenvalue_scale_it(score, gaussian):
+    x = gaussian(COVARIANCE)
+    values, w = eigenvectors(COVARIANCE)
+    found = score(RayleighQuotient(scale="trace"), x, pre=x @ w.T, w=w, inputs=x)
+    torch.testing.assert_close(found, values / values.sum())
+    found = score(RayleighQuotient(scale="largest"), x, pre=x @ w.T, w=w, inputs=x)
+    torch.testing.assert_close(found, values / values[0])
+
+
+def test_a_node_along_an_eigenvector_draws_on_one_direction(score, gaussian):
+    x = gaussian(COVARIANCE)
+    values, vectors = eigenvectors(COVARIANCE)
+    both = (vectors[0] / values[0].sqrt() + vectors[1] / values[1].sqrt()).unsqueeze(0)
+    w = torch.cat([vectors[:2], both])
+    found = score(InputDirections(), x, pre=x @ w.T, w=w, inputs=x)
+    torch.testing.assert_close(found, torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64))
+
+
+def test_the_profile_sums_to_the_variance_of_the_pre_activation():
+    world = make_world()
+    metric = InputDirections()
+    profile = direction_profile(view_of(world, metric.needs()))
+    exact = world.pre.flatten(0, 1).var(0, correction=0)
+    torch.testing.assert_close(profile.sum(1), exact, rtol=1e-10, atol=0.0)
+
+
+def test_the_leading_directions_hold_the_aligned_weights(score, gaussian):
+    x = gaussian([[8.0, 0, 0], [0, 1.5, 0], [0, 0, 0.5]])
+    w = torch.tensor([[1.0, 0, 0], [0, 0, 2.0], [3.0, 4.0, 0]], dtype=torch.float64)
+    found = score(SpectralAlignment(variance=0.7), x, pre=x @ w.T, w=w, inputs=x)
+    assert found.tolist() == pytest.approx([1.0, 0.0, 9 / 25])
+    found = score(SpectralAlignment(variance=0.9), x, pre=x @ w.T, w=w, inputs=x)
+    assert found.tolist() == pytest.approx([1.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize("across", ["mean", "largest", "smallest"])
+def test_within_classes_it_is_the_variance_of_each_class(across):
+    world = make_world()
+    metric = ClassRayleighQuotient(across=across)
+    flat = [world.pre[world.targets == label].flatten(0, 1) for label in range(3)]
+    variances = torch.stack([each.var(0, correction=0) for each in flat])
+    counts = torch.tensor([float(len(each)) for each in flat]).unsqueeze(1)
+    reduced = {
+        "mean": (variances * counts).sum(0) / counts.sum(),
+        "largest": variances.amax(0),
+        "smallest": variances.amin(0),
+    }[across]
+    exact = reduced / world.incoming.square().sum(1)
+    torch.testing.assert_close(metric.score(view_of(world, metric.needs())), exact)

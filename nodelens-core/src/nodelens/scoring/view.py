@@ -27,12 +27,13 @@ class Producer:
 
     `weight` is ``(nodes, fan_in)`` float64, its columns in the order of the features that the
     module's input is unfolded to; `block`, ``(nodes,)`` int64, is the run of input features that
-    each node reads, 0 but for grouped convolutions.
+    each node reads of `blocks`, 0 but for grouped convolutions.
     """
 
     module: str
     weight: Tensor
     block: Tensor
+    blocks: int = 1
 
 
 @frozen(eq=False)
@@ -125,7 +126,7 @@ class GroupView:
         blocks = getattr(self.network.modules.get(module), "groups", 1)
         rows = torch.arange(self.width, device=weight.device) + extent.offset
         outputs = self.parameters[parts[0].parameter].shape[parts[0].axis]
-        return Producer(module, weight, rows * blocks // outputs)
+        return Producer(module, weight, rows * blocks // outputs, blocks)
 
     def slice_of(self, part: ParameterSlice) -> Tensor:
         """Return what each node owns of one parameter, ``(nodes, everything else)`` float64."""

@@ -1,10 +1,10 @@
-"""Class-conditional moments of row means."""
+"""Class-conditional moments, of row means or of positions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from attrs import frozen
+from attrs import field, frozen, validators
 
 from nodelens.errors import DataError
 from nodelens.statistics.contract import IGNORED
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class ClassSummary:
-    """Row counts by class, ``(classes,)``, means and variances, ``(classes, nodes)``, float64.
+    """Sample counts by class, ``(classes,)``, means and variances, ``(classes, nodes)``, float64.
 
     A node that is constant over all rows has the same mean in all classes and variances of 0.
     """
@@ -33,9 +33,17 @@ class ClassMoments:
 
     Per row, because a label belongs to an image, not to a pixel: counting positions would fake the
     sample size. Rows labelled -100 do not count.
+
+    Attributes:
+        tap: where it reads.
+        per: ``position`` for moments over the positions of a class, where what is asked is how a
+            node varies within a class, not what it says of the class.
     """
 
     tap: Place = "activation"
+    per: Literal["row", "position"] = field(
+        default="row", validator=validators.in_(("row", "position"))
+    )
     requires: ClassVar[frozenset[Need]] = frozenset({"targets", "whole_rows"})
 
     def floats(self, layout: Layout) -> int:
@@ -54,19 +62,21 @@ class ClassMoments:
         }
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the row means to their classes; raises `DataError` for a label that is no class."""
-        from nodelens.statistics.rows import add_rows, centred, row_counts, row_sum
+        """Add the rows to their classes; raises `DataError` for a label that is no class."""
+        from nodelens.statistics.rows import add_rows, pivot_of, power_sums, row_counts
 
         assert reading.targets is not None
         counts, labelled = row_counts(reading), reading.targets != IGNORED
         classes = state["count"].shape[1]
         _check_labels(reading.targets[labelled], classes)
-        mean = row_sum(centred(state, reading)) / counts.clamp(min=1.0).unsqueeze(-1)
-        mean, counts = mean[labelled], counts[labelled]
+        d1, d2 = power_sums(reading, pivot_of(state, reading), 2)
+        terms = {"count": counts, "s1": d1, "s2": d2}
+        if self.per == "row":
+            mean = d1 / counts.clamp(min=1.0).unsqueeze(-1)
+            terms = {"count": (counts > 0).double(), "s1": mean, "s2": mean.square()}
         cell = reading.fold[labelled] * classes + reading.targets[labelled]
-        terms = {"count": (counts > 0).double(), "s1": mean, "s2": mean.square()}
         for name, term in terms.items():
-            add_rows(state[name].flatten(0, 1), term, cell)
+            add_rows(state[name].flatten(0, 1), term[labelled], cell)
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivot and add."""

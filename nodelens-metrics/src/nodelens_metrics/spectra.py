@@ -1,0 +1,161 @@
+"""Eigenvalues of covariances and weights, and the numbers that describe a spectrum."""
+
+from __future__ import annotations
+
+from math import log
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BISECTIONS = 60
+"""Halvings of the interval between neighbouring eigenvalues: below the spacing of float64."""
+
+
+ROUNDING = 2.0**-40
+"""Eigenvalues below this fraction of their sum are rounding, whose roots would count."""
+
+
+def blocks_of(covariance: Tensor) -> Tensor:
+    """Return covariances with a leading axis of blocks, ``(blocks, features, features)``."""
+    return covariance.unsqueeze(0) if covariance.ndim == 2 else covariance
+
+
+def eigenvalues(matrix: Tensor) -> Tensor:
+    """Return the eigenvalues of symmetric positive matrices in rising order, none below 0."""
+    values: Tensor = torch.linalg.eigvalsh(matrix)
+    return values.clamp(min=0.0)
+
+
+def shares(values: Tensor) -> Tensor:
+    """Return non-negative values divided by their sum over the last axis; all 0 if that is 0."""
+    total = values.sum(-1, keepdim=True)
+    return torch.where(total > 0, values / total.where(total > 0, 1.0), 0.0)
+
+
+def effective_rank(values: Tensor) -> Tensor:
+    """Return exp(−Σ p log p) with p = σ/Σσ, σ = √λ, over the last axis; 0 of an empty spectrum.
+
+    Roy & Vetterli, The effective rank, EUSIPCO 2007, definition 1, of a data matrix whose second
+    moments have the eigenvalues λ.
+    """
+    total = values.sum(-1, keepdim=True)
+    p = shares(values.where(values > ROUNDING * total, 0.0).sqrt())
+    rank: Tensor = torch.special.entr(p).sum(-1).exp()
+    return rank.where(p.sum(-1) > 0, 0.0)
+
+
+def spectral_entropy(values: Tensor) -> Tensor:
+    """Return −Σ p log p / log n with p = λ/Σλ over the last axis of n values, 0 to 1."""
+    n = values.shape[-1]
+    entropy: Tensor = torch.special.entr(shares(values.clamp(min=0.0))).sum(-1)
+    return entropy / log(n) if n > 1 else entropy * 0.0
+
+
+def participation_ratio(trace: Tensor, squares: Tensor) -> Tensor:
+    """Return (Σλ)² / Σλ² from the trace and the squared Frobenius norm; 0 where both are."""
+    return torch.where(squares > 0, trace.square() / squares.where(squares > 0, 1.0), 0.0)
+
+
+def without_each(covariance: Tensor) -> Tensor:
+    """Return the eigenvalues of a covariance without each node, ``(nodes, nodes − 1)``, rising.
+
+    Those of a principal submatrix interlace with those of the whole and are the roots of
+    Σ_k v_ik² / (λ_k − μ), v_ik the entry of node i in eigenvector k (Golub 1973, Some modified
+    matrix eigenvalue problems, section 1): found by bisection between neighbours, for all nodes at
+    once, in ``nodes³`` operations per halving.
+    """
+    values, vectors = torch.linalg.eigh(covariance)
+    scale = values.abs().max().clamp(min=torch.finfo(values.dtype).tiny)
+    values = values / scale
+    roots = [_roots(values, row) for row in vectors.square()]
+    found: Tensor = torch.stack(roots) * scale
+    return found.clamp(min=0.0)
+
+
+def _roots(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the root between each two neighbouring eigenvalues, ``(nodes − 1,)``."""
+    low, high = values[:-1].clone(), values[1:].clone()
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        distance = values - middle.unsqueeze(-1)
+        above = (weights / distance.where(distance != 0, torch.inf)).sum(-1) > 0
+        high = middle.where(above, high)
+        low = low.where(above, middle)
+    return (low + high) / 2
+
+
+FEWEST = 6
+"""Values that a spectrum must have for a power law to be fitted."""
+
+
+class PowerLaw(NamedTuple):
+    """A power law fitted to the tail of a spectrum.
+
+    `alpha` is its exponent, `start` the smallest value of the tail, `distance` the
+    Kolmogorov–Smirnov distance between tail and law, `tail` the number of values in the tail.
+    """
+
+    alpha: float
+    start: float
+    distance: float
+    tail: int
+
+
+def power_law(values: Tensor) -> PowerLaw | None:
+    """Return the power law with the smallest Kolmogorov–Smirnov distance; None of too few values.
+
+    For every possible start of the tail the exponent is the maximum-likelihood estimate
+    α = 1 + n / Σ log(λ/λ_min) (Clauset, Shalizi & Newman 2009, SIAM Review 51, eq. 3.1 and section
+    3.3), as WeightWatcher fits it: every value but the largest may be the start.
+    """
+    ordered = values[values > 0].double().sort().values
+    n = len(ordered)
+    if n < FEWEST:
+        return None
+    logs = ordered.log()
+    count = torch.arange(n, 0, -1, dtype=torch.float64, device=logs.device)
+    excess = logs.flip(0).cumsum(0).flip(0) - count * logs
+    starts = torch.arange(n - 1, device=logs.device)
+    starts = starts[excess[starts] > 0]
+    if not len(starts):
+        return None
+    alphas = 1.0 + count[starts] / excess[starts]
+    parts = -(-len(starts) // 64)
+    distances = torch.cat(
+        [_distances(logs, *part) for part in zip(starts.split(64), alphas.split(64), strict=True)]
+    )
+    best = int(distances.argmin())
+    first = int(starts[best])
+    return PowerLaw(float(alphas[best]), float(ordered[first]), float(distances[best]), n - first)
+
+
+def _distances(logs: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
+    """Return the largest distance of empirical and fitted distribution of each tail."""
+    n = len(logs)
+    index = torch.arange(n, dtype=torch.float64, device=logs.device)
+    inside = index >= starts.unsqueeze(1)
+    empirical = (index - starts.unsqueeze(1)) / (n - starts).unsqueeze(1)
+    exponent = (1.0 - alphas).unsqueeze(1) * (logs - logs[starts].unsqueeze(1)).clamp(min=0.0)
+    fitted = -torch.expm1(exponent)
+    return (empirical - fitted).abs().where(inside, 0.0).amax(1)
+
+
+def bulk_edge(values: Tensor, rows: int, columns: int) -> float:
+    """Return where a random matrix of these sizes would end: the Marchenko–Pastur edge.
+
+    `values` are all squared singular values of a ``(rows, columns)`` matrix with entries of
+    variance σ², whose largest lies near σ²(√rows + √columns)². σ² is estimated from the values
+    below the edge, until that changes nothing more (Marchenko & Pastur 1967; Martin & Mahoney 2021,
+    1810.01075, section 3.2).
+    """
+    inside = values.double()
+    edge = float("inf")
+    for _ in range(len(values)):
+        variance = float(inside.sum()) / max(rows * columns, 1)
+        edge = variance * (rows**0.5 + columns**0.5) ** 2
+        kept = values[values <= edge]
+        if len(kept) == len(inside):
+            break
+        inside = kept
+    return edge

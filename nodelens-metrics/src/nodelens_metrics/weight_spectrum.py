@@ -1,0 +1,177 @@
+"""The spectrum of a layer's weights: layer metrics that need no data.
+
+W is the weight that writes the group, one row per node (a convolution's kernels flattened to
+``(nodes, inputs · kernel)``), σ its singular values, λ = σ². All need one weight row per node.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import NotApplicableError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+    from nodelens_metrics.spectra import PowerLaw
+
+Dead = Literal["worst", "best", "any"]
+_MARTIN = "Martin & Mahoney 2021, 1901.08276 and 2002.06716; WeightWatcher"
+_DATA_FREE = frozenset({"activation_scale", "activation_shift", "functional"})
+
+
+def _values(group: GroupView) -> Tensor:
+    """Return the squared singular values of the weight; raises unless it has any."""
+    import torch
+
+    weight = group.producer().weight
+    small = weight if weight.shape[0] <= weight.shape[1] else weight.T
+    values: Tensor = torch.linalg.svdvals(small).square()
+    if not values[0] > 0:
+        raise NotApplicableError("all weights are 0")
+    return values
+
+
+def _fitted(group: GroupView) -> PowerLaw:
+    from nodelens_metrics.spectra import power_law
+
+    fitted = power_law(_values(group))
+    if fitted is None:
+        raise NotApplicableError("a power law needs at least six different singular values")
+    return fitted
+
+
+@frozen
+class WeightAlpha:
+    """The exponent of the power law in the tail of a weight's spectrum (WeightWatcher's α).
+
+    Between 2 and 6 in well-trained layers, by the source; larger where a layer has learnt little.
+    The tail starts where the Kolmogorov–Smirnov distance is smallest. For convolutions the source
+    pools the spectra of the kernel positions instead of flattening them.
+
+    Attributes:
+        weighted: multiply by log10 λ_max (α̂, α-hat), which takes the layer's scale into account.
+    """
+
+    weighted: bool = False
+    level: ClassVar[str] = "layer"
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "α = 1 + n / Σ log(λ/λ_min); weighted: α · log10 λ_max"
+    source: ClassVar[str] = f"{_MARTIN}; estimator of Clauset et al. 2009, eq. 3.1"
+    invariances: ClassVar[frozenset[str]] = _DATA_FREE
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return α or α̂."""
+        values, fitted = _values(group), _fitted(group)
+        return values[:1] * 0.0 + fitted.alpha * (values[0].log10() if self.weighted else 1.0)
+
+
+@frozen
+class WeightAlphaDistance:
+    """How badly a power law fits the tail of a weight's spectrum: Kolmogorov–Smirnov distance."""
+
+    level: ClassVar[str] = "layer"
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "max |F_empirical − F_fitted| over the tail"
+    source: ClassVar[str] = f"{_MARTIN}; Clauset et al. 2009, section 3.3"
+    invariances: ClassVar[frozenset[str]] = _DATA_FREE
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the distance, between 0 and 1."""
+        return _values(group)[:1] * 0.0 + _fitted(group).distance
+
+
+@frozen
+class WeightStableRank:
+    """The stable rank of a weight: its squared Frobenius norm over its squared spectral norm."""
+
+    level: ClassVar[str] = "layer"
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "‖W‖_F² / ‖W‖_2²"
+    source: ClassVar[str] = "Rudelson & Vershynin 2007"
+    invariances: ClassVar[frozenset[str]] = _DATA_FREE
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the rank, at least 1."""
+        values = _values(group)
+        return (values.sum() / values[0]).view(1)
+
+
+@frozen
+class WeightEffectiveRank:
+    """The effective rank of a weight."""
+
+    level: ClassVar[str] = "layer"
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "exp(−Σ p log p), p_k = σ_k / Σ σ"
+    source: ClassVar[str] = "Roy & Vetterli 2007, The effective rank, definition 1"
+    invariances: ClassVar[frozenset[str]] = _DATA_FREE
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the rank, at least 1."""
+        from nodelens_metrics.spectra import effective_rank
+
+        return effective_rank(_values(group)).view(1)
+
+
+@frozen
+class WeightSpikes:
+    """How far a weight's spectrum sticks out of what a random matrix of its size would have.
+
+    The Marchenko–Pastur edge λ₊ has the bulk's variance, estimated from the values below it.
+
+    Attributes:
+        of: the largest value over the edge, or the number of values above it.
+    """
+
+    of: Literal["largest", "number"] = field(
+        default="largest", validator=validators.in_(("largest", "number"))
+    )
+    level: ClassVar[str] = "layer"
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "λ_max / λ₊, or #{λ_k > λ₊}; λ₊ = σ²(√n + √m)²"
+    source: ClassVar[str] = f"Marchenko & Pastur 1967; {_MARTIN}"
+    invariances: ClassVar[frozenset[str]] = _DATA_FREE
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the ratio, or the number."""
+        from nodelens_metrics.spectra import bulk_edge
+
+        values = _values(group)
+        edge = bulk_edge(values, *group.producer().weight.shape)
+        return values[:1] / edge if self.of == "largest" else (values > edge).sum().double().view(1)

@@ -1,0 +1,174 @@
+"""Spectra against closed forms, brute force and other libraries."""
+
+import numpy as np
+import pytest
+import torch
+
+from nodelens.errors import NotApplicableError
+from nodelens.testing.world import make_world, view_of
+from nodelens_metrics import spectra
+from nodelens_metrics.spectrum import (
+    EffectiveRank,
+    EigenShare,
+    EigenspectrumDecay,
+    Leverage,
+    NESum,
+    ParticipationContribution,
+    ParticipationRatio,
+    RankContribution,
+    SpectralEntropy,
+)
+from nodelens_metrics.weight_spectrum import (
+    WeightAlpha,
+    WeightAlphaDistance,
+    WeightEffectiveRank,
+    WeightSpikes,
+    WeightStableRank,
+)
+
+
+def diagonal(*values):
+    return torch.diag(torch.tensor(values, dtype=torch.float64)).tolist()
+
+
+def covariance_of(world):
+    return torch.cov(world.activation.flatten(0, 1).T, correction=0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "expected"),
+    [
+        (EffectiveRank(), (1.0, 1.0, 1.0, 1.0), 4.0),
+        (EffectiveRank(), (9.0, 1.0), np.exp(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)))),
+        (ParticipationRatio(), (3.0, 1.0), 1.6),
+        (SpectralEntropy(), (2.0, 2.0, 2.0), 1.0),
+        (NESum(), (4.0, 2.0, 2.0), 2.0),
+        (EigenspectrumDecay(until=1.0), tuple(k**-1.5 for k in range(1, 7)), 1.5),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_layer_of_known_spectrum(score, gaussian, metric, values, expected):
+    found = score(metric, gaussian(diagonal(*values)))
+    assert found.tolist() == pytest.approx([expected])
+
+
+def test_contributions_are_what_leaving_a_node_out_changes():
+    world = make_world()
+    covariance = covariance_of(world)
+    keep = [[k for k in range(world.nodes) if k != node] for node in range(world.nodes)]
+    without = torch.stack([covariance[rows][:, rows] for rows in keep])
+    exact = torch.linalg.eigvalsh(without)
+    torch.testing.assert_close(spectra.without_each(covariance), exact, rtol=1e-9, atol=1e-12)
+    whole = torch.linalg.eigvalsh(covariance)
+    for metric, of in (
+        (RankContribution(), spectra.effective_rank),
+        (ParticipationContribution(), lambda v: v.sum(-1).square() / v.square().sum(-1)),
+    ):
+        found = metric.score(view_of(world, metric.needs()))
+        torch.testing.assert_close(found, of(whole) - of(exact), rtol=1e-7, atol=1e-9)
+
+
+def test_eigenvalues_without_a_node_that_stands_alone():
+    found = spectra.without_each(torch.diag(torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64)))
+    expected = torch.tensor([[1.0, 2.0], [1.0, 3.0], [2.0, 3.0]], dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_leverage_of_duplicates_is_shared(score, gaussian):
+    x = gaussian([[1.0, 0.0], [0.0, 1.0]])
+    doubled = torch.cat([x, x[:, :1]], dim=1)
+    found = score(Leverage(ridge=1e-9, centred=True), doubled)
+    assert found.tolist() == pytest.approx([0.5, 1.0, 0.5], abs=1e-6)
+
+
+def test_leverage_is_that_of_ridge_regression():
+    world = make_world()
+    metric = Leverage(ridge=0.1)
+    flat = world.activation.flatten(0, 1)
+    moments = flat.T @ flat / len(flat)
+    ridge = 0.1 * moments.diagonal().mean() * torch.eye(world.nodes, dtype=torch.float64)
+    exact = (moments @ torch.linalg.inv(moments + ridge)).diagonal()
+    torch.testing.assert_close(metric.score(view_of(world, metric.needs())), exact)
+
+
+def test_shares_of_all_directions_are_shares_of_the_variance():
+    world = make_world()
+    metric = EigenShare(top=None)
+    covariance = covariance_of(world)
+    found = metric.score(view_of(world, metric.needs()))
+    torch.testing.assert_close(found, covariance.diagonal() / covariance.trace())
+    assert float(EigenShare().score(view_of(world, metric.needs())).sum()) == pytest.approx(1.0)
+
+
+def test_a_silent_layer_has_no_spectrum(score):
+    with pytest.raises(NotApplicableError, match="no node of the group varies"):
+        score(EffectiveRank(), torch.zeros(8, 3))
+
+
+def heavy_tailed(n, alpha, seed):
+    random = np.random.default_rng(seed)
+    return torch.tensor((1.0 - random.random(n)) ** (-1.0 / (alpha - 1.0)))
+
+
+def test_the_exponent_of_a_pareto_sample_is_found():
+    fitted = spectra.power_law(heavy_tailed(4000, 2.5, 0))
+    assert fitted.alpha == pytest.approx(2.5, abs=4 * 1.5 / np.sqrt(fitted.tail))
+    assert fitted.distance < 0.03
+
+
+def test_the_fit_is_the_best_of_every_start():
+    values = heavy_tailed(60, 3.0, 1).sort().values
+    best = None
+    for first in range(len(values) - 1):
+        tail = values[first:].numpy()
+        alpha = 1 + len(tail) / np.log(tail / tail[0]).sum()
+        empirical = np.arange(len(tail)) / len(tail)
+        distance = np.abs(1 - (tail / tail[0]) ** (1 - alpha) - empirical).max()
+        if best is None or distance < best[0]:
+            best = (distance, alpha, tail[0], len(tail))
+    fitted = spectra.power_law(values)
+    found = (fitted.distance, fitted.alpha, fitted.start, fitted.tail)
+    assert found == pytest.approx(best, rel=1e-12)
+
+
+@pytest.mark.parametrize("values", [torch.ones(50), torch.arange(1.0, 5.0), torch.zeros(0)])
+def test_a_flat_or_short_spectrum_has_no_exponent(values):
+    assert spectra.power_law(values) is None
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(200, 400), (300, 100)])
+def test_a_random_matrix_has_no_spikes_and_a_planted_one_sticks_out(rows, columns, score):
+    random = torch.Generator().manual_seed(0)
+    w = torch.randn(rows, columns, generator=random, dtype=torch.float64)
+    x = torch.zeros(2, rows)
+    assert float(score(WeightSpikes(), x, w=w)) == pytest.approx(1.0, abs=0.1)
+    ends = (torch.randn(n, 1, generator=random, dtype=torch.float64) for n in (rows, columns))
+    left, right = (end / end.norm() for end in ends)
+    planted = w + 4.0 * (rows**0.5 + columns**0.5) * left @ right.T
+    assert float(score(WeightSpikes(of="number"), x, w=planted)) == 1.0
+    assert float(score(WeightSpikes(), x, w=planted)) == pytest.approx(17.0, rel=0.1)
+
+
+def test_ranks_of_a_known_weight(score):
+    w = torch.diag(torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64))
+    x = torch.zeros(2, 3)
+    assert float(score(WeightStableRank(), x, w=w)) == pytest.approx(6 / 4)
+    p = np.array([0.5, 0.25, 0.25])
+    assert float(score(WeightEffectiveRank(), x, w=w)) == pytest.approx(
+        np.exp(-(p * np.log(p)).sum())
+    )
+
+
+def test_alpha_hat_is_weighted_by_the_largest_value(score):
+    random = torch.Generator().manual_seed(3)
+    w = torch.randn(40, 60, generator=random, dtype=torch.float64)
+    x = torch.zeros(2, 40)
+    alpha, weighted = (score(WeightAlpha(weighted=each), x, w=w) for each in (False, True))
+    largest = torch.linalg.svdvals(w)[0].square()
+    torch.testing.assert_close(weighted, alpha * largest.log10())
+    assert 0.0 < float(score(WeightAlphaDistance(), x, w=w)) < 0.5
+
+
+def test_zero_weights_have_no_spectrum(score):
+    with pytest.raises(NotApplicableError, match="all weights are 0"):
+        score(WeightStableRank(), torch.zeros(2, 3), w=torch.zeros(3, 4, dtype=torch.float64))

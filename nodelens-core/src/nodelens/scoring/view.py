@@ -141,6 +141,14 @@ class GroupView:
         states = self.network.states.get(group, {})
         return evolve(self, group=graph[group], states=states)
 
+    def next(self) -> GroupView:
+        """Return the next group of the forward pass that can be read, over the same folds."""
+        graph = self.network.graph
+        names = [group.name for group in graph or () if group.at("activation")]
+        if self.group.name not in names[:-1]:
+            raise NotApplicableError("no group that can be read comes after this one")
+        return self.view_of(names[names.index(self.group.name) + 1])
+
     def part(self, name: str) -> Tensor:
         """Return the values of another metric of the run on this group, over the same folds."""
         return self.network.metrics[name].score(self).double()

@@ -1,0 +1,195 @@
+"""How alike nodes are: cosines, correlations, and what the next group says of them.
+
+Averages are over all other nodes of the group, dead and constant ones included, which are like
+none. Groups of one node get 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import NotApplicableError
+from nodelens.statistics.gram import Gram
+from nodelens.statistics.pairs import CrossGram
+from nodelens.statistics.reservoir import Reservoir
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+
+NOISE = 1e-6
+"""Relative variance of independent noise, which bounds what an exact copy gets: 6.56 nats."""
+
+_COUNT: Any = validators.optional(validators.ge(1))
+Dead = Literal["worst", "best", "any"]
+
+
+@frozen
+class ActivationCorrelation:
+    """The mean correlation of a node's activation with those of the others.
+
+    Attributes:
+        absolute: take |ρ|, so that a node and its negative are alike.
+        top: average the largest `top` partners only; None averages all.
+    """
+
+    absolute: bool = True
+    top: int | None = field(default=None, validator=_COUNT)
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "mean_j |ρ_ij|, j ≠ i"
+    source: ClassVar[str] = "common; Pearson correlation"
+    invariances: ClassVar[frozenset[str]] = frozenset(
+        {"activation_scale", "activation_shift", "functional", "incoming_scale"}
+    )
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """The covariance of the activations."""
+        return (Gram(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the means, between −1 and 1."""
+        return _mean_of_others(group[Gram()].correlation, self.absolute, self.top)
+
+
+@frozen
+class ActivationCosine:
+    """The mean cosine of a node's activation with those of the others, without centring.
+
+    Attributes:
+        absolute: take |cos|, so that a node and its negative are alike.
+        top: average the largest `top` partners only; None averages all.
+    """
+
+    absolute: bool = True
+    top: int | None = field(default=None, validator=_COUNT)
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "mean_j |E[a_i a_j]| / sqrt(E[a_i²] E[a_j²]), j ≠ i"
+    source: ClassVar[str] = "common; cosine similarity"
+    invariances: ClassVar[frozenset[str]] = frozenset(
+        {"activation_scale", "functional", "incoming_scale"}
+    )
+    dead: ClassVar[Dead] = "best"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """The second moments of the activations."""
+        return (Gram(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the means, between −1 and 1."""
+        from nodelens_metrics.arithmetic import ratio
+
+        moments = group[Gram()].second_moment
+        size = moments.diagonal().sqrt()
+        return _mean_of_others(ratio(moments, size.outer(size)), self.absolute, self.top)
+
+
+def _mean_of_others(alike: Tensor, absolute: bool, top: int | None) -> Tensor:
+    """Return the mean of each row without its diagonal, or of its largest entries."""
+    partners = len(alike) - 1
+    alike = alike.abs() if absolute else alike.clone()
+    if partners == 0:
+        return alike.sum(1) * 0.0
+    if top is None or top >= partners:
+        return (alike.sum(1) - alike.diagonal()) / partners
+    alike.fill_diagonal_(-float("inf"))
+    return alike.topk(top, dim=1).values.mean(1)
+
+
+@frozen
+class NextLayerInformation:
+    """What a node says about the nodes of the next group: mean Gaussian information.
+
+    The next group is the next one in the forward pass that can be read; it need not read this one.
+    Not defined for the last group. A plug-in estimate: about 1/(2N) nats without any dependence.
+
+    Attributes:
+        top: average over the `top` nodes that it says most about; None averages all.
+    """
+
+    top: int | None = field(default=None, validator=_COUNT)
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "mean_j −½ log(1 − ρ_ij²/(1+10⁻⁶)²), j in the next group"
+    source: ClassVar[str] = "Cover & Thomas 2006, Gaussian case; common"
+    invariances: ClassVar[frozenset[str]] = frozenset(
+        {"activation_scale", "activation_shift", "incoming_scale"}
+    )
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """The covariance with the next group."""
+        return (CrossGram(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the means."""
+        from nodelens_metrics.arithmetic import ratio
+
+        both = group[CrossGram()]
+        scale = both.variance.sqrt().outer(both.other_variance.sqrt())
+        rho = ratio(both.covariance, scale).clamp(-1.0, 1.0) / (1.0 + NOISE)
+        shared = -0.5 * (-rho.square()).log1p()
+        count = min(self.top or shared.shape[1], shared.shape[1])
+        return shared.topk(count, dim=1).values.mean(1)
+
+
+@frozen
+class NextLayerCKA:
+    """How alike a group and the next one are: linear CKA with the unbiased estimate of HSIC.
+
+    From the same sampled rows of both groups (row means), at least four. 1 for groups that are
+    rotations of each other, around 0 for independent ones. Not defined for the last group.
+
+    Attributes:
+        rows: number of rows that are sampled.
+    """
+
+    rows: int = field(default=512, validator=validators.ge(8))
+    level: ClassVar[str] = "layer"
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "HSIC₁(K, L) / sqrt(HSIC₁(K, K) HSIC₁(L, L)), K = XXᵀ, L = YYᵀ"
+    source: ClassVar[str] = (
+        "Kornblith et al. 2019, 1905.00414, eq. 4; HSIC₁: Nguyen et al. 2021, 2010.15327, eq. 3"
+    )
+    invariances: ClassVar[frozenset[str]] = frozenset({"activation_shift", "incoming_scale"})
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Sampled rows, and the pair that says which group is next."""
+        return (Reservoir(size=self.rows, per="row"), CrossGram())
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the similarity; raises `NotApplicableError` with fewer than four rows."""
+        sampled = Reservoir(size=self.rows, per="row")
+        one = group[sampled].values
+        other = group.next()[sampled].values
+        if len(one) < 4:
+            raise NotApplicableError(f"{len(one)} rows are sampled; the estimate needs four")
+        return centred_alignment(one, other).view(1)
+
+
+def centred_alignment(x: Tensor, y: Tensor) -> Tensor:
+    """Return the unbiased linear CKA of two sets of rows, ``(rows, nodes)``; 0 of constants."""
+    import torch
+
+    k, m = (each - each.mean(0) for each in (x.double(), y.double()))
+    k, m = k @ k.T, m @ m.T
+    scale = (unbiased_hsic(k, k) * unbiased_hsic(m, m)).clamp(min=0.0).sqrt()
+    found = unbiased_hsic(k, m) / scale.where(scale > 0, torch.inf)
+    return found.clamp(-1.0, 1.0)
+
+
+def unbiased_hsic(k: Tensor, m: Tensor) -> Tensor:
+    """Return HSIC₁ of two Gram matrices of the same samples (Song et al. 2012, JMLR 13, eq. 5)."""
+    n = len(k)
+    k, m = k - k.diagonal().diag(), m - m.diagonal().diag()
+    sums = k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2.0 / (n - 2) * (k.sum(0) @ m.sum(0))
+    return ((k * m).sum() + sums) / (n * (n - 3))

@@ -1,0 +1,259 @@
+"""Supernodes and their halo: the few nodes that carry the loss, and those that write beside them.
+
+With q = a·g at a position, LP = ½ E[q²] the loss proxy, v_i the weights that read node i (its
+column in the next layer). The *core* are the nodes of the largest LP; its *write support* are the
+outputs that the core writes most to; the *halo* are the other nodes that write most of their weight
+there. Definitions of Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475, and its public code.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.statistics.gradients import GradientMoments
+from nodelens.statistics.gram import Gram
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+
+_SOURCE = "Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475"
+_FUNCTIONAL = frozenset({"functional", "incoming_scale"})
+_SHARE: Any = [validators.gt(0.0), validators.le(1.0)]
+NOISE = 1e-6
+"""Relative variance of independent noise, which bounds what an exact copy gets: 6.56 nats."""
+
+Dead = Literal["worst", "best", "any"]
+
+
+@frozen
+class Supernode:
+    """Whether a node belongs to the core: 1 for the largest loss proxies of the group, else 0.
+
+    Nodes of equal proxy at the border all belong or all do not, so that the core may be larger than
+    asked for, never arbitrary.
+
+    Attributes:
+        core: share of the nodes that are supernodes; at least one is.
+    """
+
+    core: float = field(default=0.01, validator=_SHARE)
+    jackknife: ClassVar[bool] = False
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "1 if LP_i is among the largest ⌈core · nodes⌉, else 0"
+    source: ClassVar[str] = f"{_SOURCE}, core"
+    invariances: ClassVar[frozenset[str]] = _FUNCTIONAL
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Gradients by position."""
+        return (GradientMoments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return membership."""
+        return core_of(_loss_proxy(group), self.core).double()
+
+
+@frozen
+class SupernodeMass:
+    """The share of a layer's loss proxy that its core holds.
+
+    Attributes:
+        core: share of the nodes that are supernodes; at least one is.
+    """
+
+    core: float = field(default=0.01, validator=_SHARE)
+    level: ClassVar[str] = "layer"
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "Σ_core LP / Σ LP"
+    source: ClassVar[str] = f"{_SOURCE}, top-1 % mass"
+    invariances: ClassVar[frozenset[str]] = _FUNCTIONAL
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Gradients by position."""
+        return (GradientMoments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the share, 0 of a layer without any."""
+        from nodelens_metrics.arithmetic import ratio
+
+        proxy = _loss_proxy(group)
+        count = core_size(len(proxy), self.core)
+        return ratio(proxy.topk(count).values.sum(), proxy.sum()).view(1)
+
+
+@frozen
+class CoreConnection:
+    """The share of a node's outgoing weight that goes where the core writes.
+
+    Attributes:
+        core: share of the nodes that are supernodes; at least one is.
+        support: share of the outputs that are the core's write support; at least one is. The
+            default is the published 256 of 4,096.
+    """
+
+    core: float = field(default=0.01, validator=_SHARE)
+    support: float = field(default=1 / 16, validator=_SHARE)
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "Conn_i = Σ_h∈S |v_ih| / ‖v_i‖₁, S the outputs of largest Σ_core |v_s|"
+    source: ClassVar[str] = f"{_SOURCE}, write support and connection"
+    invariances: ClassVar[frozenset[str]] = _FUNCTIONAL
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Gradients by position."""
+        return (GradientMoments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the shares, 0 without outgoing weights."""
+        core = core_of(_loss_proxy(group), self.core)
+        return connection(group.outgoing().abs(), core, self.support)
+
+
+@frozen
+class CoreRedundancy:
+    """What a node's q shares with that of the core: mean information over the closest supernodes.
+
+    Only positive correlations count. 0 for supernodes themselves, which are not compared.
+
+    Attributes:
+        core: share of the nodes that are supernodes; at least one is.
+        top: number of supernodes that are averaged over.
+    """
+
+    core: float = field(default=0.01, validator=_SHARE)
+    top: int = field(default=5, validator=validators.ge(1))
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "mean over the top s in core of −½ log(1 − r₊²), r = corr(q_i, q_s)"
+    source: ClassVar[str] = f"{_SOURCE}, redundancy to the core"
+    invariances: ClassVar[frozenset[str]] = _FUNCTIONAL
+    dead: ClassVar[Dead] = "best"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Gradients by position, and the covariance of q."""
+        return (GradientMoments(), Gram(of="gate"))
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the information."""
+        core = core_of(_loss_proxy(group), self.core)
+        return redundancy_to(group[Gram(of="gate")].correlation, core, self.top)
+
+
+@frozen
+class Scar:
+    """The loss proxy, lowered for nodes of the halo that the core makes redundant.
+
+    ``prot`` multiplies LP by Protect, which is 1 outside the halo and 0.2 + 0.8 (1 − rank⁸) inside,
+    with rank the node's place by redundancy to the core in the halo, 0 to 1. ``conn`` lets that
+    factor act in proportion to Conn. Supernodes are put above all others. About the most redundant
+    tenth of the halo moves noticeably: rank 0.9 is 0.66, rank 0.5 is 0.997.
+
+    Attributes:
+        variant: SCAR-Prot or SCAR-Conn.
+        core: share of the nodes that are supernodes; at least one is.
+        halo: share of the other nodes that are the halo.
+        support: share of the outputs that are the core's write support; at least one is. The
+            default is the published 256 of 4,096.
+        top: number of supernodes that redundancy is averaged over.
+    """
+
+    variant: Literal["prot", "conn"] = field(
+        default="prot", validator=validators.in_(("prot", "conn"))
+    )
+    core: float = field(default=0.01, validator=_SHARE)
+    halo: float = field(default=0.1, validator=_SHARE)
+    support: float = field(default=1 / 16, validator=_SHARE)
+    top: int = field(default=5, validator=validators.ge(1))
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "loss"
+    formula: ClassVar[str] = "LP · Protect, or LP · (1 − Conn + Conn · Protect); the core on top"
+    source: ClassVar[str] = f"{_SOURCE}, SCAR-Prot and SCAR-Conn"
+    invariances: ClassVar[frozenset[str]] = _FUNCTIONAL
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Gradients by position, and the covariance of q."""
+        return (GradientMoments(), Gram(of="gate"))
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the protected proxies; those of the core have the largest other one added."""
+        proxy = _loss_proxy(group)
+        core = core_of(proxy, self.core)
+        conn = connection(group.outgoing().abs(), core, self.support)
+        shared = redundancy_to(group[Gram(of="gate")].correlation, core, self.top)
+        factor = protection(shared, halo_of(conn, core, self.halo))
+        if self.variant == "conn":
+            factor = 1.0 - conn + conn * factor
+        value = proxy * factor
+        others = value.masked_fill(core, 0.0).max()
+        return value.where(~core, proxy + others)
+
+
+def _loss_proxy(group: GroupView) -> Tensor:
+    """Return ½ E[q²] of every node."""
+    return 0.5 * group[GradientMoments()].q2
+
+
+def core_size(nodes: int, share: float) -> int:
+    """Return the number that a share of the nodes or outputs is: rounded, and at least one."""
+    return max(1, round(share * nodes))
+
+
+def core_of(proxy: Tensor, share: float) -> Tensor:
+    """Return True for the nodes of the largest loss proxy, ``(nodes,)``; never for dead ones."""
+    border = proxy.topk(core_size(len(proxy), share)).values[-1]
+    return (proxy >= border) & (proxy > 0)
+
+
+def connection(outgoing: Tensor, core: Tensor, support: float) -> Tensor:
+    """Return Conn, ``(nodes,)``, from absolute outgoing weights ``(nodes, outputs)``."""
+    from nodelens_metrics.arithmetic import ratio
+
+    written = outgoing[core].sum(0)
+    chosen = written.topk(core_size(len(written), support)).indices
+    return ratio(outgoing[:, chosen].sum(1), outgoing.sum(1))
+
+
+def redundancy_to(correlation: Tensor, core: Tensor, top: int) -> Tensor:
+    """Return the mean information with the closest supernodes, ``(nodes,)``; 0 in the core."""
+    rho = correlation[:, core].clamp(min=0.0) / (1.0 + NOISE)
+    if not rho.shape[1]:
+        return correlation.diagonal() * 0.0
+    shared = -0.5 * (-rho.square()).log1p()
+    mean = shared.topk(min(top, shared.shape[1]), dim=1).values.mean(1)
+    return mean.masked_fill(core, 0.0)
+
+
+def halo_of(conn: Tensor, core: Tensor, share: float) -> Tensor:
+    """Return True for the nodes outside the core of the largest connection, ``(nodes,)``."""
+    others = (~core).nonzero().flatten()
+    halo = core.new_zeros(len(core))
+    if len(others):
+        count = max(1, round(share * len(others)))
+        halo[others] = conn[others] >= conn[others].topk(count).values[-1]
+    return halo
+
+
+def protection(shared: Tensor, halo: Tensor) -> Tensor:
+    """Return Protect, ``(nodes,)``: 1 outside the halo, 0.2 for its most redundant node."""
+    import torch
+
+    factor = torch.ones_like(shared)
+    inside = shared[halo]
+    if len(inside) < 2:
+        return factor
+    below = (inside.unsqueeze(0) < inside.unsqueeze(1)).sum(1)
+    equal = (inside.unsqueeze(0) == inside.unsqueeze(1)).sum(1) - 1
+    rank = (below + equal / 2).double() / (len(inside) - 1)
+    factor[halo] = 0.2 + 0.8 * (1.0 - rank.pow(8))
+    return factor

@@ -32,6 +32,12 @@ def removable(graph):
     return [group for group in graph if group.prunable and group.kind != "value_dim"]
 
 
+def half(group):
+    """Return a random half, of larger groups in fours: products of experts want aligned sizes."""
+    removed = group.width // 8 * 4 or group.width // 2
+    return random_keep(group, removed / group.width, 0)
+
+
 SLOW = ("mobilenet_v2", "swin", "t5", "mixtral")
 CASES = [
     pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
@@ -45,7 +51,7 @@ def test_half_of_every_group_at_once(name):
     graph = infer(model, **inputs)
     groups = removable(graph)
     assert groups
-    keep = {group.name: random_keep(group, 0.5, 0) for group in groups}
+    keep = {group.name: half(group) for group in groups}
     removal = remove(model, graph, keep, **inputs)
     for verdict in removal.verdicts:
         assert verdict.status == "exact" or graph[verdict.group].normalised

@@ -28,7 +28,7 @@ PRUNABLE = {
     **dict.fromkeys(("llama", "qwen2", "mistral", "phi3"), layers(GROUPED, "44 neurons")),
     "qwen3": layers(("2 kv_groups", "2 query_heads", "8 value_dim"), "44 neurons"),
     **dict.fromkeys(("gemma", "gemma3_text"), layers(("4 heads", "8 value_dim"), "44 neurons")),
-    "mixtral": ", ".join(("24 residual", *GROUPED, *GROUPED)),
+    "mixtral": layers(GROUPED, "44 neurons"),
     "t5": (
         "4 heads, 6 value_dim, 44 neurons, 6 value_dim, 44 neurons, "
         "4 heads, 6 value_dim, 4 heads, 6 value_dim, 44 neurons, "
@@ -51,8 +51,8 @@ FROZEN = {
     ("llama", "model.layers.0.self_attn:head_dim"): (
         "frequencies are repeated (rotary embedding) in model.rotary_emb"
     ),
-    ("mixtral", "model.layers.0.mlp.experts:neurons"): (
-        "read by model.layers.0.mlp.experts.down_proj where no module's input shows it"
+    ("mixtral", "model.layers.0.mlp.experts:fixed"): (
+        "tokens are routed to experts in model.layers.0.mlp.experts"
     ),
     ("mixtral", "model.layers.0.mlp.gate:neurons"): "softmax along it in model.layers.0.mlp.gate",
     ("gpt2", "transformer.h.0.attn:head_dim"): (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodelens import hookimpl
-from nodelens.plugins.specs import BackendSpec
+from nodelens.plugins.specs import BackendSpec, DatasetSpec
 
 
 @hookimpl
@@ -11,8 +11,20 @@ def nodelens_register_backends() -> list[BackendSpec]:
     """Offer the model backends."""
     return [
         BackendSpec(
-            name="hf_image_classifier",
-            target="nodelens_hf.image_classifier:ImageClassifier",
-            summary="Image classifier of transformers, from a local folder or a configuration.",
+            name="hf",
+            target="nodelens_hf.backend:HuggingFace",
+            summary="A transformers model: from a folder, the hub, or a configuration.",
+        )
+    ]
+
+
+@hookimpl
+def nodelens_register_datasets() -> list[DatasetSpec]:
+    """Offer the datasets."""
+    return [
+        DatasetSpec(
+            name="text",
+            target="nodelens_hf.text:Text",
+            summary="Text files as rows of tokens.",
         )
     ]

@@ -1,0 +1,58 @@
+"""Models of the transformers library, pretrained or with random weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import ModelError
+from nodelens_hf.tasks import Task
+
+if TYPE_CHECKING:
+    from nodelens.models.contract import ModelHandle, ModelRequest
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
+
+
+@frozen
+class HuggingFace:
+    """A transformers model for a task.
+
+    Exactly one of `pretrained` and `config` is given. Weights are read from safetensors unless
+    pickled ones are allowed, and code that comes with a model is never run.
+
+    Attributes:
+        task: what the model is for; decides the class that is loaded.
+        pretrained: a folder that ``save_pretrained`` wrote, or the id of a model on the hub.
+        config: ``model_type`` and any fields of that type's configuration; random weights.
+        revision: the hub's branch, tag or commit; only with a hub id.
+        gguf_file: a GGUF file in the folder, which is read in place of safetensors.
+        dtype: precision of the weights; auto takes what is stored.
+        attention: implementation of attention; auto leaves it to transformers.
+        device_map: how accelerate spreads a large model over devices, such as auto.
+        allow_pickle: read pickled weights where there are no safetensors; they can run any code.
+    """
+
+    task: Task = field(default="causal_lm", validator=validators.in_(get_args(Task)))
+    pretrained: str | None = None
+    config: dict[str, Any] | None = None  # Any: each model type has fields of its own
+    revision: str | None = None
+    gguf_file: str | None = None
+    dtype: Precision = field(default="float32", validator=validators.in_(get_args(Precision)))
+    attention: Attention = field(default="auto", validator=validators.in_(get_args(Attention)))
+    device_map: str | None = None
+    allow_pickle: bool = False
+
+    def build(self, request: ModelRequest) -> ModelHandle:
+        """Load or make the model; raises `ModelError` with what is missing or does not fit."""
+        if (self.pretrained is None) == (self.config is None):
+            raise ModelError("model: hf needs either pretrained (a folder or a hub id) or config")
+        if self.pretrained is not None:
+            from nodelens_hf.pretrained import load_pretrained
+
+            return load_pretrained(self, request)
+        from nodelens_hf.random_weights import make_random
+
+        return make_random(self, request)

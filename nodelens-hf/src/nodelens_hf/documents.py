@@ -1,0 +1,166 @@
+"""Documents from files, one after the other: nothing of a file is held but the document itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from nodelens.errors import DataError
+
+SUFFIXES = (".txt", ".md", ".rst", ".jsonl", ".json", ".parquet")
+_PIECE = 1 << 20
+"""Bytes of a file that are read at once."""
+
+
+@frozen
+class Document:
+    """A text and, where the file has one, its label."""
+
+    text: str
+    label: str | None = None
+
+
+@frozen
+class Source:
+    """Which files are read, and the fields of their records."""
+
+    files: tuple[Path, ...]
+    text: str = "text"
+    label: str | None = None
+
+
+def find_files(patterns: Sequence[str]) -> tuple[Path, ...]:
+    """Return the files of paths, folders and patterns, sorted, each once.
+
+    Of a folder, all files below it with a suffix that can be read. Raises `DataError` for a pattern
+    that matches nothing.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        matched = _matched(Path(pattern).expanduser())
+        if not matched:
+            raise DataError(
+                f"data.files: {pattern} matches no file; give files, patterns such as 'docs/*.txt' "
+                f"or folders that hold {', '.join(SUFFIXES)}"
+            )
+        found.extend(matched)
+    return tuple(dict.fromkeys(found))
+
+
+def _matched(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in SUFFIXES)
+    if not any(sign in str(path) for sign in "*?["):
+        return []
+    parts = path.parts
+    first = next(number for number, part in enumerate(parts) if any(s in part for s in "*?["))
+    root = Path(*parts[:first]) if first else Path()
+    return sorted(p for p in root.glob(str(Path(*parts[first:]))) if p.is_file())
+
+
+def documents(source: Source) -> Iterator[Document]:
+    """Yield the documents of all files, in order; raises `DataError` with file and line."""
+    for path in source.files:
+        try:
+            yield from _of_file(path, source)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}") from error
+
+
+def _of_file(path: Path, source: Source) -> Iterator[Document]:
+    if path.suffix == ".jsonl":
+        yield from _of_lines(path, source)
+    elif path.suffix == ".json":
+        yield from _of_json(path, source)
+    elif path.suffix == ".parquet":
+        yield from _of_parquet(path, source)
+    elif source.label is not None:
+        yield from (Document(each.text, path.parent.name) for each in _of_text(path))
+    else:
+        yield from _of_text(path)
+
+
+def _of_text(path: Path) -> Iterator[Document]:
+    """Yield a plain text as its paragraphs (what blank lines divide), so that none is long."""
+    paragraph: list[str] = []
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip():
+                paragraph.append(line.rstrip("\n"))
+            elif paragraph:
+                yield Document("\n".join(paragraph))
+                paragraph = []
+    if paragraph:
+        yield Document("\n".join(paragraph))
+
+
+def _of_lines(path: Path, source: Source) -> Iterator[Document]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise DataError(f"{path}, line {number}: not JSON ({error.msg})") from error
+                yield _of_record(record, source, f"{path}, line {number}")
+
+
+def _of_json(path: Path, source: Source) -> Iterator[Document]:
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    many = list(records.values()) if isinstance(records, dict) else records
+    if not isinstance(many, list):
+        raise DataError(f"{path}: expected a list of records or of texts")
+    for number, record in enumerate(many):
+        yield _of_record(record, source, f"{path}, record {number}")
+
+
+def _of_parquet(path: Path, source: Source) -> Iterator[Document]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise DataError(
+            f"{path}: parquet needs pyarrow; pip install nodelens-hf[parquet]"
+        ) from error
+    try:
+        file = parquet.ParquetFile(path)
+        for batch in file.iter_batches(batch_size=1024):
+            for record in batch.to_pylist():
+                yield _of_record(record, source, str(path))
+    except ArrowException as error:
+        raise DataError(f"{path}: not a parquet file ({error})") from error
+
+
+def _of_record(record: Any, source: Source, where: str) -> Document:  # noqa: ANN401 - any JSON
+    if isinstance(record, str) and source.label is None:
+        return Document(record)
+    if not isinstance(record, dict) or not isinstance(record.get(source.text), str):
+        keys = ", ".join(record) if isinstance(record, dict) else type(record).__name__
+        raise DataError(f"{where}: no text under {source.text!r} (there is: {keys}); set data.text")
+    if source.label is None:
+        return Document(record[source.text])
+    if source.label not in record:
+        raise DataError(f"{where}: no label under {source.label!r} (there is: {', '.join(record)})")
+    return Document(record[source.text], str(record[source.label]))
+
+
+def content_key(source: Source, *settings: object) -> str:
+    """Return a hash of what the files hold and of the settings, for caches."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for path in source.files:
+        digest.update(str(path.name).encode())
+        with path.open("rb") as stream:
+            while piece := stream.read(_PIECE):
+                digest.update(piece)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,32 @@
+"""Which integers of transformers' configurations say how many nodes there are.
+
+The forward of most models does not read them, so that removal could not find them; a saved model is
+built from them. A hint without such an attribute, or without such groups, says nothing.
+"""
+
+from __future__ import annotations
+
+from nodelens.removal.hints import AttributeHint
+
+_NEURONS = (
+    *("intermediate_size", "ffn_dim", "n_inner", "d_ff", "hidden_dim", "ffn_hidden_size"),
+    *("encoder_ffn_dim", "decoder_ffn_dim", "moe_intermediate_size", "expert_ffn_hidden_size"),
+)
+_INNER = ("*mlp*", "*intermediate*", "*ffn*", "*fc1", "*.ff*", "*DenseReluDense*", "*lin1")
+_HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads")
+_RESIDUAL = ("hidden_size", "n_embd", "d_model", "dim")
+
+HINTS = (
+    *(
+        AttributeHint(f"{owner}{name}", (f"{place}:neurons",))
+        for owner in ("config.", "*.")
+        for name in _NEURONS
+        for place in _INNER
+    ),
+    AttributeHint("config.num_key_value_heads", ("*:kv_groups",)),
+    AttributeHint("*.num_key_value_groups", ("*:query_heads",)),
+    *(AttributeHint(f"config.{name}", ("*:heads",)) for name in _HEADS),
+    *(AttributeHint(f"config.{name}", ("*:kv_groups", "*:query_heads")) for name in _HEADS),
+    *(AttributeHint(f"config.{name}", ("*:residual",)) for name in _RESIDUAL),
+)
+"""What removal updates beside what it finds by itself."""

@@ -1,0 +1,71 @@
+"""Pretrained models, from a folder or from the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nodelens.errors import ModelError
+from nodelens_hf.handles import handle_of
+from nodelens_hf.tasks import auto_class
+
+if TYPE_CHECKING:
+    from nodelens.models.contract import ModelHandle, ModelRequest
+    from nodelens_hf.backend import HuggingFace
+
+ADVICE = "a hub id needs a network or the hub's cache, a folder must exist"
+
+
+def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
+    """Load the weights of a backend; raises `ModelError` in one line for whatever is wrong."""
+    from safetensors import SafetensorError
+
+    source = str(backend.pretrained)
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        _check_folder(folder, backend)
+        source = str(folder)
+    elif backend.gguf_file is not None or source.startswith((".", "/", "~")):
+        raise ModelError(f"{source}: there is no such folder")
+    try:
+        model = auto_class(backend.task).from_pretrained(source, **_options(backend, folder))
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelError(_reason(source, error, folder.is_dir())) from error
+    return handle_of(model, f"{type(model).__name__} from {source}", backend, pretrained=True)
+
+
+def _options(backend: HuggingFace, folder: Path) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "dtype": backend.dtype,
+        "trust_remote_code": False,
+        "local_files_only": folder.is_dir(),
+    }
+    if backend.gguf_file is None and not backend.allow_pickle:
+        options["use_safetensors"] = True
+    chosen = {
+        "attn_implementation": None if backend.attention == "auto" else backend.attention,
+        "gguf_file": backend.gguf_file,
+        "revision": backend.revision,
+        "device_map": backend.device_map,
+    }
+    return options | {name: value for name, value in chosen.items() if value is not None}
+
+
+def _check_folder(folder: Path, backend: HuggingFace) -> None:
+    """Raise `ModelError` unless the folder holds what can be read from it."""
+    if backend.gguf_file is not None:
+        if not (folder / backend.gguf_file).is_file():
+            raise ModelError(f"{folder}: no file {backend.gguf_file} there")
+        return
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: no config.json there; give a folder of save_pretrained")
+    if not list(folder.glob("*.safetensors")) and not backend.allow_pickle:
+        raise ModelError(
+            f"{folder}: no safetensors file there; pickled weights can run any code and are read "
+            "with allow_pickle: true only"
+        )
+
+
+def _reason(source: str, error: Exception, local: bool) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{source}: {lines[0]}" + ("" if local else f" ({ADVICE})")

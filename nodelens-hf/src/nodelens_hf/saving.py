@@ -1,0 +1,216 @@
+"""Pruned transformers models as folders that load again, without the original weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nodelens.errors import ModelError, RunError
+from nodelens_hf.config_widths import candidates
+from nodelens_hf.skeletons import Difference, apply, difference, skeleton
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel
+
+SHAPE_FILE = "nodelens.json"
+WEIGHTS_FILE = "nodelens.safetensors"
+_BUFFER = "computed buffer "
+_FORMAT = "nodelens-hf 1"
+
+Loader = Literal["transformers", "nodelens_hf"]
+
+
+def save(
+    model: PreTrainedModel,
+    folder: str | Path,
+    *,
+    tokenizer: Any = None,  # noqa: ANN401 - transformers' tokenizers share no type
+    card: str = "",
+) -> Loader:
+    """Write a model to a new folder and return what loads it.
+
+    ``transformers`` where its configuration says all widths: plain ``from_pretrained`` loads it.
+    Else ``nodelens_hf``: `load` does, from a description of every changed width beside the weights.
+    Weights are safetensors, tied ones are written once. `card` is the text of the model card. The
+    folder appears whole or not at all; raises `RunError` when it exists or cannot be written.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise RunError(f"{target} is there already; choose another folder or remove it")
+    changes = _against_own_config(model)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            _write(model, part, changes, tokenizer, card)
+            part.replace(target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise RunError(f"{target}: cannot be written: {error.strerror}") from error
+    return "nodelens_hf" if changes else "transformers"
+
+
+def _against_own_config(model: PreTrainedModel) -> Difference:
+    """Return what the model's configuration does not say, after writing out what it can say."""
+    changes = difference(skeleton(type(model), model.config), model)
+    for config in candidates(model, changes) if changes else ():
+        try:
+            remaining = difference(skeleton(type(model), config), model)
+        except (AttributeError, RuntimeError, ValueError):  # the class cannot be built from it
+            continue
+        if not remaining:
+            model.config = config
+            return remaining
+    return changes
+
+
+def _write(
+    model: PreTrainedModel,
+    folder: Path,
+    changes: Difference,
+    tokenizer: Any,  # noqa: ANN401 - transformers' tokenizers share no type
+    card: str,
+) -> None:
+    if tokenizer is not None:
+        tokenizer.save_pretrained(str(folder))
+    if card:
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    if not changes:
+        model.save_pretrained(str(folder))
+        return
+    model.config.save_pretrained(str(folder))
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.save_pretrained(str(folder))
+    _write_described(model, folder, changes)
+
+
+def _write_described(model: PreTrainedModel, folder: Path, changes: Difference) -> None:
+    """Write the weights under the model's own names, each tensor once, and what has changed."""
+    from safetensors.torch import save_file
+
+    names: dict[int, str] = {}
+    tied: dict[str, str] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        first = names.setdefault(id(tensor), name)
+        if first == name:
+            tensors[name] = tensor.detach().cpu().contiguous()
+        else:
+            tied[name] = first
+    buffers = {_BUFFER + name: each.cpu().contiguous() for name, each in changes.buffers.items()}
+    save_file({**tensors, **buffers}, folder / WEIGHTS_FILE, {"format": "pt"})
+    described = {
+        "format": _FORMAT,
+        "class": type(model).__name__,
+        "attributes": changes.attributes,
+        "shapes": changes.shapes,
+        "configs": changes.configs,
+        "tied": tied,
+        "note": "load with nodelens_hf.load(folder): widths differ from the configuration",
+    }
+    text = json.dumps(described, indent=1, allow_nan=False)
+    (folder / SHAPE_FILE).write_text(text, encoding="utf-8")
+
+
+def load(folder: str | Path) -> PreTrainedModel:
+    """Load a folder that `save` wrote, or any folder of ``save_pretrained``, in evaluation mode.
+
+    Needs no other weights and runs no code of the folder. Raises `ModelError` for anything else.
+    """
+    path = Path(folder)
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{path}: no config.json there; give a folder of save_pretrained")
+    described = _description(path)
+    kind, config = _kind_and_config(path, described)
+    if described is None:
+        model = kind.from_pretrained(
+            str(path), local_files_only=True, use_safetensors=True, dtype="auto"
+        )
+        return _evaluating(model)
+    return _evaluating(_rebuilt(kind, config, path, described))
+
+
+def _evaluating(model: PreTrainedModel) -> PreTrainedModel:
+    model.train(False)
+    return model
+
+
+def _description(path: Path) -> Mapping[str, Any] | None:
+    file = path / SHAPE_FILE
+    if not file.is_file():
+        return None
+    try:
+        described = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{file}: not JSON ({error.msg})") from error
+    if not isinstance(described, dict) or described.get("format") != _FORMAT:
+        raise ModelError(f"{file}: not written by this version of nodelens-hf")
+    return described
+
+
+def _kind_and_config(
+    path: Path, described: Mapping[str, Any] | None
+) -> tuple[type[PreTrainedModel], PretrainedConfig]:
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(
+        str(path), local_files_only=True, trust_remote_code=False
+    )
+    names = [described["class"]] if described else list(config.architectures or [])
+    kind = getattr(transformers, names[0], None) if names else None
+    if kind is None:
+        raise ModelError(f"{path}: transformers has no class {names[0] if names else '(unnamed)'}")
+    return kind, config
+
+
+def _rebuilt(
+    kind: type[PreTrainedModel],
+    config: PretrainedConfig,
+    path: Path,
+    described: Mapping[str, Any],
+) -> PreTrainedModel:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    model = skeleton(kind, config)
+    try:
+        state = load_file(path / WEIGHTS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path / WEIGHTS_FILE}: {error}") from error
+    buffers = {
+        name.removeprefix(_BUFFER): state.pop(name) for name in list(state) if _BUFFER in name
+    }
+    attributes, shapes = described["attributes"], described["shapes"]
+    apply(model, Difference(attributes, shapes, buffers, described["configs"]))
+    _assign(model, state, described["tied"])
+    return model
+
+
+def _assign(model: PreTrainedModel, state: dict[str, Tensor], tied: Mapping[str, str]) -> None:
+    """Give every name of the model its tensor; tied names share one parameter."""
+    from torch import nn
+
+    expected = model.state_dict().keys()
+    if strange := sorted(expected ^ (state.keys() | tied.keys())):
+        raise ModelError(f"the weights do not belong to the configuration: {strange[0]}")
+    shared = {name: nn.Parameter(state[name]) for name in tied.values()}
+    for name in expected:
+        path, _, leaf = name.rpartition(".")
+        module = model.get_submodule(path)
+        known = shared.get(tied.get(name, name))
+        if known is not None:
+            setattr(module, leaf, known)
+        elif isinstance(getattr(module, leaf), nn.Parameter):
+            setattr(
+                module,
+                leaf,
+                nn.Parameter(state[name], requires_grad=state[name].is_floating_point()),
+            )
+        else:
+            setattr(module, leaf, state[name])

@@ -1,0 +1,107 @@
+"""A text tokenised once, into a file of token ids that is read where it is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from nodelens.errors import DataError
+from nodelens_hf.documents import Document, Source, content_key, documents
+from nodelens_hf.tokenizers import Tokens
+
+_PIECE = 1 << 20
+"""Characters that are tokenised at once."""
+
+
+@frozen(eq=False)
+class TokenStream:
+    """Token ids of a whole text, ``(tokens,)`` uint32 in a file, and how long the text was.
+
+    `bytes` counts the UTF-8 bytes of the text, joiners included, `documents` its documents.
+    """
+
+    ids: NDArray[np.uint32]
+    bytes: int
+    documents: int
+
+
+def token_stream(
+    source: Source, tokens: Tokens, joiner: str | None, cache: Path | None
+) -> TokenStream:
+    """Return the ids of all documents, joined by `joiner`, or each ended by the end token.
+
+    Kept in the folder `cache` under a hash of what the files hold and of the tokenizer, else in a
+    temporary file. At most a mebibyte of text is in memory. Raises `DataError` for text without
+    tokens and for a full disk.
+    """
+    if joiner is None and tokens.end is None:
+        raise DataError(
+            "data.joiner: the tokenizer has no end token; give a joiner, such as '\\n\\n'"
+        )
+    folder = cache if cache is not None else Path(tempfile.mkdtemp(prefix="nodelens-"))
+    key = content_key(source, tokens.identity, joiner, source.text)
+    path = folder / f"{key}.tokens"
+    if not path.with_suffix(".json").is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(path, source, tokens, joiner)
+        except OSError as error:
+            raise DataError(
+                f"{folder}: tokens cannot be written there: {error.strerror}"
+            ) from error
+    about: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+    if not about["tokens"]:
+        raise DataError(f"{', '.join(map(str, source.files[:3]))}: there is no text to tokenise")
+    ids = np.memmap(path, dtype=np.uint32, mode="r", shape=(about["tokens"],))
+    return TokenStream(ids, about["bytes"], about["documents"])
+
+
+def _write(path: Path, source: Source, tokens: Tokens, joiner: str | None) -> None:
+    """Write the ids and, last, what they are: a file without its description is not trusted."""
+    from nodelens.storage.atomic import write_text
+
+    counts = {"tokens": 0, "bytes": 0, "documents": 0}
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as file:
+            for piece in _pieces(documents(source), joiner):
+                for ids in _encoded(piece, tokens, joiner):
+                    file.write(np.asarray(ids, dtype=np.uint32).tobytes())
+                    counts["tokens"] += len(ids)
+                counts["bytes"] += sum(len(text.encode()) for text in piece)
+                counts["documents"] += len(piece)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    write_text(path.with_suffix(".json"), json.dumps(counts))
+
+
+def _pieces(found: Iterator[Document], joiner: str | None) -> Iterator[list[str]]:
+    """Yield lists of texts of about a mebibyte together, each followed by its joiner."""
+    piece: list[str] = []
+    size = 0
+    for document in found:
+        text = document.text + (joiner or "")
+        piece.append(text)
+        size += len(text)
+        if size >= _PIECE:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+def _encoded(piece: list[str], tokens: Tokens, joiner: str | None) -> list[list[int]]:
+    """Return the ids of a piece: as one text where documents are joined, else one by one."""
+    if joiner is not None:
+        return tokens.encode(["".join(piece)])
+    assert tokens.end is not None
+    return [[*ids, tokens.end] for ids in tokens.encode(piece)]

@@ -1,0 +1,57 @@
+"""What transformers models are for: the class that loads each, and what it is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from nodelens.models.contract import ModelRequest
+
+Task = Literal[
+    "causal_lm",
+    "masked_lm",
+    "seq2seq_lm",
+    "sequence_classification",
+    "token_classification",
+    "image_classification",
+]
+
+
+@frozen
+class TaskClass:
+    """The auto class of a task, and whether its models read images."""
+
+    auto: str
+    images: bool = False
+    labels: bool = False
+
+
+TASKS: dict[Task, TaskClass] = {
+    "causal_lm": TaskClass("AutoModelForCausalLM"),
+    "masked_lm": TaskClass("AutoModelForMaskedLM"),
+    "seq2seq_lm": TaskClass("AutoModelForSeq2SeqLM"),
+    "sequence_classification": TaskClass("AutoModelForSequenceClassification", labels=True),
+    "token_classification": TaskClass("AutoModelForTokenClassification", labels=True),
+    "image_classification": TaskClass("AutoModelForImageClassification", images=True, labels=True),
+}
+
+
+def auto_class(task: Task) -> Any:  # noqa: ANN401 - transformers' auto classes share no type
+    """Return transformers' auto class of a task."""
+    import transformers
+
+    return getattr(transformers, TASKS[task].auto)
+
+
+def fields_of(task: Task, request: ModelRequest) -> dict[str, Any]:
+    """Return the fields of a configuration that follow from the data."""
+    described = TASKS[task]
+    fields: dict[str, Any] = {}
+    if described.labels and request.classes:
+        fields["num_labels"] = request.classes
+    if described.images:
+        channels, height, _ = request.input_shape
+        fields |= {"num_channels": channels, "image_size": height}
+    return fields

@@ -1,0 +1,133 @@
+"""Text from files as samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nodelens.data.contract import LoadedData, Samples
+    from nodelens_hf.documents import Source
+    from nodelens_hf.tokenizers import Tokens
+
+_AT_LEAST_ONE: Any = validators.optional(validators.ge(1))
+Objective = Literal["next", "masked", "label"]
+
+
+@frozen
+class Text:
+    """Text files, tokenised once and cut into rows of tokens.
+
+    Text, Markdown and reStructuredText are read as paragraphs (what blank lines divide);
+    ``.jsonl``, ``.json`` and ``.parquet`` as records.
+
+    Attributes:
+        files: files, folders and patterns such as ``docs/*.txt``.
+        tokenizer: a folder or hub id that has a tokenizer, or ``bytes``.
+        gguf_file: a GGUF file in the tokenizer's folder that holds the tokenizer.
+        test_files: files that are kept for the final evaluation; none: a share of the rows is.
+        text: the field of a record that holds the text.
+        label: the field of a record that holds the label, for objective label; of text files the
+            folder is the label.
+        objective: what is predicted: the next token, masked tokens, or the label of a document.
+        layout: packed joins all documents and cuts windows; padded makes a row of each document.
+        window: tokens per row.
+        windows: rows that are kept of the files, drawn at random; null keeps all.
+        stride: tokens between the starts of test windows; null is the window: no overlap. Tokens
+            are counted once.
+        joiner: what stands between documents of packed text; null ends each with the end token.
+        masked: share of the tokens that are masked.
+        seed: what windows and masked tokens are drawn with.
+        cache: folder for token files; null keeps them for the run only.
+    """
+
+    files: tuple[str, ...]
+    tokenizer: str
+    gguf_file: str | None = None
+    test_files: tuple[str, ...] = ()
+    text: str = "text"
+    label: str | None = None
+    objective: Objective = field(
+        default="next", validator=validators.in_(("next", "masked", "label"))
+    )
+    layout: Literal["packed", "padded"] = field(
+        default="packed", validator=validators.in_(("packed", "padded"))
+    )
+    window: int = field(default=256, validator=validators.ge(2))
+    windows: int | None = field(default=4096, validator=_AT_LEAST_ONE)
+    stride: int | None = field(default=None, validator=_AT_LEAST_ONE)
+    joiner: str | None = "\n\n"
+    masked: float = field(default=0.15, validator=(validators.gt(0.0), validators.lt(1.0)))
+    seed: int = field(default=0, validator=validators.ge(0))
+    cache: str | None = None
+
+    def load(self) -> LoadedData:
+        """Read and tokenise the files; raises `DataError` with the file and what is wrong."""
+        from nodelens_hf.tokenizers import load_tokenizer
+
+        if self.stride is not None and self.stride > self.window:
+            raise DataError(f"data.stride {self.stride} is larger than the window {self.window}")
+        tokens = load_tokenizer(self.tokenizer, self.gguf_file)
+        if self.objective == "label":
+            from nodelens_hf.labelled import labelled
+
+            return labelled(self, tokens)
+        return self._unlabelled(tokens)
+
+    def _unlabelled(self, tokens: Tokens) -> LoadedData:
+        from nodelens.data.contract import LoadedData
+
+        samples = self._samples(self.files, tokens, self.windows, self.window)
+        stride = self.stride or self.window
+        test = self._samples(self.test_files, tokens, None, stride) if self.test_files else None
+        origin = f"{', '.join(self.files)}, {self.layout} to {self.window} tokens"
+        return LoadedData(samples, classes=(), test=test, origin=origin)
+
+    def _samples(
+        self, files: tuple[str, ...], tokens: Tokens, limit: int | None, stride: int
+    ) -> Samples:
+        from nodelens_hf import windows as cutting
+
+        if self.layout == "packed":
+            from nodelens_hf.stream import token_stream
+
+            stream = token_stream(self.source(files), tokens, self.joiner, self._cache())
+            cut = cutting.Cut(self.window, stride, limit, self.seed)
+            samples = cutting.windows(stream, cut)
+        else:
+            samples = self._rows(files, tokens, limit)
+        if self.objective == "masked":
+            return cutting.masked(samples, tokens, self.masked, self.seed)
+        return samples
+
+    def _rows(self, files: tuple[str, ...], tokens: Tokens, limit: int | None) -> Samples:
+        """Return one padded row per document, drawn at random if there are too many."""
+        from nodelens.data.contract import Samples
+        from nodelens.statistics.contract import IGNORED
+        from nodelens_hf import windows as cutting
+        from nodelens_hf.documents import documents
+        from nodelens_hf.sampling import reservoir
+
+        chosen = reservoir(documents(self.source(files)), limit, self.seed)
+        if not chosen:
+            raise DataError(f"{', '.join(files)}: there is no text to tokenise")
+        rows = cutting.encoded((each.text for each in chosen), tokens, self.window)
+        inputs, mask = cutting.padded(rows, self.window, tokens)
+        following = cutting.next_tokens(inputs).masked_fill(cutting.next_tokens(mask) != 1, IGNORED)
+        return Samples(inputs, following, {"attention_mask": mask})
+
+    def source(self, files: tuple[str, ...]) -> Source:
+        """Return the files and the fields of their records."""
+        from nodelens_hf.documents import Source, find_files
+
+        return Source(find_files(files), self.text, self.label)
+
+    def _cache(self) -> Path | None:
+        from pathlib import Path
+
+        return None if self.cache is None else Path(self.cache).expanduser()

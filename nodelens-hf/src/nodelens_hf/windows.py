@@ -1,0 +1,104 @@
+"""Rows of tokens with labels: windows of a stream, or one row per document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from nodelens.data.contract import Samples
+from nodelens.errors import DataError
+from nodelens.seeding import generator
+from nodelens.statistics.contract import IGNORED
+from nodelens_hf.stream import TokenStream
+from nodelens_hf.tokenizers import Tokens
+
+
+@frozen
+class Cut:
+    """How a stream is cut: `length` tokens per window, a new window every `stride` tokens.
+
+    Windows that overlap count only the tokens that no earlier window has counted. `limit` windows
+    are drawn with `seed` if there are more.
+    """
+
+    length: int
+    stride: int
+    limit: int | None = None
+    seed: int = 0
+
+
+def windows(stream: TokenStream, cut: Cut) -> Samples:
+    """Return windows ``(windows, length)`` and, as labels, the next token of every position.
+
+    The last position of a window has no label, as in the perplexity of papers: a window of T tokens
+    makes T − 1 predictions. What is left at the end of the stream is not used. Raises `DataError`
+    for a text shorter than a window.
+    """
+    total = len(stream.ids)
+    if total < cut.length:
+        raise DataError(
+            f"data.window: the text has {total} tokens and a window {cut.length}; give more text, "
+            "a smaller window, or layout: padded"
+        )
+    starts = np.arange(0, total - cut.length + 1, cut.stride)
+    if cut.limit is not None and cut.limit < len(starts):
+        drawn = torch.randperm(len(starts), generator=generator(cut.seed, "text", "windows"))
+        starts = np.sort(starts[drawn[: cut.limit].numpy()])
+    rows = np.stack([stream.ids[first : first + cut.length] for first in starts])
+    inputs = torch.from_numpy(rows.astype(np.int64))
+    targets = next_tokens(inputs)
+    overlap = cut.length - cut.stride
+    later = torch.from_numpy(starts > 0)
+    targets[:, : max(overlap - 1, 0)].masked_fill_(later.unsqueeze(1), IGNORED)
+    return Samples(inputs, targets)
+
+
+def next_tokens(inputs: Tensor) -> Tensor:
+    """Return the token after each position, -100 after the last, ``(rows, positions)``."""
+    end = torch.full_like(inputs[:, :1], IGNORED)
+    return torch.cat([inputs[:, 1:], end], dim=1)
+
+
+def padded(rows: Sequence[Sequence[int]], length: int, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """Return token ids and attention mask, ``(rows, positions)`` each, padded on the right.
+
+    Rows are cut after `length` tokens; the longest decides the number of positions.
+    """
+    pad = tokens.pad if tokens.pad is not None else tokens.end
+    if pad is None:
+        raise DataError("data.layout: the tokenizer has neither a padding nor an end token")
+    cut = [list(row[:length]) for row in rows]
+    longest = max(map(len, cut))
+    inputs = torch.full((len(cut), longest), pad, dtype=torch.int64)
+    mask = torch.zeros_like(inputs)
+    for number, row in enumerate(cut):
+        inputs[number, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        mask[number, : len(row)] = 1
+    return inputs, mask
+
+
+def masked(samples: Samples, tokens: Tokens, share: float, seed: int) -> Samples:
+    """Return samples in which a share of the tokens is masked, and only those have labels."""
+    if tokens.mask is None:
+        raise DataError("data.objective: the tokenizer has no mask token; use objective: next")
+    random = torch.rand(samples.inputs.shape, generator=generator(seed, "text", "masked"))
+    chosen = random < share
+    if "attention_mask" in samples.fields:
+        chosen &= samples.fields["attention_mask"].bool()
+    inputs = samples.inputs.masked_fill(chosen, tokens.mask)
+    targets = samples.inputs.masked_fill(~chosen, IGNORED)
+    return Samples(inputs, targets, samples.fields)
+
+
+def encoded(texts: Iterable[str], tokens: Tokens, length: int) -> list[list[int]]:
+    """Return the ids of documents between begin and end token, where the tokenizer has them."""
+    begin = [] if tokens.begin is None else [tokens.begin]
+    end = [] if tokens.end is None or tokens.end == tokens.begin else [tokens.end]
+    room = length - len(begin) - len(end)
+    if room < 1:
+        raise DataError(f"data.window: {length} tokens leave no room for text")
+    return [[*begin, *ids[:room], *end] for ids in tokens.encode(list(texts))]

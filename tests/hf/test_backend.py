@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from nodelens.channels.infer import infer
+from nodelens.errors import ModelError
+from nodelens.models.contract import ModelRequest
+from nodelens_hf.backend import HuggingFace
+
+REQUEST = ModelRequest(input_shape=(1, 8, 8), classes=10, seed=3)
+RESNET = {
+    "model_type": "resnet",
+    "embedding_size": 8,
+    "hidden_sizes": [8, 12],
+    "depths": [1, 1],
+    "layer_type": "basic",
+}
+VIT = {
+    "model_type": "vit",
+    "hidden_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 3,
+    "intermediate_size": 20,
+    "patch_size": 4,
+}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 50,
+}
+TEXT = ModelRequest(input_shape=(6,), classes=0, seed=3)
+X = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def image(**options):
+    return HuggingFace(task="image_classification", **options)
+
+
+@pytest.mark.parametrize("config", [RESNET, VIT], ids=["resnet", "vit"])
+def test_a_config_makes_a_model_that_fits_the_data(config):
+    model = image(config=config).build(REQUEST).module
+    assert model(X).logits.shape == (4, 10)
+
+
+def test_one_seed_gives_one_model_and_leaves_the_global_seed_alone():
+    state = torch.random.get_rng_state()
+    one, other = (image(config=RESNET).build(REQUEST).module for _ in range(2))
+    assert torch.equal(one(X).logits, other(X).logits)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_saved_folder_gives_the_same_outputs(tmp_path):
+    model = image(config=RESNET).build(REQUEST).module
+    model.save_pretrained(tmp_path)
+    handle = image(pretrained=str(tmp_path)).build(REQUEST)
+    assert handle.pretrained
+    assert torch.equal(handle.module(X).logits, model(X).logits)
+
+
+def test_channel_inference_finds_the_neurons_of_a_vit():
+    model = image(config=VIT).build(REQUEST).module
+    assert 20 in [group.width for group in infer(model, X) if group.prunable]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "needs either pretrained .* or config"),
+        ({"pretrained": "a", "config": {}}, "needs either pretrained .* or config"),
+        ({"pretrained": "./nowhere"}, "./nowhere: there is no such folder"),
+        (
+            {"config": {"model_type": "resnt"}},
+            "config.model_type is 'resnt'; did you mean 'resnet'",
+        ),
+        ({"config": {}}, "config.model_type is None; such as llama, bert or vit"),
+        ({"config": {"model_type": "gpt2"}}, "gpt2 cannot be a image_classification model"),
+    ],
+)
+def test_mistakes_are_explained(options, message):
+    with pytest.raises(ModelError, match=message):
+        image(**options).build(REQUEST)
+
+
+def test_pickled_weights_are_refused(tmp_path):
+    image(config=RESNET).build(REQUEST).module.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="pickled weights can run any code"):
+        image(pretrained=str(tmp_path)).build(REQUEST)
+
+
+def test_a_damaged_weight_file_is_named(tmp_path):
+    image(config=RESNET).build(REQUEST).module.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        image(pretrained=str(tmp_path)).build(REQUEST)
+
+
+def test_flat_samples_are_refused():
+    request = ModelRequest(input_shape=(64,), classes=10, seed=0)
+    with pytest.raises(ModelError, match="needs images"):
+        image(config=RESNET).build(request)
+
+
+@pytest.mark.parametrize(
+    ("task", "width"),
+    [("causal_lm", 50), ("sequence_classification", 3), ("token_classification", 3)],
+)
+def test_a_task_decides_the_head(task, width):
+    request = ModelRequest(input_shape=(6,), classes=3, seed=0)
+    config = {**LLAMA, "pad_token_id": 0}
+    model = HuggingFace(task=task, config=config).build(request).module
+    assert model(torch.arange(1, 13).view(2, 6)).logits.shape[-1] == width
+
+
+def test_a_language_model_reads_whole_windows_and_says_how_many_tokens_it_knows():
+    handle = HuggingFace(config=LLAMA).build(TEXT)
+    assert handle.module.config.use_cache is False
+    assert handle.vocabulary == 50
+    assert handle.notes["task"] == "causal_lm"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_precision_is_the_one_asked_for(dtype, tmp_path):
+    made = HuggingFace(config=LLAMA, dtype=dtype).build(TEXT).module
+    made.save_pretrained(tmp_path)
+    for asked in (dtype, "auto"):
+        loaded = HuggingFace(pretrained=str(tmp_path), dtype=asked).build(TEXT).module
+        assert loaded.dtype == getattr(torch, dtype)
+
+
+def test_a_sharded_checkpoint_is_read(tmp_path):
+    made = HuggingFace(config=LLAMA).build(TEXT).module
+    made.save_pretrained(tmp_path, max_shard_size="4KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    loaded = HuggingFace(pretrained=str(tmp_path)).build(TEXT).module
+    x = torch.arange(12).view(2, 6)
+    assert torch.equal(loaded(x).logits, made(x).logits)
+
+
+def test_a_truncated_weight_file_is_named(tmp_path):
+    HuggingFace(config=LLAMA).build(TEXT).module.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        HuggingFace(pretrained=str(tmp_path)).build(TEXT)
+
+
+def test_a_missing_gguf_file_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"no file model\.gguf there"):
+        HuggingFace(pretrained=str(tmp_path), gguf_file="model.gguf").build(TEXT)
+
+
+def test_a_wrong_field_of_a_configuration_is_explained():
+    with pytest.raises(ModelError, match=r"the configuration of llama: .*hidden size \(15\)"):
+        HuggingFace(config={**LLAMA, "hidden_size": 15}).build(TEXT)
+
+
+def test_the_plugin_imports_without_torch_or_transformers():
+    code = (
+        "import sys, nodelens_hf.plugin as p, nodelens_hf.backend, nodelens_hf.text; "
+        "p.nodelens_register_backends(); print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,17 +1,21 @@
 import pytest
 import torch
+from scipy.stats import skew
 
 from nodelens_metrics.activations import (
+    ActivationMean,
     ActivationMeanAbs,
     ActivationRMS,
     ActivationVariance,
     Kurtosis,
     Minitron,
     OutlierIndex,
+    Skewness,
     ZeroFraction,
 )
 
 STORED = [
+    (ActivationMean(), lambda a: a.mean((0, 1))),
     (ActivationMeanAbs(), lambda a: a.abs().mean((0, 1))),
     (ActivationRMS(), lambda a: a.square().mean((0, 1)).sqrt()),
     (ActivationVariance(), lambda a: a.flatten(0, 1).var(0, correction=0)),
@@ -55,3 +59,30 @@ def test_dead_nodes_get_the_documented_values(score):
     dead = torch.zeros(5, 1)
     expected = {ZeroFraction(): 1.0, OutlierIndex(): 0.0, Minitron(): 0.0, ActivationRMS(): 0.0}
     assert {metric: score(metric, dead).item() for metric in expected} == expected
+
+
+def test_skewness_is_that_of_scipy(score, data):
+    expected = skew(data.flatten(0, 1).numpy()).tolist()
+    assert score(Skewness(), data).tolist() == pytest.approx(expected)
+    assert score(Skewness(), -data).tolist() == pytest.approx([-value for value in expected])
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e8])
+def test_a_constant_node_has_skewness_zero(score, value):
+    assert score(Skewness(), torch.full((7, 1), value)).tolist() == [0.0]
+
+
+def test_a_relative_tolerance_is_in_units_of_the_root_mean_square(score):
+    a = torch.randn(4000, 2, generator=torch.Generator().manual_seed(1)).double()
+    a[:, 1] *= 300.0
+    rms = a.square().mean(0).sqrt()
+    found = score(ZeroFraction(tolerance=0.1, relative=True), a)
+    expected = (a.abs() <= 0.1 * rms).double().mean(0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.01)
+
+
+def test_relative_zeros_of_dead_and_two_valued_nodes(score):
+    a = torch.stack([torch.zeros(8), torch.tensor([0.0, 2.0] * 4)], dim=1)
+    metric = ZeroFraction(tolerance=0.5, relative=True)
+    assert score(metric, a).tolist() == [1.0, 0.5]
+    assert score(ZeroFraction(relative=True), a).tolist() == [1.0, 0.5]

@@ -5,23 +5,38 @@ import math
 import pytest
 import torch
 
+from nodelens_metrics.fisher import (
+    Curvature,
+    EmpiricalFisher,
+    LossProxy,
+    SampleFisher,
+    TrueFisher,
+)
 from nodelens_metrics.gradients import (
+    AttributionPatching,
     FirstOrder,
     GradientNorm,
-    LossProxy,
-    MeanAblationFisher,
-    SampleFisher,
+    Snip,
     Taylor,
     Taylor2016,
     TokenTaylor,
 )
+from nodelens_metrics.mean_ablation import MeanAblationFirstOrder, MeanAblationFisher
 
 EVERY = [
     FirstOrder(),
     LossProxy(),
     LossProxy(factored=True),
+    AttributionPatching(),
+    Curvature(),
+    EmpiricalFisher(),
+    MeanAblationFirstOrder(),
     MeanAblationFisher(),
+    MeanAblationFisher(per="row"),
     SampleFisher(),
+    Snip(),
+    Snip(normalise=True),
+    TrueFisher(),
     Taylor(),
     Taylor2016(),
     TokenTaylor(),
@@ -71,7 +86,15 @@ def test_scores_are_those_of_the_stored_arrays(score, data, gradient):
         TokenTaylor(): q.abs().mean((0, 1)),
         FirstOrder(): -rows.mean(0),
         LossProxy(): 0.5 * q.square().mean((0, 1)),
+        EmpiricalFisher(): rows.square().mean(0),
+        EmpiricalFisher(per="position"): q.square().mean((0, 1)),
+        AttributionPatching(): rows.abs().mean(0),
+        Snip(): rows.mean(0).abs(),
+        Snip(normalise=True): rows.mean(0).abs() / rows.mean(0).abs().sum(),
+        Curvature(): gradient.square().mean((0, 1)),
+        MeanAblationFirstOrder(): -(centred * gradient).sum(1).mean(0),
         MeanAblationFisher(): 0.5 * (centred * gradient).square().mean((0, 1)),
+        MeanAblationFisher(per="row"): 0.5 * (centred * gradient).sum(1).square().mean(0),
         GradientNorm(): gradient.square().mean((0, 1)).sqrt(),
     }
     for metric, value in expected.items():
@@ -98,10 +121,34 @@ def test_taylor_does_not_depend_on_the_number_of_rows(score, data, gradient):
     torch.testing.assert_close(twice, once)
 
 
-def test_replacing_a_constant_node_by_its_mean_costs_nothing(score):
+@pytest.mark.parametrize(
+    "metric",
+    [MeanAblationFirstOrder(), MeanAblationFisher(), MeanAblationFisher(per="row")],
+    ids=str,
+)
+def test_replacing_a_constant_node_by_its_mean_costs_nothing(score, metric):
     g = torch.randn(9, 1, generator=torch.Generator().manual_seed(9)).double()
-    found = score(MeanAblationFisher(), torch.full((9, 1), 0.1).double(), gradient=g)
+    found = score(metric, torch.full((9, 1), 0.1).double(), gradient=g)
     assert found.item() == pytest.approx(0.0, abs=1e-16)
+
+
+def test_the_mean_ablation_of_a_linear_loss_is_exact_to_first_order(score, data, gradient):
+    """With the loss Σ g·a, replacing by the mean changes it by exactly −Σ (a − μ)g."""
+    change = ((data.mean((0, 1)) - data) * gradient).sum(1).mean(0)
+    torch.testing.assert_close(score(MeanAblationFirstOrder(), data, gradient=gradient), change)
+
+
+def test_the_mean_of_a_large_activation_is_not_lost_to_rounding(score, data, gradient):
+    for metric in (MeanAblationFirstOrder(), MeanAblationFisher(per="row")):
+        plain = score(metric, data, gradient=gradient)
+        shifted = score(metric, data + 1e6, gradient=gradient)
+        torch.testing.assert_close(shifted, plain, rtol=1e-7, atol=1e-9)
+
+
+def test_rows_cancel_in_snip_and_not_in_attribution_patching(score):
+    a, g = torch.ones(4, 1), torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
+    assert score(Snip(), a, gradient=g).item() == 0.0
+    assert score(AttributionPatching(), a, gradient=g).item() == 1.0
 
 
 def test_gradient_norm_sees_dead_nodes(score):

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from nodelens_metrics.estimators import gaussian_information_bias
 from nodelens_metrics.information import NOISE, PeerRedundancy, Redundancy
 
 QUIET = 1e-12
@@ -87,3 +88,25 @@ def test_dead_constant_and_lonely_nodes_share_nothing(score, gaussian, metric):
 def test_fewer_samples_than_nodes_stay_finite(score):
     x = torch.randn(5, 12, generator=torch.Generator().manual_seed(0))
     assert score(PeerRedundancy(), x).isfinite().all()
+
+
+def test_the_bias_of_every_pair_with_a_node_that_varies_is_subtracted(score, gaussian):
+    x = torch.cat([gaussian(RHO), torch.zeros(40, 1)], dim=1)
+    plain, corrected = (score(Redundancy(correct_bias=c), x) for c in (False, True))
+    bias = gaussian_information_bias(1, 1, 40).item() * 3 / 4
+    assert (plain - corrected)[:4].tolist() == pytest.approx([bias] * 4, abs=1e-12)
+    assert corrected[4] == 0.0
+
+
+def test_corrected_noise_is_about_nothing(score):
+    x = torch.randn(500, 60, generator=torch.Generator().manual_seed(1))
+    assert score(Redundancy(), x).mean().item() == pytest.approx(0.001, rel=0.1)
+    assert score(Redundancy(correct_bias=True), x).mean() < 1e-4
+
+
+def test_a_sketch_adds_noise_that_is_known(score):
+    x = torch.randn(4000, 40, generator=torch.Generator().manual_seed(2))
+    sketched = score(Redundancy(sketch=64), x)
+    assert sketched.mean().item() == pytest.approx(1 / 128 + 1 / 8000, rel=0.15)
+    assert score(Redundancy(sketch=64, correct_bias=True), x).mean() < 1e-3
+    assert Redundancy(top=3).sketched() == Redundancy(top=3, sketch=1024)

@@ -4,7 +4,17 @@ import torch
 from nodelens.channels.groups import ChannelGroup, Extent, ParameterSlice
 from nodelens.errors import NotApplicableError
 from nodelens.scoring.view import GroupView
-from nodelens_metrics.norms import OutgoingL2, WeightL1, WeightL2
+from nodelens_metrics.norms import (
+    GroupL1,
+    GroupL2,
+    GroupLinf,
+    OutgoingL1,
+    OutgoingL2,
+    OutgoingLinf,
+    WeightL1,
+    WeightL2,
+    WeightLinf,
+)
 
 WIDTH = Extent(2)
 
@@ -15,16 +25,28 @@ def view(*slices, **parameters):
     return GroupView(group, {}, named, torch.ones(1, dtype=torch.bool))
 
 
-def test_norms_of_a_linear_layer():
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        (WeightL1(), [7.0, 1.0]),
+        (WeightL2(), [5.0, 1.0]),
+        (WeightLinf(), [4.0, 1.0]),
+        (OutgoingL1(), [5.0, 7.0]),
+        (OutgoingL2(), [3.0, 5.0]),
+        (OutgoingLinf(), [2.0, 4.0]),
+        (GroupL1(), [12.0, 8.0]),
+        (GroupL2(), [34.0**0.5, 26.0**0.5]),
+        (GroupLinf(), [4.0, 4.0]),
+    ],
+)
+def test_norms_of_a_linear_layer(metric, expected):
     layer = view(
         ParameterSlice("w", 0, "producer", WIDTH),
         ParameterSlice("v", 1, "consumer", WIDTH),
         w=[[3.0, -4.0], [0.0, 1.0]],
         v=[[1.0, 0.0], [2.0, 3.0], [2.0, -4.0]],
     )
-    assert WeightL1().score(layer).tolist() == [7.0, 1.0]
-    assert WeightL2().score(layer).tolist() == [5.0, 1.0]
-    assert OutgoingL2().score(layer).tolist() == [3.0, 5.0]
+    assert metric.score(layer).tolist() == pytest.approx(expected)
 
 
 def test_a_convolution_counts_its_whole_kernel():
@@ -49,3 +71,10 @@ def test_weights_in_half_precision_are_summed_in_float64():
 def test_without_producer_there_is_a_reason():
     with pytest.raises(NotApplicableError, match="no parameter writes these nodes"):
         WeightL1().score(view())
+
+
+@pytest.mark.parametrize("metric", [OutgoingL1(), GroupL2(), GroupLinf()])
+def test_without_consumer_there_is_a_reason(metric):
+    layer = view(ParameterSlice("w", 0, "producer", WIDTH), w=[[1.0], [2.0]])
+    with pytest.raises(NotApplicableError, match="no parameter reads these nodes"):
+        metric.score(layer)

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from nodelens.errors import ConfigError, DataError, ModelError
+from nodelens.arguments import (
+    budget_bytes,
+    check_forward,
+    check_numbers,
+    check_targets,
+    chosen_metrics,
+    count_outputs,
+    device_of,
+    peeked,
+    plain_module,
+)
+from nodelens.errors import ConfigError
+
+log = logging.getLogger("nodelens")
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-    from nodelens.capture.batches import Batch
     from nodelens.capture.engine import Loss
+    from nodelens.capture.ranks import Ranks
     from nodelens.channels.groups import ChannelGraph
     from nodelens.plugins.manager import Plugins
     from nodelens.scoring.contract import Metric
@@ -37,62 +50,106 @@ def score(
     loss: Loss | None = None,
     folds: int = 8,
     classes: int | None = None,
+    memory_budget: str | int | None = "2GiB",
+    ranks: Ranks | None = None,
     plugins: Plugins | None = None,
 ) -> Scores:
     """Score every node of `model` by `metrics`, from one pass over `batches`.
 
     `batches` yields tensors, ``(inputs, targets)`` or dicts of keyword arguments, in which the
     first axis runs over samples; it is read once and nothing of it is stored. `metrics` are names,
-    mappings with ``name`` and options, or metric objects. `loss` maps the model's output and the
-    batch to one summed loss per row, ``(rows,)``; left out, the cross-entropy of the logits.
+    mappings with ``name`` and options, or metric objects; what they are made of is scored as well.
+    Where their statistics need more than `memory_budget` (``512MiB``, a number of bytes, or None
+    for no limit), `batches` is read several times, and covariances are kept in fewer folds or as
+    sketches; the log says so. `loss` maps the model's output and the batch to one summed loss per
+    row, ``(rows,)``; left out, the cross-entropy of the logits.
     `classes` is needed only by class metrics when the model has more outputs than the data has
     classes. The model stays as it was, on its own device. Raises `NodelensError` subclasses for
     mistakes.
+
+    Where torch's process group is initialised, every rank must call this with the same batches and
+    reads its share of them (batch number modulo ranks); every rank returns the scores of all.
+    ``ranks=Ranks()``, of `nodelens.capture.ranks`, keeps one process apart.
     """
     import torch
 
     from nodelens.capture.engine import CaptureRequest
+    from nodelens.capture.fitting import plan_metrics
     from nodelens.capture.losses import row_losses
-    from nodelens.capture.planning import make_plan
+    from nodelens.capture.ranks import group_ranks
     from nodelens.channels.infer import infer as infer_channels
     from nodelens.plugins.manager import load_plugins
     from nodelens.scoring.engine import ScoreRequest
 
     loaded = plugins or load_plugins()
-    model = _plain_module(model)
-    _check_numbers(folds, classes)
-    chosen = _metrics(metrics, loaded)
-    first, rest = _peek(batches)
-    example = first.to(_device(model))
-    _check_forward(model, example)
+    model = plain_module(model)
+    check_numbers(folds, classes)
+    budget = budget_bytes(memory_budget)
+    chosen = chosen_metrics(metrics, loaded)
+    first, rest = peeked(batches)
+    example = first.to(device_of(model))
+    check_forward(model, example)
     rules = loaded.operator_rules()
     with torch.inference_mode(False):
         graph = infer_channels(model, *example.args, rules=rules, **example.kwargs)
-    plan = make_plan(graph, list(chosen.values()), folds, model=model)
-    if plan.targets:
-        classes = classes or _outputs(model, example)
-        plan = make_plan(graph, list(chosen.values()), folds, classes, model=model)
-    _check_targets(first, plan.gradient and loss is None, plan.targets)
-    request = CaptureRequest(model, graph, rest, plan, _device(model), loss or row_losses)
-    with torch.inference_mode(False):
-        scores = loaded.score(ScoreRequest(model, graph, chosen, loaded.capture(request)))
+    planned = plan_metrics(graph, chosen, folds, model=model, budget=budget)
+    if planned.plan.targets:
+        classes = classes or count_outputs(model, example)
+        planned = plan_metrics(graph, chosen, folds, classes, model=model, budget=budget)
+    plan = planned.plan
+    for note in plan.notes:
+        log.warning("%s", note)
+    check_targets(first, plan.gradient and loss is None, plan.targets)
+    with TemporaryDirectory(prefix="nodelens-") as folder, torch.inference_mode(False):
+        request = CaptureRequest(
+            model,
+            graph,
+            rest,
+            plan,
+            device_of(model),
+            loss or row_losses,
+            store=Path(folder),
+            ranks=ranks or group_ranks(),
+        )
+        capture = loaded.capture(request)
+        scores = loaded.score(ScoreRequest(model, graph, planned.metrics, capture))
     loaded.scored(scores, None)
     return scores
 
 
 def run(
-    config: str | Path | Mapping[str, Any],
+    config: str | Path | Mapping[str, Any] | None = None,
     *overrides: str,
+    resume: str | Path | None = None,
     allow_import: Sequence[str] = (),
     plugins: Plugins | None = None,
 ) -> RunFolder:
     """Do everything that a config says and return the run folder.
 
     `config` is the path of a YAML file or a mapping of the same shape; `overrides` are strings like
-    ``training.epochs=5``. Raises `ConfigError` for a config with a ``sweep:`` (see `run_all`).
+    ``training.epochs=5``. `resume` is the folder of a run that was killed, interrupted or failed,
+    or its id: it goes on, by its own config where none is given. Raises `ConfigError` for a config
+    with a ``sweep:`` (see `run_all`), and `RunError` for a run that cannot go on.
     """
-    folders = _runs(config, overrides, allow_import, plugins, single=True)
+    resumed = None
+    if resume is not None:
+        resumed, config = _resumed(resume, config)
+    elif config is None:
+        raise ConfigError(["give a config, or a run to resume"])
+    folders = _runs(config, overrides, allow_import, plugins, single=True, resume=resumed)
     return next(folders)
+
+
+def _resumed(
+    resume: str | Path, config: str | Path | Mapping[str, Any] | None
+) -> tuple[RunFolder, str | Path | Mapping[str, Any]]:
+    """Return the run and the config that it goes on by."""
+    from nodelens.config.schema import OUTPUT
+    from nodelens.storage.run_folder import find_run
+
+    root = config.get("output", OUTPUT) if isinstance(config, Mapping) else OUTPUT
+    found = find_run(resume, Path(root))
+    return found, found.config_file() if config is None else config
 
 
 def run_all(
@@ -111,6 +168,7 @@ def _runs(
     allow_import: Sequence[str],
     plugins: Plugins | None,
     single: bool,
+    resume: RunFolder | None = None,
 ) -> Iterator[RunFolder]:
     from nodelens.config.check import check_config, plugin_settings
     from nodelens.config.load import raw_from_mapping, read_config
@@ -132,103 +190,4 @@ def _runs(
     loaded = plugins or load_plugins(plugin_settings(raw))
     checked = [check_config(point, loaded.registry) for point in points]
     for each in checked:
-        yield run_experiment(each, loaded, allow_import=tuple(allow_import))
-
-
-def _metrics(
-    chosen: Sequence[str | Mapping[str, Any] | Metric], plugins: Plugins
-) -> dict[str, Metric]:
-    from nodelens.config.schema import Component
-    from nodelens.scoring.contract import checked_metric
-
-    if isinstance(chosen, str) or not isinstance(chosen, Sequence):
-        example = chosen if isinstance(chosen, str) else "activation_rms"
-        raise ConfigError([f"metrics: give a list, such as [{example!r}]"])
-    found: dict[str, Metric] = {}
-    for item in chosen:
-        if isinstance(item, str):
-            name, metric = item, plugins.registry.build("metric", Component(item))
-        elif isinstance(item, Mapping):
-            if not isinstance(item.get("name"), str):
-                raise ConfigError([f"metrics: {dict(item)!r} has no name"])
-            options = {key: value for key, value in item.items() if key not in ("name", "label")}
-            name = item.get("label", item["name"])
-            metric = plugins.registry.build("metric", Component(item["name"], options))
-        else:
-            name, metric = type(item).__name__, item
-        if name in found:
-            raise ConfigError([f"metrics: {name!r} is there twice; give one of them a label"])
-        found[name] = checked_metric(name, metric)
-    if not found:
-        raise ConfigError(["metrics: the list is empty; see `nodelens metrics`"])
-    return found
-
-
-def _plain_module(model: object) -> nn.Module:
-    """Return the module, without the wrapper of ``torch.compile``, whose hooks would not fire."""
-    from torch import nn
-
-    inner = getattr(model, "_orig_mod", model)
-    if not isinstance(inner, nn.Module):
-        raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}")
-    return inner
-
-
-def _check_numbers(folds: object, classes: object) -> None:
-    if type(folds) is not int or folds < 2:
-        raise ConfigError([f"folds: expected a whole number of at least 2, got {folds!r}"])
-    if classes is not None and (type(classes) is not int or classes < 2):
-        raise ConfigError([f"classes: expected a whole number of at least 2, got {classes!r}"])
-
-
-def _check_forward(model: nn.Module, batch: Batch) -> None:
-    """Run the model on the first batch, so that a batch that does not fit is refused in words."""
-    import torch
-
-    from nodelens.capture.engine import untouched
-
-    try:
-        with untouched(model), torch.no_grad():
-            batch.call(model)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
-        raise ModelError(
-            f"the model does not run on the first batch: {type(error).__name__}: {reason}"
-        ) from error
-
-
-def _peek(batches: Iterable[Any]) -> tuple[Batch, Iterator[Any]]:
-    from nodelens.capture.batches import as_batch
-
-    if not isinstance(batches, Iterable):
-        raise DataError(f"batches must be an iterable of batches, got {type(batches).__name__}")
-    iterator = iter(batches)
-    for value in iterator:
-        return as_batch(value), chain([value], iterator)
-    raise DataError("there are no batches; give at least one sample")
-
-
-def _device(model: nn.Module) -> torch.device:
-    import torch
-
-    tensor = next(chain(model.parameters(), model.buffers()), None)
-    return torch.device("cpu") if tensor is None else tensor.device
-
-
-def _outputs(model: nn.Module, batch: Batch) -> int:
-    import torch
-
-    from nodelens.capture.engine import untouched
-    from nodelens.capture.losses import logits_of
-
-    with untouched(model), torch.no_grad():
-        return int(logits_of(batch.call(model)).shape[-1])
-
-
-def _check_targets(batch: Batch, for_gradients: bool, for_classes: bool) -> None:
-    if batch.targets is None and (for_gradients or for_classes):
-        what = "gradient" if for_gradients else "class"
-        raise DataError(
-            f"{what} metrics need labels: give batches of (inputs, targets)"
-            + (", or a loss" if for_gradients else "")
-        )
+        yield run_experiment(each, loaded, allow_import=tuple(allow_import), resume=resume)

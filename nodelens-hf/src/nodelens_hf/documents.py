@@ -15,6 +15,8 @@ from nodelens.errors import DataError
 SUFFIXES = (".txt", ".md", ".rst", ".jsonl", ".json", ".parquet")
 _PIECE = 1 << 20
 """Bytes of a file that are read at once."""
+_ROWS = 256
+"""Rows of a parquet file that are read at once."""
 
 
 @frozen
@@ -66,10 +68,13 @@ def _matched(path: Path) -> list[Path]:
 
 
 def documents(source: Source) -> Iterator[Document]:
-    """Yield the documents of all files, in order; raises `DataError` with file and line."""
+    """Yield the documents of all files that are not blank, in order.
+
+    Raises `DataError` with file and line.
+    """
     for path in source.files:
         try:
-            yield from _of_file(path, source)
+            yield from (each for each in _of_file(path, source) if each.text.strip())
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
         except OSError as error:
@@ -90,17 +95,22 @@ def _of_file(path: Path, source: Source) -> Iterator[Document]:
 
 
 def _of_text(path: Path) -> Iterator[Document]:
-    """Yield a plain text as its paragraphs (what blank lines divide), so that none is long."""
+    """Yield a plain text as its paragraphs (what blank lines divide), so that none is long.
+
+    A paragraph of more than a mebibyte is divided.
+    """
     paragraph: list[str] = []
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
+    size = 0
+    with path.open(encoding="utf-8") as file:
+        while line := file.readline(_PIECE):
             if line.strip():
-                paragraph.append(line.rstrip("\n"))
-            elif paragraph:
-                yield Document("\n".join(paragraph))
-                paragraph = []
+                paragraph.append(line)
+                size += len(line)
+            if paragraph and (size >= _PIECE or not line.strip()):
+                yield Document("".join(paragraph).rstrip("\n"))
+                paragraph, size = [], 0
     if paragraph:
-        yield Document("\n".join(paragraph))
+        yield Document("".join(paragraph).rstrip("\n"))
 
 
 def _of_lines(path: Path, source: Source) -> Iterator[Document]:
@@ -134,10 +144,14 @@ def _of_parquet(path: Path, source: Source) -> Iterator[Document]:
             f"{path}: parquet needs pyarrow; pip install nodelens-hf[parquet]"
         ) from error
     try:
-        file = parquet.ParquetFile(path)
-        for batch in file.iter_batches(batch_size=1024):
-            for record in batch.to_pylist():
-                yield _of_record(record, source, str(path))
+        with parquet.ParquetFile(path) as file:
+            wanted = [name for name in (source.text, source.label) if name in file.schema.names]
+            columns = wanted if source.text in wanted else None  # all, for the message
+            number = 0
+            for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
+                for record in batch.to_pylist():
+                    yield _of_record(record, source, f"{path}, row {number}")
+                    number += 1
     except ArrowException as error:
         raise DataError(f"{path}: not a parquet file ({error})") from error
 
@@ -159,7 +173,7 @@ def content_key(source: Source, *settings: object) -> str:
     """Return a hash of what the files hold and of the settings, for caches."""
     digest = hashlib.sha256(repr(settings).encode())
     for path in source.files:
-        digest.update(str(path.name).encode())
+        digest.update(f"{path.name} {path.stat().st_size} ".encode())
         with path.open("rb") as stream:
             while piece := stream.read(_PIECE):
                 digest.update(piece)

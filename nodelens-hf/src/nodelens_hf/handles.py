@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from nodelens.models.contract import ModelHandle
 from nodelens_hf.hints import HINTS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
     from transformers import PreTrainedModel
 
     from nodelens_hf.backend import HuggingFace
@@ -21,6 +26,7 @@ def handle_of(
     if getattr(model.config, "use_cache", None):
         model.config.use_cache = False
         notes["use_cache"] = "switched off: every forward reads whole windows"
+    cached = "use_cache" in notes
     placed = backend.device_map is not None
     model.train(False)
     return ModelHandle(
@@ -31,4 +37,24 @@ def handle_of(
         hints=HINTS,
         placed=placed,
         vocabulary=getattr(model.config.get_text_config(), "vocab_size", None),
+        save=partial(_save, backend, cached),
     )
+
+
+def _save(
+    backend: HuggingFace, cached: bool, model: nn.Module, folder: Path, facts: Mapping[str, Any]
+) -> str:
+    """Write a pruned model with tokenizer and card, and return the call that loads it."""
+    from nodelens_hf.cards import model_card
+    from nodelens_hf.saving import save
+    from nodelens_hf.tasks import TASKS
+    from nodelens_hf.tokenizers import tokenizer_of
+
+    written: Any = model
+    if cached:
+        written.config.use_cache = True
+    tokenizer = tokenizer_of(backend.pretrained, backend.gguf_file, backend.revision)
+    loader = save(written, folder, tokenizer=tokenizer, card=model_card(facts))
+    if loader == "transformers":
+        return f"transformers.{TASKS[backend.task].auto}.from_pretrained(folder)"
+    return "nodelens_hf.load(folder)"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from attrs import frozen
@@ -17,7 +18,8 @@ from nodelens.errors import DataError
 from nodelens_hf.documents import Document, Source, content_key, documents
 from nodelens_hf.tokenizers import Tokens
 
-_PIECE = 1 << 20
+_FORMAT = "nodelens-hf tokens 1"
+_PIECE = 1 << 18
 """Characters that are tokenised at once."""
 
 
@@ -39,32 +41,55 @@ def token_stream(
     """Return the ids of all documents, joined by `joiner`, or each ended by the end token.
 
     Kept in the folder `cache` under a hash of what the files hold and of the tokenizer, else in a
-    temporary file. At most a mebibyte of text is in memory. Raises `DataError` for text without
-    tokens and for a full disk.
+    temporary file for as long as the stream is. A quarter of a mebibyte of text is in memory at
+    once. Raises `DataError` for text without tokens and for a full disk.
     """
     if joiner is None and tokens.end is None:
         raise DataError(
             "data.joiner: the tokenizer has no end token; give a joiner, such as '\\n\\n'"
         )
     folder = cache if cache is not None else Path(tempfile.mkdtemp(prefix="nodelens-"))
-    key = content_key(source, tokens.identity, joiner, source.text)
+    try:
+        stream = _stream(folder, source, tokens, joiner)
+    except BaseException:
+        _remove_unless(cache, folder)
+        raise
+    weakref.finalize(stream, _remove_unless, cache, folder)
+    return stream
+
+
+def _remove_unless(cache: Path | None, folder: Path) -> None:
+    if cache is None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stream(folder: Path, source: Source, tokens: Tokens, joiner: str | None) -> TokenStream:
+    key = content_key(source, _FORMAT, tokens.identity, joiner, source.text)
     path = folder / f"{key}.tokens"
-    if not path.with_suffix(".json").is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(path, source, tokens, joiner)
-        except OSError as error:
-            raise DataError(
-                f"{folder}: tokens cannot be written there: {error.strerror}"
-            ) from error
-    about: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        about = _described(path)
+        if about is None:
+            about = _write(path, source, tokens, joiner)
+    except OSError as error:
+        raise DataError(f"{folder}: tokens cannot be written there: {error.strerror}") from error
     if not about["tokens"]:
         raise DataError(f"{', '.join(map(str, source.files[:3]))}: there is no text to tokenise")
     ids = np.memmap(path, dtype=np.uint32, mode="r", shape=(about["tokens"],))
     return TokenStream(ids, about["bytes"], about["documents"])
 
 
-def _write(path: Path, source: Source, tokens: Tokens, joiner: str | None) -> None:
+def _described(path: Path) -> dict[str, int] | None:
+    """Return what is said of a token file; None unless both are whole."""
+    try:
+        about: dict[str, int] = json.loads(path.with_suffix(".json").read_text())
+        whole = path.stat().st_size == about["tokens"] * np.dtype(np.uint32).itemsize
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return None
+    return about if whole else None
+
+
+def _write(path: Path, source: Source, tokens: Tokens, joiner: str | None) -> dict[str, int]:
     """Write the ids and, last, what they are: a file without its description is not trusted."""
     from nodelens.storage.atomic import write_text
 
@@ -82,10 +107,11 @@ def _write(path: Path, source: Source, tokens: Tokens, joiner: str | None) -> No
     finally:
         unfinished.unlink(missing_ok=True)
     write_text(path.with_suffix(".json"), json.dumps(counts))
+    return counts
 
 
 def _pieces(found: Iterator[Document], joiner: str | None) -> Iterator[list[str]]:
-    """Yield lists of texts of about a mebibyte together, each followed by its joiner."""
+    """Yield lists of texts of about `_PIECE` characters together, each followed by its joiner."""
     piece: list[str] = []
     size = 0
     for document in found:

@@ -24,7 +24,8 @@ class Text:
     """Text files, tokenised once and cut into rows of tokens.
 
     Text, Markdown and reStructuredText are read as paragraphs (what blank lines divide);
-    ``.jsonl``, ``.json`` and ``.parquet`` as records.
+    ``.jsonl``, ``.json`` and ``.parquet`` as records. Files are read piece by piece, but a
+    ``.json`` file at once.
 
     Attributes:
         files: files, folders and patterns such as ``docs/*.txt``.
@@ -72,12 +73,19 @@ class Text:
 
         if self.stride is not None and self.stride > self.window:
             raise DataError(f"data.stride {self.stride} is larger than the window {self.window}")
+        if self.stride is not None and not self.test_files:
+            raise DataError("data.stride is that of test windows; give data.test_files as well")
         tokens = load_tokenizer(self.tokenizer, self.gguf_file)
-        if self.objective == "label":
+        if self.labels:
             from nodelens_hf.labelled import labelled
 
             return labelled(self, tokens)
         return self._unlabelled(tokens)
+
+    @property
+    def labels(self) -> bool:
+        """Whether documents have labels."""
+        return self.objective == "label"
 
     def _unlabelled(self, tokens: Tokens) -> LoadedData:
         from nodelens.data.contract import LoadedData
@@ -116,7 +124,8 @@ class Text:
         chosen = reservoir(documents(self.source(files)), limit, self.seed)
         if not chosen:
             raise DataError(f"{', '.join(files)}: there is no text to tokenise")
-        rows = cutting.encoded((each.text for each in chosen), tokens, self.window)
+        texts = (each.text for each in chosen)
+        rows = cutting.encoded(texts, tokens, self.window, closed=self.objective == "masked")
         inputs, mask = cutting.padded(rows, self.window, tokens)
         following = cutting.next_tokens(inputs).masked_fill(cutting.next_tokens(mask) != 1, IGNORED)
         return Samples(inputs, following, {"attention_mask": mask})
@@ -125,7 +134,7 @@ class Text:
         """Return the files and the fields of their records."""
         from nodelens_hf.documents import Source, find_files
 
-        return Source(find_files(files), self.text, self.label)
+        return Source(find_files(files), self.text, self.label if self.labels else None)
 
     def _cache(self) -> Path | None:
         from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from nodelens.errors import DataError
 BYTES = "bytes"
 """The name of the tokenizer that needs no files: every byte of UTF-8 is a token, 256 marks ends."""
 
+_ADVICE = f"give a folder or hub id that has a tokenizer, or {BYTES!r}"
+_UNREADABLE = (OSError, ValueError, KeyError, ImportError, TypeError)
+"""What transformers raises for a tokenizer that it cannot read; tokenizers a bare Exception."""
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
 
@@ -37,26 +41,39 @@ class Tokens:
 
 def load_tokenizer(source: str, gguf_file: str | None = None) -> Tokens:
     """Return the tokenizer of a folder or hub id, or ``bytes``; raises `DataError` without one."""
-    if source == BYTES:
-        return _bytes()
+    return _bytes() if source == BYTES else _of_transformers(_read(source, gguf_file))
+
+
+def tokenizer_of(pretrained: str | None, gguf_file: str | None, revision: str | None) -> Any:  # noqa: ANN401 - transformers' tokenizers share no type
+    """Return transformers' tokenizer of a model, to be saved with it; None for one without."""
+    if pretrained is None:
+        return None
+    try:
+        return _read(pretrained, gguf_file, revision)
+    except DataError:
+        return None
+
+
+def _read(source: str, gguf_file: str | None, revision: str | None = None) -> Any:  # noqa: ANN401 - two unrelated classes
     from transformers import AutoTokenizer
 
     local = Path(source).expanduser().is_dir()
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
-    if gguf_file is not None:
-        options["gguf_file"] = gguf_file
+    options |= {} if gguf_file is None else {"gguf_file": gguf_file}
+    options |= {} if revision is None else {"revision": revision}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(str(Path(source).expanduser()), **options)
+    except Exception as error:
+        if not (type(error) is Exception or isinstance(error, _UNREADABLE)):
+            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"data.tokenizer: no tokenizer at {source}: {reason}; give a folder or hub id that has "
-            f"one, or {BYTES!r}"
-        ) from error
-    return _of_transformers(tokenizer, source)
+        raise DataError(f"data.tokenizer: no tokenizer at {source}: {reason}; {_ADVICE}") from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a config only
+        raise DataError(f"data.tokenizer: no vocabulary at {source}; {_ADVICE}")
+    return tokenizer
 
 
-def _of_transformers(tokenizer: Any, source: str) -> Tokens:  # noqa: ANN401 - two unrelated classes
+def _of_transformers(tokenizer: Any) -> Tokens:  # noqa: ANN401 - two unrelated classes
     def encode(texts: Sequence[str]) -> list[list[int]]:
         found = tokenizer(list(texts), add_special_tokens=False, verbose=False)
         ids: list[list[int]] = found["input_ids"]
@@ -65,9 +82,11 @@ def _of_transformers(tokenizer: Any, source: str) -> Tokens:  # noqa: ANN401 - t
     size = max(len(tokenizer), int(tokenizer.vocab_size))
     return Tokens(
         encode=encode,
-        decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
+        decode=lambda ids: str(
+            tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        ),
         size=size,
-        identity=f"{type(tokenizer).__name__} {source} {size}",
+        identity=_identity(tokenizer),
         end=tokenizer.eos_token_id
         if tokenizer.eos_token_id is not None
         else tokenizer.sep_token_id,
@@ -77,6 +96,14 @@ def _of_transformers(tokenizer: Any, source: str) -> Tokens:  # noqa: ANN401 - t
         pad=tokenizer.pad_token_id,
         mask=tokenizer.mask_token_id,
     )
+
+
+def _identity(tokenizer: Any) -> str:  # noqa: ANN401 - two unrelated classes
+    """Return a hash of all that decides what the tokenizer does."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    whole = tokenizer.get_vocab() if backend is None else backend.to_str()
+    settings = (type(tokenizer).__name__, whole if backend else sorted(whole.items()))
+    return hashlib.sha256(repr(settings).encode()).hexdigest()
 
 
 def _bytes() -> Tokens:

@@ -82,23 +82,36 @@ def padded(rows: Sequence[Sequence[int]], length: int, tokens: Tokens) -> tuple[
 
 
 def masked(samples: Samples, tokens: Tokens, share: float, seed: int) -> Samples:
-    """Return samples in which a share of the tokens is masked, and only those have labels."""
+    """Return samples in which a share of the tokens is masked, and only those have labels.
+
+    Every chosen token becomes the mask token; those that begin, end and pad rows are not chosen.
+    """
     if tokens.mask is None:
         raise DataError("data.objective: the tokenizer has no mask token; use objective: next")
     random = torch.rand(samples.inputs.shape, generator=generator(seed, "text", "masked"))
     chosen = random < share
     if "attention_mask" in samples.fields:
         chosen &= samples.fields["attention_mask"].bool()
+    for special in {tokens.begin, tokens.end, tokens.pad} - {None}:
+        chosen &= samples.inputs != special
     inputs = samples.inputs.masked_fill(chosen, tokens.mask)
     targets = samples.inputs.masked_fill(~chosen, IGNORED)
     return Samples(inputs, targets, samples.fields)
 
 
-def encoded(texts: Iterable[str], tokens: Tokens, length: int) -> list[list[int]]:
-    """Return the ids of documents between begin and end token, where the tokenizer has them."""
+def encoded(
+    texts: Iterable[str], tokens: Tokens, length: int, *, closed: bool = True
+) -> list[list[int]]:
+    """Return the ids of documents between begin and end token, where the tokenizer has them.
+
+    A document that is too long is cut; with `closed` it still has the end token.
+    """
     begin = [] if tokens.begin is None else [tokens.begin]
     end = [] if tokens.end is None or tokens.end == tokens.begin else [tokens.end]
     room = length - len(begin) - len(end)
     if room < 1:
         raise DataError(f"data.window: {length} tokens leave no room for text")
-    return [[*begin, *ids[:room], *end] for ids in tokens.encode(list(texts))]
+    rows = [[*begin, *ids, *end] for ids in tokens.encode(list(texts))]
+    if closed:
+        return [row if len(row) <= length else [*row[: length - len(end)], *end] for row in rows]
+    return [row[:length] for row in rows]

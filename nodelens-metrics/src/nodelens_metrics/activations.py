@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import field, frozen, validators
 
+from nodelens.statistics.histograms import LogHistogram
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
 
@@ -37,6 +38,29 @@ class ActivationMeanAbs:
     def score(self, group: GroupView) -> Tensor:
         """Return E|a|."""
         return group[Magnitudes()].mean_abs
+
+
+@frozen
+class ActivationMean:
+    """The mean activation over all positions; 0 for a dead node.
+
+    What a node becomes when it is replaced by its mean. Its sign is kept, so that it ranks nothing.
+    """
+
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "activation"
+    formula: ClassVar[str] = "E a"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = frozenset({"incoming_scale"})
+    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Moments of the activation."""
+        return (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the means."""
+        return group[Moments()].mean
 
 
 @frozen
@@ -86,27 +110,37 @@ class ActivationVariance:
 class ZeroFraction:
     """The share of positions where the activation is zero (APoZ); 1 for a dead node.
 
-    Meant for ReLU. Activations that never reach zero (GELU, SiLU) need a tolerance, in units of the
-    activation; with one, the score depends on how the activation is scaled.
+    Meant for ReLU. Activations that never reach zero (GELU, SiLU) need a tolerance: absolute, which
+    depends on how the activation is scaled, or relative to the node's root mean square, which tells
+    nodes that are mostly near their own zero. The relative share is read from log bins, see
+    `nodelens_metrics.distributions`.
 
     Attributes:
         tolerance: count |a| up to this value as zero, 0 or more.
+        relative: take the tolerance in units of the node's root mean square.
     """
 
     tolerance: float = field(default=0.0, validator=validators.ge(0.0))
+    relative: bool = False
     better: ClassVar[Better] = "low"
     unit: ClassVar[str] = "1"
-    formula: ClassVar[str] = "#(|a| ≤ tolerance) / N"
+    formula: ClassVar[str] = "#(|a| ≤ tolerance) / N; relative: #(|a| ≤ tolerance · (E a²)^½) / N"
     source: ClassVar[str] = "Hu et al. 2016, Network Trimming, 1607.03250, the definition of APoZ"
     invariances: ClassVar[frozenset[str]] = frozenset({"incoming_scale"})
     dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """Magnitudes with the same tolerance."""
+        """Magnitudes with the same tolerance; counts by magnitude if it is relative."""
+        if self.relative:
+            return (LogHistogram(), Moments())
         return (Magnitudes(tolerance=self.tolerance),)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the share of zeros."""
+        from nodelens_metrics.distributions import share_below
+
+        if self.relative:
+            return share_below(group[LogHistogram()], self.tolerance * group[Moments()].rms)
         return group[Magnitudes(tolerance=self.tolerance)].zero_fraction
 
 
@@ -139,6 +173,36 @@ class Kurtosis:
         assert shape.fourth is not None
         variance = shape.variance.where(varies(shape.mean, shape.variance), 0.0)
         return ratio(shape.fourth, variance.square())
+
+
+@frozen
+class Skewness:
+    """The skewness of the activation: 0 for a symmetric one, positive for one with a tail upwards.
+
+    0 for a node that is constant, up to the rounding of cubes.
+    """
+
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "E(a − μ)³ / Var(a)^3/2"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = frozenset(
+        {"activation_scale", "activation_shift", "functional", "incoming_scale"}
+    )
+    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Central moments up to the fourth order."""
+        return (Moments(order=4),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the skewness, 0 for constant nodes."""
+        from nodelens_metrics.arithmetic import ratio, varies
+
+        shape = group[Moments(order=4)]
+        assert shape.third is not None
+        variance = shape.variance.where(varies(shape.mean, shape.variance), 0.0)
+        return ratio(shape.third, variance * variance.sqrt())
 
 
 @frozen
@@ -183,7 +247,7 @@ class Minitron:
     formula: ClassVar[str] = "(1/N Σ_n (mean_t |a_nt|)²)^½"
     source: ClassVar[str] = (
         "Muralidharan et al. 2024, Minitron, 2407.14679, neuron importance with mean over a row "
-        "and L2 norm over rows"
+        "and L2 norm over rows; NVIDIA Model-Optimizer, L2NormHook"
     )
     invariances: ClassVar[frozenset[str]] = frozenset({"incoming_scale"})
     dead: ClassVar[Literal["worst", "best", "any"]] = "worst"

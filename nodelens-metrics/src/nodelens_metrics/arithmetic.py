@@ -23,3 +23,31 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 def varies(mean: Tensor, variance: Tensor) -> Tensor:
     """Return True for every node whose variance is more than rounding of a constant."""
     return variance > (ROUNDING * mean).square()
+
+
+def unexplained(moment: Tensor, damping: float) -> Tensor:
+    """Return 1 / (M⁻¹)_ii of damped second moments M, 0 for nodes that are always 0.
+
+    What is left of each node's second moment when the others predict it as well as they can.
+    `damping` is added to the diagonal, relative to its mean. Raises `NotApplicableError` where M is
+    singular without it.
+    """
+    import torch
+
+    from nodelens.errors import NotApplicableError
+
+    live = moment.diagonal() > 0
+    left = torch.zeros_like(moment.diagonal())
+    part = moment[live][:, live]
+    if not len(part):
+        return left
+    part.diagonal().add_(damping * part.diagonal().mean())
+    factor, failed = torch.linalg.cholesky_ex(part)
+    pivots = factor.diagonal().square() / part.diagonal()
+    if int(failed) or float(pivots.min()) < RESOLUTION:
+        raise NotApplicableError(
+            "the second moments are singular (duplicate nodes, or fewer samples than nodes); "
+            "set damping above 0"
+        )
+    left[live] = torch.cholesky_inverse(factor).diagonal().reciprocal()
+    return left

@@ -1,44 +1,46 @@
 """What a node adds to the layers that read it: activation times outgoing weights.
 
-Both scores stay the same when an activation is scaled and the weights that read it are scaled back.
+All stay the same when an activation is scaled and the weights that read it are scaled back. Norms
+of activations are root mean squares over positions, padding left out: published code takes sums
+over the tokens of a row, averaged over rows, which is the same ranking for rows of equal length and
+biased for others. A node of several features (a head, a flattened map) has the mean square of all
+of them together. 0 for dead nodes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import frozen
 
+from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments
 
 if TYPE_CHECKING:
-    from typing import Literal
-
     from torch import Tensor
 
     from nodelens.scoring.contract import Better
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
 
+Dead = Literal["worst", "best", "any"]
+_FUNCTION = frozenset({"functional", "incoming_scale"})
+_FLAP = "An et al. 2024, FLAP, 2312.11983, and its repository"
+
 
 @frozen
 class WandaSP:
-    """Wanda summed to structures: mean |outgoing weight| times the root mean square activation.
+    """Wanda averaged over structures: mean |outgoing weight| times the root mean square activation.
 
-    The published code sums a² over the tokens of a row and averages over rows; here it is the mean
-    over tokens, which is the same ranking for rows of equal length and not biased by unequal ones.
-    0 for a dead node.
+    For a head, published code adds the scores of its dimensions.
     """
 
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "weight · activation"
     formula: ClassVar[str] = "mean_o |W_oi| · (E a_i²)^½"
-    source: ClassVar[str] = (
-        "An et al. 2024, FLAP, 2312.11983, the Wanda-sp baseline; weight-level rule: Sun et al., "
-        "2306.11695"
-    )
-    invariances: ClassVar[frozenset[str]] = frozenset({"functional", "incoming_scale"})
-    dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
+    source: ClassVar[str] = f"{_FLAP}, the Wanda-sp baseline; weight-level rule: Sun, 2306.11695"
+    invariances: ClassVar[frozenset[str]] = _FUNCTION
+    dead: ClassVar[Dead] = "worst"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Moments of the activation."""
@@ -47,6 +49,30 @@ class WandaSP:
     def score(self, group: GroupView) -> Tensor:
         """Return the products; raises `NotApplicableError` where no parameter reads the nodes."""
         return group.outgoing().abs().mean(1) * group[Moments()].rms
+
+
+@frozen
+class FlapIFV:
+    """Input feature variance: how much a node fluctuates about its mean.
+
+    The same number as `activation_variance`, under the name of the method that ranks by it. 0 for
+    dead and for constant nodes.
+    """
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "activation²"
+    formula: ClassVar[str] = "Var(a_i)"
+    source: ClassVar[str] = f"{_FLAP}, metric IFV"
+    invariances: ClassVar[frozenset[str]] = frozenset({"activation_shift", "incoming_scale"})
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Moments of the activation."""
+        return (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the variances."""
+        return group[Moments()].variance
 
 
 @frozen
@@ -60,11 +86,9 @@ class FlapWIFV:
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "weight² · activation²"
     formula: ClassVar[str] = "Var(a_i) · Σ_o W_oi²"
-    source: ClassVar[str] = "An et al. 2024, FLAP, 2312.11983, metric WIFV"
-    invariances: ClassVar[frozenset[str]] = frozenset(
-        {"activation_shift", "functional", "incoming_scale"}
-    )
-    dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
+    source: ClassVar[str] = f"{_FLAP}, metric WIFV"
+    invariances: ClassVar[frozenset[str]] = _FUNCTION | {"activation_shift"}
+    dead: ClassVar[Dead] = "worst"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Moments of the activation."""
@@ -73,3 +97,49 @@ class FlapWIFV:
     def score(self, group: GroupView) -> Tensor:
         """Return the products; raises `NotApplicableError` where no parameter reads the nodes."""
         return group[Moments()].variance * group.outgoing().square().sum(1)
+
+
+@frozen
+class FlapWIFN:
+    """Weighted input feature norm: mean |outgoing weight| times the norm of the activation.
+
+    The same number as `wanda_sp`, under the name that FLAP gives it.
+    """
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight · activation"
+    formula: ClassVar[str] = "mean_o |W_oi| · (E a_i²)^½"
+    source: ClassVar[str] = f"{_FLAP}, metric WIFN"
+    invariances: ClassVar[frozenset[str]] = _FUNCTION
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Moments of the activation."""
+        return (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the products; raises `NotApplicableError` where no parameter reads the nodes."""
+        return group.outgoing().abs().mean(1) * group[Moments()].rms
+
+
+@frozen
+class IndependentContribution:
+    """The norm of the outgoing weights times the mean absolute activation.
+
+    Every position counts alike; published code adds the means of batches, whatever their size.
+    """
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight · activation"
+    formula: ClassVar[str] = "(Σ_o W_oi²)^½ · E|a_i|"
+    source: ClassVar[str] = "NVIDIA Model-Optimizer, IndependentChannelContributionHook"
+    invariances: ClassVar[frozenset[str]] = _FUNCTION
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Magnitudes of the activation."""
+        return (Magnitudes(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the products; raises `NotApplicableError` where no parameter reads the nodes."""
+        return group.outgoing().square().sum(1).sqrt() * group[Magnitudes()].mean_abs

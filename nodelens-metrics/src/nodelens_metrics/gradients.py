@@ -1,4 +1,4 @@
-"""What the loss says about a node: first order, and the empirical Fisher as second order.
+"""What the loss says about a node, to first order.
 
 g = dL/da of the loss summed over rows and positions, with the labels of the data; q = a·g at one
 position; Q_n = Σ_t q over the positions of row n, the gradient of row n's loss at a gate that
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import frozen
 
 from nodelens.statistics.gradients import GradientMoments, RowGradients
-from nodelens.statistics.moments import Moments
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -30,7 +29,8 @@ class Taylor:
     """The squared first-order loss change of closing a node's gate, mean over rows.
 
     One gradient per row: the "full gradient" (FG) variant of the source. Its batch variant squares
-    the gradient of a whole batch and so depends on the batch size.
+    the gradient of a whole batch and so depends on the batch size. `taylor_weights` is the
+    criterion at the weights in place of a gate.
     """
 
     better: ClassVar[Better] = "high"
@@ -113,7 +113,8 @@ class TokenTaylor:
 class FirstOrder:
     """The signed loss change per row that the gradient predicts for setting a node to zero.
 
-    Negative where zeroing is predicted to help. Attribution patching against zero.
+    Negative where zeroing is predicted to help. Rows of opposite sign cancel, which they do not in
+    `attribution_patching`.
     """
 
     better: ClassVar[Better] = "high"
@@ -133,18 +134,22 @@ class FirstOrder:
 
 
 @frozen
-class SampleFisher:
-    """The second-order loss change of zeroing a node, from the empirical Fisher over rows.
+class AttributionPatching:
+    """The absolute loss change that the gradient predicts for patching a node in one row by zero.
 
-    Half of `taylor`: the two rank alike within and across layers.
+    The source patches in what the node does in another prompt. Here the baseline is zero: it needs
+    no pairs of rows, does not depend on their order, and is what removal puts in place of a node.
+    Against the mean, see `mean_ablation_first_order` for the signed change and
+    `mean_ablation_fisher` for a magnitude.
     """
 
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "loss"
-    formula: ClassVar[str] = "½ mean_n Q_n²"
+    formula: ClassVar[str] = "mean_n |Q_n|"
     source: ClassVar[str] = (
-        "Theis et al. 2018, Faster gaze prediction with dense networks and Fisher pruning, "
-        "1801.05787, the pruning signal of a feature map"
+        "Kramár et al. 2024, AtP*, 2403.00745, the contribution of a node by plain attribution "
+        "patching (Syed et al. 2023, 2310.10348), with zeros for the noise prompt; its equations "
+        "were not at hand"
     )
     invariances: ClassVar[frozenset[str]] = frozenset({"functional", "incoming_scale"})
     dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
@@ -154,63 +159,43 @@ class SampleFisher:
         return (RowGradients(),)
 
     def score(self, group: GroupView) -> Tensor:
-        """Return half the mean square."""
-        return 0.5 * group[RowGradients()].q2
+        """Return the mean absolute change."""
+        return group[RowGradients()].abs_q
 
 
 @frozen
-class LossProxy:
-    """The loss change of zeroing a node, from the empirical Fisher over positions.
+class Snip:
+    """The absolute gradient of the whole loss at a gate that multiplies a node.
 
-    Differs from `sample_fisher` by the cross terms between the positions of a row.
+    SNIP takes connections; here the connection is the node itself. It is |E q|, not E|q|: rows of
+    opposite sign cancel, so a trained network gives little more than noise. Meant for networks at
+    initialisation.
 
     Attributes:
-        factored: take activation and gradient as independent, ½ E[a²] E[g²].
+        normalise: divide by the sum over the layer, as published over the network.
     """
 
-    factored: bool = False
+    normalise: bool = False
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "loss"
-    formula: ClassVar[str] = "½ E[q²]; factored: ½ E[a²] E[g²]"
-    source: ClassVar[str] = "Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475"
+    formula: ClassVar[str] = "|mean_n Q_n|"
+    source: ClassVar[str] = (
+        "Lee et al. 2019, SNIP, 1810.02340, connection sensitivity |∂L/∂c| at c = 1; nodes in "
+        "place of weights"
+    )
     invariances: ClassVar[frozenset[str]] = frozenset({"functional", "incoming_scale"})
     dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """Gradients by position; moments as well if factored."""
-        return (GradientMoments(), Moments()) if self.factored else (GradientMoments(),)
+        """Gradients by row."""
+        return (RowGradients(),)
 
     def score(self, group: GroupView) -> Tensor:
-        """Return the proxy."""
-        gradients = group[GradientMoments()]
-        if not self.factored:
-            return 0.5 * gradients.q2
-        return 0.5 * group[Moments()].mean_square * gradients.g2
+        """Return the sensitivities."""
+        from nodelens_metrics.arithmetic import ratio
 
-
-@frozen
-class MeanAblationFisher:
-    """The loss change of replacing a node by its mean, from the empirical Fisher over positions.
-
-    0 for a constant node, whatever its value.
-    """
-
-    better: ClassVar[Better] = "high"
-    unit: ClassVar[str] = "loss"
-    formula: ClassVar[str] = "½ E[(a − μ)² g²]"
-    source: ClassVar[str] = "1801.05787 with the mean in place of zero"
-    invariances: ClassVar[frozenset[str]] = frozenset(
-        {"activation_shift", "functional", "incoming_scale"}
-    )
-    dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
-
-    def needs(self) -> tuple[Statistic[Any], ...]:
-        """Gradients by position."""
-        return (GradientMoments(),)
-
-    def score(self, group: GroupView) -> Tensor:
-        """Return the change, 0 or more."""
-        return 0.5 * group[GradientMoments()].centred_q2
+        change = group[RowGradients()].q.abs()
+        return ratio(change, change.sum()) if self.normalise else change
 
 
 @frozen

@@ -1,37 +1,39 @@
-"""Norms of the weights that write or read a node."""
+"""Norms of the weights that write a node, that read it, or both; biases left out.
+
+Several weights in one role (gate and up projection, two readers) count as one long row. A dead ReLU
+is not noticed: its weights need not be small.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from typing import Literal
-
     from torch import Tensor
 
     from nodelens.scoring.contract import Better
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
 
+Dead = Literal["worst", "best", "any"]
+_INCOMING = frozenset({"activation_scale", "activation_shift", "functional"})
+_OUTGOING = frozenset({"activation_scale", "activation_shift", "incoming_scale"})
+_GROUP = frozenset({"activation_scale", "activation_shift"})
+_FILTERS = "Li et al. 2017, Pruning Filters for Efficient ConvNets, 1608.08710"
+
 
 @frozen
 class WeightL1:
-    """The L1 norm of the weights that write a node, biases left out.
-
-    Several producers (gate and up projection) count as one long row of weights. A dead ReLU is not
-    noticed: its weights need not be small.
-    """
+    """The L1 norm of the weights that write a node."""
 
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "weight"
     formula: ClassVar[str] = "Σ_j |w_ij|"
-    source: ClassVar[str] = "Li et al. 2017, Pruning Filters for Efficient ConvNets, 1608.08710"
-    invariances: ClassVar[frozenset[str]] = frozenset(
-        {"activation_scale", "activation_shift", "functional"}
-    )
-    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+    source: ClassVar[str] = _FILTERS
+    invariances: ClassVar[frozenset[str]] = _INCOMING
+    dead: ClassVar[Dead] = "any"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Nothing but weights."""
@@ -44,19 +46,14 @@ class WeightL1:
 
 @frozen
 class WeightL2:
-    """The L2 norm of the weights that write a node, biases left out.
-
-    Several producers (gate and up projection) count as one long row of weights.
-    """
+    """The L2 norm of the weights that write a node."""
 
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "weight"
     formula: ClassVar[str] = "(Σ_j w_ij²)^½"
-    source: ClassVar[str] = "Li et al. 2017, 1608.08710, which compares it with the L1 norm"
-    invariances: ClassVar[frozenset[str]] = frozenset(
-        {"activation_scale", "activation_shift", "functional"}
-    )
-    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+    source: ClassVar[str] = f"{_FILTERS}, which compares it with the L1 norm"
+    invariances: ClassVar[frozenset[str]] = _INCOMING
+    dead: ClassVar[Dead] = "any"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Nothing but weights."""
@@ -65,6 +62,46 @@ class WeightL2:
     def score(self, group: GroupView) -> Tensor:
         """Return the norms; raises `NotApplicableError` where no parameter writes the nodes."""
         return group.incoming().square().sum(1).sqrt()
+
+
+@frozen
+class WeightLinf:
+    """The largest weight that writes a node, without its sign."""
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight"
+    formula: ClassVar[str] = "max_j |w_ij|"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = _INCOMING
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the norms; raises `NotApplicableError` where no parameter writes the nodes."""
+        return group.incoming().abs().amax(1)
+
+
+@frozen
+class OutgoingL1:
+    """The L1 norm of the weights that read a node."""
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight"
+    formula: ClassVar[str] = "Σ_o |W_oi|"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = _OUTGOING
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the norms; raises `NotApplicableError` where no parameter reads the nodes."""
+        return group.outgoing().abs().sum(1)
 
 
 @frozen
@@ -78,11 +115,9 @@ class OutgoingL2:
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "weight"
     formula: ClassVar[str] = "(Σ_o W_oi²)^½"
-    source: ClassVar[str] = "common"
-    invariances: ClassVar[frozenset[str]] = frozenset(
-        {"activation_scale", "activation_shift", "incoming_scale"}
-    )
-    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+    source: ClassVar[str] = "common; the magnitude baseline of FLAP's repository, 2312.11983"
+    invariances: ClassVar[frozenset[str]] = _OUTGOING
+    dead: ClassVar[Dead] = "any"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Nothing but weights."""
@@ -91,3 +126,83 @@ class OutgoingL2:
     def score(self, group: GroupView) -> Tensor:
         """Return the norms; raises `NotApplicableError` where no parameter reads the nodes."""
         return group.outgoing().square().sum(1).sqrt()
+
+
+@frozen
+class OutgoingLinf:
+    """The largest weight that reads a node, without its sign."""
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight"
+    formula: ClassVar[str] = "max_o |W_oi|"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = _OUTGOING
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the norms; raises `NotApplicableError` where no parameter reads the nodes."""
+        return group.outgoing().abs().amax(1)
+
+
+@frozen
+class GroupL1:
+    """The L1 norm of all weights of a node: those that write it and those that read it."""
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight"
+    formula: ClassVar[str] = "Σ_j |w_ij| + Σ_o |W_oi|"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = _GROUP
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the norms; raises `NotApplicableError` without writers or without readers."""
+        return group.incoming().abs().sum(1) + group.outgoing().abs().sum(1)
+
+
+@frozen
+class GroupL2:
+    """The L2 norm of all weights of a node: those that write it and those that read it."""
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight"
+    formula: ClassVar[str] = "(Σ_j w_ij² + Σ_o W_oi²)^½"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = _GROUP
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the norms; raises `NotApplicableError` without writers or without readers."""
+        return (group.incoming().square().sum(1) + group.outgoing().square().sum(1)).sqrt()
+
+
+@frozen
+class GroupLinf:
+    """The largest weight that goes with a node, without its sign."""
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight"
+    formula: ClassVar[str] = "max(max_j |w_ij|, max_o |W_oi|)"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = _GROUP
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the norms; raises `NotApplicableError` without writers or without readers."""
+        return group.incoming().abs().amax(1).maximum(group.outgoing().abs().amax(1))

@@ -60,14 +60,12 @@ class ActivationCorrelation:
 
 @frozen
 class ActivationCosine:
-    """The mean cosine of a node's activation with those of the others, without centring.
+    """The mean |cosine| of a node's activation with those of the others, without centring.
 
     Attributes:
-        absolute: take |cos|, so that a node and its negative are alike.
         top: average the largest `top` partners only; None averages all.
     """
 
-    absolute: bool = True
     top: int | None = field(default=None, validator=_COUNT)
     better: ClassVar[Better] = "low"
     unit: ClassVar[str] = "1"
@@ -83,12 +81,12 @@ class ActivationCosine:
         return (Gram(),)
 
     def score(self, group: GroupView) -> Tensor:
-        """Return the means, between −1 and 1."""
+        """Return the means, between 0 and 1."""
         from nodelens_metrics.arithmetic import ratio
 
         moments = group[Gram()].second_moment
         size = moments.diagonal().sqrt()
-        return _mean_of_others(ratio(moments, size.outer(size)), self.absolute, self.top)
+        return _mean_of_others(ratio(moments, size.outer(size)), True, self.top)
 
 
 def _mean_of_others(alike: Tensor, absolute: bool, top: int | None) -> Tensor:
@@ -120,7 +118,7 @@ class NextLayerInformation:
     formula: ClassVar[str] = "mean_j −½ log(1 − ρ_ij²/(1+10⁻⁶)²), j in the next group"
     source: ClassVar[str] = "Cover & Thomas 2006, Gaussian case; common"
     invariances: ClassVar[frozenset[str]] = frozenset(
-        {"activation_scale", "activation_shift", "incoming_scale"}
+        {"activation_shift", "functional", "incoming_scale"}
     )
     dead: ClassVar[Dead] = "worst"
 

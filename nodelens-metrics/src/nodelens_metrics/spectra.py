@@ -123,7 +123,10 @@ def power_law(values: Tensor) -> PowerLaw | None:
     alphas = 1.0 + count[starts] / excess[starts]
     parts = -(-len(starts) // 64)
     distances = torch.cat(
-        [_distances(logs, *part) for part in zip(starts.split(64), alphas.split(64), strict=True)]
+        [
+            _distances(logs, *part)
+            for part in zip(starts.chunk(parts), alphas.chunk(parts), strict=True)
+        ]
     )
     best = int(distances.argmin())
     first = int(starts[best])

@@ -33,7 +33,7 @@ class Magnitude:
         allocation: how that share is divided; uniform takes it from every group, global ranks all
             nodes together, standardised does so after a z-score within each group.
         protect: patterns of group names that stay whole; * matches anything.
-        repair: mean_bias lets the consumers read a removed node's mean in place of zero.
+        repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
     """
 
@@ -66,7 +66,7 @@ class Taylor:
         allocation: how that share is divided; uniform takes it from every group, global ranks all
             nodes together, standardised does so after a z-score within each group.
         protect: patterns of group names that stay whole; * matches anything.
-        repair: mean_bias lets the consumers read a removed node's mean in place of zero.
+        repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
     """
 
@@ -95,7 +95,7 @@ class Random:
         sparsity: share of the nodes that go, out of those that may be pruned.
         allocation: uniform takes that share from every group, global draws from all nodes together.
         protect: patterns of group names that stay whole; * matches anything.
-        repair: mean_bias lets the consumers read a removed node's mean in place of zero.
+        repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
     """
 
@@ -126,7 +126,7 @@ class ByScore:
         allocation: how that share is divided; uniform takes it from every group, global ranks all
             nodes together, standardised does so after a z-score within each group.
         protect: patterns of group names that stay whole; * matches anything.
-        repair: mean_bias lets the consumers read a removed node's mean in place of zero.
+        repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
     """
 

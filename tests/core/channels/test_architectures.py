@@ -18,8 +18,8 @@ PRUNABLE = {
     "unet": "4 channels, 6 channels, 8 channels, 6 channels, 5 channels, 7 channels",
     "squeeze_excite": "8 residual, 4 neurons, 6 channels",
     "wavenet": "6 channels, 5 channels, 8 channels, 5 channels, 5 channels",
-    "lstm": "7 neurons, 9 neurons",
-    "gru": "7 neurons, 9 neurons",
+    "lstm": "7 neurons, 5 residual, 9 neurons",
+    "gru": "7 neurons, 5 residual, 9 neurons",
     "transformer_encoder": "12 residual, 20 neurons, 20 neurons",
     "channel_shuffle": "2 channels, 4 channels, 6 channels",
     "channel_shuffle_module": "2 channels, 4 channels, 6 channels",
@@ -38,7 +38,7 @@ PRUNABLE = {
     "weight_norm": "6 neurons, 5 neurons",
     "spectral_norm": "6 neurons, 5 neurons",
     "several_ends": "6 channels, 8 neurons",
-    "einsum": "6 neurons, 7 neurons",
+    "einsum": "6 neurons, 3 neurons, 5 neurons, 7 neurons",
     "auxiliary": "6 channels, 8 channels",
     "cross_attention": "3 heads, 4 value_dim, 12 residual",
     "experts": "6 residual, 8 neurons, 8 neurons, 8 neurons",
@@ -53,16 +53,16 @@ NORMALISED = {
 }
 
 FROZEN = {
-    ("lstm", "layers:residual"): "read by layers.weight_hh_l0 where no module's input shows it",
-    ("gru", "layers:residual"): "read by layers.weight_hh_l0 where no module's input shows it",
+    ("mlp", "0:inputs"): "model input",
+    ("lstm", "embed:vocabulary"): "vocabulary",
     ("transformer_encoder", "1.layers.0.self_attn:heads"): (
-        "read by 1.layers.0.self_attn.out_proj.weight where no module's input shows it"
+        "1.layers.0.self_attn, torch's own attention, makes heads × head_dim the width "
+        "that it reads"
     ),
     ("transformer_encoder", "1.layers.0.self_attn:head_dim"): (
         "queries and keys are multiplied, so that no weight reads it, in 1.layers.0.self_attn"
     ),
     ("pixel_shuffle", "2:channels:2"): "becomes positions in 3 (pixel shuffle)",
-    ("einsum", "heads:neurons"): "read by weight where no module's input shows it",
     ("experts", "router:neurons"): "reduced by argmax in the model",
     ("mixer", "blocks.0.tokens2:residual"): "positions",
 }

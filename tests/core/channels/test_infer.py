@@ -43,6 +43,7 @@ def test_convolution_batch_norm_and_flatten():
         ("7:neurons", 5, True),
         ("9:neurons", 3, False),
     ]
+    assert not graph.note
     assert roles(graph["0:channels"]) == {
         ("0.weight", 0): "producer",
         ("0.bias", 0): "carrier",
@@ -351,7 +352,7 @@ def test_outputs_in_objects_and_mappings_are_frozen():
             return {"one": [self.a(x)], "two": Answer(self.b(x))}
 
     graph = infer(Answers(), torch.zeros(5, 4))
-    assert [group.frozen for group in graph] == ["model output", "model output"]
+    assert [group.frozen for group in graph] == ["model output", "model output", "model input"]
 
 
 def test_inference_leaves_the_model_alone():
@@ -403,3 +404,21 @@ def test_unknown_group_name_gives_the_closest():
     graph = infer(conv_bn_flatten(), torch.zeros(7, 1, 8, 8))
     with pytest.raises(UnknownNameError, match="did you mean '4:channels'"):
         graph["4:chanels"]
+
+
+def test_where_the_code_cuts_an_axis_is_told():
+    class Cuts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 9), nn.Linear(5, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            front, back = F.relu(self.a(x)).split([5, 4], -1)
+            return self.b(front) + self.c(back)
+
+    graph = infer(Cuts(), torch.zeros(3, 4))
+    cuts = [(group.width, group.cut) for group in graph if group.prunable]
+    assert cuts == [
+        (5, "cut at index 5 of 9 by split_with_sizes in the model"),
+        (4, "cut at index 5 of 9 by split_with_sizes in the model"),
+    ]

@@ -11,6 +11,9 @@ from nodelens.plugins.loading import PLURALS
 SOURCE = '''
 from typing import ClassVar
 from attrs import field, frozen
+from nodelens.statistics.gram import Gram
+from nodelens.statistics.gradients import GradientMoments
+from nodelens.statistics.moments import Moments
 
 @hookimpl
 def nodelens_register_metrics():
@@ -19,6 +22,9 @@ def nodelens_register_metrics():
         MetricSpec("peak_to_mean", "acme:Peak", "Largest over mean activation.", family="acme"),
         MetricSpec("hidden", "acme_secret:Hidden", "Cannot be imported.", family="acme"),
         MetricSpec("set_up", "acme:SetUp", "Has to be set up.", family="acme"),
+        MetricSpec("twins", "acme:Twins", "Compares all pairs.", family="acme"),
+        MetricSpec("depth", "acme:Depth", "Of a layer, by others.", family="acme"),
+        MetricSpec("broken", "acme:Broken", "Cannot say what it needs.", family="acme"),
     ]
 
 @frozen
@@ -40,7 +46,7 @@ class Peak:
     dead: ClassVar = "worst"
 
     def needs(self):
-        return ("Extremes()",)
+        return (Moments(),)
 
     def score(self, group):
         raise NotImplementedError
@@ -50,6 +56,32 @@ class SetUp(Peak):
     """A metric with an option that has to be given."""
 
     share: float = field(kw_only=True)
+
+@frozen
+class Twins(Peak):
+    """Compares all pairs."""
+
+    def needs(self):
+        return (Gram(), GradientMoments())
+
+    def sketched(self):
+        return Twins()
+
+@frozen
+class Depth(Peak):
+    """One number of a layer."""
+
+    level: ClassVar = "layer"
+
+    def uses(self):
+        return ("acme:twins",)
+
+@frozen
+class Broken(Peak):
+    """Raises."""
+
+    def needs(self):
+        raise ZeroDivisionError("on purpose")
 '''
 
 
@@ -62,10 +94,13 @@ def test_a_listing_has_families(nodelens):
     outcome = nodelens("-q", "metrics", "acme:*")
     assert outcome.out == (
         "acme\n"
-        "  hidden        Cannot be imported.\n"
-        "  peak          Largest activation.\n"
-        "  peak_to_mean  Largest over mean activation.\n"
-        "  set_up        Has to be set up.\n"
+        "  broken        node   ?        Cannot say what it needs.\n"
+        "  depth         layer  pairs    Of a layer, by others.\n"
+        "  hidden        ?      ?        Cannot be imported.\n"
+        "  peak          node   forward  Largest activation.\n"
+        "  peak_to_mean  node   forward  Largest over mean activation.\n"
+        "  set_up        node   depends  Has to be set up.\n"
+        "  twins         node   pairs    Compares all pairs.\n"
     )
 
 
@@ -81,6 +116,8 @@ def test_a_listing_as_json(nodelens):
             "name": "peak_to_mean",
             "kind": "metric",
             "family": "acme",
+            "level": "node",
+            "cost": "forward",
             "summary": "Largest over mean activation.",
             "distribution": "acme",
             "version": "1.0",
@@ -96,13 +133,15 @@ def test_an_exact_name_is_explained(nodelens):
         "\n"
         "  Over all positions and samples.\n"
         "\n"
+        "  level        node\n"
         "  better       high\n"
         "  unit         activation\n"
         "  formula      max a\n"
         "  source       common\n"
         "  invariances  activation_shift, functional\n"
         "  dead nodes   worst\n"
-        "  reads        Extremes()\n"
+        "  reads        Moments(tap='activation', order=2)\n"
+        "  cost         forward: one forward pass over the samples\n"
         "\n"
         "  options\n"
         "    top: a whole number; default 1\n"
@@ -120,13 +159,22 @@ def test_an_explanation_as_json(nodelens):
             "doc": "how many of the largest are averaged.",
         }
     ]
-    assert explanation["statistics"] == ["Extremes()"]
+    assert explanation["statistics"] == ["Moments(tap='activation', order=2)"]
+    assert (explanation["level"], explanation["cost"]) == ("node", "forward")
     assert explanation["description"].endswith("positions and samples.")
 
 
 def test_several_names_are_explained_one_after_the_other(nodelens):
     out = nodelens("-q", "metrics", "peak", "acme:peak_to_mean").out
     assert "\n\npeak_to_mean: metric of acme 1.0\n" in out
+
+
+def test_what_a_metric_is_made_of_and_its_sketch_are_told(nodelens):
+    assert "  made of      acme:twins\n" in nodelens("-q", "metrics", "depth").out
+    assert (
+        "  sketch       has a version for little memory" in nodelens("-q", "metrics", "twins").out
+    )
+    assert "on purpose" in nodelens("-q", "metrics", "broken").out
 
 
 def test_a_required_option_is_named(nodelens):
@@ -156,8 +204,8 @@ def test_two_offers_of_one_name_are_both_listed(nodelens, distribution):
     out = nodelens("-q", "metrics", "peak").err
     assert "metric 'peak' is offered by acme 1.0, beta 1.0" in out
     listed = nodelens("-q", "metrics", "peak?*").out
-    assert "acme:peak_to_mean  Largest over mean activation." in listed
-    assert "beta:peak_to_mean  Largest over mean activation." in listed
+    assert "acme:peak_to_mean  node  forward  Largest over mean activation." in listed
+    assert "beta:peak_to_mean  node  forward  Largest over mean activation." in listed
 
 
 @pytest.mark.parametrize("plural", [PLURALS[kind] for kind in PLURALS if kind != "command"])

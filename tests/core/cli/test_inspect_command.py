@@ -76,6 +76,40 @@ def test_a_model_of_ones_own(nodelens, tmp_path, monkeypatch):
     assert "0:neurons: 7 nodes" in told.out
 
 
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "own_verified.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Own(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.a, self.b, self.c = nn.Linear(5, 6), nn.Linear(5, 6), nn.Linear(6, 2)\n"
+        "        self.d = nn.Linear(6, 2)\n"
+        "    def forward(self, x):\n"
+        "        if self.training:\n"
+        "            raise ValueError('not to be trained')\n"
+        "        h = self.c(self.a(x).tanh())\n"
+        "        return h + self.d((self.b(x) * x.sum().sign()).view(-1, 6))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return ["own_verified:Own", "--shape", "5", "--allow-import", "own_verified", "--verify"]
+
+
+def test_verify_says_what_was_compared_and_what_not(nodelens, own):
+    told = " ".join(nodelens("inspect", *own).out.split())
+    limit = "not compared in training (ValueError: not to be trained)"
+    assert f"removal 3 of 6 nodes: exact; {limit}" in told
+    assert "nodes: refused because nodes of b:neurons cannot be removed: in d, " in told
+
+
+def test_verify_compares_on_random_numbers(nodelens, own):
+    found = json.loads(nodelens("inspect", *own, "--json").out)
+    exact, refused = found["verdicts"]
+    assert (exact["status"], refused["status"]) == ("exact", "refused")
+    assert exact["limits"] == ["not compared in training (ValueError: not to be trained)"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

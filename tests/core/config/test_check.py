@@ -144,7 +144,8 @@ BAD = [
     ),
     (
         "capture:",
-        "capture: expected a mapping with the keys samples, folds, balanced, got nothing",
+        "capture: expected a mapping with the keys samples, folds, balanced, memory_budget, until, "
+        "checkpoint_seconds, got nothing",
     ),
     (
         "capture: {balanced: yes}",

@@ -111,7 +111,8 @@ def test_mistakes_are_explained(model, batches, metrics, error, message):
 
 
 def test_infer_is_public(model):
-    assert [group.name for group in nodelens.infer(model, X)] == ["0:neurons", "2:neurons"]
+    names = [group.name for group in nodelens.infer(model, X)]
+    assert names[:2] == ["0:neurons", "2:neurons"]
 
 
 @pytest.mark.parametrize(

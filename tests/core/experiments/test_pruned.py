@@ -3,13 +3,14 @@ import json
 
 import pytest
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nodelens.capture.batches import Batch
 from nodelens.errors import CaptureError, ModelError, PluginError
 from nodelens.experiments.pruned import prune_and_evaluate
 from nodelens.experiments.pruning import PruningPlan
 from nodelens.masks import mask
+from nodelens.removal.hints import AttributeHint
 from nodelens.removal.verdicts import Verdict
 from nodelens.testing.pruner_checks import example_request
 from nodelens.training.evaluation import evaluate, paired
@@ -130,9 +131,46 @@ def test_notes_are_listed_and_warned_about_unless_nothing_could_be_done(prune):
     assert finding.tables[2].rows == tuple((note,) for note in notes)
 
 
-def test_means_replace_the_nodes_where_the_plan_says_so(prune):
-    means = {A: torch.ones(12), B: torch.ones(7)}
-    assert prune(means=means, replace="mean").data["loss"] != prune(means=means).data["loss"]
+def test_means_go_into_biases_where_the_plan_says_so(prune):
+    means = {A: torch.linspace(-1, 1, 12), B: torch.ones(7)}
+    x = prune.batches[0].args[0]
+    with mask(prune.request.model, prune.request.graph, KEEP, "mean", means):
+        masked = prune.request.model(x)
+    finding = prune(means=means, replace="mean")
+    assert finding.data["carried_out"] == "removal"
+    assert finding.headline[1].endswith("removal is exact")
+    assert prune.model[0].out_features == 6
+    assert torch.allclose(prune.model(x), masked, atol=1e-5)
+    assert finding.data["loss"] != prune(means=means).data["loss"]
+
+
+def test_means_that_no_bias_can_take_in_are_put_there_by_masks(prune, monkeypatch):
+    from nodelens.removal import compensation
+
+    def only_first(model, site, change):
+        if change.group.name == B:
+            raise ModelError("it has no place for a constant")
+        return real(model, site, change)
+
+    real = compensation._reader
+    monkeypatch.setattr(compensation, "_reader", only_first)
+    means = {A: torch.ones(12), B: torch.full((7,), 2.0)}
+    with mask(prune.request.model, prune.request.graph, KEEP, "mean", means):
+        masked = evaluate(prune.request.model, prune.batches)
+    finding = prune(means=means, replace="mean")
+    assert finding.data["refused"] == {B: "it has no place for a constant"}
+    assert [row[4] for row in finding.tables[1].rows] == ["exact", "masked only"]
+    assert finding.data["loss"][1] == pytest.approx(masked.loss, rel=1e-4)
+
+
+def test_hints_of_the_backend_reach_the_removal(prune):
+    hint = AttributeHint("size", (A,))
+    prune.request.model.size = 12
+    request = evolve(prune.request, hints=(hint,))
+    pruner = Fixed(PruningPlan(KEEP))
+    made = prune_and_evaluate("fixed", pruner, request, prune.batches, {}, prune.dense)
+    assert made.model.size == 6
+    assert prune.request.model.size == 12
 
 
 def test_means_that_were_not_captured_are_an_error(prune):

@@ -29,6 +29,7 @@ def request_with(additive):
 
 
 A, B, C, OUT = "0:neurons", "1:neurons", "2:neurons", "3:neurons"
+INPUTS = "0:inputs"
 
 
 def test_metrics_that_score_the_same_groups_share_a_case(request_with):
@@ -58,6 +59,7 @@ def test_what_cannot_be_ablated_is_left_out_with_the_reason(request_with):
         B: "no metric scores it",
         C: "too few nodes (2) to take any away",
         OUT: "model output",
+        INPUTS: "model input",
         "none": "scores no group that can be ablated",
     }
 

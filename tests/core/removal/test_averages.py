@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nodelens.removal.averages import Average, OperatorMode
+from nodelens.removal.averages import Average
+from nodelens.removal.operators import OperatorMode
 
 X = torch.randn(3, 8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 KEPT = torch.tensor([1, 0, 1, 1, 0, 0, 1, 1], dtype=torch.bool)
@@ -48,6 +49,29 @@ def test_group_norm_may_lose_a_whole_group():
         partial = F.group_norm(X, 2)
     assert torch.allclose(partial[:, kept], F.group_norm(X[:, kept], 1), rtol=1e-12)
     assert partial.isfinite().all()
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_batch_norm_in_training_normalises_what_is_present(axis):
+    kept = KEPT if axis == 1 else torch.tensor([1, 0, 1, 1, 0], dtype=torch.bool)
+    weight, bias = torch.randn(2, 8, dtype=torch.float64)
+    average = Average("native_batch_norm", tuple(X.shape), {axis: kept})
+    with OperatorMode(False, [average]):
+        partial = F.batch_norm(X, None, None, weight, bias, training=True)
+    if axis == 1:
+        expected = F.batch_norm(X[:, kept], None, None, weight[kept], bias[kept], training=True)
+        assert torch.allclose(partial[:, kept], expected, rtol=1e-12)
+    else:
+        expected = F.batch_norm(X[..., kept], None, None, weight, bias, training=True)
+        assert torch.allclose(partial[..., kept], expected, rtol=1e-12)
+
+
+def test_batch_norm_in_evaluation_goes_by_what_it_knows():
+    mean, variance = torch.randn(8).double(), torch.rand(8).double() + 0.5
+    average = Average("native_batch_norm", tuple(X.shape), {1: KEPT})
+    with OperatorMode(False, [average]):
+        partial = F.batch_norm(X, mean, variance)
+    assert torch.allclose(partial, F.batch_norm(X, mean, variance), rtol=1e-12)
 
 
 def test_another_order_of_operators_is_noticed():

@@ -450,9 +450,24 @@ def test_modes_gradients_and_requires_grad_stay():
     assert model[0].weight.dtype == torch.float32
 
 
-@pytest.mark.parametrize("kind", ["Adam", "SGD", "AdamW"])
+OPTIMIZERS = {
+    "Adam": {"amsgrad": True},
+    "AdamW": {},
+    "SGD": {"momentum": 0.9},
+    "RMSprop": {"momentum": 0.9, "centered": True},
+    "Adagrad": {},
+    "Adadelta": {},
+    "Adamax": {},
+    "NAdam": {},
+    "RAdam": {},
+    "Rprop": {},
+    "ASGD": {},
+}
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_an_optimizer_goes_on_as_if_the_model_had_been_small(kind):
-    options = {"lr": 0.1, **({"momentum": 0.9} if kind == "SGD" else {})}
+    options = {"lr": 0.1, **OPTIMIZERS[kind]}
     model = nn.Sequential(nn.Linear(7, 8), nn.Linear(8, 3)).double()
     optimizer = getattr(torch.optim, kind)(model.parameters(), **options)
     loss = model(ROWS).square().sum()
@@ -461,9 +476,10 @@ def test_an_optimizer_goes_on_as_if_the_model_had_been_small(kind):
     state = copy.deepcopy(optimizer.state[model[0].weight])
     graph = infer(model, ROWS)
     result = remove(model, graph, {"0:neurons": [1, 3, 4]}, ROWS, optimizer=optimizer)
-    for key, value in optimizer.state[model[0].weight].items():
-        if value.ndim:
-            assert torch.equal(value, state[key][[1, 3, 4]])
+    sliced = {k: v for k, v in optimizer.state[model[0].weight].items() if v.ndim}
+    assert sliced
+    for key, value in sliced.items():
+        assert torch.equal(value, state[key][[1, 3, 4]])
     # The graph of the step before is still alive through `loss`.
     optimizer.zero_grad()
     model(ROWS).square().sum().backward()
@@ -488,6 +504,37 @@ def test_state_that_cannot_be_carried_starts_anew_and_is_named(kind):
     result = remove(model, infer(model, ROWS), {"0:neurons": [1, 3]}, ROWS, optimizer=optimizer)
     assert any("starts anew" in note for note in result.notes)
     optimizer.step(loss)
+
+
+class Own(torch.optim.SGD):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("make", "note"),
+    [
+        (
+            lambda model: torch.optim.Adam(copy.deepcopy(model).parameters()),
+            "the optimizer holds no parameter that was sliced",
+        ),
+        (
+            lambda model: Own(model.parameters(), lr=0.1),
+            "state of Own, not of torch, was sliced where it has",
+        ),
+    ],
+)
+def test_an_optimizer_of_another_model_or_library_is_doubted(make, note):
+    model = nn.Sequential(nn.Linear(7, 8), nn.Linear(8, 3)).double()
+    graph = infer(model, ROWS)
+    result = remove(model, graph, {"0:neurons": [1, 3]}, ROWS, optimizer=make(model))
+    assert [found.startswith(note) for found in result.notes] == [True]
+
+
+def test_an_optimizer_of_some_parameters_is_none_to_doubt():
+    model = nn.Sequential(nn.Linear(7, 8), nn.Linear(8, 3)).double()
+    optimizer = torch.optim.SGD(model[1].parameters(), lr=0.1, momentum=0.9)
+    graph = infer(model, ROWS)
+    assert remove(model, graph, {"0:neurons": [1]}, ROWS, optimizer=optimizer).notes == ()
 
 
 def test_half_precision_is_compared_in_float64_and_stays():

@@ -32,6 +32,7 @@ REFUSED = {
     # the number of channel groups, or of heads, is written into the forward
     "channel_shuffle": 1,
     "cross_attention": 2,
+    "einsum": 2,
 }
 
 

@@ -4,11 +4,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nodelens.statistics.blocks import BlockSimilarity
+from nodelens.statistics.bootstrap import Bootstrap
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.gram import Gram
+from nodelens.statistics.histograms import LogHistogram
 from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.maps import MapRanks, NuclearNorms
 from nodelens.statistics.moments import Moments, RowMoments
+from nodelens.statistics.pairs import CrossGram
+from nodelens.statistics.reservoir import Reservoir
+from nodelens.statistics.sketch import GramSketch
+from nodelens.statistics.targets import TargetMoments
+from nodelens.statistics.weights import WeightGradients
 from nodelens.testing.statistic_checks import tensors_of
 from nodelens.testing.world import FOLDS, accumulate, layout_of, make_world, reading
 
@@ -22,6 +31,21 @@ STATISTICS = (
     GradientMoments(),
     RowGradients(),
     Gram(),
+    Gram(of="gate", tokens=0.5),
+    GramSketch(rank=16),
+    GramSketch(of="gate"),
+    CrossGram(),
+    TargetMoments(),
+    TargetMoments(of="gate"),
+    LogHistogram(),
+    Reservoir(size=16),
+    Reservoir(per="row", targets=True),
+    WeightGradients(),
+    MapRanks(),
+    NuclearNorms(),
+    BlockSimilarity(),
+    Bootstrap(Moments(order=4), 3),
+    Bootstrap(GradientMoments(), 2),
     ClassMoments(),
 )
 
@@ -36,7 +60,7 @@ def test_partition_order_and_merging_change_nothing(order, cuts, merges):
     keep = torch.ones(FOLDS, dtype=torch.bool)
     parts = torch.tensor(order).tensor_split(cuts)
     for statistic in STATISTICS:
-        total = statistic.start(layout_of(WORLD))
+        total = statistic.start(layout_of(WORLD, statistic.tap))
         for number, part in enumerate(parts):
             if number in merges:
                 statistic.merge(total, accumulate(statistic, WORLD, [part]))

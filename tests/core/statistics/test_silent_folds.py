@@ -7,7 +7,12 @@ from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.contract import Layout, Reading
 from nodelens.statistics.gradients import GradientMoments
 from nodelens.statistics.gram import Gram
+from nodelens.statistics.histograms import LogHistogram
+from nodelens.statistics.maps import NuclearNorms
 from nodelens.statistics.moments import Moments
+from nodelens.statistics.pairs import CrossGram
+from nodelens.statistics.sketch import GramSketch
+from nodelens.statistics.targets import TargetMoments
 from nodelens.testing.statistic_checks import tensors_of
 
 FOLDS, NODES = 5, 20
@@ -16,14 +21,23 @@ FOLDS, NODES = 5, 20
 def without_the_active_fold(statistic, dtype, batches=3):
     """Return the summary of nodes that fire in fold 0, over the other folds."""
     random = torch.Generator().manual_seed(0)
-    state = statistic.start(Layout(NODES, FOLDS, classes=2))
+    state = statistic.start(Layout(NODES, FOLDS, classes=2, others=NODES))
     for number in range(batches):
         values = torch.rand(40, 3, NODES, generator=random, dtype=dtype)
         fold = torch.arange(40) % FOLDS
         values[(fold > 0) | (number > 0)] = 0.0
         gradient = torch.randn(values.shape, generator=random, dtype=dtype)
         targets = torch.arange(40) // 3 % 2
-        reading = Reading(values=values, fold=fold, gradient=gradient, targets=targets)
+        numbers = torch.randn(40, 3, 3, generator=random, dtype=torch.float64)
+        reading = Reading(
+            values=values,
+            fold=fold,
+            gradient=gradient,
+            targets=targets,
+            index=torch.arange(40) + 40 * number,
+            outputs=numbers,
+            partner=torch.randn(40, 3, NODES, generator=random, dtype=dtype),
+        )
         statistic.update(state, reading)
     return statistic.summary(state, torch.arange(FOLDS) > 0)
 
@@ -37,6 +51,11 @@ def without_the_active_fold(statistic, dtype, batches=3):
         (Gram(), ("mean", "covariance")),
         (ClassMoments(), ("mean", "variance")),
         (GradientMoments(), ("q2", "centred_q2")),
+        (GramSketch(rank=16), ("mean", "sketch")),
+        (CrossGram(), ("mean", "variance", "covariance")),
+        (TargetMoments(), ("mean", "variance", "covariance")),
+        (NuclearNorms(), ("mean",)),
+        (LogHistogram(), ("positive", "negative")),
     ],
     ids=lambda value: type(value).__name__,
 )

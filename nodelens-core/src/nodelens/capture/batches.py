@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -44,6 +45,12 @@ class Batch:
         if self.index is not None:
             return self.index
         return torch.arange(self.first, self.first + self.rows, dtype=torch.int64)
+
+    @property
+    def length(self) -> int | None:
+        """The number of tokens of a row, where the batch says something of each; else None."""
+        found = self.segments if self.mask is None else self.mask
+        return None if found is None else found.shape[1]
 
     def rows_where(self, chosen: Tensor) -> Batch:
         """Return the rows where `chosen`, ``(rows,)`` of bool, is True."""
@@ -93,8 +100,9 @@ class Batch:
 def as_batch(value: Any, first: int = 0) -> Batch:  # noqa: ANN401 - that is the point
     """Return a `Batch` for a tensor, ``(inputs, targets)``, ``(inputs,)``, a dict, or a `Batch`.
 
-    Dicts are keyword arguments; ``labels``/``targets`` are taken out as targets, and
-    ``attention_mask`` also says which positions count. Raises `DataError` for anything else.
+    Dicts, and dataclasses by their fields, are keyword arguments; ``labels``/``targets`` are taken
+    out as targets, and ``attention_mask`` also says which positions count. Raises `DataError` for
+    anything else.
     """
     if isinstance(value, Batch):
         return value if value.index is not None else evolve(value, first=first)
@@ -102,13 +110,18 @@ def as_batch(value: Any, first: int = 0) -> Batch:  # noqa: ANN401 - that is the
         return Batch(args=(value,), first=first)
     if isinstance(value, Mapping):
         return _from_mapping(value, first)
+    if is_dataclass(value) and not isinstance(value, type):
+        return _from_mapping(
+            {each.name: getattr(value, each.name) for each in fields(value)}, first
+        )
     if isinstance(value, Sequence) and len(value) in (1, 2) and isinstance(value[0], Tensor):
         targets = value[1] if len(value) == 2 else None
         if targets is None or isinstance(targets, Tensor):
             return Batch(args=(value[0],), targets=targets, first=first)
     raise DataError(
         f"cannot read a batch of type {type(value).__name__}; "
-        "give a tensor, (inputs, targets), a dict of keyword arguments, or a nodelens Batch"
+        "give a tensor, (inputs, targets), a dict or dataclass of keyword arguments, or a "
+        "nodelens Batch"
     )
 
 

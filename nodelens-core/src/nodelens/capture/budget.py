@@ -5,20 +5,22 @@ from __future__ import annotations
 from attrs import evolve
 
 from nodelens.capture.plan import CapturePlan
+from nodelens.config.sizes import size_text
 from nodelens.errors import ConfigError
 
 FEWEST = 2
 """Folds that a standard error needs at least; it is then a rough one."""
 
 
-def within(plan: CapturePlan, budget: int) -> CapturePlan:
+def within(plan: CapturePlan, budget: int, fewest: int = 1) -> CapturePlan:
     """Return the plan with fewer folds or more passes, so that one pass needs at most `budget`.
 
     Quadratic statistics go down to half and a quarter of the folds first, then the places are
     divided over passes, then quadratic statistics keep two folds, and at last one, which leaves no
-    standard error. What was changed is in the plan's notes. Raises `ConfigError` when one place
-    alone is too large.
+    standard error, but never less than `fewest`. What was changed is in the plan's notes. Raises
+    `ConfigError` when one place alone is too large.
     """
+    plan = evolve(plan, budget=budget)
     if plan.bytes <= budget:
         return plan
     folds = [plan.folds // share for share in (2, 4) if plan.folds % share == 0]
@@ -28,10 +30,10 @@ def within(plan: CapturePlan, budget: int) -> CapturePlan:
             return reduced
         plan = reduced
     for fewer in (plan.quadratic_folds or plan.folds, FEWEST, 1):
-        divided = _divided(_folded(plan, fewer), budget)
+        divided = _divided(_folded(plan, fewer), budget) if fewer >= fewest else None
         if divided is not None:
             return divided
-    raise ConfigError([_too_large(_folded(plan, 1), budget)])
+    raise ConfigError([_too_large(_folded(plan, fewest), budget)])
 
 
 def _folded(plan: CapturePlan, folds: int) -> CapturePlan:
@@ -69,7 +71,6 @@ def _too_large(plan: CapturePlan, budget: int) -> str:
     largest = max(plan.everything, key=plan.bytes_of)
     size = max([plan.bytes_of(largest), *map(plan.bytes_of_visit, plan.visits)])
     return (
-        f"capture.memory_budget: {largest.name} alone needs {size / 2**30:.3g} GiB in one fold, "
-        f"the budget is {budget / 2**30:.3g} GiB; raise it, or leave out the metrics that compare "
-        "all pairs of nodes (or give them the option sketch, where they have it)"
+        f"memory_budget: {largest.name} alone needs {size_text(size)}, the budget is "
+        f"{size_text(budget)}; raise it, or leave out the metrics that need so much"
     )

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import define, evolve, field, frozen
+from attrs import field, frozen
 from torch import Tensor, nn
 
 from nodelens.capture.batches import Batch, as_batch
-from nodelens.capture.losses import output_numbers, row_losses, sampled_labels
+from nodelens.capture.checkpoint import Checkpoint, Position
+from nodelens.capture.losses import row_losses
+from nodelens.capture.merging import first_pass, merge_pass
 from nodelens.capture.plan import CapturePlan
+from nodelens.capture.propagation import read_batch, visit_batch
+from nodelens.capture.ranks import Ranks
 from nodelens.capture.reading import folds_of
-from nodelens.capture.recorder import Recorder, States
+from nodelens.capture.recorder import Recorder
+from nodelens.capture.stored import StateMap, StoredStates, slots_of, write_states
+from nodelens.capture.taps import Tap, taps_of
 from nodelens.channels.groups import ChannelGraph, Site
-from nodelens.errors import CaptureError, DataError, ModelError
+from nodelens.errors import CaptureError, DataError
+from nodelens.models.randomness import own_randomness
 from nodelens.progress import Progress
-from nodelens.seeding import generator
-from nodelens.statistics.contract import PassStatistic, Visit
 
 Loss = Callable[[Any, Batch], Tensor]
 
@@ -30,6 +37,10 @@ class CaptureRequest:
     """What to capture; `loss` gives one summed loss per row from output and batch.
 
     `batches` is read once per pass, so a plan of several passes needs more than an iterator.
+    `store` is the folder for the states of finished passes where the plan does not fit its memory
+    budget; None keeps them in memory. `checkpoint` is where the capture leaves how far it is and
+    goes on from. `enough` is asked after each batch of the first pass whether its samples will do.
+    `ranks` says which share of the batches this process reads; all ranks are given all of them.
     """
 
     model: nn.Module
@@ -42,6 +53,10 @@ class CaptureRequest:
     progress: Progress | None = None
     observe: Callable[[Site, Batch], None] | None = None
     seed: int = 0
+    store: Path | None = None
+    checkpoint: Checkpoint | None = None
+    enough: Callable[[Capture], bool] | None = None
+    ranks: Ranks = field(factory=Ranks)
 
 
 @frozen(eq=False)
@@ -51,7 +66,7 @@ class Capture:
     `rows`, ``(folds,)`` int64, counts samples; `fired` how often each site was read.
     """
 
-    states: States
+    states: StateMap
     rows: Tensor
     plan: CapturePlan
     fired: Mapping[str, int] = field(factory=dict)
@@ -62,37 +77,144 @@ class Capture:
         return int(self.rows.sum())
 
 
-@define(eq=False)
-class _Passes:
-    """What all passes of one capture add up."""
-
-    states: States = field(factory=dict)
-    rows: Tensor = field(factory=lambda: torch.zeros(0, dtype=torch.int64))
-    fired: Counter[str] = field(factory=Counter)
-
-
 def run_capture(request: CaptureRequest) -> Capture:
     """Stream the batches through the model, once per pass, and return the planned statistics.
 
-    Raises `CaptureError` when a site is never read, when a value is not finite, or when no batch
-    came; the model's hooks, modes and gradients are as before in every case.
+    Goes on from the request's checkpoint where there is one. Raises `CaptureError` when a site is
+    never read, when a value is not finite, or when no batch came; the model's hooks, modes and
+    gradients, and the global random state, are as before in every case.
     """
-    plan, done = request.plan, _Passes()
-    done.rows = torch.zeros(plan.folds, dtype=torch.int64)
     check_repeatable(request)
-    with untouched(request.model):
-        for number, entries in enumerate(plan.streams):
-            recorder = Recorder(plan, entries, done.states, done.fired, request.observe)
-            with _hooked(recorder, request.model):
-                for batch in numbered(request):
-                    read_batch(request, recorder, batch)
-                    _count(request, done, batch, first=number == 0)
-            _check_fired(recorder, int(done.rows.sum()))
-        for statistic in plan.visits:
-            for batch in numbered(request):
-                visit_batch(request, statistic, batch, done.states)
-                _count(request, done, batch, first=not plan.streams and statistic == plan.visits[0])
-    return Capture(done.states, done.rows, plan, dict(done.fired))
+    plan = request.plan
+    with (
+        torch.inference_mode(False),
+        untouched(request.model),
+        own_randomness(request.seed, "capture", device=request.device),
+    ):
+        done = _start(request)
+        while done.passes < plan.passes:
+            if done.passes < len(plan.streams):
+                _stream(request, done)
+            else:
+                _visit(request, done)
+            _end_pass(request, done)
+    return captured_until(request, done)
+
+
+def captured_until(request: CaptureRequest, done: Position) -> Capture:
+    """Return what a capture has added up so far."""
+    states = done.stored if done.stored.slots else done.states
+    return Capture(states, done.rows, request.plan, dict(done.fired))
+
+
+def _start(request: CaptureRequest) -> Position:
+    known = request.checkpoint and request.checkpoint.load(request.plan)
+    start = known.passes if known else 0
+    if request.ranks.world > 1:
+        start = first_pass(request.ranks, request.plan, start)
+    if known and known.passes == start:
+        return known
+    done = Position(torch.zeros(request.plan.folds, dtype=torch.int64), passes=start)
+    done.stored = StoredStates(done.states, request.plan.budget)
+    return done
+
+
+def _stream(request: CaptureRequest, done: Position) -> None:
+    """Do one pass that hooks read, from where it stands."""
+    entries = request.plan.streams[done.passes]
+    recorder = Recorder(
+        request.plan,
+        request.graph,
+        entries,
+        done.states,
+        done.fired,
+        request.observe,
+        pivots=done.pivots,
+    )
+    with recorder.attached(request.model):
+        fresh = not done.batches
+        share = numbered(request, partial(_adopt_pivots, request, done) if fresh else None)
+        for batch in islice(share, done.batches, done.limit):
+            read_batch(request, recorder, batch)
+            if _counted(request, done, batch):
+                break
+
+
+def _adopt_pivots(request: CaptureRequest, done: Position, batch: Batch) -> None:
+    """Take the pivots of the first batch, which another rank reads, and nothing else of it.
+
+    Products are taken about the pivot in the precision of the activations: about the same one, they
+    are the same on every rank.
+    """
+    entries = request.plan.streams[done.passes]
+    recorder = Recorder(request.plan, request.graph, entries, pivots=done.pivots)
+    with recorder.attached(request.model):
+        read_batch(request, recorder, batch)
+    for entry in entries:
+        for statistic, state in recorder.states.get(entry.name, {}).items():
+            if "pivot" in state:
+                layout = request.plan.layout(entry, statistic, state["pivot"].device)
+                started = {**statistic.start(layout), "pivot": state["pivot"]}
+                done.states.setdefault(entry.name, {})[statistic] = started
+
+
+def _visit(request: CaptureRequest, done: Position) -> None:
+    """Do one pass of a statistic that runs the model itself, from where it stands."""
+    statistic = request.plan.visits[done.passes - len(request.plan.streams)]
+    earlier = captured_until(request, done).states
+    for batch in islice(numbered(request), done.batches, done.limit):
+        visit_batch(request, statistic, batch, done.states, earlier)
+        if _counted(request, done, batch):
+            break
+
+
+def _counted(request: CaptureRequest, done: Position, batch: Batch) -> bool:
+    """Count a batch, tell and keep how far the pass is; return whether it was the last needed."""
+    done.batches += 1
+    if done.passes == 0:
+        fold = folds_of(batch.numbers.cpu(), request.plan.folds)
+        done.rows += torch.bincount(fold, minlength=request.plan.folds)
+    if request.progress:
+        seen = int(done.rows.sum()) * request.ranks.world
+        request.progress("capture", min(seen, request.total or seen), request.total)
+    if done.passes == 0 and request.enough and request.enough(captured_until(request, done)):
+        done.limit = done.batches
+    if request.checkpoint and request.checkpoint.due():
+        request.checkpoint.save(request.plan, done)
+    return done.batches == done.limit
+
+
+def _end_pass(request: CaptureRequest, done: Position) -> None:
+    """Put the states of a pass into a file where memory is short, and keep the position."""
+    _merge_ranks(request, done)
+    done.passes, done.batches = done.passes + 1, 0
+    done.pivots.clear()
+    if request.store and request.plan.spills:
+        path = request.store / f"pass-{done.passes}.safetensors"
+        write_states(path, done.states, {}, {})
+        done.stored.add(slots_of(path, done.states))
+        done.states.clear()
+    whole_elsewhere = request.ranks.rank > 0 and done.passes == request.plan.passes
+    if request.checkpoint and request.checkpoint.seconds is not None and not whole_elsewhere:
+        request.checkpoint.save(request.plan, done)
+
+
+def _merge_ranks(request: CaptureRequest, done: Position) -> None:
+    """Put together what all ranks have added up in a pass, and check that everything was read.
+
+    Statistics with passes of their own may look at earlier passes, and so on every rank.
+    """
+    plan, ranks = request.plan, request.ranks
+    streamed = done.passes < len(plan.streams)
+    entries = plan.streams[done.passes] if streamed else plan.entries
+    taps = [tap for entry in entries for tap in taps_of(entry, request.graph)] if streamed else []
+    everywhere = ranks.everywhere or (bool(plan.visits) and done.passes + 1 < plan.passes)
+    if ranks.world > 1:
+        visits = () if streamed else (plan.visits[done.passes - len(plan.streams)],)
+        read = {entry.name: entry.statistics if streamed else visits for entry in entries}
+        merge_pass(ranks, plan, done, read, [tap.name for tap in taps], everywhere)
+    if everywhere or not ranks.rank:
+        _check_fired(taps, done)
 
 
 def check_repeatable(request: CaptureRequest) -> None:
@@ -102,162 +224,49 @@ def check_repeatable(request: CaptureRequest) -> None:
             f"these metrics read the data {request.plan.passes} times, and the batches are an "
             "iterator, which can be read once: give a list or a DataLoader"
         )
+    if request.enough and request.ranks.world > 1:
+        raise DataError(
+            "a capture that stops when its samples will do is for one process: each of several "
+            "sees its own share only; leave capture.until out, or start one process"
+        )
 
 
-def _count(request: CaptureRequest, done: _Passes, batch: Batch, first: bool) -> None:
-    """Count the rows of a batch in the first pass and tell how far the pass is."""
-    if first:
-        fold = folds_of(batch.numbers.cpu(), request.plan.folds)
-        done.rows += torch.bincount(fold, minlength=request.plan.folds)
-    if request.progress:
-        request.progress("capture", int(done.rows.sum()), request.total)
+def numbered(
+    request: CaptureRequest, first_elsewhere: Callable[[Batch], None] | None = None
+) -> Iterator[Batch]:
+    """Yield this rank's batches on the request's device, the rows of all batches numbered through.
 
-
-def numbered(request: CaptureRequest) -> Iterator[Batch]:
-    """Yield the batches on the request's device, their rows numbered through."""
-    first = 0
-    for value in request.batches:
-        batch = as_batch(value, first).to(request.device)
-        first += batch.rows
-        yield batch
-
-
-def read_batch(request: CaptureRequest, recorder: Recorder, batch: Batch) -> None:
-    """Run the model forward, and backward where gradients are read, and update the statistics."""
-    needs = frozenset().union(*(s.requires for e in recorder.entries for s in e.statistics))
-    graded = bool(needs & {"gradient", "sampled_gradient"}) or any(
-        getattr(entry, "place", "") == "weight" for entry in recorder.entries
-    )
-    if "targets" in needs and batch.targets is None:
-        raise DataError("class metrics need labels: give (inputs, targets) batches")
-    recorder.begin(batch)
-    given = _differentiable(batch) if graded else batch
-    with torch.set_grad_enabled(graded), _rooted(request.model, graded):
-        output = given.call(request.model)
-        recorder.forwarded(output_numbers(output, given) if "outputs" in needs else None)
-        if graded:
-            _backward(request, recorder, given, output, needs)
-    recorder.end()
-
-
-def _backward(
-    request: CaptureRequest,
-    recorder: Recorder,
-    batch: Batch,
-    output: Any,  # noqa: ANN401 - whatever the model returns
-    needs: frozenset[str],
-) -> None:
-    """Run the backward pass of the data's loss, and of the loss with labels of the model's own."""
-    both = "sampled_gradient" in needs
-    if "gradient" in needs or not both:
-        losses = checked_losses(request.loss(output, batch), batch)
-        losses.sum().backward(retain_graph=both)  # type: ignore[no-untyped-call]
-    if both:
-        recorder.label("model")
-        losses = checked_losses(request.loss(output, sampled_labels(output, batch)), batch)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-
-
-def visit_batch(
-    request: CaptureRequest, statistic: PassStatistic[Any], batch: Batch, states: States
-) -> None:
-    """Let a statistic with passes of its own run the model on the rows of each fold."""
-    folds = folds_of(batch.numbers.cpu(), request.plan.folds)
-    chosen = {entry.name: states.setdefault(entry.name, {}) for entry in request.plan.entries}
-    for entry in request.plan.entries:
-        layout = request.plan.layout(entry, device=request.device)
-        chosen[entry.name].setdefault(statistic, statistic.start(layout))
-    for fold in sorted(set(folds.tolist())):
-        rows = batch.rows_where(folds == fold)
-        random = generator(request.seed, "capture", statistic.passes, *rows.numbers.tolist())
-        visit = Visit(request.model, request.graph, rows, fold, request.loss, random)
-        statistic.visit(visit, {name: each[statistic] for name, each in chosen.items()})
-
-
-def checked_losses(losses: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - of the user's function
-    """Return what a loss gave; raises `DataError` unless it is one loss per row, to differentiate.
-
-    A mean over the batch would make every gradient statistic depend on the batch size.
+    Batches without rows are left out. `first_elsewhere` is given the first batch if another rank
+    reads it.
     """
-    advice = f"it must return one summed loss per sample, shape ({batch.rows},)"
-    if not isinstance(losses, Tensor):
-        raise DataError(f"the loss returned {type(losses).__name__}; {advice}")
-    if losses.shape != (batch.rows,):
-        shape = tuple(losses.shape)
-        raise DataError(f"the loss returned shape {shape}; {advice}: use reduction='none'")
-    if not losses.requires_grad:
-        raise DataError(f"the loss has no gradient (detached, or under no_grad); {advice}")
-    return losses
-
-
-def _differentiable(batch: Batch) -> Batch:
-    """Return the batch with float inputs that require gradients, so that activations have them."""
-
-    def rooted(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return value.detach().clone().requires_grad_()
-        return _normal(value)
-
-    kwargs = {key: rooted(value) for key, value in batch.kwargs.items()}
-    args = tuple(rooted(value) for value in batch.args)
-    return evolve(batch, args=args, kwargs=kwargs, targets=_normal(batch.targets))
-
-
-def _normal(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
-    """Return a copy of a tensor made in inference mode, which autograd would refuse."""
-    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
-
-
-@contextmanager
-def _rooted(model: nn.Module, gradient: bool) -> Iterator[None]:
-    """Let gradients start at embeddings too, whose integer inputs have none."""
-
-    def root(module: nn.Module, args: Any, output: Tensor) -> None:  # noqa: ANN401
-        if not output.requires_grad:
-            output.requires_grad_()
-
-    kinds = (nn.Embedding, nn.EmbeddingBag)
-    modules = [m for m in model.modules() if gradient and isinstance(m, kinds)]
-    handles = [module.register_forward_hook(root) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _hooked(recorder: Recorder, model: nn.Module) -> Iterator[None]:
-    check_hookable(model)
-    handles = recorder.attach(model)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def check_hookable(model: nn.Module) -> None:
-    """Raise `ModelError` for compiled modules, on which hooks may silently do nothing."""
-    for path, module in model.named_modules():
-        compiled = hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
-        if compiled:
-            raise ModelError(
-                f"{path or 'the model'} is compiled, and hooks on compiled modules may silently do "
-                "nothing; give the model as it was before torch.compile"
-            )
+    first = 0
+    for number, value in enumerate(request.batches):
+        batch = as_batch(value, first)
+        if not batch.rows:
+            continue
+        if request.ranks.has(number):
+            yield batch.to(request.device)
+        elif not first and first_elsewhere:
+            first_elsewhere(batch.to(request.device))
+        first += batch.rows
 
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Run the model in eval mode with parameters that need no gradient; restore both afterwards."""
+    """Run the model in eval mode with parameters that need no gradient.
+
+    Afterwards modes, gradients and torch's global random state are as before.
+    """
     modes = {module: module.training for module in model.modules()}
-    wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    trainable = [each for each in model.parameters() if not each.is_inference()]
+    wanted = {parameter: parameter.requires_grad for parameter in trainable}
     model.eval()
     for parameter in wanted:
         parameter.requires_grad_(False)
+    gpus = {parameter.device for parameter in wanted if parameter.device.type == "cuda"}
     try:
-        yield
+        with torch.random.fork_rng(devices=list(gpus)):
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -265,12 +274,12 @@ def untouched(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-def _check_fired(recorder: Recorder, rows: int) -> None:
-    if not rows:
+def _check_fired(taps: Sequence[Tap], done: Position) -> None:
+    if not int(done.rows.sum()):
         raise DataError("no calibration batch came; give at least one sample")
-    for tapped in recorder.tapped():
-        if not recorder.fired[tapped.name]:
+    for tap in taps:
+        if not done.fired[tap.name]:
             raise CaptureError(
-                f"{tapped.site.name} was never read, so {tapped.entry.name} has no statistics; "
+                f"{tap.site.name} was never read, so {tap.entry.name} has no statistics; "
                 "the model takes another path on these batches than on the first one"
             )

@@ -39,21 +39,18 @@ def input_shape(module: nn.Module) -> InputShape | None:
     return None
 
 
-def features_of(module: nn.Module, tensor: Tensor, rows: int) -> Tensor:
-    """Return ``(rows, positions, features)``: what each application of the weight reads.
+def features_of(module: nn.Module, tensor: Tensor) -> Tensor:
+    """Return ``(…, features)``: what each application of the weight reads.
 
-    The features of a convolution are ordered as its weight is: block, channel, kernel position.
+    The features of a convolution are ordered as its weight is: block, channel, kernel position; the
+    other axes are ``(batch, *positions)``.
     """
-    if isinstance(module, _CONVOLUTIONS):
-        return _patches(module, tensor)
-    return tensor.reshape(rows, -1, tensor.shape[-1])
+    return _patches(module, tensor) if isinstance(module, _CONVOLUTIONS) else tensor
 
 
-def outputs_of(module: nn.Module, tensor: Tensor, rows: int) -> Tensor:
-    """Return ``(rows, positions, outputs)`` of what a module returned, or of its gradient."""
-    if isinstance(module, _CONVOLUTIONS):
-        return tensor.flatten(2).transpose(1, 2)
-    return tensor.reshape(rows, -1, tensor.shape[-1])
+def outputs_of(module: nn.Module, tensor: Tensor) -> Tensor:
+    """Return ``(…, outputs)`` of what a module returned, or of its gradient."""
+    return tensor.movedim(1, -1) if isinstance(module, _CONVOLUTIONS) else tensor
 
 
 def _patches(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, tensor: Tensor) -> Tensor:
@@ -62,10 +59,8 @@ def _patches(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, tensor: Tensor) -> Tenso
     for axis in dims:
         size, step = module.kernel_size[axis - 2], module.dilation[axis - 2]
         padded = padded.unfold(axis, step * (size - 1) + 1, module.stride[axis - 2])[..., ::step]
-    spatial = [*dims]
     kernel = range(tensor.ndim, padded.ndim)
-    ordered = padded.permute(0, *spatial, 1, *kernel)
-    return ordered.flatten(1 + len(spatial)).flatten(1, len(spatial))
+    return padded.permute(0, *dims, 1, *kernel).flatten(1 + len(dims))
 
 
 def _padded(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, tensor: Tensor) -> Tensor:

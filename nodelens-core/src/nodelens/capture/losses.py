@@ -45,10 +45,11 @@ def row_losses(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever 
         raise DataError(
             "gradient metrics and evaluations need labels: give (inputs, targets) batches or loss="
         )
-    logits, targets = logits_of(output), batch.targets
+    logits = logits_of(output)
+    targets = batch.targets.to(logits.device)
     _check_targets(logits, targets)
     if batch.mask is not None and targets.shape == batch.mask.shape:
-        targets = targets.masked_fill(~batch.mask, IGNORED)
+        targets = targets.masked_fill(~batch.mask.bool().to(logits.device), IGNORED)
     flat = F.cross_entropy(
         logits.flatten(0, -2).float() if logits.dtype.itemsize < 4 else logits.flatten(0, -2),
         targets.flatten(),
@@ -78,18 +79,27 @@ def _check_targets(logits: Tensor, targets: Tensor) -> None:
 def sampled_labels(output: Any, batch: Batch) -> Batch:  # noqa: ANN401 - whatever the model returns
     """Return the batch with labels drawn from the model's own predictions, as in the true Fisher.
 
-    A label belongs to its row and position: batching and order do not change the draw. Labels of
-    -100 stay.
+    A label belongs to its row and its place among the row's tokens: batching, order and padding do
+    not change the draw. Labels of -100 stay.
     """
     logits = logits_of(output).detach()
     if batch.targets is None or logits.shape[:-1] != batch.targets.shape:
         raise DataError("labels are drawn in place of the data's: give (inputs, targets) batches")
-    rows = len(logits)
-    keys = position_keys(batch.numbers.to(logits.device), logits[..., 0].numel() // rows, _LABELS)
-    uniform = (keys.double() / 2.0**63).view(*logits.shape[:-1], 1)
+    uniform = _uniform(logits, batch)
     cumulative = logits.double().softmax(-1).cumsum(-1)
     drawn = torch.searchsorted(cumulative, uniform).squeeze(-1).clamp(max=logits.shape[-1] - 1)
-    return evolve(batch, targets=drawn.where(batch.targets != IGNORED, batch.targets))
+    known = batch.targets.to(logits.device)
+    return evolve(batch, targets=drawn.where(known != IGNORED, known))
+
+
+def _uniform(logits: Tensor, batch: Batch) -> Tensor:
+    """Return a number in [0, 1) for each prediction, by its row and its place among the tokens."""
+    rows, shape = len(logits), logits.shape[:-1]
+    keys = position_keys(batch.numbers.to(logits.device), logits[..., 0].numel() // rows, _LABELS)
+    if batch.mask is not None and batch.mask.shape == shape:
+        place = batch.mask.to(logits.device).long().cumsum(1) - 1
+        keys = keys.gather(1, place.clamp(min=0))
+    return (keys.double() / 2.0**63).view(*shape, 1)
 
 
 def output_numbers(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever it returns
@@ -97,9 +107,10 @@ def output_numbers(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whate
 
     Rows or positions without a label have NaN in the first two.
     """
-    logits, targets = logits_of(output).detach().double(), batch.targets
-    if targets is None:
+    if batch.targets is None:
         raise DataError("metrics of a target need labels: give (inputs, targets) batches")
+    logits = logits_of(output).detach().double()
+    targets = batch.targets.to(logits.device)
     _check_targets(logits, targets)
     log_p = logits.log_softmax(-1)
     label = targets.clamp(min=0).unsqueeze(-1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from nodelens.channels.groups import ChannelGroup
+from nodelens.channels.groups import Block, ChannelGroup
 from nodelens.statistics.contract import Layout, Need, PassStatistic, Place, Statistic
 
 if TYPE_CHECKING:
@@ -71,18 +71,38 @@ class PairEntry:
         return Layout(self.group.width, 1, others=self.partner.width)
 
 
-Entry = PlanEntry | InputEntry | PairEntry
+@frozen
+class BlockEntry:
+    """The statistics of what one block reads and returns."""
+
+    block: Block
+    width: int
+    statistics: tuple[Statistic[Any], ...]
+
+    @property
+    def name(self) -> str:
+        """The name that its states have."""
+        return f"{self.block.module} (block)"
+
+    @property
+    def layout(self) -> Layout:
+        """The shape of what it reads."""
+        return Layout(self.width, 1, others=self.width)
+
+
+Entry = PlanEntry | InputEntry | PairEntry | BlockEntry
 
 
 @frozen
 class CapturePlan:
     """The union of what all metrics need, each statistic once per place.
 
-    `inputs`, `pairs` and `visits` are what is read beside the nodes; `input_of` says whose state
+    `inputs`, `pairs`, `blocks` and `visits` are what is read beside the nodes; `input_of` says whose state
     answers for the input of a module, since modules that read one tensor share it. `folds` is the
     number of folds of all statistics but the quadratic ones, which have `quadratic_folds`. `parts`
-    names the entries of each pass, in order; empty, one pass reads everything. `notes` says in
-    words what the memory budget has changed. `unread` are groups that cannot be read, and why.
+    names the entries of each pass, in order; empty, one pass reads everything. `budget` is the
+    memory for states in bytes, None for no limit; `notes` says in words what it has changed.
+    `unread` are groups that cannot be read, and why.
     """
 
     entries: tuple[PlanEntry, ...]
@@ -96,11 +116,13 @@ class CapturePlan:
     quadratic_folds: int = 0
     parts: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
+    budget: int | None = None
+    blocks: tuple[BlockEntry, ...] = ()
 
     @property
     def everything(self) -> tuple[Entry, ...]:
         """All entries that hooks read."""
-        return (*self.entries, *self.inputs, *self.pairs)
+        return (*self.entries, *self.inputs, *self.pairs, *self.blocks)
 
     def entry(self, group: str) -> PlanEntry:
         """Return the entry of a group."""
@@ -143,6 +165,19 @@ class CapturePlan:
         """The memory of all states together."""
         read = sum(self.bytes_of(entry) for entry in self.everything)
         return read + sum(self.bytes_of_visit(statistic) for statistic in self.visits)
+
+    @property
+    def spills(self) -> bool:
+        """Whether the states of finished passes must leave the memory."""
+        return self.budget is not None and self.bytes > self.budget
+
+    @property
+    def peak_bytes(self) -> int:
+        """The memory of the states of the largest pass, or of all where they need not leave it."""
+        if not self.spills:
+            return self.bytes
+        read = [sum(map(self.bytes_of, entries)) for entries in self.streams]
+        return max([*read, *map(self.bytes_of_visit, self.visits)])
 
     def bytes_of(self, entry: Entry) -> int:
         """Return the memory of the states of one entry."""

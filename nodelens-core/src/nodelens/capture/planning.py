@@ -11,7 +11,7 @@ from torch import nn
 
 from nodelens.capture.budget import within
 from nodelens.capture.inputs import input_shape
-from nodelens.capture.plan import CapturePlan, InputEntry, PairEntry, PlanEntry
+from nodelens.capture.plan import BlockEntry, CapturePlan, InputEntry, PairEntry, PlanEntry
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
 from nodelens.scoring.contract import Metric
@@ -49,6 +49,7 @@ def make_plan(
             f"the model has no nodes that can be scored: {found or graph.note or 'no weights'}"
         )
     inputs, input_of = _inputs(graph, readable, needed, model)
+    blocks = _blocks(graph, needed)
     plan = CapturePlan(
         entries=tuple(PlanEntry(group, _at_nodes(group, needed)) for group in readable),
         folds=folds,
@@ -57,7 +58,8 @@ def make_plan(
         inputs=inputs,
         pairs=_pairs(readable, needed),
         visits=tuple(s for s in needed if s.tap == "model"),
-        input_of=input_of,
+        input_of=input_of | {entry.name: entry.name for entry in blocks},
+        blocks=blocks,
     )
     return plan if budget is None else within(plan, budget)
 
@@ -79,6 +81,13 @@ def _pairs(groups: Sequence[ChannelGroup], needed: tuple[Any, ...]) -> tuple[Pai
     return tuple(PairEntry(*pair, chosen) for pair in pairwise(groups))
 
 
+def _blocks(graph: ChannelGraph, needed: tuple[Any, ...]) -> tuple[BlockEntry, ...]:
+    chosen = tuple(s for s in needed if s.tap == "block")
+    if not chosen:
+        return ()
+    return tuple(BlockEntry(block, graph[block.group].width, chosen) for block in graph.blocks)
+
+
 def producers_of(group: ChannelGroup) -> tuple[str, ...]:
     """Return the paths of the modules whose weights write a group's nodes, each once."""
     paths = (part.parameter.rpartition(".")[0] for part in group.role("producer"))
@@ -91,7 +100,7 @@ def _inputs(
     needed: tuple[Any, ...],
     model: nn.Module | None,
 ) -> tuple[tuple[InputEntry, ...], dict[str, str]]:
-    """Return the entries of the producers' inputs, one for all modules that read one tensor."""
+    """Return the entries of inputs and weights, one for all modules that read one tensor."""
     asked = tuple(s for s in needed if s.tap in ("input", "weight"))
     if not asked:
         return (), {}
@@ -100,9 +109,9 @@ def _inputs(
     read = _values_read(graph)
     entries: dict[object, InputEntry] = {}
     input_of: dict[str, str] = {}
-    for path in dict.fromkeys(path for group in groups for path in producers_of(group)):
+    for path, places in _modules(groups).items():
         module = model.get_submodule(path)
-        for place in ("input", "weight"):
+        for place in places:
             chosen = tuple(s for s in asked if s.tap == place)
             layout = _layout(module) if chosen else None
             if layout is None:
@@ -113,6 +122,16 @@ def _inputs(
             entry = entries.setdefault(key, InputEntry(path, place, chosen, shape))
             input_of[_key(path, place)] = entry.name
     return tuple(entries.values()), input_of
+
+
+def _modules(groups: Sequence[ChannelGroup]) -> dict[str, tuple[Place, ...]]:
+    """Return the modules of the weights that write nodes, or only read them, and their places."""
+    found: dict[str, tuple[Place, ...]] = {}
+    for group in groups:
+        found |= dict.fromkeys(producers_of(group), ("input", "weight"))
+    for part in (part for group in groups for part in group.role("consumer")):
+        found.setdefault(part.parameter.rpartition(".")[0], ("weight",))
+    return found
 
 
 def _key(path: str, place: Place) -> str:

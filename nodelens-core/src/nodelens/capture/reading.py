@@ -3,57 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import asdict, evolve, frozen
 from torch import Tensor
 
 from nodelens.capture.batches import Batch
-from nodelens.channels.groups import ChannelGroup, Site
+from nodelens.channels.groups import Rows, Site
 from nodelens.errors import CaptureError
 from nodelens.statistics.contract import Reading
-from nodelens.statistics.rows import swept
+from nodelens.statistics.moments import row_means
+from nodelens.statistics.rows import row_counts
 from nodelens.statistics.sampling import mix
+from nodelens.statistics.sums import joined_sums
+from nodelens.statistics.sweeps import swept
 
 
-def nodes_of(tensor: Tensor, site: Site, rows: int) -> Tensor:
-    """Return ``(rows, positions, nodes)``: all but the row and node axes are positions.
+def samples_first(tensor: Tensor, where: Rows, rows: int, name: str) -> Tensor:
+    """Return a view ``(rows, positions, …)`` with the other axes in their order.
 
-    The first axis must run over rows, or over rows × positions.
+    Raises `CaptureError` where the axis of the samples is not made of `rows` of them.
     """
-    values = site.extent.nodes_last(tensor, site.axis)
-    if values.shape[0] % rows:
+    if tensor.ndim <= where.axis or tensor.shape[where.axis] % rows:
         raise CaptureError(
-            f"{site.name}: the first axis of {tuple(tensor.shape)} is not made of {rows} samples; "
-            "batches must run along the first axis"
+            f"{name}: axis {where.axis} of {tuple(tensor.shape)} is not made of {rows} samples; "
+            "batches must run along the first axis of the model's inputs"
         )
-    return values.reshape(rows, -1, site.extent.width)
+    return where.first(tensor, rows)
 
 
-def grid_of(tensor: Tensor, site: Site) -> tuple[int, ...]:
+def nodes_of(tensor: Tensor, site: Site, where: Rows, rows: int) -> Tensor:
+    """Return ``(rows, *positions, components, nodes)``."""
+    apart = samples_first(tensor, where, rows, site.name)
+    axis = site.axis % tensor.ndim
+    return site.extent.nodes_last(apart, axis + 1 + (axis < where.axis)).flatten(-3, -2)
+
+
+def grid_of(tensor: Tensor, site: Site, where: Rows, rows: int) -> tuple[int, ...]:
     """Return the shape of the positions of a feature map ``(rows, nodes, height, width)``."""
     plain = site.extent.inner * site.extent.outer == 1
-    if tensor.ndim < 4 or not plain:
+    if tensor.ndim < 4 or not plain or where.axis or len(tensor) != rows:
         return ()
     axis = site.axis % tensor.ndim
     return tuple(size for number, size in enumerate(tensor.shape) if number not in (0, axis))
 
 
-def parts_of(group: ChannelGroup) -> int:
-    """Return how many components a node has: the dimensions of a head, 1 of a channel.
+@frozen(eq=False)
+class Positions:
+    """Values as ``(rows, positions, nodes)``; `tokens` says whether the batch's mask covers them.
 
-    Positions that a flatten puts beside each other are no components: the producer writes one.
+    Something pooled has no tokens.
     """
-    extents = [part.extent for part in group.role("producer")]
-    extents += [site.extent for site in group.sites]
-    return min((extent.inner * extent.outer for extent in extents), default=1)
+
+    values: Tensor
+    tokens: bool
 
 
-def valid_positions(batch: Batch, positions: int) -> Tensor | None:
-    """Return ``(rows, positions)`` of bool: the batch's mask, repeated over what a token holds."""
-    if batch.mask is None or positions % batch.mask.shape[1]:
-        return None
-    return batch.mask.bool().repeat_interleave(positions // batch.mask.shape[1], dim=1)
+def flat_positions(values: Tensor, length: int | None, name: str) -> Positions:
+    """Return the positions of ``(rows, *positions, components, nodes)`` in one axis.
+
+    Where the batch says what each of `length` tokens is, their axis comes first, so that what
+    belongs to one token lies together. Raises `CaptureError` where no axis fits the tokens.
+    """
+    axes = values.shape[1:-2]
+    if length is None or (prod(axes) == 1 and length > 1):
+        return Positions(values.flatten(1, -2), tokens=False)
+    if length in axes:
+        values = values.movedim(axes.index(length) + 1, 1)
+    elif prod(axes) % length:
+        raise CaptureError(
+            f"{name} has positions {tuple(axes)} in a sample and the mask of the batch has "
+            f"{length}, so that padding cannot be told; give a nodelens Batch without a mask to "
+            "count all positions"
+        )
+    return Positions(values.flatten(1, -2), tokens=True)
+
+
+def valid_positions(mask: Tensor, values: Tensor) -> Tensor:
+    """Return ``(rows, positions)`` of bool: a mask of tokens, repeated over what a token holds."""
+    return mask.to(values.device).repeat_interleave(values.shape[1] // mask.shape[1], dim=1)
 
 
 def folds_of(index: Tensor, folds: int) -> Tensor:
@@ -66,34 +96,51 @@ def folds_of(index: Tensor, folds: int) -> Tensor:
 
 @frozen(eq=False)
 class Segments:
-    """Where the sequences of packed rows lie: each becomes a row of its own.
+    """Where the sequences of packed rows lie: each becomes a row of its own, its tokens first.
 
     `source`, ``(sequences, length)``, counts positions over all rows; `valid` is False beyond the
     end of a sequence; `row`, ``(sequences,)``, is the row that a sequence lies in; `length` is the
-    number of positions of a packed row.
+    number of positions of a packed row. `start`, ``(sequences,)``, is where a sequence starts in
+    its row, None for rows that hold one sequence.
     """
 
     source: Tensor
     valid: Tensor
     row: Tensor
     length: int
+    start: Tensor | None = None
 
     def unpack(self, values: Tensor) -> Tensor:
         """Return ``(sequences, longest · k, nodes)`` of ``(rows, length · k, nodes)``."""
         rows, positions, nodes = values.shape
-        repeats = positions // self.length
-        flat = values.reshape(rows * self.length, repeats, nodes)
-        return flat[self.source].reshape(len(self.row), -1, nodes)
+        flat = values.reshape(rows * self.length, positions // self.length, nodes)
+        return flat[self.source.to(values.device)].reshape(len(self.row), -1, nodes)
 
 
 def segments_of(batch: Batch) -> Segments | None:
-    """Return where the sequences of a batch of packed rows lie, None if rows are not packed."""
+    """Return where the sequences of a batch lie, None if each row starts with its only one.
+
+    Rows that are padded left are moved to their start, so that a token has the same number however
+    a row is padded.
+    """
     if batch.segments is None:
-        return None
-    rows, length = batch.segments.shape
-    real = torch.ones_like(batch.segments, dtype=torch.bool) if batch.mask is None else batch.mask
+        padded_left = batch.mask is not None and not bool(batch.mask[:, 0].all())
+        return _moved(batch.mask.bool()) if batch.mask is not None and padded_left else None
+    real = torch.ones_like(batch.segments, dtype=torch.bool)
+    return _unpacked(batch.segments, real if batch.mask is None else batch.mask.bool())
+
+
+def _moved(mask: Tensor) -> Segments:
+    rows, length = mask.shape
+    order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)
+    row = torch.arange(rows, device=mask.device)
+    return Segments(order + row.unsqueeze(1) * length, mask.gather(1, order), row, length)
+
+
+def _unpacked(segments: Tensor, real: Tensor) -> Segments:
+    rows, length = segments.shape
     keys = torch.arange(rows, device=real.device).unsqueeze(1) << 32
-    flat = (keys + batch.segments).flatten()
+    flat = (keys + segments).flatten()
     positions = torch.arange(rows * length, device=real.device)[real.flatten()]
     _, member, counts = torch.unique(flat[positions], return_inverse=True, return_counts=True)
     order = member.argsort(stable=True)
@@ -103,7 +150,20 @@ def segments_of(batch: Batch) -> Segments | None:
     valid = torch.zeros_like(source, dtype=torch.bool)
     source[member[order], place] = positions[order]
     valid[member[order], place] = True
-    return Segments(source, valid, source[:, 0] // length, length)
+    first = source[:, 0]
+    return Segments(source, valid, first // length, length, first % length)
+
+
+def on_device(reading: Reading, device: torch.device) -> Reading:
+    """Return a reading with all of its tensors on a device."""
+    if reading.values.device == device:
+        return reading
+    tensors: dict[str, Any] = {
+        name: value.to(device)
+        for name, value in asdict(reading, recurse=False).items()
+        if isinstance(value, Tensor)
+    }
+    return evolve(reading, **tensors, shared={})
 
 
 def check_finite(sums: Tensor, name: str, index: Tensor, what: str) -> None:
@@ -131,7 +191,7 @@ def finite_sums(reading: Reading, gradient: bool) -> Tensor:
             return found
     tensor = reading.gradient if gradient else reading.values
     assert tensor is not None
-    return swept(reading, lambda rows: (tensor[rows].double().sum(1),))[0]
+    return swept(reading, lambda cut: (tensor[cut].double().sum(1),))[0]
 
 
 def _some(numbers: list[int]) -> str:
@@ -139,9 +199,25 @@ def _some(numbers: list[int]) -> str:
     return shown + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
 
 
+def by_row(reading: Reading) -> Reading:
+    """Return a reading of which each row is one position: the mean of those that count."""
+    rows = row_counts(reading).unsqueeze(-1) > 0
+    means = row_means(reading).unsqueeze(1)
+    valid = None if reading.valid is None else rows
+    return evolve(reading, values=means, valid=valid, parts=1, grid=(), shared={})
+
+
+def beside(first: Reading, second: Reading) -> Reading:
+    """Return the reading of a pair: position by position, or row means where these differ."""
+    if first.values.shape[1] != second.values.shape[1]:
+        first, second = by_row(first), by_row(second)
+    return evolve(first, partner=second.values, shared={})
+
+
 def joined(readings: Sequence[Reading]) -> Reading:
     """Return readings of the same rows at several sites as one, their positions side by side."""
     first = readings[0]
+    readings = [on_device(reading, first.values.device) for reading in readings]
     gradients = [reading.gradient for reading in readings if reading.gradient is not None]
     return Reading(
         values=torch.cat([reading.values for reading in readings], dim=1),
@@ -152,7 +228,18 @@ def joined(readings: Sequence[Reading]) -> Reading:
         index=first.index,
         parts=first.parts,
         pivot=first.pivot,
+        start=first.start,
+        outputs=_joined_outputs(readings),
+        shared=joined_sums(readings),
     )
+
+
+def _joined_outputs(readings: Sequence[Reading]) -> Tensor | None:
+    """Return the numbers about the output of each position, or of each row."""
+    found = [reading.outputs for reading in readings if reading.outputs is not None]
+    if not found or found[0].shape[1] == 1:
+        return found[0] if found else None
+    return torch.cat(found, dim=1)
 
 
 def _joined_valid(readings: Sequence[Reading]) -> Tensor | None:

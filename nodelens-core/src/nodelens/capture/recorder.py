@@ -1,91 +1,42 @@
-"""Hooks that read places while a model runs, and only then."""
+"""What is done with the tensors that a model's modules read and return: statistics updated."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from nodelens.capture.batches import Batch
+from nodelens.capture.forward import Forward, Sums
+from nodelens.capture.hooks import attached
 from nodelens.capture.inputs import features_of, outputs_of
-from nodelens.capture.plan import CapturePlan, Entry, InputEntry, PairEntry, PlanEntry
+from nodelens.capture.plan import CapturePlan, Entry
 from nodelens.capture.reading import (
-    Segments,
-    check_finite,
+    Positions,
+    beside,
+    by_row,
     finite_sums,
+    flat_positions,
     folds_of,
     grid_of,
     joined,
     nodes_of,
-    parts_of,
-    segments_of,
+    on_device,
+    samples_first,
     valid_positions,
 )
-from nodelens.channels.groups import ChannelGroup, Site
+from nodelens.capture.taps import GRADIENTS, TWO_SIDED, Tap, taps_of
+from nodelens.channels.groups import ChannelGraph, Site
 from nodelens.errors import CaptureError
-from nodelens.statistics.contract import Need, Place, Reading, State, Statistic
-from nodelens.statistics.moments import row_means
+from nodelens.statistics.contract import Reading, State, Statistic
 from nodelens.statistics.rows import mean_of
 
 States = dict[str, dict[Any, State]]
-GRADIENTS: Mapping[str, Need] = {"data": "gradient", "model": "sampled_gradient"}
-"""What a statistic requires that reads gradients of the loss with these labels."""
-
-
-@frozen(eq=False)
-class _Tapped:
-    """One tensor that a module reads or returns, and the statistics that it goes into."""
-
-    entry: Entry
-    site: Site
-    place: Place
-    statistics: tuple[Statistic[Any], ...]
-    several: bool = False
-    second: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{self.entry.name} @ {self.site.name}"
-
-    def requiring(self, need: Need) -> tuple[Statistic[Any], ...]:
-        return tuple(s for s in self.statistics if need in s.requires)
-
-    def at_once(self) -> tuple[Statistic[Any], ...]:
-        later = {"gradient", "sampled_gradient", "outputs"}
-        return tuple(s for s in self.statistics if not s.requires & later)
-
-
-@frozen(eq=False)
-class _Sums:
-    """Row sums that show whether everything in a reading was finite."""
-
-    sums: Tensor
-    name: str
-    what: str
-
-
-@define(eq=False)
-class _Forward:
-    """What one batch leaves behind between the hooks of its forward and backward pass."""
-
-    batch: Batch
-    numbers: Tensor
-    segments: Segments | None
-    backward: bool = False
-    labels: str = "data"
-    calls: Counter[str] = field(factory=Counter)
-    waiting: Counter[str] = field(factory=Counter)
-    missed: set[str] = field(factory=set)
-    sums: list[_Sums] = field(factory=list)
-    held: dict[tuple[str, Statistic[Any]], tuple[Entry, list[Reading]]] = field(factory=dict)
-    pairs: dict[str, Reading] = field(factory=dict)
-    inputs: dict[str, Reading] = field(factory=dict)
-    afterwards: list[tuple[_Tapped, Reading]] = field(factory=list)
 
 
 @define(eq=False)
@@ -93,309 +44,279 @@ class Recorder:
     """Updates the statistics of some entries from what a model's modules read and return."""
 
     plan: CapturePlan
+    graph: ChannelGraph
     entries: Sequence[Entry]
     states: States = field(factory=dict)
     fired: Counter[str] = field(factory=Counter)
     observe: Callable[[Site, Batch], None] | None = None
-    _now: _Forward | None = None
-    _pivots: dict[tuple[str, str], Tensor] = field(factory=dict)
+    pivots: dict[tuple[str, str], Tensor] = field(factory=dict)
+    taps: tuple[Tap, ...] = field(init=False)
+    _now: Forward | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self.taps = tuple(tap for entry in self.entries for tap in taps_of(entry, self.graph))
+
+    @contextmanager
+    def attached(self, model: nn.Module) -> Iterator[None]:
+        """Read the modules of `model` while the context is open."""
+        with attached(model, self.taps, self._read, self._called):
+            yield
 
     def begin(self, batch: Batch) -> None:
         """Get ready for one forward of `batch`."""
-        numbers = batch.numbers.cpu()
-        self._now = _Forward(batch, numbers, segments_of(batch))
+        self._now = Forward.of(batch)
 
     def forwarded(self, outputs: Tensor | None) -> None:
-        """Take in what the output says; what runs from here on is the backward pass."""
+        """Take in what the output says of each row or position, ``(rows, positions or 1, 3)``."""
         now = self._during()
-        for tapped, reading in now.afterwards:
-            full = evolve(reading, outputs=outputs, shared={})
-            self._update(tapped, tapped.requiring("outputs"), full)
+        for tap, reading, version in now.afterwards:
+            _check_unchanged(tap, reading, version)
+            full = evolve(reading, outputs=_of_rows(outputs, reading, now), shared={})
+            self._update(tap, tap.after_forward(), full)
         now.afterwards.clear()
-        now.backward = True
+        now.outputs = outputs
 
-    def label(self, labels: str) -> None:
-        """Say whose labels the gradients that now arrive belong to."""
-        self._during().labels = labels
+    def begin_backward(self, labels: str) -> None:
+        """Say whose labels the gradients that now arrive belong to: ``data`` or ``model``."""
+        self._during().begin_backward(labels)
 
     def end(self) -> None:
         """Finish what needs whole rows, check gradients and numbers, let go of the batch."""
         now = self._during()
         self._now = None
-        if missing := [name for name, count in now.waiting.items() if count] + [*now.missed]:
-            raise CaptureError(
-                f"{len(missing)} sites got no gradient (the first is {missing[0]}): the loss does "
-                "not depend on them"
-            )
+        now.check_gradients()
         for (_, statistic), (entry, readings) in now.held.items():
-            whole = joined(readings)
-            statistic.update(self._state(entry, statistic, whole), self._folded(statistic, whole))
-        _check_sums(now)
+            self._add(entry, statistic, joined(readings))
+        now.check_sums()
 
-    def attach(self, model: nn.Module) -> list[RemovableHandle]:
-        """Register hooks on every module that owns a site; the caller removes them."""
-        modules: dict[tuple[str, str], list[_Tapped]] = defaultdict(list)
-        for tapped in self.tapped():
-            modules[tapped.site.module, tapped.site.end].append(tapped)
-        handles = []
-        for path in dict.fromkeys(path for path, _ in modules):
-            module = model.get_submodule(path)
-            before = self._before(path, module, modules[path, "input"])
-            after = self._after(path, module, modules[path, "output"])
-            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-            handles.append(module.register_forward_hook(after))
-        return handles
+    def forget(self) -> None:
+        """Let go of a batch that has not come to its end."""
+        self._now = None
 
-    def tapped(self) -> list[_Tapped]:
-        """Return every tensor that is read."""
-        return [tapped for entry in self.entries for tapped in _tapped(entry)]
-
-    def _during(self) -> _Forward:
+    def _during(self) -> Forward:
         assert self._now is not None
         return self._now
 
-    def _before(self, path: str, module: nn.Module, tapped: list[_Tapped]) -> Any:  # noqa: ANN401
-        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if self._now is not None:
-                self._read(path, module, tapped, {**dict(enumerate(args)), **kwargs})
+    def _called(self, path: str) -> None:
+        """Count a call; the calls of a recomputation are those of the forward once more."""
+        if self._now is not None and not self._now.backward:
+            self._now.calls[path] += 1
 
-        return hook
+    def _read(self, tap: Tap, path: str, module: nn.Module, tensor: Tensor) -> None:
+        """Read one tensor of a module that runs, in the forward or in a recomputation of it."""
+        now = self._now
+        if now is None:
+            return
+        if now.backward:
+            self._recomputed(tap, path, module, tensor)
+        elif tap.site.end == "operand" or tap.site.call == now.calls[path]:
+            with _unhalved(tensor.device):
+                reading = self._record(tap, module, tensor)
+            if tap.graded:
+                now.graded[tap.name] = tap
+                self._await_gradient(tap, module, tensor, reading)
 
-    def _after(self, path: str, module: nn.Module, tapped: list[_Tapped]) -> Any:  # noqa: ANN401
-        def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
-            if self._now is not None:
-                many = isinstance(output, tuple | list)
-                tensors = dict(enumerate(output)) if many else {0: output}
-                self._read(path, module, tapped, tensors)
-                self._now.calls[path] += 1
-
-        return hook
-
-    def _read(
-        self, path: str, module: nn.Module, tapped: list[_Tapped], tensors: Mapping[Any, Any]
-    ) -> None:
-        now = self._during()
-        for each in tapped:
-            tensor = tensors.get(each.site.argument)
-            if tensor is None and each.place in ("input", "weight"):
-                tensor = tensors.get("input")
-            if not isinstance(tensor, Tensor) or each.site.call != now.calls[path] - now.backward:
-                continue
-            if now.backward:
-                self._recomputed(each, module, tensor)
-            else:
-                self._record(each, module, tensor)
-
-    def _recomputed(self, tapped: _Tapped, module: nn.Module, tensor: Tensor) -> None:
+    def _recomputed(self, tap: Tap, path: str, module: nn.Module, tensor: Tensor) -> None:
         """Take the gradient where checkpointing ran the first forward without one."""
         now = self._during()
-        if tapped.name in now.missed and tensor.requires_grad:
-            now.missed.discard(tapped.name)
-            self._await_gradient(tapped, module, tensor, self._reading(tapped, module, tensor))
+        if tap.name not in now.late or not tensor.requires_grad:
+            return
+        if now.calls[path] > 1 or tap.site.end == "operand":
+            raise CaptureError(
+                f"{tap.site.name}: {path or 'the model'} reads several tensors in one forward, and "
+                "their recomputations cannot be told apart; use "
+                "torch.utils.checkpoint with use_reentrant=False"
+            )
+        with _unhalved(tensor.device):
+            reading = self._reading(tap, module, tensor)
+        self._await_gradient(tap, module, tensor, reading)
 
-    def _record(self, tapped: _Tapped, module: nn.Module, tensor: Tensor) -> None:
+    def _record(self, tap: Tap, module: nn.Module, tensor: Tensor) -> Reading:
         now = self._during()
-        self.fired[tapped.name] += 1
-        reading = self._reading(tapped, module, tensor)
-        self._update(tapped, tapped.at_once(), reading)
-        if tapped.place != "weight" or not tapped.second:
+        self.fired[tap.name] += 1
+        reading = self._reading(tap, module, tensor)
+        self._update(tap, tap.at_once(), reading)
+        if tap.place != "weight" or not tap.second:
             sums = finite_sums(reading, gradient=False)
-            now.sums.append(_Sums(sums, tapped.site.name, "the activation"))
-        if tapped.requiring("outputs"):
-            now.afterwards.append((tapped, _kept(reading, tapped)))
-        if self._graded(tapped):
-            self._await_gradient(tapped, module, tensor, reading)
+            now.sums.append(Sums(sums, tap.site.name, "the activation"))
+        if tap.after_forward():
+            kept = _kept(reading, tap)
+            now.afterwards.append((tap, kept, _version(kept)))
         if self.observe is not None:
-            self.observe(tapped.site, now.batch)
-
-    def _graded(self, tapped: _Tapped) -> bool:
-        if tapped.place == "weight":
-            return tapped.second
-        return any(tapped.requiring(need) for need in GRADIENTS.values())
+            self.observe(tap.site, now.batch)
+        return reading
 
     def _await_gradient(
-        self, tapped: _Tapped, module: nn.Module, tensor: Tensor, reading: Reading
+        self, tap: Tap, module: nn.Module, tensor: Tensor, reading: Reading
     ) -> None:
         """Update gradient statistics when a backward pass reaches `tensor`."""
-        now, site = self._during(), tapped.site
+        now = self._during()
         if not tensor.requires_grad:
-            if torch.is_grad_enabled():
-                raise CaptureError(
-                    f"{site.name}: no gradient reaches it; the model detaches its input"
-                )
-            now.missed.add(tapped.name)
+            _check_late(tap)
+            now.late.add(tap.name)
             return
-        kept = evolve(reading, values=reading.values.clone()) if site.overwritten else reading
-        now.waiting[tapped.name] += 1
+        kept = evolve(reading, values=reading.values.clone()) if tap.overwritten else reading
+        version = _version(kept)
 
         def arrived(gradient: Tensor) -> None:
-            now.waiting[tapped.name] = 0
-            given = gradient.detach()
-            full = evolve(kept, gradient=self._nodes(tapped, module, given), shared={})
-            chosen = tapped.requiring(GRADIENTS[now.labels])
-            self._update(tapped, chosen, full)
-            sums = finite_sums(full, gradient=True)
-            now.sums.append(_Sums(sums, site.name, "the gradient"))
+            _check_unchanged(tap, kept, version)
+            now.arrived[now.labels, tap.name] += 1
+            with _unhalved(gradient.device):
+                laid = self._positions(tap, module, gradient.detach())
+                blank = _blank(laid.values, kept.valid if laid.tokens else None)
+                outputs = _of_rows(now.outputs, kept, now)
+                full = evolve(kept, gradient=blank, outputs=outputs, shared={})
+                self._update(tap, tap.requiring(GRADIENTS[now.labels]), full)
+                sums = finite_sums(full, gradient=True)
+            now.sums.append(Sums(sums, tap.site.name, "the gradient"))
 
         tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
 
-    def _nodes(self, tapped: _Tapped, module: nn.Module, tensor: Tensor) -> Tensor:
+    def _positions(self, tap: Tap, module: nn.Module, tensor: Tensor) -> Positions:
         """Return ``(rows, positions, nodes)``, every packed sequence a row of its own."""
         now = self._during()
-        rows = now.batch.rows
-        if tapped.place in ("input", "weight"):
-            shaped = outputs_of if tapped.second else features_of
-            values = shaped(module, tensor, rows)
+        name, rows = tap.site.name, now.batch.rows
+        if tap.place in ("input", "weight"):
+            shaped = outputs_of if tap.second else features_of
+            found = samples_first(shaped(module, tensor), tap.rows, rows, name).unsqueeze(-2)
         else:
-            values = nodes_of(tensor, tapped.site, rows)
-        return values if now.segments is None else now.segments.unpack(values)
+            found = nodes_of(tensor, tap.site, tap.rows, rows)
+        laid = flat_positions(found, now.batch.length, name)
+        if now.segments is None or (now.segments.start is None and not laid.tokens):
+            return laid
+        if not laid.tokens:
+            raise CaptureError(f"{name} has one position for all sequences of a packed row")
+        return evolve(laid, values=now.segments.unpack(laid.values))
 
-    def _reading(self, tapped: _Tapped, module: nn.Module, tensor: Tensor) -> Reading:
+    def _reading(self, tap: Tap, module: nn.Module, tensor: Tensor) -> Reading:
         now = self._during()
-        if tapped.place == "weight" and tapped.second:
-            return now.inputs[tapped.entry.name]
-        values = self._nodes(tapped, module, tensor.detach())
-        device, batch = values.device, now.batch
-        index = now.numbers.to(device)
-        if now.segments is not None:
-            index = index[now.segments.row.to(device)]
-            repeats = values.shape[1] // now.segments.valid.shape[1]
-            valid: Tensor | None = now.segments.valid.to(device).repeat_interleave(repeats, dim=1)
-        else:
-            counted = valid_positions(batch, values.shape[1])
-            valid = None if counted is None else counted.to(device)
-        if valid is not None:
-            values = values.masked_fill(~valid.unsqueeze(-1), 0.0)
-        labels = batch.targets
-        single = labels is not None and labels.ndim == 1 and now.segments is None
+        if tap.place == "weight" and tap.second:
+            return now.first[tap.entry.name]
+        laid = self._positions(tap, module, tensor.detach())
+        device = laid.values.device
+        valid = None
+        if laid.tokens and (mask := now.mask) is not None:
+            valid = valid_positions(mask, laid.values)
+        index = (now.rows if laid.tokens else now.numbers).to(device)
+        labels, start = now.batch.targets, now.start if laid.tokens else None
         reading = Reading(
-            values,
+            _blank(laid.values, valid),
             folds_of(index, self.plan.folds),
             valid=valid,
-            targets=labels.to(device) if labels is not None and single else None,
+            targets=labels.to(device) if labels is not None and labels.ndim == 1 else None,
             index=index,
-            grid=grid_of(tensor, tapped.site) if tapped.place == "activation" else (),
-            parts=_parts(tapped),
+            grid=grid_of(tensor, tap.site, tap.rows, now.batch.rows) if tap.mapped else (),
+            parts=tap.parts,
+            start=None if start is None else start.to(device),
+            site=tap.number,
         )
-        reading = evolve(reading, pivot=self._pivot(tapped, reading), shared=reading.shared)
-        if tapped.place == "weight":
-            now.inputs[tapped.entry.name] = reading
+        if tap.place not in TWO_SIDED:
+            reading = evolve(reading, pivot=self._pivot(tap, reading), shared=reading.shared)
+        if tap.place == "weight":
+            kept = reading.values.clone() if tap.overwritten else reading.values
+            now.first[tap.entry.name] = evolve(reading, values=kept, shared={})
         return reading
 
-    def _pivot(self, tapped: _Tapped, reading: Reading) -> Tensor:
+    def _pivot(self, tap: Tap, reading: Reading) -> Tensor:
         """Return the pivot that all statistics of an entry and place share."""
-        key = (tapped.entry.name, tapped.place)
-        if key not in self._pivots:
-            states = self.states.get(tapped.entry.name, {})
-            known = [state["pivot"] for s, state in states.items() if _at(s, tapped, state)]
-            self._pivots[key] = known[0] if known else mean_of(reading)
-        return self._pivots[key].to(reading.values.device)
+        key = (tap.entry.name, tap.place)
+        if key not in self.pivots:
+            states = self.states.get(tap.entry.name, {})
+            known = [state["pivot"] for s, state in states.items() if _at(s, tap, state)]
+            self.pivots[key] = known[0] if known else mean_of(reading)
+        return self.pivots[key].to(reading.values.device)
 
-    def _update(
-        self, tapped: _Tapped, statistics: tuple[Statistic[Any], ...], reading: Reading
-    ) -> None:
-        if isinstance(tapped.entry, PairEntry):
-            self._pair(tapped, statistics, reading)
+    def _update(self, tap: Tap, statistics: tuple[Statistic[Any], ...], reading: Reading) -> None:
+        if tap.place in TWO_SIDED:
+            self._pair(tap, statistics, reading)
             return
         for statistic in statistics:
-            if tapped.several and "whole_rows" in statistic.requires:
-                key, held = (tapped.entry.name, statistic), self._during().held
-                held.setdefault(key, (tapped.entry, []))[1].append(reading)
+            if tap.several and "whole_rows" in statistic.requires:
+                key, held = (tap.entry.name, statistic), self._during().held
+                held.setdefault(key, (tap.entry, []))[1].append(reading)
             else:
-                state = self._state(tapped.entry, statistic, reading)
-                statistic.update(state, self._folded(statistic, reading))
+                self._add(tap.entry, statistic, reading)
 
-    def _pair(
-        self, tapped: _Tapped, statistics: tuple[Statistic[Any], ...], reading: Reading
-    ) -> None:
-        """Update when both groups of a pair have been read."""
-        waiting = self._during().pairs
-        other = waiting.pop(tapped.entry.name, None)
+    def _pair(self, tap: Tap, statistics: tuple[Statistic[Any], ...], reading: Reading) -> None:
+        """Update when both tensors of a pair have been read."""
+        waiting = self._during().first
+        other = waiting.pop(tap.entry.name, None)
         if other is None:
-            waiting[tapped.entry.name] = reading
+            kept = reading.values.clone() if tap.overwritten else reading.values
+            waiting[tap.entry.name] = evolve(reading, values=kept, shared={})
             return
-        first, second = (other, reading) if tapped.second else (reading, other)
-        both = evolve(first, partner=second.values, shared={})
+        first, second = (other, reading) if tap.second else (reading, other)
+        both = beside(first, on_device(second, first.values.device))
         for statistic in statistics:
-            state = self._state(tapped.entry, statistic, both)
-            statistic.update(state, self._folded(statistic, both))
+            self._add(tap.entry, statistic, both)
 
-    def _folded(self, statistic: Statistic[Any], reading: Reading) -> Reading:
-        folds = self.plan.folds_of(statistic)
-        return reading if folds == self.plan.folds else reading.in_folds(folds)
-
-    def _state(self, entry: Entry, statistic: Statistic[Any], reading: Reading) -> State:
+    def _add(self, entry: Entry, statistic: Statistic[Any], reading: Reading) -> None:
+        """Update one state, on the device where the first site of its entry is."""
         states = self.states.setdefault(entry.name, {})
         if statistic not in states:
             device = reading.values.device
             states[statistic] = statistic.start(self.plan.layout(entry, statistic, device))
-        return states[statistic]
+        state, folds = states[statistic], self.plan.folds_of(statistic)
+        here = on_device(reading, next(iter(state.values())).device)
+        statistic.update(state, here if folds == self.plan.folds else here.in_folds(folds))
 
 
-def _at(statistic: Any, tapped: _Tapped, state: State) -> bool:  # noqa: ANN401
+@contextmanager
+def _unhalved(device: torch.device) -> Iterator[None]:
+    """Let products be taken in the precision of their factors, also in regions of autocast."""
+    if not torch.is_autocast_enabled(device.type):
+        yield
+        return
+    with torch.autocast(device.type, enabled=False):
+        yield
+
+
+def _at(statistic: Any, tap: Tap, state: State) -> bool:  # noqa: ANN401
     of_values = getattr(statistic, "of", "value") == "value"
-    return statistic.tap == tapped.place and of_values and "pivot" in state
+    return statistic.tap == tap.place and of_values and "pivot" in state
 
 
-def _tapped(entry: Entry) -> list[_Tapped]:
-    """Return the tensors that an entry's statistics read."""
-    if isinstance(entry, PlanEntry):
-        return _at_nodes(entry)
-    if isinstance(entry, PairEntry):
-        ends = (entry.group, entry.partner)
-        sites = (group.at("activation")[0] for group in ends)
-        return [
-            _Tapped(entry, site, "pair", entry.statistics, second=bool(number))
-            for number, site in enumerate(sites)
-        ]
-    return _at_weight(entry)
+def _blank(values: Tensor, valid: Tensor | None) -> Tensor:
+    return values if valid is None else values.masked_fill(~valid.unsqueeze(-1), 0.0)
 
 
-def _at_nodes(entry: PlanEntry) -> list[_Tapped]:
-    taps: list[_Tapped] = []
-    places: tuple[Any, ...] = ("activation", "preactivation")
-    for place in places:
-        statistics = tuple(s for s in entry.statistics if s.tap == place)
-        sites = entry.group.at(place) if statistics else ()
-        several = len(sites) > 1
-        taps.extend(_Tapped(entry, site, place, statistics, several) for site in sites)
-    return taps
+def _of_rows(outputs: Tensor | None, reading: Reading, now: Forward) -> Tensor | None:
+    """Return numbers about the output for the rows of a reading, on its device."""
+    segments = now.segments
+    if outputs is None:
+        return None
+    if segments is not None and outputs.shape[1] == segments.length:
+        outputs = segments.unpack(outputs)
+    elif segments is not None:
+        outputs = outputs[segments.row.to(outputs.device)]
+    return outputs.to(reading.values.device)
 
 
-def _at_weight(entry: InputEntry) -> list[_Tapped]:
-    """Return a module's input and, where its weight is asked for, its output."""
-    from nodelens.channels.groups import Extent
-
-    width = Extent(entry.layout.width)
-    read = Site(entry.module, "input", "activation", -1, width)
-    taps = [_Tapped(entry, read, entry.place, entry.statistics)]
-    if entry.place == "weight":
-        written = Site(entry.module, "output", "preactivation", -1, Extent(entry.layout.others))
-        taps.append(_Tapped(entry, written, "weight", entry.statistics, second=True))
-    return taps
-
-
-def _parts(tapped: _Tapped) -> int:
-    group: ChannelGroup | None = getattr(tapped.entry, "group", None)
-    return 1 if group is None else parts_of(group)
-
-
-def _kept(reading: Reading, tapped: _Tapped) -> Reading:
+def _kept(reading: Reading, tap: Tap) -> Reading:
     """Return what is kept until the forward has ended: row means where they will do."""
-    if reading.targets is None:
-        values = reading.values.clone() if tapped.site.overwritten else reading.values
+    if reading.targets is None or tap.several:
+        values = reading.values.clone() if tap.overwritten else reading.values
         return evolve(reading, values=values)
-    means = row_means(reading).unsqueeze(1)
-    return evolve(reading, values=means, valid=None, parts=1, grid=())
+    return by_row(reading)
 
 
-def _check_sums(now: _Forward) -> None:
-    """Raise `CaptureError` when any value of the batch was not finite; one look at the device."""
-    if not now.sums:
-        return
-    flags = [each.sums.isfinite().all() for each in now.sums]
-    if bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all()):
-        return
-    bad = next(each for each, flag in zip(now.sums, flags, strict=True) if not flag)
-    index = now.numbers if now.segments is None else now.numbers[now.segments.row.cpu()]
-    check_finite(bad.sums, bad.name, index, bad.what)
+def _version(reading: Reading) -> int:
+    """Return how often the values were written in place; 0 of tensors that do not count it."""
+    return 0 if reading.values.is_inference() else reading.values._version
+
+
+def _check_unchanged(tap: Tap, reading: Reading, version: int) -> None:
+    if _version(reading) != version:
+        raise CaptureError(
+            f"{tap.site.name} was overwritten in place after it was read, which the example that "
+            "the channels were inferred on does not do; give an example that takes the same path"
+        )
+
+
+def _check_late(tap: Tap) -> None:
+    """Raise `CaptureError` unless a recomputation of checkpointing may bring the gradient."""
+    if torch.is_grad_enabled():
+        raise CaptureError(
+            f"{tap.site.name}: no gradient reaches it; the model detaches its input, or looks it "
+            "up in a table that is no nn.Embedding"
+        )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from torch import nn
 
-from nodelens.channels.axes import Expression, Leaf, Variable
-from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role, Site, Tap
+from nodelens.channels.axes import Leaf, Variable
+from nodelens.channels.blocks import blocks_of
+from nodelens.channels.fixed import fixed_groups
+from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role, Site
 from nodelens.channels.naming import kind_of, place_of, unique
+from nodelens.channels.sites import port_sites, read_sites
 from nodelens.channels.trace import Contraction, Port, Trace
 from nodelens.channels.unreached import unreached
 
@@ -31,11 +34,24 @@ class _Draft:
 
     variable: Variable
     slices: list[ParameterSlice] = field(factory=list)
-    sites: dict[Site, None] = field(factory=dict)
+    sites: dict[Site, Site] = field(factory=dict)
     modules: dict[str, None] = field(factory=dict)
     unread: list[str] = field(factory=list)
     reads: list[int] = field(factory=list)
     writes: dict[frozenset[str], int] = field(factory=dict)
+
+    def show(self, site: Site) -> None:
+        """Add a site; products with one parameter are one site, whatever tensors they read."""
+        if site.end != "operand":
+            self.sites[site] = site
+            return
+        place = evolve(site, value=0, overwritten=False, rows=None)
+        known = self.sites.get(place, site)
+        self.sites[place] = evolve(
+            known,
+            rows=known.rows if known.rows == site.rows else None,
+            overwritten=known.overwritten or site.overwritten,
+        )
 
     @property
     def looped(self) -> bool:
@@ -43,7 +59,7 @@ class _Draft:
         return bool(self.reads and self.writes) and min(self.reads) <= max(self.writes.values())
 
 
-def assemble(model: nn.Module, trace: Trace) -> ChannelGraph:
+def assemble(model: nn.Module, trace: Trace, note: str = "") -> ChannelGraph:
     """Return the groups of every variable that some weight writes, in the order of the forward."""
     uses = [_use(trace, contraction, n) for n, contraction in enumerate(trace.contractions)]
     drafts: dict[int, _Draft] = {}
@@ -54,11 +70,21 @@ def assemble(model: nn.Module, trace: Trace) -> ChannelGraph:
         _add_reads(trace, use, drafts, inputs[use.contraction.module])
         _add_writes(trace, use, drafts, outputs[use.contraction.module])
     order = dict.fromkeys(number for use in uses for number in use.written)
-    groups = [_group(model, drafts[number]) for number in order if number in drafts]
+    written = [drafts[number] for number in order if number in drafts]
+    rest = [(draft.variable, draft.slices) for n, draft in drafts.items() if n not in order]
+    groups = [_group(model, trace, draft) for draft in written]
+    shown = [part for group in groups for part in group.slices]
+    groups = list(unique([*groups, *fixed_groups(model, trace, rest, shown)]))
+    names = {
+        draft.variable.number: group.name for draft, group in zip(written, groups, strict=False)
+    }
     return ChannelGraph(
-        tuple(unique(groups)),
+        tuple(groups),
+        note=note,
         unknown_operators=dict(trace.unknown),
         unused=unreached(model, trace),
+        blocks=blocks_of(model, trace, names),
+        mixed=trace.mixed,
     )
 
 
@@ -115,76 +141,61 @@ def _add_reads(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[P
         draft.reads.append(use.order)
         if not contraction.evaluated:
             continue
-        sites = _read_sites(trace, contraction, draft.variable, ports)
-        draft.sites.update(dict.fromkeys(sites))
+        sites = read_sites(trace, contraction, draft.variable, ports)
+        for site in sites:
+            draft.show(site)
         if not sites:
             draft.unread.extend(sorted(contraction.parameters))
-
-
-def _read_sites(
-    trace: Trace, contraction: Contraction, variable: Variable, ports: list[Port]
-) -> list[Site]:
-    """Return where what is read enters the module, whole or (of routed tokens) before selection."""
-    for value in trace.sources(contraction.value):
-        reading = [port for port in ports if port.value == value]
-        if sites := list(_sites(trace, reading, "activation", variable)):
-            return sites
-    return []
 
 
 def _add_writes(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[Port]) -> None:
     for number in use.written:
         draft = drafts.get(number)
         if draft is not None:
-            draft.writes.setdefault(use.contraction.parameters, use.order)
+            if use.contraction.evaluated or not draft.writes:
+                draft.writes.setdefault(use.contraction.parameters, use.order)
             draft.modules[use.contraction.module] = None
-            sites = _sites(trace, ports, "preactivation", draft.variable)
-            draft.sites.update(dict.fromkeys(sites))
+            for site in port_sites(trace, ports, "preactivation", draft.variable):
+                draft.show(site)
 
 
-def _sites(trace: Trace, ports: Iterable[Port], tap: Tap, variable: Variable) -> Iterator[Site]:
-    for port in ports:
-        for position, axis in enumerate(port.axes):
-            for leaf in _leaves_of(trace, axis, variable):
-                yield Site(
-                    module=port.module,
-                    end="input" if tap == "activation" else "output",
-                    tap=tap,
-                    axis=position,
-                    extent=leaf.extent,
-                    argument=port.argument,
-                    call=port.call,
-                    value=port.value,
-                    overwritten=trace.overwritten(port),
-                )
-
-
-def _leaves_of(trace: Trace, axis: Expression, variable: Variable) -> Iterator[Leaf]:
-    return (leaf for leaf in trace.solver.leaves(axis) if leaf.variable is variable)
-
-
-def _group(model: nn.Module, draft: _Draft) -> ChannelGroup:
+def _group(model: nn.Module, trace: Trace, draft: _Draft) -> ChannelGroup:
     variable, modules = draft.variable, list(draft.modules)
-    kind = kind_of(model, variable, modules, draft.slices, draft.looped)
+    nested = _nested(trace, draft)
+    kind = kind_of(model, variable, modules, draft.slices, draft.looped, nested)
     place = place_of(variable, modules, kind)
     return ChannelGroup(
         name=f"{place or 'model'}:{kind}",
         kind=kind,
         width=variable.size,
         slices=tuple(draft.slices),
-        sites=tuple(draft.sites),
-        frozen=_frozen(draft),
+        sites=tuple(draft.sites.values()),
+        frozen=_frozen(model, draft),
         normalised=variable.normalised,
+        cut=variable.cut,
     )
 
 
-def _frozen(draft: _Draft) -> str | None:
+def _nested(trace: Trace, draft: _Draft) -> bool:
+    """Whether some weight writes other heads within these heads, or these within others."""
+    return any(
+        leaf.variable is not draft.variable and (leaf.variable.attention or ("",))[0] == "heads"
+        for part in draft.slices
+        if part.role == "producer"
+        for leaf in trace.solver.leaves(trace.parameters[part.parameter].axes[part.axis])
+    )
+
+
+def _frozen(model: nn.Module, draft: _Draft) -> str | None:
     if draft.variable.frozen:
         return draft.variable.frozen
     if draft.unread:
         return f"read by {draft.unread[0]} where no module's input shows it"
     if not any(part.role == "consumer" for part in draft.slices):
         return "no weight reads it"
-    if not any(site.tap == "activation" for site in draft.sites):
+    if not any(site.tap == "activation" for site in draft.sites.values()):
         return "it is read in training only"
+    part, place = draft.variable.attention or ("", "")
+    if part and isinstance(model.get_submodule(place), nn.MultiheadAttention):
+        return f"{place}, torch's own attention, makes heads × head_dim the width that it reads"
     return None

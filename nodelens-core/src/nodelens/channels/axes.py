@@ -27,6 +27,8 @@ class Variable:
     normalised: bool = False
     attention: tuple[str, str] | None = None
     """What this is in attention, ``heads``, ``head_dim``, ``value_dim``, and in which module."""
+    cut: str = ""
+    """Where the model cuts it from other indices of an axis, in words."""
 
 
 @frozen(eq=False)
@@ -68,12 +70,14 @@ class Leaf:
 class Solver:
     """Makes variables and unifies expressions."""
 
-    count: int = 0
     variables: list[Variable] = field(factory=list)
+    phase: str = ""
+    """Words that end every reason given from now on, such as `` (in training)``."""
 
     def fresh(self, size: int, frozen: str | None = None) -> Variable:
         """Return a new variable, frozen from the start when a reason is given."""
-        variable = Variable(size, len(self.variables), frozen=frozen)
+        reason = frozen + self.phase if frozen else None
+        variable = Variable(size, len(self.variables), frozen=reason)
         self.variables.append(variable)
         return variable
 
@@ -105,7 +109,7 @@ class Solver:
     def freeze(self, expression: Expression, reason: str) -> None:
         """Freeze every variable of the expression; the first reason stays."""
         for leaf in self.leaves(expression):
-            leaf.variable.frozen = leaf.variable.frozen or reason
+            leaf.variable.frozen = leaf.variable.frozen or reason + self.phase
 
     def normalise(self, expression: Expression) -> None:
         """Note of every variable that the number of its nodes enters the computation."""
@@ -145,9 +149,14 @@ class Solver:
             return
         variable.bound = other
         for leaf in self.leaves(other):
-            leaf.variable.frozen = leaf.variable.frozen or variable.frozen
+            leaf.variable.frozen = self._earlier(leaf.variable.frozen, variable.frozen)
             leaf.variable.normalised |= variable.normalised
             leaf.variable.attention = leaf.variable.attention or variable.attention
+            leaf.variable.cut = leaf.variable.cut or variable.cut
+
+    def _earlier(self, one: str | None, other: str | None) -> str | None:
+        """Return the reason of the two that is not of the present phase, if there are two."""
+        return other if one and other and self.phase and one.endswith(self.phase) else one or other
 
     def _align_factors(self, a: Sequence[Expression], b: Sequence[Expression]) -> None:
         first, second = a[0], b[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 
-from nodelens.errors import UnknownNameError, did_you_mean
+from nodelens.errors import ModelError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -78,6 +78,30 @@ class ParameterSlice:
 
 
 @frozen
+class Rows:
+    """Which axis of a tensor runs over the samples of a batch, alone or together with positions.
+
+    Where the axis holds more than the samples, these run slowest, ``(samples × positions)``, or,
+    if `last`, fastest, ``(positions × samples)``.
+    """
+
+    axis: int = 0
+    last: bool = False
+
+    def first(self, tensor: Tensor, rows: int) -> Tensor:
+        """Return a view ``(samples, positions, …)`` with the other axes in their order.
+
+        Raises `ModelError` where the axis is not made of `rows` samples.
+        """
+        size = tensor.shape[self.axis]
+        if not rows or size % rows:
+            raise ModelError(f"axis {self.axis} of {tuple(tensor.shape)} is not {rows} samples")
+        split = (size // rows, rows) if self.last else (rows, size // rows)
+        apart = tensor.view(*tensor.shape[: self.axis], *split, *tensor.shape[self.axis + 1 :])
+        return apart.movedim((self.axis + self.last, self.axis + (not self.last)), (0, 1))
+
+
+@frozen
 class Site:
     """A place where the nodes of a group are readable while the model runs.
 
@@ -87,10 +111,15 @@ class Site:
     `value` names the traced tensor: sites with the same `value` read the same tensor, which is
     counted once and masked everywhere. `overwritten` says that the model changes the tensor in
     place later, so that it must be copied to be read later.
+
+    The ``operand`` end is inside a module that uses a weight itself: the tensor that is multiplied
+    with the parameter of the name `argument` (a name from the model's root) and summed over the
+    parameter's axis `along`, at every such product of every call. `rows` says where the samples are
+    in the tensor; None where they cannot be told: tokens sent to experts, an example of one sample.
     """
 
     module: str
-    end: Literal["input", "output"]
+    end: Literal["input", "output", "operand"]
     tap: Tap
     axis: int
     extent: Extent
@@ -98,11 +127,26 @@ class Site:
     call: int = 0
     value: int = 0
     overwritten: bool = False
+    rows: Rows | None = Rows()
+    along: int = 0
 
     @property
     def name(self) -> str:
         """The site in words, such as ``features.3 (input)``."""
-        return f"{self.module or '(model)'} ({self.end})"
+        end = f"times {self.argument}" if self.end == "operand" else self.end
+        return f"{self.module or '(model)'} ({end})"
+
+    def nodes(self, tensor: Tensor, rows: int) -> Tensor:
+        """Return ``(samples, positions, nodes)`` of the tensor at this site.
+
+        All axes but those of samples and nodes are positions. Raises `ModelError` where the samples
+        cannot be told.
+        """
+        if self.rows is None:
+            raise ModelError(f"{self.name}: its rows are not samples, they can only be masked")
+        apart = self.rows.first(tensor, rows)
+        axis = self.axis + (self.axis < self.rows.axis) + 1
+        return self.extent.nodes_last(apart, axis).reshape(rows, -1, self.extent.width)
 
 
 @frozen
@@ -111,7 +155,8 @@ class ChannelGroup:
 
     A group with a `frozen` reason can be scored, never removed. `normalised` marks groups where the
     number of nodes enters the computation (a LayerNorm over them): there, removing a node is not
-    the same as replacing it by zero.
+    the same as replacing it by zero. `cut` says where the model's code cuts the nodes from others
+    of one axis, by numbers that may not follow a removal.
     """
 
     name: str
@@ -121,6 +166,7 @@ class ChannelGroup:
     sites: tuple[Site, ...] = ()
     frozen: str | None = None
     normalised: bool = False
+    cut: str = ""
 
     @property
     def prunable(self) -> bool:
@@ -128,10 +174,10 @@ class ChannelGroup:
         return self.frozen is None
 
     def at(self, tap: Tap) -> tuple[Site, ...]:
-        """Return the sites of one tap, each traced tensor once."""
+        """Return the sites of one tap that can be read sample by sample, each tensor once."""
         seen: dict[int, Site] = {}
         for site in self.sites:
-            if site.tap == tap:
+            if site.tap == tap and (site.end != "operand" or site.rows is not None):
                 seen.setdefault(site.value, site)
         return tuple(seen.values())
 
@@ -141,12 +187,30 @@ class ChannelGroup:
 
 
 @frozen
+class Block:
+    """A module that reads and returns the nodes of one group along the same axis of both tensors.
+
+    Such as a residual block or a transformer layer: what it reads and what it returns can be
+    compared. `axis` is that of its first input and of its first output.
+    """
+
+    module: str
+    group: str
+    axis: int
+
+
+@frozen
 class ChannelGraph:
     """All groups of one model, in the order in which the forward pass produces them.
 
+    Groups whose nodes no weight writes (what the model reads, a vocabulary, experts) come last:
+    they are frozen and have no sites. The positions of convolution kernels are not nodes.
+
     `traced` is False for models whose forward could not be traced (`note` says why): their groups
     come from Linear and convolution modules alone and are frozen. `unused` names the parameters
-    that the forward uses neither in evaluation nor in training.
+    that the forward uses neither in evaluation nor in training. `blocks` are the outermost modules
+    from a group to itself, in the order of the forward. `mixed` says where the model mixes the
+    samples of a batch in evaluation, if it does.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -154,6 +218,8 @@ class ChannelGraph:
     note: str = ""
     unknown_operators: Mapping[str, str] = field(factory=dict)
     unused: tuple[str, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    mixed: str = ""
 
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups)

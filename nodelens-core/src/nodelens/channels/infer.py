@@ -14,7 +14,7 @@ from nodelens.channels.plain import plain_groups
 from nodelens.channels.rules.operation import Rule
 from nodelens.channels.rules.table import RULES
 from nodelens.channels.trace import Trace
-from nodelens.channels.unreached import freeze_unreached, unreached
+from nodelens.channels.unreached import freeze_unreached
 
 # What a model's own Python raises when it cannot run without data, or on fake tensors.
 _UNTRACEABLE = (
@@ -34,11 +34,13 @@ def infer(
     rules: Mapping[str, Rule] | None = None,
     **kwargs: Any,  # noqa: ANN401
 ) -> ChannelGraph:
-    """Return the channel groups of `model`, found by one forward on fake copies of the inputs.
+    """Return the channel groups of `model`, found by a forward on fake copies of the inputs.
 
     Nothing is computed and the model is not changed; its weights may be on the meta device. A model
-    whose control flow depends on data is run on the inputs themselves instead. One that cannot be
-    traced at all gets one frozen group per Linear and convolution, so that it can still be scored.
+    whose control flow depends on data is run on the inputs themselves instead. Sites are those of
+    evaluation; a second forward, in training, adds what is mixed only there (if that forward fails,
+    `note` says so). A model that cannot be traced at all gets one frozen group per Linear and
+    convolution, so that it can still be scored.
     `rules` adds rules for operators, by name (``my_op`` or ``namespace::my_op``), or replaces them.
     """
     work = Pass(model, args, kwargs, {**RULES, **(rules or {})})
@@ -49,42 +51,63 @@ def infer(
         except _UNTRACEABLE as error:
             reason = f"the model could not be traced ({type(error).__name__}: {_first_line(error)})"
             return plain_groups(model, args, kwargs, reason)
-    return assemble(model, trace)
+        note = _trace_training(work, trace)
+    return assemble(model, trace, note)
 
 
 def _trace(work: Pass) -> Trace:
-    """Trace the model on fake tensors, or on the example itself where these do not do."""
+    """Trace the model in evaluation."""
     trace = Trace()
     try:
         fake_pass(work, trace)
     except _UNTRACEABLE as error:
-        return _real_trace(work, error)
-    if unreached(work.model, trace):
-        _trace_training(work, trace)
+        trace = Trace()
+        _real_pass(work, trace, error)
     return trace
 
 
-def _real_trace(work: Pass, error: Exception) -> Trace:
+def _real_pass(work: Pass, trace: Trace, error: Exception) -> None:
+    """Trace the model on the example itself; raise `error` where that does not do either."""
     if any(tensor.is_meta for tensor in work.model.parameters()):
         raise error
-    trace = Trace()
     try:
         real_pass(work, trace)
     except _UNTRACEABLE as second:
         raise error from second
-    freeze_unreached(work.model, trace, "was not reached by the example inputs")
-    return trace
+    trace.real = True
 
 
-def _trace_training(work: Pass, trace: Trace) -> None:
-    """Trace the model in training too: some parameters may be used there only."""
+def _trace_training(work: Pass, trace: Trace) -> str:
+    """Trace the model in training too, where it may mix other nodes; return a note if it fails.
+
+    What has been learnt of evaluation stays. Parameters that neither pass has reached may be used
+    where the example does not lead: what they may read is frozen.
+    """
+    reason, note = "was not reached by the example inputs", ""
     trace.begin_training()
     work.model.train()
     try:
-        fake_pass(work, trace)
+        _pass(work, trace)
     except _UNTRACEABLE as error:
         reason = f"may be used in training, which could not be traced ({_first_line(error)})"
+        note = (
+            f"training could not be traced ({type(error).__name__}: {_first_line(error)}): "
+            "what the model does only there is not known"
+        )
+    if note or trace.real:
         freeze_unreached(work.model, trace, reason)
+    return note
+
+
+def _pass(work: Pass, trace: Trace) -> None:
+    """Trace one more forward with what is known already."""
+    if trace.real:
+        real_pass(work, trace)
+        return
+    try:
+        fake_pass(work, trace)
+    except _UNTRACEABLE as error:
+        _real_pass(work, trace, error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,13 +19,15 @@ def kind_of(
     modules: Sequence[str],
     slices: Iterable[ParameterSlice],
     looped: bool,
+    nested: bool,
 ) -> str:
     """Return the kind: what attention makes of the axis, ``channels``, ``residual``, ``neurons``.
 
-    `modules` are those that write the nodes; `looped` says that some write after others have read.
+    `modules` are those that write the nodes; `looped` says that some write after others have read,
+    `nested` that heads are written inside heads.
     """
     if variable.attention and (not looped or variable.attention[0] == "heads"):
-        return _attention_kind(variable.attention[0], slices)
+        return _attention_kind(variable.attention[0], slices, nested)
     convolutions = [isinstance(model.get_submodule(path), _ConvNd) for path in modules]
     if all(convolutions):
         return "channels"
@@ -34,15 +36,12 @@ def kind_of(
     return "channels" if any(convolutions) else "neurons"
 
 
-def _attention_kind(part: str, slices: Iterable[ParameterSlice]) -> str:
+def _attention_kind(part: str, slices: Iterable[ParameterSlice], nested: bool) -> str:
     """Tell heads from groups of heads that share keys and values, and from heads inside these."""
-    if part != "heads":
+    if part != "heads" or not nested:
         return part
-    parts = list(slices)
-    if any(each.role == "consumer" and each.extent.outer > 1 for each in parts):
-        return "query_heads"
-    blocks = {each.extent.inner for each in parts if each.role == "producer"}
-    return "kv_groups" if len(blocks) > 1 else "heads"
+    inner = any(each.role == "consumer" and each.extent.outer > 1 for each in slices)
+    return "query_heads" if inner else "kv_groups"
 
 
 def place_of(variable: Variable, modules: Sequence[str], kind: str) -> str:

@@ -21,7 +21,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from nodelens.channels.outputs import output_tensors
 from nodelens.channels.rules.operation import Rule
 from nodelens.channels.rules.products import STAND_INS
-from nodelens.channels.trace import AxisMode, Trace, Traced, watching
+from nodelens.channels.trace import AxisMode, Trace, Traced
+from nodelens.channels.watching import watching
 
 
 @frozen(eq=False)
@@ -69,8 +70,9 @@ def _run(
         if isinstance(tensor, Tensor):
             axes = trace.fixed(tensor.shape, "model input")
             trace.tensors[tensor] = Traced(axes, data=True, value=trace.tick())
+            trace.note_rows(axes)
     seen = AxisMode(trace, work.rules, stand_ins)
-    with restored(work.model), _plain_kernels(), seen, watching(trace, work.model):
+    with restored(work.model), plain_kernels(), seen, watching(trace, work.model):
         output = functional_call(work.model, tensors, *inputs)
     for tensor in output_tensors(output):
         for axis in trace.axes(tensor):
@@ -88,10 +90,9 @@ def _device(model: nn.Module) -> torch.device | None:
 
 
 def _fake(mode: FakeTensorMode, tensor: Tensor, device: torch.device | None) -> Tensor:
-    home = device or tensor.device
-    if home == tensor.device:
+    if tensor.layout != torch.strided:
         return mode.from_tensor(tensor.detach())
-    size, stride = tensor.size(), tensor.stride()
+    home, size, stride = device or tensor.device, tensor.size(), tensor.stride()
     return torch.empty_strided(size, stride, dtype=tensor.dtype, device=home)
 
 
@@ -104,6 +105,7 @@ def _parameters(model: nn.Module, trace: Trace, copy: Any) -> dict[str, Tensor]:
 
     In a second pass with the same trace, the parameters have the axes of the first.
     """
+    trace.buffers.update(dict(model.named_buffers(remove_duplicate=False)))
     copies: dict[object, tuple[Tensor, str]] = {}
     for name, tensor in _named(model):
         key = _identity(tensor)
@@ -115,6 +117,7 @@ def _parameters(model: nn.Module, trace: Trace, copy: Any) -> dict[str, Tensor]:
             axes or trace.free(stand_in.shape),
             parameters=frozenset([name]),
             value=trace.tick(),
+            moved=frozenset([name]),
         )
         trace.tensors[stand_in] = trace.parameters[name] = known
     return {name: copies[_identity(tensor)][0] for name, tensor in _named(model)}
@@ -162,7 +165,7 @@ def _refill(value: Any, inside: Any) -> None:  # noqa: ANN401 - any container
 
 
 @contextmanager
-def _plain_kernels() -> Iterator[None]:
+def plain_kernels() -> Iterator[None]:
     """Keep attention and recurrent layers from fused kernels, which no rule can look into."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     # `torch.backends.mkldnn.flags` also sets TF32, which warns on every CPU.

@@ -7,12 +7,11 @@ hooks note what each module read and returned.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
@@ -28,36 +27,22 @@ class Traced:
 
     `data` is True when the tensor depends on the model's input; `parameters` names the parameters
     and buffers that it depends on where it does not. `value` changes with every in-place write.
+    A tensor that holds entries of parameters, which of them the input decides, is `chosen`: it is
+    data and has `parameters`. `moved` are the parameters each of whose entries is still the entry
+    of one index of every axis: it was moved, repeated or scaled, never summed with others.
     """
 
     axes: Axes
     data: bool = False
     parameters: frozenset[str] = frozenset()
     value: int = 0
-
-
-@frozen(eq=False)
-class Contraction:
-    """A weight that reads nodes along `read` and writes nodes along `written`, inside `module`.
-
-    `value` is the tensor that it reads. `readers` and `writers` are the axes of the parameters,
-    ``(name, axis)``, that `read` and `written` come from. `evaluated` is False for what happens in
-    training only.
-    """
-
-    parameters: frozenset[str]
-    read: Axes
-    written: Axes
-    module: str
-    value: int
-    readers: frozenset[tuple[str, int]]
-    writers: frozenset[tuple[str, int]]
-    evaluated: bool = True
+    chosen: bool = False
+    moved: frozenset[str] = frozenset()
 
 
 @frozen(eq=False)
 class Port:
-    """A tensor that one call of a module read or returned."""
+    """A tensor that one call of a module, or a weight inside it, read or returned."""
 
     module: str
     call: int
@@ -66,6 +51,37 @@ class Port:
     value: int
     storage: int
     time: int
+
+
+@frozen(eq=False)
+class Contraction:
+    """A weight that reads nodes along `read` and writes nodes along `written`, inside `module`.
+
+    `operand` is the tensor that it reads, and `operator` multiplies the two. `readers` and
+    `writers` are the axes of the parameters, ``(name, axis)``, that `read` and `written` come from;
+    `moved` are the parameters of which every entry can be told (see `Traced`). `evaluated` is False
+    for what happens in training only.
+    """
+
+    parameters: frozenset[str]
+    read: Axes
+    written: Axes
+    operand: Port
+    readers: frozenset[tuple[str, int]]
+    writers: frozenset[tuple[str, int]]
+    operator: str
+    moved: frozenset[str] = frozenset()
+    evaluated: bool = True
+
+    @property
+    def module(self) -> str:
+        """The innermost module that is running."""
+        return self.operand.module
+
+    @property
+    def value(self) -> int:
+        """The number of what is read."""
+        return self.operand.value
 
 
 @define(eq=False)
@@ -87,7 +103,14 @@ class Trace:
     numbers: dict[tuple[int, int], int] = field(factory=dict)
     picked: dict[int, int] = field(factory=dict)
     used: set[str] = field(factory=set)
+    buffers: set[str] = field(factory=set)
+    lookups: set[int] = field(factory=set)
+    homes: dict[int, str] = field(factory=dict)
+    origins: dict[Any, Any] = field(factory=dict)
+    rows: list[Expression] = field(factory=list)
+    mixed: str = ""
     evaluated: bool = True
+    real: bool = False
     clock: int = 0
 
     def overwritten(self, port: Port) -> bool:
@@ -115,15 +138,32 @@ class Trace:
 
     def note_write(self, tensor: Tensor, data: bool) -> None:
         """Note that the tensor's storage was written in place, and whether with data."""
-        storage = tensor.untyped_storage()
-        self.storages.append(storage)  # kept alive, so that its identity is not given again
-        self.written[storage._cdata] = self.tick()
+        storage = self.storage(tensor)
+        self.written[storage] = self.tick()
         if data:
-            self.filled.add(storage._cdata)
+            self.filled.add(storage)
+
+    def storage(self, tensor: Tensor) -> int:
+        """Return the identity of the tensor's storage, kept alive so that it is not given again."""
+        storage = tensor.untyped_storage()
+        self.storages.append(storage)
+        return int(storage._cdata)
+
+    def operand(self, tensor: Tensor) -> Port:
+        """Return a tensor that a weight inside the running module reads."""
+        call, now = self.calls[self.module], self.tick()
+        value, storage = self.value(tensor), self.storage(tensor)
+        return Port(self.module, call, 0, self.axes(tensor), value, storage, now)
+
+    def note_rows(self, axes: Axes) -> None:
+        """Note the first axis of an input: samples, if as many as in the first input."""
+        if axes and self.evaluated and (not self.rows or axes[0].size == self.rows[0].size):
+            self.rows.append(axes[0])
 
     def begin_training(self) -> None:
         """Expect a second pass, in training: it adds to what is known of axes, not to the sites."""
         self.evaluated = False
+        self.solver.phase = " (in training)"
         self.calls.clear()
         self.stack.clear()
 
@@ -163,68 +203,6 @@ class Trace:
     def free(self, shape: Sequence[int]) -> Axes:
         """Return fresh axes about which nothing is known."""
         return tuple(self.solver.fresh(int(size)) for size in shape)
-
-
-@contextmanager
-def watching(trace: Trace, model: nn.Module) -> Iterator[None]:
-    """Note what every module reads and returns while the context is open."""
-    handles = []
-    for path, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(_entered(trace, path), with_kwargs=True))
-        handles.append(module.register_forward_hook(_left(trace, path), always_call=False))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _entered(trace: Trace, path: str) -> Any:  # noqa: ANN401 - a torch hook
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        call = trace.calls[path]
-        trace.stack.append(path)
-        named: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}  # type: ignore[dict-item]
-        _enter_as_data(trace, module, named.values())
-        trace.inputs.extend(_ports(trace, path, call, named))
-
-    return hook
-
-
-def _enter_as_data(trace: Trace, module: nn.Module, values: Iterable[Any]) -> None:
-    """Treat parameters that a layer reads (learned queries) as the data that they are to it."""
-    if not any(parameter.ndim > 1 for parameter in module.parameters(recurse=False)):
-        return
-    for value in values:
-        if isinstance(value, Tensor) and value.is_floating_point() and trace.of(value).parameters:
-            trace.of(value).data = True
-
-
-def _left(trace: Trace, path: str) -> Any:  # noqa: ANN401 - a torch hook
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
-        named = dict(enumerate(output)) if isinstance(output, tuple | list) else {0: output}
-        trace.outputs.extend(_ports(trace, path, trace.calls[path], named))
-        trace.calls[path] += 1
-        trace.stack.pop()
-
-    return hook
-
-
-def _ports(trace: Trace, path: str, call: int, named: Mapping[Any, Any]) -> list[Port]:
-    if not trace.evaluated:
-        return []
-    return [
-        Port(path, call, key, trace.axes(value), trace.value(value), _storage(trace, value), now)
-        for now in [trace.tick()]
-        for key, value in named.items()
-        if isinstance(value, Tensor) and trace.is_data(value)
-    ]
-
-
-def _storage(trace: Trace, tensor: Tensor) -> int:
-    """Return the identity of the tensor's storage, kept alive so that it is not given again."""
-    storage = tensor.untyped_storage()
-    trace.storages.append(storage)
-    return int(storage._cdata)
 
 
 class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]

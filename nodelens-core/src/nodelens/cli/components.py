@@ -8,6 +8,7 @@ import click
 
 from nodelens.cli.explanation import explain, explanation_text
 from nodelens.cli.layout import columns, echo_json
+from nodelens.cli.metric_costs import level_and_cost
 from nodelens.cli.session import Session
 from nodelens.errors import UnknownNameError, did_you_mean
 from nodelens.plugins.loading import PLURALS
@@ -34,7 +35,7 @@ def listing(kind: Kind) -> click.Command:
         if patterns and not any(_is_wildcard(pattern) for pattern in patterns):
             _explain_all(registry, kind, patterns, as_json)
         else:
-            _list(_matching(registry, kind, patterns or ("*",)), kind, as_json)
+            _list(registry, _matching(registry, kind, patterns or ("*",)), kind, as_json)
 
     return command
 
@@ -63,39 +64,56 @@ def _matching(registry: Registry, kind: Kind, patterns: Sequence[str]) -> list[O
     return list(found)
 
 
-def _list(offers: Sequence[Offer], kind: Kind, as_json: bool) -> None:
+def _list(registry: Registry, offers: Sequence[Offer], kind: Kind, as_json: bool) -> None:
     if as_json:
-        echo_json([_brief(offer) for offer in offers])
+        echo_json([_brief(registry, offer) for offer in offers])
         return
     if not offers:
         click.echo(f"no plugin offers {PLURALS[kind]}; see: nodelens plugins", err=True)
         return
     names = [offer.name for offer in offers]
-    families: dict[str, list[tuple[str, str]]] = {}
+    families: dict[str, list[tuple[str, ...]]] = {}
     for offer in offers:
         shown = offer.name if names.count(offer.name) == 1 else offer.qualified
-        families.setdefault(_family(offer), []).append((shown, offer.spec.summary))
-    size = max(len(name) for rows in families.values() for name, _ in rows)
-    blocks = [_block(family, rows, size) for family, rows in sorted(families.items())]
+        row = (shown, *_costs(registry, offer), offer.spec.summary)
+        families.setdefault(_family(offer), []).append(row)
+    rows = [row for several in families.values() for row in several]
+    sizes = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    blocks = [_block(family, rows, sizes) for family, rows in sorted(families.items())]
     click.echo("\n\n".join(blocks))
 
 
-def _block(family: str, rows: Sequence[tuple[str, str]], size: int) -> str:
+def _block(family: str, rows: Sequence[tuple[str, ...]], sizes: Sequence[int]) -> str:
     """Return one family with its title; kinds that have no families have no title."""
-    text = columns([(name.ljust(size), summary) for name, summary in rows], 2 if family else 0)
+    cells = [
+        (*(cell.ljust(size) for cell, size in zip(row[:-1], sizes, strict=True)), row[-1])
+        for row in rows
+    ]
+    text = columns(cells, 2 if family else 0)
     return f"{family}\n{text}" if family else text
+
+
+def _costs(registry: Registry, offer: Offer) -> tuple[str, ...]:
+    """Return what the listing says of a metric's level and cost; nothing of other kinds."""
+    if not isinstance(offer.spec, MetricSpec):
+        return ()
+    level, cost = level_and_cost(registry, offer)
+    return (level, cost)
 
 
 def _family(offer: Offer) -> str:
     return offer.spec.family if isinstance(offer.spec, MetricSpec) else ""
 
 
-def _brief(offer: Offer) -> dict[str, str]:
-    family = {"family": offer.spec.family} if isinstance(offer.spec, MetricSpec) else {}
+def _brief(registry: Registry, offer: Offer) -> dict[str, str]:
+    facts: dict[str, str] = {}
+    if isinstance(offer.spec, MetricSpec):
+        level, cost = level_and_cost(registry, offer)
+        facts = {"family": offer.spec.family, "level": level, "cost": cost}
     return {
         "name": offer.name,
         "kind": offer.spec.kind,
-        **family,
+        **facts,
         "summary": offer.spec.summary,
         "distribution": offer.distribution,
         "version": offer.version,

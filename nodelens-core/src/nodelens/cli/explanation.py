@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
 from nodelens.cli.layout import columns, wrapped
+from nodelens.cli.metric_costs import COSTS, cost_of, with_defaults
 from nodelens.config.options import option_fields
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.registry import Offer, Registry
@@ -16,7 +18,7 @@ from nodelens.plugins.specs import MetricSpec, RuleSpec
 FACTS = ("better", "unit", "formula", "source", "invariances", "dead")
 """The class attributes of every metric, see `nodelens.scoring.contract.Metric`."""
 
-TITLES = {"dead": "dead nodes", "statistics": "reads"}
+TITLES = {"dead": "dead nodes", "statistics": "reads", "uses": "made of", "sketched": "sketch"}
 """What people read in place of a key."""
 
 
@@ -31,15 +33,15 @@ def explain(registry: Registry, offer: Offer) -> dict[str, Any]:
         "name": offer.name,
         "kind": offer.spec.kind,
         "summary": offer.spec.summary,
-        **(details or _component(registry.checked(offer, target), offer)),
+        **(details or _component(registry, registry.checked(offer, target), offer)),
         "distribution": offer.distribution,
         "version": offer.version,
         "target": offer.spec.target,
     }
 
 
-def _component(cls: type, offer: Offer) -> dict[str, Any]:
-    facts = _facts(cls) if isinstance(offer.spec, MetricSpec) else {}
+def _component(registry: Registry, cls: type, offer: Offer) -> dict[str, Any]:
+    facts = _facts(registry, cls) if isinstance(offer.spec, MetricSpec) else {}
     options = [attrs.asdict(option) for option in option_fields(cls)]
     return {"description": _description(cls), **facts, "options": options}
 
@@ -54,8 +56,8 @@ def explanation_text(explanation: dict[str, Any]) -> str:
     parts = [f"{explanation['name']}: {kind} of {provider}"]
     parts += [_paragraphs(explanation["description"] or explanation["summary"])]
     facts = [
-        (TITLES.get(key, key), _shown(explanation[key]))
-        for key in (*FACTS, "statistics", "operator")
+        (TITLES.get(key, key), _fact(key, explanation[key]))
+        for key in ("level", *FACTS, "statistics", "uses", "cost", "sketched", "operator")
         if key in explanation
     ]
     if facts:
@@ -64,17 +66,34 @@ def explanation_text(explanation: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _facts(cls: type) -> dict[str, Any]:
+def _facts(registry: Registry, cls: type) -> dict[str, Any]:
     facts = {name: getattr(cls, name) for name in FACTS}
-    return {**facts, "invariances": sorted(facts["invariances"]), "statistics": _statistics(cls)}
+    return {
+        "level": getattr(cls, "level", "node"),
+        **facts,
+        "invariances": sorted(facts["invariances"]),
+        "statistics": _told(cls, lambda metric: [str(each) for each in metric.needs()]),
+        **_parts(cls),
+        "cost": cost_of(registry, cls),
+    }
 
 
-def _statistics(cls: type) -> list[str] | None:
-    """Return the statistics that a metric needs with default options; None if it has none."""
-    if any(field.init and field.default is attrs.NOTHING for field in attrs.fields(cls)):
-        return None
+def _parts(cls: type) -> dict[str, Any]:
+    """Return what only some metrics have: others that they are made of, a sketched version."""
+    made = {"uses": _told(cls, lambda metric: list(metric.uses()))} if hasattr(cls, "uses") else {}
+    if not hasattr(cls, "sketched"):
+        return made
+    return {
+        **made,
+        "sketched": "has a version for little memory, which the plan says if it is used",
+    }
+
+
+def _told(cls: type, ask: Callable[[Any], list[str]]) -> list[str] | None:
+    """Return what a metric with default options says; None if some have to be given."""
     try:
-        return [str(statistic) for statistic in cls().needs()]
+        metric = with_defaults(cls)
+        return None if metric is None else ask(metric)
     except Exception as error:  # noqa: BLE001 - plugin code
         return [f"unknown: {reason(error)}"]
 
@@ -88,6 +107,13 @@ def _description(target: object) -> str:
 def _paragraphs(text: str) -> str:
     blocks = text.split("\n\n")
     return "\n\n".join(wrapped(" ".join(block.split()), 2) for block in blocks)
+
+
+def _fact(key: str, value: object) -> str:
+    """Return a fact for people; what a class of cost means is said with it."""
+    if key != "cost" or not isinstance(value, str):
+        return _shown(value)
+    return f"{value}: {COSTS[value]}" if value in COSTS else value
 
 
 def _shown(value: object) -> str:

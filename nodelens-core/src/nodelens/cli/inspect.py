@@ -16,9 +16,9 @@ from nodelens.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from nodelens.channels.groups import ChannelGraph, ChannelGroup, Role
+    from nodelens.models.contract import ModelHandle
     from nodelens.removal.cost import Cost, Costs
     from nodelens.removal.verdicts import Verdict
 
@@ -50,16 +50,18 @@ def inspect(
 
     The model is that of a config, before training, or one of your own as module:function under
     --allow-import, with the --shape of one sample. With --verify, half of the nodes of each
-    prunable group are removed in turn, and the result is compared with the masked model.
+    prunable group are removed in turn, and the result is compared with the masked model, on the
+    samples, on others made from them, and in training.
     """
     from nodelens.channels.infer import infer
     from nodelens.removal.cost import costs
     from nodelens.removal.verify import verify
 
-    model, example = _subject(session, target, overrides, shape, allow_import)
+    handle, example = _subject(session, target, overrides, shape, allow_import)
+    model = handle.module
     graph = infer(model, example, rules=session.survey().operator_rules())
     found = costs(model, graph, example[:1])
-    verdicts = verify(model, graph, example) if verified else []
+    verdicts = verify(model, graph, example, hints=handle.hints) if verified else []
     if figure is not None:
         from nodelens.reports.group_figure import write_group_figure
 
@@ -76,7 +78,7 @@ def _subject(
     overrides: tuple[str, ...],
     shape: str | None,
     allow_import: tuple[str, ...],
-) -> tuple[nn.Module, torch.Tensor]:
+) -> tuple[ModelHandle, torch.Tensor]:
     """Return the model and two samples for it."""
     if ":" in target and not Path(target).exists():
         return _own_model(target, shape, allow_import)
@@ -87,16 +89,18 @@ def _subject(
 
     device = choose_device(configs[0].device)
     subject = load_subject(configs[0], plugins, device, allow_import)
-    return subject.handle.module, subject.splits.train.inputs[:2].to(device)
+    return subject.handle, subject.splits.train.inputs[:2].to(device)
 
 
 def _own_model(
     target: str, shape: str | None, allow_import: tuple[str, ...]
-) -> tuple[nn.Module, torch.Tensor]:
+) -> tuple[ModelHandle, torch.Tensor]:
+    """Return a model of the user's with two samples of random numbers."""
     import torch
 
     from nodelens.models.contract import ModelRequest
     from nodelens.models.imported import Imported
+    from nodelens.seeding import generator
 
     if shape is None:
         raise ConfigError([f"{target}: give the shape of one sample, such as --shape 3,224,224"])
@@ -105,12 +109,12 @@ def _own_model(
     except ValueError:
         raise ConfigError([f"--shape: expected numbers and commas, got {shape!r}"]) from None
     request = ModelRequest(sizes, classes=1, seed=0, allow_import=allow_import)
-    module = Imported(target).build(request).module
-    parameter = next(module.parameters(), None)
+    handle = Imported(target).build(request)
+    parameter = next(handle.module.parameters(), None)
     if parameter is None:
         raise ModelError(f"{target}: the model has no parameters, so it has no nodes")
-    example = torch.zeros(2, *sizes, dtype=parameter.dtype, device=parameter.device)
-    return module, example
+    drawn = torch.randn(2, *sizes, generator=generator(0, "inspect", "example"))
+    return handle, drawn.to(parameter)
 
 
 def _as_json(graph: ChannelGraph, found: Costs, verdicts: list[Verdict]) -> dict[str, Any]:

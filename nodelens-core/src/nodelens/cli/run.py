@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nodelens.cli.configured import ALLOW_IMPORT, CONFIG, OVERRIDES, checked_configs
+from nodelens.capture.launch import launched
+from nodelens.cli.configured import ALLOW_IMPORT, OVERRIDES, checked_configs
 from nodelens.cli.progress import progress_on_stderr
 from nodelens.cli.session import Session
+from nodelens.config.schema import OUTPUT
+from nodelens.storage.run_folder import find_run
 
 if TYPE_CHECKING:
     from nodelens.storage.run_folder import RunFolder
@@ -21,35 +24,60 @@ WIDTH = 79
 
 
 @click.command()
-@CONFIG
+@click.argument("config", required=False, type=click.Path(path_type=Path))
 @OVERRIDES
 @ALLOW_IMPORT
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on with a run that did not finish: the path of its folder, or its id.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the records of the runs as JSON.")
 @click.pass_obj
 def run(
     session: Session,
-    config: Path,
+    config: Path | None,
     overrides: tuple[str, ...],
     allow_import: tuple[str, ...],
+    resume: str | None,
     as_json: bool,
 ) -> int:
     """Do everything that CONFIG says, and print what was found and where it is.
 
     Values of the config can be changed on the command line, such as training.epochs=5. A config
     with a sweep makes one run after the other. The exit code is 1 when a metric failed.
-    """
-    configs, plugins = checked_configs(session, config, overrides)
-    from nodelens.experiments.run import run_experiment
 
-    finished: list[RunFolder] = []
-    with progress_on_stderr(quiet=session.verbosity < 0) as progress:
-        for each in configs:
-            finished.append(run_experiment(each, plugins, progress, allow_import))
+    With --resume a run that was killed, interrupted or failed goes on by its own config: what it
+    has finished is not done again.
+
+    Under torchrun each process captures a share of the samples, and the first does all the rest:
+    torchrun --nproc-per-node 4 -m nodelens run CONFIG
+    """
+    resumed = None if resume is None else find_run(resume, Path(OUTPUT))
+    configs, plugins = checked_configs(session, _config_of(config, resumed), overrides)
+    if resumed is not None and len(configs) > 1:
+        raise click.UsageError("--resume goes on with one run, and CONFIG sweeps; leave it out")
+    from nodelens.experiments.ranks import run_all_ranks
+
+    rank, _ = launched()
+    with progress_on_stderr(quiet=session.verbosity < 0 or rank > 0) as progress:
+        finished = run_all_ranks(configs, plugins, progress, allow_import, resumed)
+    if rank:
+        return 0
     if as_json:
         click.echo(json.dumps([_record(folder) for folder in finished], indent=2))
     else:
         click.echo("\n\n".join("\n".join(_summary(folder)) for folder in finished))
     return int(any(_failed(folder) for folder in finished))
+
+
+def _config_of(config: Path | None, resumed: RunFolder | None) -> Path:
+    """Return the config to go by; raises `UsageError` when there is none."""
+    if config is not None:
+        return config
+    if resumed is None:
+        raise click.UsageError("give a CONFIG, or --resume RUN")
+    return resumed.config_file()
 
 
 def _record(folder: RunFolder) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 from attrs import fields, frozen
 
 from nodelens.config.components import ComponentCheck, ComponentSource
+from nodelens.config.options import structure_options
+from nodelens.config.parts import with_parts
 from nodelens.config.plugin_section import check_plugins
 from nodelens.config.raw import Problem, RawConfig
 from nodelens.config.records import Entry, record_rule
@@ -14,6 +16,8 @@ from nodelens.config.rules import INVALID
 from nodelens.config.schema import (
     COMPONENT_KINDS,
     SINGLE_SECTIONS,
+    CaptureSettings,
+    Component,
     DataSettings,
     PluginSettings,
     RunConfig,
@@ -43,6 +47,7 @@ def check_config(raw: RawConfig, registry: ComponentSource) -> RunConfig:
     given = {"reports": reports, **raw.value}
     values = {key: check.section(key, value) for key, value in given.items()}
     check.missing(values)
+    check.parts(values)
     _report(raw, check.problems)
     return RunConfig(**values)
 
@@ -102,6 +107,31 @@ class _Check:
             hint = did_you_mean("", self.registry.names(kind)).removeprefix("; ")
             message = f"the section '{section}' is missing: it names the {kind}"
             self.problems.append(Problem((), message, hint))
+
+    def parts(self, values: dict[str, Any]) -> None:
+        """Report metrics that are made of unknown ones, and a stopping rule by one not asked for.
+
+        Metrics that are wrong themselves are left out.
+        """
+        components: tuple[Component, ...] = values.get("metrics") or ()
+        names = [component.result_name for component in components]
+        try:
+            built = {part.result_name: self._metric(part) for part in components}
+            offered = self.registry.names("metric")
+            with_parts(built, lambda name: self._metric(Component(name)), offered)
+        except ConfigError as error:
+            texts = (text.removeprefix("metrics: ") for text in error.problems)
+            self.problems.extend(Problem(("metrics",), text) for text in texts)
+        capture = values.get("capture")
+        until = capture.until if isinstance(capture, CaptureSettings) else None
+        if until is not None and until.metric not in names:
+            hint = did_you_mean(until.metric, names) or "; there are none"
+            words = f"{until.metric!r} is not one of the run's metrics{hint}"
+            self.problems.append(Problem(("capture", "until", "metric"), words))
+
+    def _metric(self, component: Component) -> object:
+        cls = self.registry.component("metric", component.name)
+        return structure_options(cls, component.options)
 
 
 def _report(raw: RawConfig, problems: list[Problem]) -> None:

@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen, validators
 
+from nodelens.config.sizes import EXPECTED as SIZE_WORDS
+from nodelens.config.sizes import PATTERN as SIZE
+
 if TYPE_CHECKING:
     from nodelens.config.raw import KeyPath
     from nodelens.plugins.specs import Kind
 
 POSITIVE: Callable[[Any, Any, Any], None] = validators.gt(0)
 POSITIVE_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(POSITIVE)
+AT_LEAST_0_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(validators.ge(0.0))
+SIZE_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(validators.matches_re(SIZE))
 FRACTION = (validators.ge(0.0), validators.lt(1.0))
+OUTPUT = "outputs"
+"""The folder that holds all runs, unless a config says otherwise."""
+
 FILE_NAME = r"[A-Za-z0-9][\w.-]*"
 """What may become a part of a file name: run names and labels."""
 
@@ -125,18 +133,46 @@ class TrainingSettings:
 
 
 @frozen
+class StoppingSettings:
+    """When enough samples have been read: once the two halves of them agree about the top nodes.
+
+    Attributes:
+        metric: the metric whose top nodes have to be stable, as it is named in the results.
+        top: the share of each group's nodes that is the top.
+        stable: the overlap (Jaccard) of the two tops that is enough.
+    """
+
+    metric: str = field(validator=validators.min_len(1))
+    top: float = field(default=0.1, validator=(validators.gt(0.0), validators.lt(1.0)))
+    stable: float = field(default=0.95, validator=(validators.gt(0.0), validators.le(1.0)))
+
+
+@frozen
 class CaptureSettings:
-    """Which samples the statistics are taken from (always of the training split).
+    """Which samples the statistics are taken from (always of the training split), and how.
 
     Attributes:
         samples: number of samples; null takes all.
         folds: shares of the samples that are kept apart for standard errors.
         balanced: whether every class gives the same number of samples.
+        memory_budget: the memory for statistics, such as 512MiB or 4GiB; a plan that needs more
+            reads the data several times, or keeps covariances in fewer folds or as sketches, and
+            says so. null sets no limit.
+        until: when to stop before all samples are read; null reads them all.
+        checkpoint_seconds: how often the statistics are written to the run folder, from where a
+            killed run goes on; 0 does it after every batch, null never.
     """
 
     samples: int | None = field(default=1024, validator=POSITIVE_OR_NULL)
     folds: int = field(default=8, validator=validators.ge(2))
     balanced: bool = False
+    memory_budget: str | None = field(
+        default="2GiB",
+        validator=SIZE_OR_NULL,
+        metadata={"expected": SIZE_WORDS},
+    )
+    until: StoppingSettings | None = None
+    checkpoint_seconds: float | None = field(default=60.0, validator=AT_LEAST_0_OR_NULL)
 
 
 @frozen
@@ -183,4 +219,4 @@ class RunConfig:
     interventions: tuple[Component, ...] = ()
     pruning: tuple[Component, ...] = ()
     reports: tuple[Component, ...] = (Component("html"), Component("json"))
-    output: str = field(default="outputs", validator=validators.min_len(1))
+    output: str = field(default=OUTPUT, validator=validators.min_len(1))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from attrs import frozen
+from attrs import field, frozen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,22 +13,38 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Samples:
-    """Labelled samples: `inputs` ``(samples, ...)`` float32, `targets` ``(samples,)`` int64."""
+    """Labelled samples.
+
+    `inputs` is ``(samples, ...)``, float32 or int64 (token ids). `targets` is ``(samples,)`` int64,
+    one class each, or ``(samples, positions)``, -100 where a position has no label. `fields` are
+    further arguments of the model by name, ``(samples, ...)`` each; ``attention_mask`` also says
+    which positions count.
+    """
 
     inputs: Tensor
     targets: Tensor
+    fields: Mapping[str, Tensor] = field(factory=dict)
 
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def take(self, index: Tensor) -> Samples:
-        """Return the samples at `index`, ``(k,)`` of int64, in that order."""
-        return Samples(self.inputs[index], self.targets[index])
+    @property
+    def sequences(self) -> bool:
+        """Whether labels belong to positions, not to samples."""
+        return self.targets.ndim > 1
+
+    def take(self, index: Tensor | slice) -> Samples:
+        """Return the samples at `index`, ``(k,)`` of int64 or a slice, in that order."""
+        fields = {name: values[index] for name, values in self.fields.items()}
+        return Samples(self.inputs[index], self.targets[index], fields)
 
 
 @frozen(eq=False)
 class LoadedData:
-    """What a dataset has: samples to divide up, and test samples if it comes with some."""
+    """What a dataset has: samples to divide up, and test samples if it comes with some.
+
+    `classes` are the names of the classes; samples with a label per position have none.
+    """
 
     samples: Samples
     classes: tuple[str, ...]

@@ -35,20 +35,29 @@ def _check_samples(samples: Samples, classes: int, where: str) -> None:
     inputs, targets = samples.inputs, samples.targets
     if len(inputs) == 0:
         raise DataError(f"{where}: there are no samples")
-    if inputs.dtype != torch.float32 or targets.dtype != torch.int64:
+    if inputs.dtype not in (torch.float32, torch.int64) or targets.dtype != torch.int64:
         raise DataError(
             f"{where}: inputs are {inputs.dtype} and targets {targets.dtype}, "
-            "expected torch.float32 and torch.int64"
+            "expected torch.float32 (or torch.int64 token ids) and torch.int64"
         )
-    if inputs.ndim < 2 or targets.shape != inputs.shape[:1]:
+    if inputs.ndim < 2 or len(targets) != len(inputs) or targets.ndim not in (1, 2):
         raise DataError(
             f"{where}: inputs of shape {tuple(inputs.shape)} and targets of shape "
-            f"{tuple(targets.shape)}, expected (samples, …) and (samples,)"
+            f"{tuple(targets.shape)}, expected (samples, …) and (samples,) or (samples, positions)"
         )
+    for name, values in samples.fields.items():
+        if len(values) != len(inputs):
+            raise DataError(f"{where}: {name} has {len(values)} rows for {len(inputs)} samples")
+    if inputs.is_floating_point():
+        check_finite(inputs, where)
+    if not samples.sequences:
+        _check_classes(targets, classes, where)
+
+
+def _check_classes(targets: Tensor, classes: int, where: str) -> None:
     lowest, highest = int(targets.min()), int(targets.max())
     if lowest < 0 or highest >= classes:
         raise DataError(
             f"{where}: targets from {lowest} to {highest} do not fit {classes} classes, "
             f"expected 0 to {classes - 1}"
         )
-    check_finite(inputs, where)

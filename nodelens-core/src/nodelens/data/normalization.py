@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from nodelens.data.contract import Samples
@@ -24,7 +24,7 @@ class Normalization:
         shape = (1, -1) + (1,) * (samples.inputs.ndim - 2)
         mean = torch.tensor(self.mean, dtype=torch.float32).view(shape)
         std = torch.tensor(self.std, dtype=torch.float32).view(shape)
-        return Samples((samples.inputs - mean) / std, samples.targets)
+        return evolve(samples, inputs=(samples.inputs - mean) / std)
 
 
 def measure(inputs: Tensor) -> Normalization:

@@ -37,6 +37,9 @@ class Splits:
 def split(data: LoadedData, settings: DataSettings, seed: int) -> Splits:
     """Divide a dataset up with the seed; every split has the class shares of the whole.
 
+    Samples with a label per position have no classes and are drawn at random; integer inputs (token
+    ids) are not normalized.
+
     Fractions are of all samples. A dataset's own test samples are the test split; then
     `test_fraction` is not used, and `subset` takes an equal share of them. Raises `DataError` for
     data that break their contract and for too few samples.
@@ -48,7 +51,8 @@ def split(data: LoadedData, settings: DataSettings, seed: int) -> Splits:
         test, samples = _draw(samples, tests, seed, "test")
     validation, train = _draw(samples, validations, seed, "validation")
     _check_classes(train, data, settings)
-    normalization = measure(train.inputs) if settings.normalize else None
+    measured = settings.normalize and train.inputs.is_floating_point()
+    normalization = measure(train.inputs) if measured else None
     if normalization is not None:
         train, validation, test = (normalization.apply(part) for part in (train, validation, test))
     return Splits(train, validation, test, data.classes, normalization)
@@ -61,6 +65,8 @@ def calibration(train: Samples, settings: CaptureSettings, seed: int) -> Samples
     when a class has too few for that, and for fewer samples than folds.
     """
     random = generator(seed, "data", "calibration")
+    if settings.balanced and train.sequences:
+        raise DataError("capture.balanced: these samples have labels per position, no classes")
     if settings.balanced:
         index = draw_balanced(train.targets, _per_class(train, settings), random)
     else:
@@ -75,13 +81,19 @@ def calibration(train: Samples, settings: CaptureSettings, seed: int) -> Samples
 
 def batches(samples: Samples, size: int) -> list[Batch]:
     """Return the samples in order as batches of `size`, the last one shorter; nothing is copied."""
-    return [
-        Batch(args=(inputs,), targets=targets, first=number * size)
-        for number, (inputs, targets) in enumerate(
-            zip(torch.split(samples.inputs, size), torch.split(samples.targets, size), strict=True)
-        )
-        if len(inputs)  # splitting no samples gives one empty part
-    ]
+    starts = range(0, len(samples), size)
+    return [_batch(samples.take(slice(first, first + size)), first) for first in starts]
+
+
+def _batch(samples: Samples, first: int) -> Batch:
+    mask = samples.fields.get("attention_mask")
+    return Batch(
+        args=(samples.inputs,),
+        kwargs=samples.fields,
+        targets=samples.targets,
+        mask=None if mask is None else mask.bool(),
+        first=first,
+    )
 
 
 def _limited(data: LoadedData, subset: int | None, seed: int) -> tuple[Samples, Samples | None]:
@@ -123,11 +135,14 @@ def _size(available: int, fraction: float, name: str) -> int:
 
 def _draw(samples: Samples, count: int, seed: int, purpose: str) -> tuple[Samples, Samples]:
     """Return `count` samples and the others; each purpose has a draw of its own."""
-    chosen, others = draw_stratified(samples.targets, count, generator(seed, "data", purpose))
+    labels = torch.zeros(len(samples), dtype=torch.int64) if samples.sequences else samples.targets
+    chosen, others = draw_stratified(labels, count, generator(seed, "data", purpose))
     return samples.take(chosen), samples.take(others)
 
 
 def _check_classes(train: Samples, data: LoadedData, settings: DataSettings) -> None:
+    if train.sequences:
+        return
     counts = torch.bincount(train.targets, minlength=len(data.classes))
     if bool(counts.all()):
         return

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
+from nodelens.capture.ranks import Ranks
 from nodelens.progress import Progress, silent
+from nodelens.storage import manifest
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +28,11 @@ log = logging.getLogger("nodelens")
 
 @frozen(eq=False)
 class Experiment:
-    """One run: its resolved config, plugins, folder and device."""
+    """One run: its resolved config, plugins, folder and device.
+
+    `kept` are the stages that a resumed run has finished before, whose artifacts are whole. `ranks`
+    says which of the run's processes this is.
+    """
 
     config: RunConfig
     plugins: Plugins
@@ -34,6 +40,8 @@ class Experiment:
     device: torch.device
     progress: Progress = silent
     allow_import: tuple[str, ...] = ()
+    kept: frozenset[str] = frozenset()
+    ranks: Ranks = field(factory=Ranks)
 
     @property
     def seed(self) -> int:
@@ -56,25 +64,28 @@ class Experiment:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             self._record(name, {"status": status, "seconds": _since(started)})
             raise
-        self._record(name, {"status": "finished", "seconds": _since(started)})
+        files = {name: manifest.describe(self.run.file(name)) for name in stage.files}
+        entry = {"status": "finished", "seconds": _since(started), "files": files}
+        self._record(name, entry)
         log.info("%s: finished in %.1f s", name, time.perf_counter() - started)
         self.plugins.stage_finished(self.run, name, stage.result)
 
     def _record(self, name: str, entry: dict[str, Any]) -> None:
         self.run.update_record(stages={**self.run.record()["stages"], name: entry})
 
-    def keep(self, finding: Finding) -> None:
-        """Write a finding to the run folder and its warnings to the log."""
-        self.run.write_finding(finding)
+    def keep(self, stage: Stage, finding: Finding) -> None:
+        """Write a finding of a stage to the run folder and its warnings to the log."""
+        stage.files.append(self.run.write_finding(finding))
         for warning in finding.warnings:
             log.warning("%s: %s", finding.name, warning)
 
 
 @define
 class Stage:
-    """What a stage hands to observers when it ends."""
+    """What a stage hands to observers when it ends, and the artifacts that it has written."""
 
     result: Any = None
+    files: list[str] = field(factory=list)
 
 
 def _since(started: float) -> float:

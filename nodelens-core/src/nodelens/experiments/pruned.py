@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from nodelens.experiments.pruning import Pruner, PruningPlan, PruningRequest
     from nodelens.removal.verdicts import Verdict
 
-MEANS_STAY = "means in place of removed nodes are put there by masks, so that all sizes stay"
-
 
 @frozen(eq=False)
 class Pruned:
@@ -77,14 +75,14 @@ def prune_and_evaluate(
         name=label,
         title=f"Pruning: {label}",
         headline=(
-            _damage(label, removed, sum(width.values()), carried.evaluation, change, gain),
+            _damage(label, removed, sum(width.values()), carried.evaluation, change, gain, dense),
             _outcome(carried, sizes),
         ),
         warnings=tuple(_warnings(plan, request.graph, carried)),
         tables=(
             _result_table(label, dense, carried.evaluation, change, gain, sizes),
             _group_table(label, plan, width, carried),
-            *_note_table(label, plan),
+            *_note_table(label, plan, carried),
         ),
         data={
             **plan.data,
@@ -100,6 +98,7 @@ def prune_and_evaluate(
             **{name: list(pair) for name, pair in sizes.items()},
             "loss": [dense.loss_estimate.finite(), carried.evaluation.loss_estimate.finite()],
             "loss_change": [change.finite(), change.finite_se()],
+            **_perplexities(dense, carried.evaluation),
             "accuracy": [dense.accuracy, carried.evaluation.accuracy],
             "accuracy_change": None if gain is None else [gain.finite(), gain.finite_se()],
         },
@@ -113,36 +112,39 @@ def _carry_out(
     batches: Sequence[Batch],
     means: Mapping[str, torch.Tensor],
 ) -> _Carried:
-    """Remove from a copy what can be removed, mask the rest; evaluate what comes out."""
-    if plan.replace == "mean":
-        with mask(request.model, request.graph, plan.keep, plan.replace, means):
-            evaluation = evaluate(request.model, batches)
-        return _Carried(evaluation, refused=dict.fromkeys(plan.keep, MEANS_STAY))
+    """Remove from a copy what can be removed, mask the rest; evaluate what comes out.
+
+    Where the plan puts means in place of nodes, the biases of their readers take these in.
+    """
+    filled = means if plan.replace == "mean" else None
     model, example = copy.deepcopy(request.model), batches[0]
+    options = {"hints": request.hints, "means": filled, **example.kwargs}
     try:
-        removal = remove(model, request.graph, plan.keep, *example.args, **example.kwargs)
+        removal = remove(model, request.graph, plan.keep, *example.args, **options)
     except ModelError as error:
-        return _carry_out_partly(request, plan, batches, str(error))
+        return _carry_out_partly(request, plan, batches, filled, str(error))
     return _Carried(evaluate(model, batches), model, removal)
 
 
 def _carry_out_partly(
-    request: PruningRequest, plan: PruningPlan, batches: Sequence[Batch], refusal: str
+    request: PruningRequest,
+    plan: PruningPlan,
+    batches: Sequence[Batch],
+    means: Mapping[str, torch.Tensor] | None,
+    refusal: str,
 ) -> _Carried:
     """Remove the groups that can be removed each by itself, and mask the others."""
     model, example = copy.deepcopy(request.model), batches[0]
-    refused = {
-        each.group: each.reason
-        for each in verify(model, request.graph, *example.args, seed=request.seed, **example.kwargs)
-        if each.status == "refused" and each.group in plan.keep
-    }
+    options = {"hints": request.hints, "means": means, **example.kwargs}
+    tried = verify(model, request.graph, *example.args, keep=plan.keep, **options)
+    refused = {each.group: each.reason for each in tried if each.status == "refused"}
     removable = {name: nodes for name, nodes in plan.keep.items() if name not in refused}
     try:
-        removal = remove(model, request.graph, removable, *example.args, **example.kwargs)
+        removal = remove(model, request.graph, removable, *example.args, **options)
     except ModelError:
         removal, refused = None, dict.fromkeys(plan.keep, refusal)
     left = request.graph if removal is None else infer(model, *example.args, **example.kwargs)
-    with mask(model, left, {name: plan.keep[name] for name in refused}):
+    with mask(model, left, {name: plan.keep[name] for name in refused}, plan.replace, means):
         evaluation = evaluate(model, batches)
     return _Carried(evaluation, None if removal is None else model, removal, refused)
 
@@ -208,11 +210,13 @@ def _damage(
     pruned: Evaluation,
     change: Estimate,
     gain: Estimate | None,
+    dense: Evaluation,
 ) -> str:
     share = f"{removed} of {prunable} prunable nodes ({100 * removed / max(prunable, 1):.0f} %)"
     loss = f"loss {_signed(change, '.4f')} nats"
     if gain is None or pruned.accuracy is None:
-        return f"{label} removes {share}: {loss}"
+        before, after = (each.perplexity_estimate.text(".4g") for each in (dense, pruned))
+        return f"{label} removes {share}: {loss}, perplexity {before} → {after}"
     return (
         f"{label} removes {share}: {loss}, accuracy {pruned.accuracy:.3f} ({_signed(gain, '.3f')})"
     )
@@ -228,9 +232,14 @@ def _outcome(carried: _Carried, sizes: Mapping[str, tuple[int | None, int | None
         for name, (before, after) in sizes.items()
         if before and after is not None
     ]
-    statuses = {verdict.status for verdict in carried.removal.verdicts}
-    exact = "removal is exact" if statuses == {"exact"} else "removal shifts normalised groups"
-    return "; ".join([*shrunk, exact if statuses else "nothing was removed"])
+    return "; ".join([*shrunk, _exactness(carried.removal.verdicts)])
+
+
+def _exactness(verdicts: Sequence[Verdict]) -> str:
+    reasons = sorted({each.reason for each in verdicts if each.status == "shifted"})
+    if reasons:
+        return f"removal shifts the outputs ({', '.join(reasons)})"
+    return "removal is exact" if verdicts else "nothing was removed"
 
 
 def _signed(change: Estimate, form: str) -> str:
@@ -245,9 +254,10 @@ def _warnings(plan: PruningPlan, graph: ChannelGraph, carried: _Carried) -> Iter
     yield from (note for note in plan.notes if not note.startswith(frozen))
 
 
-def _note_table(label: str, plan: PruningPlan) -> Iterator[Table]:
-    if plan.notes:
-        rows = tuple((note,) for note in plan.notes)
+def _note_table(label: str, plan: PruningPlan, carried: _Carried) -> Iterator[Table]:
+    notes = (*plan.notes, *(carried.removal.notes if carried.removal else ()))
+    if notes:
+        rows = tuple((note,) for note in notes)
         yield Table(f"{label}_notes", f"{label}: notes", ("note",), rows)
 
 
@@ -266,12 +276,26 @@ def _result_table(
     if gain is not None:
         accuracies = (dense.accuracy, pruned.accuracy)
         rows.append(("accuracy", *accuracies, gain.finite(), gain.finite_se()))
+    else:
+        perplexities = _perplexities(dense, pruned)["perplexity"]
+        rows.append(("perplexity", *perplexities, _difference(*perplexities), None))
     for name, (before, after) in sizes.items():
-        difference = None if before is None or after is None else after - before
+        difference = _difference(before, after)
         rows.append((name.replace("_", " "), before, after, difference, None))
     note = "se: standard error of the paired difference on the same samples."
     columns = ("measure", "before", "after", "change", "se")
     return Table(f"{label}_result", f"{label}: before and after", columns, tuple(rows), note)
+
+
+def _perplexities(dense: Evaluation, pruned: Evaluation) -> dict[str, list[float | None]]:
+    """Return the perplexity before and after where rows have more than one label."""
+    if dense.correct is not None:
+        return {}
+    return {"perplexity": [each.perplexity_estimate.finite() for each in (dense, pruned)]}
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
 
 
 def _group_table(
@@ -292,4 +316,4 @@ def _group_table(
 def _verdict_text(verdict: Verdict | None, asked: bool) -> str:
     if verdict is None:
         return "masked only" if asked else "whole"
-    return str(verdict).split(": ")[-1]
+    return verdict.finding

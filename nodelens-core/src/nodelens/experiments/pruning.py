@@ -11,17 +11,22 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nodelens.channels.groups import ChannelGraph
+    from nodelens.removal.hints import AttributeHint
     from nodelens.scoring.scores import Scores
 
 
 @frozen(eq=False)
 class PruningRequest:
-    """Everything a pruning method may use; `scores` holds every metric that it asked for."""
+    """Everything a pruning method may use; `scores` holds every metric that it asked for.
+
+    `hints` are what the model's backend knows, for the removal that follows.
+    """
 
     model: nn.Module
     graph: ChannelGraph
     scores: Scores
     seed: int
+    hints: tuple[AttributeHint, ...] = ()
 
 
 @frozen(eq=False)
@@ -30,7 +35,7 @@ class PruningPlan:
 
     `keep` maps a group's name to the sorted indices of the nodes that stay; groups that are not
     named stay whole. `replace` is what consumers read in place of a removed node: ``zero``, or
-    ``mean``, the compensation by the consumer's bias (FLAP, arXiv 2312.11983, eq. 5).
+    ``mean``, which goes into the consumers' biases (FLAP, arXiv 2312.11983, eq. 5).
     """
 
     keep: Mapping[str, tuple[int, ...]]

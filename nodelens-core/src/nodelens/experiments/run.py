@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nodelens.capture.ranks import Ranks, own_device
 from nodelens.config.dump import to_yaml
 from nodelens.config.schema import CaptureSettings
-from nodelens.errors import NodelensError
+from nodelens.errors import NodelensError, RunError
 from nodelens.experiments import stages
+from nodelens.experiments.calibration import fingerprint
+from nodelens.experiments.capturing import capture_statistics
 from nodelens.experiments.context import Experiment, log
+from nodelens.experiments.handover import hand_over
 from nodelens.experiments.record import describe
+from nodelens.experiments.resume import check_resumable, reopen
 from nodelens.experiments.setup import (
     Chosen,
     Subject,
@@ -25,7 +30,9 @@ from nodelens.experiments.setup import (
     choose_metrics,
     graph_json,
     load_subject,
+    plan_capture,
 )
+from nodelens.experiments.termination import terminable
 from nodelens.progress import Progress, silent
 from nodelens.storage.run_folder import RunFolder
 
@@ -44,22 +51,39 @@ def run_experiment(
     plugins: Plugins,
     progress: Progress = silent,
     allow_import: tuple[str, ...] = (),
+    resume: RunFolder | None = None,
+    ranks: Ranks | None = None,
 ) -> RunFolder:
     """Do everything that the config says and return the run folder.
 
     Names, options and the device are checked before the folder is made. A run that fails or is
-    interrupted says so in ``run.json`` and in its report, and the error goes on to the caller.
+    interrupted says so in ``run.json`` and in its report, and the error goes on to the caller. With
+    `resume`, that run goes on: what it has finished is not done again. Raises `RunError` when it
+    cannot. With `ranks` other processes capture shares of the data: see `run_all_ranks`.
     """
-    device = choose_device(config.device)
+    device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
-    run = RunFolder.create(Path(config.output), config.name)
-    experiment = Experiment(config, plugins, run, device, progress, allow_import)
-    with _threads(config.threads), _logged(run), _recorded(experiment):
-        run.write_text("config.yaml", to_yaml(config))
-        run.update_record(**describe(config, plugins, str(device)))
+    if resume is None:
+        run = RunFolder.create(Path(config.output), config.name, to_yaml(config))
+        kept: frozenset[str] = frozenset()
+    else:
+        check_resumable(resume, config, str(device))
+        run, kept = resume, reopen(resume)
+    experiment = Experiment(
+        config, plugins, run, device, progress, allow_import, kept, ranks or Ranks()
+    )
+    with _threads(_thread_count(experiment)), _logged(run), _recorded(experiment), terminable():
+        if "versions" not in run.record():
+            run.update_record(**describe(config, plugins, str(device)))
         plugins.run_started(run)
         _perform(experiment, chosen)
     return run
+
+
+def _thread_count(experiment: Experiment) -> int | None:
+    """Return the threads to use; a resumed run keeps those it had, as sums depend on them."""
+    before: int | None = experiment.run.record().get("threads")
+    return experiment.config.threads or before
 
 
 def _perform(experiment: Experiment, chosen: Chosen) -> None:
@@ -68,16 +92,32 @@ def _perform(experiment: Experiment, chosen: Chosen) -> None:
             experiment.config, experiment.plugins, experiment.device, experiment.allow_import
         )
         experiment.run.write_json("channels.json", graph_json(subject.graph))
+        planned = plan_capture(experiment.config, subject, chosen)
+    _check_data(experiment.run, subject)
     stages.train_model(experiment, subject)
-    dense, test = stages.evaluate_model(experiment, subject)
-    capture = stages.capture_statistics(experiment, subject, chosen)
-    scores = stages.score_nodes(experiment, subject, chosen, capture)
-    experiment.run.update_record(summary=_summary(subject, dense, scores))
+    hand_over(experiment, subject)
+    test = stages.test_batches(experiment, subject)
+    dense = stages.evaluate_model(experiment, subject, test)
+    capture = capture_statistics(experiment, subject, planned)
+    scores = stages.score_nodes(experiment, subject, planned.metrics, capture)
+    if not experiment.run.record()["summary"] or "scores" not in experiment.kept:
+        experiment.run.update_record(summary=_summary(subject, dense(), scores))
     _warn(experiment, subject, scores.failed)
     stages.analyse_scores(experiment, scores)
     means = stages.node_means(capture)
     stages.intervene(experiment, subject, scores, test, means)
     stages.prune_model(experiment, subject, chosen, scores, test, dense, means)
+
+
+def _check_data(run: RunFolder, subject: Subject) -> None:
+    """Remember the data; raise `RunError` when those of a resumed run are not what they were."""
+    now = [fingerprint(subject.calibration), fingerprint(subject.splits.test)]
+    if run.record().setdefault("data", now) != now:
+        raise RunError(
+            f"{run.path}: the data are not those that the run was started on; put them back, or "
+            "start a new run"
+        )
+    run.update_record(data=now)
 
 
 def _summary(subject: Subject, dense: Evaluation, scores: Scores) -> dict[str, float | int | None]:
@@ -93,7 +133,7 @@ def _summary(subject: Subject, dense: Evaluation, scores: Scores) -> dict[str, f
         "test_loss_se": dense.loss_estimate.finite_se(),
         "parameters": sum(parameter.numel() for parameter in parameters),
         "nodes": sum(group.width for group in subject.graph if group.at("activation")),
-        "metrics": len(scores.metrics),
+        "metrics": len(scores.metrics) + len(scores.layer_metrics),
         "calibration_samples": scores.samples,
     }
 

@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import asdict, frozen
 
-from nodelens.capture.plan import CapturePlan
-from nodelens.capture.planning import make_plan
+from nodelens.capture.fitting import Planned, plan_metrics
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.infer import infer
-from nodelens.data.splits import Splits, calibration, split
+from nodelens.config.parts import with_parts
+from nodelens.config.schema import Component
+from nodelens.config.sizes import size_bytes
+from nodelens.data.splits import Splits, batches, calibration, split
 from nodelens.errors import ConfigError, DataError, ModelError
+from nodelens.experiments.until import check_rule
 from nodelens.models.contract import ModelHandle, ModelRequest
 from nodelens.scoring.contract import Metric, checked_metric
 from nodelens.seeding import derive_seed
 from nodelens.statistics.moments import Moments
 
 if TYPE_CHECKING:
-    from nodelens.config.schema import Component, RunConfig
+    from nodelens.capture.batches import Batch
+    from nodelens.config.schema import RunConfig
     from nodelens.data.contract import Samples
     from nodelens.experiments.pruning import Pruner
     from nodelens.plugins.manager import Plugins
@@ -67,8 +71,10 @@ def load_subject(
     )
     backend = plugins.registry.build("backend", config.model)
     handle: ModelHandle = backend.build(request)  # type: ignore[attr-defined]
-    handle.module.to(device)
-    example = splits.train.inputs[:2].to(device)
+    if not handle.placed:
+        handle.module.to(device)
+    _check_vocabulary(handle, splits)
+    example = example_of(splits, device)
     _check_forward(handle, example, len(splits.classes))
     chosen = calibration(splits.train, config.capture, config.seed)
     if not len(splits.test):
@@ -76,20 +82,39 @@ def load_subject(
             "there are no test samples to evaluate on: data.test_fraction is 0 and the dataset "
             "brings none; set data.test_fraction above 0"
         )
-    graph = infer(handle.module, example, rules=plugins.operator_rules())
+    rules = plugins.operator_rules()
+    graph = infer(handle.module, *example.args, rules=rules, **example.kwargs)
     return Subject(splits, chosen, handle, graph)
 
 
-def _check_forward(handle: ModelHandle, example: torch.Tensor, classes: int) -> None:
+def _check_vocabulary(handle: ModelHandle, splits: Splits) -> None:
+    """Raise `DataError` for token ids that the model has no embedding for."""
+    if handle.vocabulary is None or splits.train.inputs.is_floating_point():
+        return
+    parts = (splits.train, splits.validation, splits.test)
+    largest = max(int(part.inputs.max()) for part in parts if len(part))
+    if largest >= handle.vocabulary:
+        raise DataError(
+            f"the data hold token {largest} and {handle.origin} has {handle.vocabulary} tokens; "
+            "use the tokenizer that belongs to the model"
+        )
+
+
+def example_of(splits: Splits, device: torch.device) -> Batch:
+    """Return two training samples as a batch, to trace and to check the model with."""
+    return batches(splits.train.take(slice(0, 2)), 2)[0].to(device)
+
+
+def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> None:
     """Run the model once, so that a model that does not fit the data is refused in words."""
     from nodelens.capture.engine import untouched
     from nodelens.capture.losses import logits_of
 
     try:
         with untouched(handle.module), torch.no_grad():
-            logits = logits_of(handle.module(example))
+            logits = logits_of(example.call(handle.module))
     except (RuntimeError, TypeError, ValueError) as error:
-        shape = tuple(example.shape[1:])
+        shape = tuple(example.args[0].shape[1:])
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
             f"{handle.origin} does not run on samples of shape {shape}: {reason}; "
@@ -110,18 +135,23 @@ class Chosen:
 
 
 def choose_metrics(config: RunConfig, registry: Registry) -> Chosen:
-    """Make the metrics and pruners of a config; what a pruner ranks by joins the metrics."""
-    from nodelens.config.schema import Component
+    """Make the metrics and pruners of a config.
 
+    What a pruner ranks by joins the metrics, and so does what a metric is made of. Raises
+    `ConfigError` for unknown parts and for metrics that are made of each other.
+    """
     metrics = {part.result_name: _metric(registry, part) for part in config.metrics}
     pruners: dict[str, Any] = {
         part.result_name: registry.build("pruner", part) for part in config.pruning
     }
+
+    def build(name: str) -> Metric:
+        return _metric(registry, Component(name))
+
     for pruner in pruners.values():
         for name in pruner.metrics():
-            if name not in metrics:
-                metrics[name] = _metric(registry, Component(name))
-    return Chosen(metrics, pruners)
+            metrics.setdefault(name, build(name))
+    return Chosen(with_parts(metrics, build, registry.names("metric")), pruners)
 
 
 def _metric(registry: Registry, component: Component) -> Metric:
@@ -137,15 +167,25 @@ class MeanActivations:
         return (Moments(),)
 
 
-def plan_capture(config: RunConfig, subject: Subject, chosen: Chosen) -> CapturePlan:
-    """Return what the run's one pass will read."""
-    asking: list[Any] = list(chosen.metrics.values())
-    if config.interventions or config.pruning:
-        asking.append(MeanActivations())
-    classes = len(subject.splits.classes)
-    return make_plan(
-        subject.graph, asking, config.capture.folds, classes, model=subject.handle.module
+def plan_capture(config: RunConfig, subject: Subject, chosen: Chosen) -> Planned:
+    """Return what the run's passes will read, and the metrics as they can be scored from that.
+
+    Raises `ConfigError` for a memory budget that is too small, and for a stopping rule that cannot
+    be judged within the first pass.
+    """
+    settings = config.capture
+    planned = plan_metrics(
+        subject.graph,
+        chosen.metrics,
+        settings.folds,
+        len(subject.splits.classes),
+        model=subject.handle.module,
+        budget=None if settings.memory_budget is None else size_bytes(settings.memory_budget),
+        others=(MeanActivations(),) if config.interventions or config.pruning else (),
     )
+    if settings.until is not None:
+        check_rule(settings.until, planned)
+    return planned
 
 
 def graph_json(graph: ChannelGraph) -> dict[str, Any]:

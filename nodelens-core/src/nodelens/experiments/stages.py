@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from attrs import evolve
 
 from nodelens.analyses.contract import Analysis
-from nodelens.capture.engine import Capture, CaptureRequest
-from nodelens.capture.plan import CapturePlan
+from nodelens.capture.engine import Capture
 from nodelens.data.splits import batches
 from nodelens.experiments.pruned import Pruned, prune_and_evaluate
+from nodelens.experiments.pruned_model import keep_model
 from nodelens.experiments.pruning import PruningRequest
-from nodelens.experiments.setup import Chosen, Subject, plan_capture
+from nodelens.experiments.setup import Chosen, Subject
 from nodelens.interventions.contract import Intervention, InterventionRequest
 from nodelens.reports.contract import Report
+from nodelens.reports.score_tables import layers_csv, scores_csv
 from nodelens.scoring.engine import ScoreRequest
+from nodelens.scoring.scores import Scores
 from nodelens.statistics.contract import covering
 from nodelens.statistics.moments import Moments
-from nodelens.storage.tensors import write_state
+from nodelens.storage.tensors import read_state, write_state
 from nodelens.training.evaluation import Evaluation, evaluate
 from nodelens.training.loop import train
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.experiments.context import Experiment
-    from nodelens.scoring.scores import Scores
+    from nodelens.scoring.contract import Metric
 
 WEIGHTS = "weights.safetensors"
+SCORES = "scores.safetensors"
 
 
 def train_model(experiment: Experiment, subject: Subject) -> None:
     """Train the model as the config says and keep its best weights in the run folder."""
     settings = experiment.config.training
     if settings is None:
+        return
+    if "training" in experiment.kept:
+        subject.handle.module.load_state_dict(read_state(experiment.run.file(WEIGHTS)))
         return
     with experiment.stage("training") as stage:
         result = train(
@@ -49,95 +55,61 @@ def train_model(experiment: Experiment, subject: Subject) -> None:
             progress=experiment.progress,
         )
         state = subject.handle.module.state_dict()
-        write_state(experiment.run.path / WEIGHTS, state, {"origin": subject.handle.origin})
+        write_state(experiment.run.file(WEIGHTS), state, {"origin": subject.handle.origin})
+        stage.files.append(WEIGHTS)
         stage.result = result.finding()
-        experiment.keep(stage.result)
+        experiment.keep(stage, stage.result)
 
 
-def evaluate_model(experiment: Experiment, subject: Subject) -> tuple[Evaluation, list[Batch]]:
-    """Evaluate the model on the test split; return the result and the batches for later pairs."""
+def test_batches(experiment: Experiment, subject: Subject) -> list[Batch]:
+    """Return the test samples on the run's device, for all stages that compare on them."""
+    size = experiment.config.data.batch_size
+    return [batch.to(experiment.device) for batch in batches(subject.splits.test, size)]
+
+
+def evaluate_model(
+    experiment: Experiment, subject: Subject, test: list[Batch]
+) -> Callable[[], Evaluation]:
+    """Evaluate the model on the test split; a resumed run does it again when it is asked for."""
+    if "evaluation" in experiment.kept:
+        return cache(lambda: evaluate(subject.handle.module, test))
     with experiment.stage("evaluation") as stage:
-        size = experiment.config.data.batch_size
-        test = [batch.to(experiment.device) for batch in batches(subject.splits.test, size)]
         evaluation = evaluate(subject.handle.module, test)
         stage.result = evaluation.finding("test", subject.splits.classes)
-        experiment.keep(stage.result)
-    return evaluation, test
-
-
-def capture_statistics(experiment: Experiment, subject: Subject, chosen: Chosen) -> Capture:
-    """Stream the calibration samples once and keep the statistics that the plan asks for."""
-    plan = plan_capture(experiment.config, subject, chosen)
-    with experiment.stage("capture") as stage:
-        samples = subject.calibration
-        request = CaptureRequest(
-            model=subject.handle.module,
-            graph=subject.graph,
-            batches=batches(samples, experiment.config.data.batch_size),
-            plan=plan,
-            device=experiment.device,
-            total=len(samples),
-            progress=experiment.progress,
-            observe=experiment.plugins.capture_batch,
-        )
-        capture = experiment.plugins.capture(request)
-        experiment.run.write_json("capture.json", _capture_json(plan, capture))
-        write_state(experiment.run.path / "statistics.safetensors", _flat(capture), {})
-        experiment.plugins.captured(capture)
-        stage.result = None
-    return capture
-
-
-def _capture_json(plan: CapturePlan, capture: Capture) -> dict[str, Any]:
-    return {
-        "samples": capture.samples,
-        "rows_by_fold": capture.rows.tolist(),
-        "passes": plan.passes,
-        "gradient": plan.gradient,
-        "bytes": plan.bytes,
-        "sites_read": dict(capture.fired),
-        "unread": dict(plan.unread),
-    }
-
-
-def _flat(capture: Capture) -> dict[str, torch.Tensor]:
-    return {
-        f"{group}/{statistic}/{name}": tensor.cpu().contiguous()
-        for group, states in capture.states.items()
-        for statistic, state in states.items()
-        for name, tensor in state.items()
-    }
+        experiment.keep(stage, stage.result)
+    return lambda: evaluation
 
 
 def score_nodes(
-    experiment: Experiment, subject: Subject, chosen: Chosen, capture: Capture
+    experiment: Experiment, subject: Subject, metrics: Mapping[str, Metric], capture: Capture
 ) -> Scores:
-    """Score every node by every metric and write ``scores.safetensors`` and ``scores.csv``."""
+    """Score every node and layer by every metric and write the scores, also as CSV."""
+    if "scores" in experiment.kept:
+        return Scores.load(experiment.run.file(SCORES))
     with experiment.stage("scores") as stage:
-        request = ScoreRequest(subject.handle.module, subject.graph, chosen.metrics, capture)
+        request = ScoreRequest(subject.handle.module, subject.graph, metrics, capture)
         scores = experiment.plugins.score(request)
-        scores.save(experiment.run.path / "scores.safetensors")
-        experiment.run.write_text("scores.csv", _csv(scores))
+        scores.save(experiment.run.file(SCORES))
+        experiment.run.write_text("scores.csv", scores_csv(scores))
+        stage.files += [SCORES, "scores.csv"]
+        if scores.layers:
+            experiment.run.write_text("layers.csv", layers_csv(scores))
+            stage.files.append("layers.csv")
         experiment.plugins.scored(scores, experiment.run)
         stage.result = scores
     return scores
 
 
-def _csv(scores: Scores) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["metric", "group", "node", "value", "se", "better", "unit"])
-    writer.writerows(scores.rows())
-    return text.getvalue()
-
-
 def analyse_scores(experiment: Experiment, scores: Scores) -> None:
     """Run the analyses of the config."""
     for component in experiment.config.analyses:
-        with experiment.stage(f"analyses.{component.result_name}") as stage:
+        stage_name = f"analyses.{component.result_name}"
+        if stage_name in experiment.kept:
+            continue
+        with experiment.stage(stage_name) as stage:
             analysis: Analysis = experiment.build("analysis", component)
             stage.result = analysis.analyse(scores, experiment.seed)
-            experiment.keep(stage.result)
+            experiment.keep(stage, stage.result)
 
 
 def node_means(capture: Capture) -> dict[str, torch.Tensor]:
@@ -162,6 +134,8 @@ def intervene(
     """Run the interventions of the config on the test samples."""
     for component in experiment.config.interventions:
         name = component.result_name
+        if f"interventions.{name}" in experiment.kept:
+            continue
         with experiment.stage(f"interventions.{name}") as stage:
             intervention: Intervention = experiment.build("intervention", component)
             request = InterventionRequest(
@@ -175,7 +149,7 @@ def intervene(
                 progress=experiment.progress,
             )
             stage.result = evolve(intervention.run(request), name=name)
-            experiment.keep(stage.result)
+            experiment.keep(stage, stage.result)
 
 
 def prune_model(
@@ -184,27 +158,37 @@ def prune_model(
     chosen: Chosen,
     scores: Scores,
     test: list[Batch],
-    dense: Evaluation,
+    dense: Callable[[], Evaluation],
     means: dict[str, torch.Tensor],
 ) -> None:
     """Prune with every method of the config, each from the same dense model, and evaluate."""
-    request = PruningRequest(subject.handle.module, subject.graph, scores, experiment.seed)
+    request = PruningRequest(
+        subject.handle.module, subject.graph, scores, experiment.seed, subject.handle.hints
+    )
     for name, pruner in chosen.pruners.items():
+        if f"pruning.{name}" in experiment.kept:
+            continue
         with experiment.stage(f"pruning.{name}") as stage:
-            pruned = prune_and_evaluate(name, pruner, request, test, means, dense)
-            if pruned.model is not None:
-                _keep_pruned(experiment, name, pruned)
+            pruned = prune_and_evaluate(name, pruner, request, test, means, dense())
             stage.result = pruned.finding
-            experiment.keep(stage.result)
+            if pruned.model is not None:
+                stage.files += _keep_pruned(experiment, name, pruned)
+                stage.result, written = keep_model(experiment, subject, name, pruned)
+                stage.files += written
+            experiment.keep(stage, stage.result)
 
 
-def _keep_pruned(experiment: Experiment, name: str, pruned: Pruned) -> None:
-    """Write the weights of a pruned model and which nodes of the dense model it kept."""
+def _keep_pruned(experiment: Experiment, name: str, pruned: Pruned) -> list[str]:
+    """Write the weights of a pruned model and which nodes of the dense model it kept.
+
+    Returns the names of the files.
+    """
     assert pruned.model is not None
     folder = f"pruned/{name}"
     state = pruned.model.state_dict()
     write_state(experiment.run.file(f"{folder}/{WEIGHTS}"), state, {"method": name})
     experiment.run.write_json(f"{folder}/plan.json", {"kept": pruned.finding.data["kept"]})
+    return [f"{folder}/{WEIGHTS}", f"{folder}/plan.json"]
 
 
 def write_reports(experiment: Experiment) -> None:

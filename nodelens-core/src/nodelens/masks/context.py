@@ -1,4 +1,4 @@
-"""Nodes replaced at every consumer's input while the model runs."""
+"""Nodes replaced wherever a weight reads them while the model runs."""
 
 from __future__ import annotations
 
@@ -8,56 +8,26 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from attrs import define, field, frozen
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nodelens.channels.groups import ChannelGraph, ChannelGroup, Site
+from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
+from nodelens.masks.patches import Forward, Patch
+from nodelens.masks.products import Watch
+from nodelens.masks.watching import watching_products
 from nodelens.seeding import generator
 
 Replacement = Literal["zero", "mean", "resample"]
-
-
-@define(eq=False)
-class _Donors:
-    """Which row each row takes its removed nodes from: one random order per forward and size."""
-
-    generator: torch.Generator
-    orders: dict[int, Tensor] = field(factory=dict)
-
-    def order(self, rows: int) -> Tensor:
-        """Return a random order of `rows`, the same at every site of one forward."""
-        if rows not in self.orders:
-            self.orders[rows] = torch.randperm(rows, generator=self.generator)
-        return self.orders[rows]
-
-
-@frozen(eq=False)
-class _Patch:
-    """What is put at one site at the `dropped` indices of its axis: `fill`, or rows of `donors`."""
-
-    site: Site
-    dropped: Tensor
-    fill: Tensor
-    donors: _Donors | None = None
-
-    def apply(self, tensor: Tensor) -> Tensor:
-        """Return a copy of `tensor` with the removed nodes replaced."""
-        changed, dropped = tensor.clone(), self.dropped.to(tensor.device)
-        nodes_last = changed.movedim(self.site.axis, -1)
-        if self.donors is None:
-            nodes_last[..., dropped] = self.fill.to(tensor.device, tensor.dtype)
-        else:
-            order = self.donors.order(len(tensor)).to(tensor.device)
-            nodes_last[..., dropped] = tensor[order].movedim(self.site.axis, -1)[..., dropped]
-        return changed
+Keep = Mapping[str, Sequence[int] | Tensor]
 
 
 @contextmanager
 def mask(
     model: nn.Module,
     graph: ChannelGraph,
-    keep: Mapping[str, Sequence[int] | Tensor],
+    keep: Keep,
     replace: Replacement = "zero",
     means: Mapping[str, Tensor] | None = None,
     seed: int = 0,
@@ -66,25 +36,92 @@ def mask(
 
     `keep` maps group names to indices or to a bool tensor ``(nodes,)``. ``zero`` puts zeros;
     ``mean`` puts `means`, ``(nodes,)`` by group; ``resample`` puts the values of the same nodes in
-    another row of the batch, in a random order by `seed` that is the same at every site of a
-    forward, so that the nodes keep their distribution and lose their relation to the row.
+    another sample of the batch, in a random order by `seed` that is the same at every site of a
+    forward, so that the nodes keep their distribution and lose their relation to the sample.
 
-    Acts at the consumers' inputs, after normalisation and nonlinearity. Nothing of the model is
-    changed; everything is undone on exit, also on errors.
+    Acts at the consumers' inputs, after normalisation and nonlinearity; where a module multiplies
+    with its own parameters, at these products, and then without gradients only. Nothing of the
+    model is changed; everything is undone on exit, also on errors.
     Raises `ModelError` for groups that cannot be masked or indices out of range.
     """
-    donors = _Donors(generator(seed, "mask", "resample")) if replace == "resample" else None
-    patches = [
-        patch
-        for name, kept in keep.items()
-        for patch in _patches(graph[name], kept, replace, means or {}, donors)
-    ]
-    handles = _attach(model, patches, donors)
-    try:
+    with _masked(model, graph, [keep], replace, means, seed):
         yield
+
+
+@contextmanager
+def mask_batch(
+    model: nn.Module,
+    graph: ChannelGraph,
+    keeps: Sequence[Keep],
+    replace: Replacement = "zero",
+    means: Mapping[str, Tensor] | None = None,
+    seed: int = 0,
+) -> Iterator[None]:
+    """Mask several keep sets in one forward over a batch that is repeated as often.
+
+    The model is to be run on ``repeated(inputs, len(keeps))``: the batch once per keep set, one
+    copy after the other along the first axis. Copy ``i`` of the outputs is what the model returns
+    under ``mask(model, graph, keeps[i], …)``; a group that a keep set does not name stays whole
+    in its copy.
+
+    Raises `ModelError` where samples are mixed (`graph.mixed`, batch normalisation in training) or
+    cannot be told apart: the batch must run along the first axis of the inputs, and the example
+    that the groups were inferred on must have two samples or more.
+    """
+    if not keeps:
+        raise ModelError("a batch of masks needs one keep set or more, got none")
+    if graph.mixed:
+        raise ModelError(
+            f"the model mixes the copies of a batch: what its inputs have along the first axis is "
+            f"{graph.mixed}; if that axis is not samples, mask one keep set at a time"
+        )
+    for path, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+            raise ModelError(
+                f"{path} normalises over the batch, which mixes the copies: put the model into "
+                "evaluation mode, or mask one keep set at a time"
+            )
+    with _masked(model, graph, keeps, replace, means, seed):
+        yield
+
+
+def repeated(inputs: Any, copies: int) -> Any:  # noqa: ANN401 - what a model reads
+    """Return inputs with every tensor repeated along its first axis, one copy after the other."""
+    return tree_map_only(
+        Tensor, lambda tensor: tensor.repeat(copies, *[1] * (tensor.ndim - 1)), inputs
+    )
+
+
+@contextmanager
+def _masked(
+    model: nn.Module,
+    graph: ChannelGraph,
+    keeps: Sequence[Keep],
+    replace: Replacement,
+    means: Mapping[str, Tensor] | None,
+    seed: int,
+) -> Iterator[None]:
+    donors = generator(seed, "mask", "resample") if replace == "resample" else None
+    forward = Forward(len(keeps), donors)
+    patches: list[Patch] = []
+    for name in dict.fromkeys(name for keep in keeps for name in keep):
+        group = graph[name]
+        kept = torch.stack([_flags(group, keep) for keep in keeps])
+        patches.extend(_patches(group, kept, _fill(group, replace, means or {}), forward))
+    watches = [Watch(each.site, each.at_operand) for each in patches if each.site.end == "operand"]
+    handles = _attach(model, [each for each in patches if each.site.end != "operand"], forward)
+    try:
+        with watching_products(model, watches):
+            yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _flags(group: ChannelGroup, keep: Keep) -> Tensor:
+    if group.name in keep:
+        return kept_nodes(group, keep[group.name])
+    return torch.ones(group.width, dtype=torch.bool)
 
 
 def kept_nodes(group: ChannelGroup, kept: Sequence[int] | Tensor) -> Tensor:
@@ -101,33 +138,36 @@ def kept_nodes(group: ChannelGroup, kept: Sequence[int] | Tensor) -> Tensor:
     return flags
 
 
-def _patches(
-    group: ChannelGroup,
-    kept: Sequence[int] | Tensor,
-    replace: Replacement,
-    means: Mapping[str, Tensor],
-    donors: _Donors | None,
-) -> Iterator[_Patch]:
-    flags = kept_nodes(group, kept)
+def _fill(group: ChannelGroup, replace: Replacement, means: Mapping[str, Tensor]) -> Tensor:
+    if replace != "mean":
+        return torch.zeros(group.width)
+    if group.name not in means:
+        raise ModelError(f"{group.name}: replacing by the mean needs the means of its nodes")
+    return means[group.name]
+
+
+def _patches(group: ChannelGroup, kept: Tensor, fill: Tensor, forward: Forward) -> Iterator[Patch]:
     sites = [site for site in group.sites if site.tap == "activation"]
     if not sites:
         raise ModelError(f"{group.name} cannot be masked: {group.frozen or 'no module reads it'}")
-    if replace == "mean" and group.name not in means:
-        raise ModelError(f"{group.name}: replacing by the mean needs the means of its nodes")
-    fill = means[group.name] if replace == "mean" else torch.zeros(group.width)
     for site in sites:
-        indices = torch.tensor(site.extent.indices())
-        dropped = indices[~flags]
-        filled = fill.cpu()[~flags].unsqueeze(-1).expand(dropped.shape)
-        yield _Patch(site, dropped.flatten(), filled.flatten(), donors)
+        apart = forward.copies > 1 or (forward.generator is not None and site.end == "operand")
+        if apart and site.rows is None:
+            raise ModelError(
+                f"{group.name}: the samples cannot be told apart at {site.name}; if the example "
+                "that the groups were inferred on has one sample, give two, else mask one keep set "
+                "at a time, by zero or mean"
+            )
+        yield Patch(site, group, kept, fill, forward)
 
 
-def _attach(model: nn.Module, patches: Sequence[_Patch], donors: _Donors | None) -> list[Any]:
-    places: dict[tuple[str, str], list[_Patch]] = defaultdict(list)
+def _attach(model: nn.Module, patches: Sequence[Patch], forward: Forward) -> list[Any]:
+    places: dict[tuple[str, str], list[Patch]] = defaultdict(list)
     for patch in patches:
         places[patch.site.module, patch.site.end].append(patch)
     calls: Counter[str] = Counter()
-    handles: list[Any] = [model.register_forward_pre_hook(_reset(calls, donors))]
+    begin = _begin(calls, forward)
+    handles: list[Any] = [model.register_forward_pre_hook(begin, with_kwargs=True)]
     for path in dict.fromkeys(path for path, _ in places):
         module = model.get_submodule(path)
         before = _before(path, places[path, "input"], calls)
@@ -136,16 +176,22 @@ def _attach(model: nn.Module, patches: Sequence[_Patch], donors: _Donors | None)
     return handles
 
 
-def _reset(calls: Counter[str], donors: _Donors | None) -> Any:  # noqa: ANN401 - a torch hook
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+def _begin(calls: Counter[str], forward: Forward) -> Any:  # noqa: ANN401 - a torch hook
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         calls.clear()
-        if donors is not None:
-            donors.orders.clear()
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        rows = len(tensors[0]) if tensors and tensors[0].ndim else 0
+        if rows % forward.copies:
+            raise ModelError(
+                f"the model reads {rows} samples, which are not {forward.copies} copies of a "
+                "batch; run it on repeated(inputs, copies)"
+            )
+        forward.begin(rows)
 
     return hook
 
 
-def _before(path: str, patches: list[_Patch], calls: Counter[str]) -> Any:  # noqa: ANN401
+def _before(path: str, patches: list[Patch], calls: Counter[str]) -> Any:  # noqa: ANN401
     def hook(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -162,7 +208,7 @@ def _before(path: str, patches: list[_Patch], calls: Counter[str]) -> Any:  # no
     return hook
 
 
-def _after(path: str, patches: list[_Patch], calls: Counter[str]) -> Any:  # noqa: ANN401
+def _after(path: str, patches: list[Patch], calls: Counter[str]) -> Any:  # noqa: ANN401
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:  # noqa: ANN401
         for patch in patches:
             if patch.site.call == calls[path]:
@@ -173,7 +219,7 @@ def _after(path: str, patches: list[_Patch], calls: Counter[str]) -> Any:  # noq
     return hook
 
 
-def _apply(patch: _Patch, tensor: Any) -> Tensor:  # noqa: ANN401 - whatever the module is given
+def _apply(patch: Patch, tensor: Any) -> Tensor:  # noqa: ANN401 - whatever the module is given
     if not isinstance(tensor, Tensor):
         raise ModelError(f"{patch.site.name}: expected a tensor, got {type(tensor).__name__}")
-    return patch.apply(tensor)
+    return patch.at_port(tensor)

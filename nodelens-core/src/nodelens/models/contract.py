@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
+
+    from nodelens.removal.hints import AttributeHint
 
 
 @frozen
@@ -26,13 +30,22 @@ class ModelHandle:
     """A model on the CPU, ready to run, with what its backend knows about it.
 
     `pretrained` is True when the weights come from outside: then training is not needed.
-    `origin` says in words where the model comes from.
+    `origin` says in words where the model comes from. `hints` say which integers of the model and
+    its config count the nodes of which groups, for the removal of nodes. `placed` says that the
+    model is where it must stay (spread over devices). `vocabulary` is the number of token ids that
+    it takes, for models of text. `save` writes a pruned copy of the module, and what is known of it
+    (JSON values), to a new folder and returns the Python call that loads it; None where a pruned
+    model has no form but its weights.
     """
 
     module: nn.Module
     origin: str
     pretrained: bool = False
     notes: Mapping[str, str] = field(factory=dict)
+    hints: tuple[AttributeHint, ...] = ()
+    placed: bool = False
+    vocabulary: int | None = None
+    save: Callable[[nn.Module, Path, Mapping[str, Any]], str] | None = None
 
 
 @runtime_checkable

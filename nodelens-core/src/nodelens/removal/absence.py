@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nodelens.channels.axes import Expression
 from nodelens.channels.trace import Trace
-from nodelens.removal.averages import PARTIAL, Average
+from nodelens.removal.averages import ALIASES, PARTIAL, Average, canonical
 from nodelens.removal.forward import FORWARD_ERRORS, Example
 from nodelens.removal.retrace import retrace, variable_of
 from nodelens.removal.slicing import Change
@@ -24,13 +24,13 @@ def averages(
     """
     args, kwargs = example.fresh(precise)
     try:
-        trace, seen = retrace(model, args, kwargs, PARTIAL)
+        trace, seen = retrace(model, args, kwargs, [*PARTIAL, *ALIASES], example.training)
     except FORWARD_ERRORS:
         return None
     dropped = _dropped(trace, changes)
     return [
         Average(
-            name=op.name,
+            name=canonical(op.name),
             shape=tuple(op.args[0].shape),
             present={
                 axis: kept

@@ -7,22 +7,18 @@ multiple of a number of nodes, is a candidate, and the comparison with the maske
 
 from __future__ import annotations
 
-import copy
-import math
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Union
 
 from attrs import frozen
 from torch import nn
 
-from nodelens.removal.attributes import is_standard
-from nodelens.removal.journal import Journal
-from nodelens.removal.slicing import Change, Cut
+from nodelens.removal.integers import Effect, integer_lists, integers
+from nodelens.removal.sources import Source
 
-_OWN = frozenset(vars(nn.Module()))
-_PLACE = re.compile(r"(?P<config>config\.)?(?P<name>\w+)(\[(?P<index>\d+)\])?")
+if TYPE_CHECKING:
+    from nodelens.removal.hints import AttributeHint
 
 
 @frozen
@@ -49,41 +45,37 @@ class AttributeRule:
         return f"{self.module}.{self.attribute} follows {what} {self.axis} of {self.parameter}"
 
 
-@frozen
-class Source:
-    """One axis that shrinks: an integer `size` becomes `left`, a multiple of it in proportion."""
-
-    parameter: str
-    axis: int
-    nodes: str
-    offset: int
-    size: int
-    left: int
-    multiples: int = 1
-
-    def followed(self, value: int) -> int | None:
-        """Return what an integer becomes that follows this axis, None if it cannot be its size."""
-        factor, rest = divmod(value, self.size)
-        return None if rest or not factor or self.multiples % factor else factor * self.left
-
-
-Effect = Mapping[tuple[str, str], int]
+Rule = Union[AttributeRule, "AttributeHint"]
 
 
 @frozen
 class Adjustment:
-    """A rule and the integers that it sets: ``(module path, attribute)`` to the new value."""
+    """Rules and the integers that they set: ``(module path, attribute)`` to the new value."""
 
-    rule: AttributeRule
+    rules: tuple[Rule, ...]
     effect: Effect
 
-    def order(self, place: str) -> tuple[int, int, int]:
-        """Return how soon to try it where `place` fails: near modules first.
+    @property
+    def kind(self) -> tuple[str, bool]:
+        """Which class's integers these are, and whether they are in its config."""
+        rule = self.rules[0]
+        of = rule.module if isinstance(rule, AttributeRule) else ""
+        return of, rule.attribute.startswith("config.")
+
+    @property
+    def name(self) -> str:
+        """What the first of the integers is called."""
+        return self.rules[0].attribute
+
+    def order(self, place: str) -> tuple[int, int, int, int]:
+        """Return how soon to try it where `place` fails: single rules first, near modules first.
 
         Of one module, first what follows all kinds of nodes together, last what follows an axis.
         """
-        kinds = len(self.rule.nodes.split("×")) if self.rule.nodes else 0
-        return (*min(_distance(path, place) for path, _ in self.effect), -kinds)
+        nodes = [rule.nodes for rule in self.rules if isinstance(rule, AttributeRule)]
+        kinds = max((len(each.split("×")) for each in nodes if each), default=0)
+        distance = min(_distance(path, place) for path, _ in self.effect)
+        return (len(self.rules) > 1, *distance, -kinds)
 
 
 def _distance(path: str, place: str) -> tuple[int, int]:
@@ -93,64 +85,92 @@ def _distance(path: str, place: str) -> tuple[int, int]:
     return len(b) - common, len(a) - common
 
 
-def sources(changes: Sequence[Change], cuts: Sequence[Cut]) -> list[Source]:
-    """Return every axis that shrinks: by the nodes of a slice, of all together, as a whole."""
-    places: dict[tuple[str, int, int], dict[str, Change]] = defaultdict(dict)
-    for change in changes:
-        for part in change.group.slices:
-            key = (part.parameter, part.axis, part.extent.offset)
-            places[key].setdefault(change.group.kind, change)
-    by_name = {name: cut for cut in cuts for name in cut.names}
-    found: dict[Source, None] = {}
-    for (parameter, axis, offset), by_kind in places.items():
-        cut = by_name[parameter]
-        for name in cut.names:
-            whole, left = cut.shape[axis], len(cut.kept[axis])
-            found[Source(name, axis, "", 0, whole, left)] = None
-            for kinds in [*([kind] for kind in by_kind), sorted(by_kind)]:
-                size = math.prod(by_kind[kind].group.width for kind in kinds)
-                stays = math.prod(by_kind[kind].left for kind in kinds)
-                nodes = " × ".join(kinds)
-                source = Source(name, axis, nodes, offset, size, stays, whole // size or 1)
-                found[source] = None
-    return list(found)
-
-
 def adjustments(model: nn.Module, shrinking: Sequence[Source]) -> list[Adjustment]:
-    """Return every rule that would set some integer of the model, each effect once."""
+    """Return every rule that would set some integer of the model, each effect once.
+
+    Rules of one class that follow the same nodes come once more all together.
+    """
     near = _Near(model, shrinking)
+    rules = (
+        rule
+        for path, module in model.named_modules()
+        for up, inside in [near.of(path, module)]
+        for rule in (*_singles(path, module, up, inside), *_lists(path, module, up, inside))
+    )
     effects: dict[frozenset[tuple[tuple[str, str], int]], Adjustment] = {}
-    for path, module in model.named_modules():
-        up, inside = near.of(path, module)
-        for attribute, value in integers(module):
-            for source in inside.values():
-                if source.followed(value) not in (None, value):
-                    rule = AttributeRule(
-                        type(module).__name__,
-                        attribute,
-                        _relative(source.parameter, path, up),
-                        source.axis,
-                        source.nodes,
-                        source.offset,
-                        up,
-                    )
-                    found = adjustment(model, rule, shrinking)
-                    effects.setdefault(frozenset(found.effect.items()), found)
-    return list(effects.values())
+    for rule in dict.fromkeys(rules):
+        found = adjustment(model, rule, shrinking)
+        if found.effect:
+            effects.setdefault(frozenset(found.effect.items()), found)
+    singles = list(effects.values())
+    return [*singles, *_together(singles)]
+
+
+def _singles(
+    path: str, module: nn.Module, up: int, inside: Iterable[Source]
+) -> Iterator[AttributeRule]:
+    for attribute, value in integers(module):
+        for source in inside:
+            if source.followed(value) not in (None, value):
+                yield _rule(path, module, attribute, source, up)
+
+
+def _lists(
+    path: str, module: nn.Module, up: int, inside: Iterable[Source]
+) -> Iterator[AttributeRule]:
+    for attribute, lengths in integer_lists(module):
+        for source in inside:
+            if source.parts(lengths) not in (None, lengths):
+                yield _rule(path, module, f"{attribute}[:]", source, up)
+
+
+def _rule(path: str, module: nn.Module, attribute: str, source: Source, up: int) -> AttributeRule:
+    return AttributeRule(
+        type(module).__name__,
+        attribute,
+        _relative(source.parameter, path, up),
+        source.axis,
+        source.nodes,
+        source.offset,
+        up,
+    )
+
+
+def _together(singles: Sequence[Adjustment]) -> Iterator[Adjustment]:
+    """Yield adjustments of all integers that follow the same nodes: of a list, of a class."""
+    lists: dict[tuple[str, ...], list[Adjustment]] = defaultdict(list)
+    classes: dict[tuple[str, ...], list[Adjustment]] = defaultdict(list)
+    for each in singles:
+        for rule in each.rules:
+            if isinstance(rule, AttributeRule) and rule.nodes:
+                if not each.kind[1]:
+                    classes[rule.module, rule.nodes].append(each)
+                name, bracket, _ = rule.attribute.partition("[")
+                if bracket:
+                    lists[rule.module, rule.nodes, name].append(each)
+    for found in (*lists.values(), *classes.values()):
+        rules: list[Rule] = []
+        effect: dict[tuple[str, str], int] = {}
+        for each in found:
+            if not effect.keys() & each.effect.keys():
+                rules += each.rules
+                effect |= each.effect
+        if len(rules) > 1:
+            yield Adjustment(tuple(rules), effect)
 
 
 class _Near:
     """Which shrinking axes lie nearest to a module: below itself, its parent, …."""
 
     def __init__(self, model: nn.Module, shrinking: Sequence[Source]) -> None:
-        self.below: dict[str, dict[tuple[int, int, int], Source]] = defaultdict(dict)
+        self.below: dict[str, dict[object, Source]] = defaultdict(dict)
         for source in shrinking:
             parts = source.parameter.split(".")
             for depth in range(len(parts)):
-                key = (source.size, source.left, source.multiples)
+                key = (source.size, source.left, source.multiples, source.kept)
                 self.below[".".join(parts[:depth])].setdefault(key, source)
 
-    def of(self, path: str, module: nn.Module) -> tuple[int, Mapping[tuple[int, int, int], Source]]:
+    def of(self, path: str, module: nn.Module) -> tuple[int, list[Source]]:
         """Return how many levels up the nearest axes are, and these, one of each kind.
 
         A module with parameters is concerned only by those that it holds itself, one without (the
@@ -159,7 +179,7 @@ class _Near:
         up = 0
         while path and path not in self.below and next(module.parameters(), None) is None:
             path, up = path.rpartition(".")[0], up + 1
-        return up, self.below.get(path, {})
+        return up, list(self.below.get(path, {}).values())
 
 
 def _above(path: str, up: int) -> str:
@@ -178,79 +198,26 @@ def adjustment(model: nn.Module, rule: AttributeRule, shrinking: Sequence[Source
     axes = {(each.parameter, each.axis, each.nodes, each.offset): each for each in shrinking}
     effect: dict[tuple[str, str], int] = {}
     for path, module in model.named_modules():
-        if type(module).__name__ != rule.module:
-            continue
-        above = _above(path, rule.up)
-        name = f"{above}.{rule.parameter}" if above else rule.parameter
-        source = axes.get((name, rule.axis, rule.nodes, rule.offset))
-        value = dict(integers(module)).get(rule.attribute)
-        new = source.followed(value) if source and value is not None else None
+        if type(module).__name__ == rule.module:
+            above = _above(path, rule.up)
+            name = f"{above}.{rule.parameter}" if above else rule.parameter
+            source = axes.get((name, rule.axis, rule.nodes, rule.offset))
+            if source is not None:
+                effect |= {(path, name): new for name, new in _followed(module, rule, source)}
+    return Adjustment((rule,), effect)
+
+
+def _followed(module: nn.Module, rule: AttributeRule, source: Source) -> Iterator[tuple[str, int]]:
+    """Yield the integers of one module that a rule changes, with their new values."""
+    found = dict(integers(module))
+    if not rule.attribute.endswith("[:]"):
+        value = found.get(rule.attribute)
+        new = None if value is None else source.followed(value)
         if new is not None and new != value:
-            effect[path, rule.attribute] = new
-    return Adjustment(rule, effect)
-
-
-def integers(module: nn.Module) -> Iterator[tuple[str, int]]:
-    """Yield the integers of a module's own attributes, of tuples among them, and of its config.
-
-    Standard modules with parameters have none: theirs follow the parameters by a table.
-    """
-    if is_standard(module):
+            yield rule.attribute, new
         return
-    own = {name: value for name, value in vars(module).items() if name not in _OWN}
-    yield from _integers(own)
-    config = own.get("config")
-    if hasattr(config, "__dict__"):
-        for name, value in _integers(vars(config)):
-            yield f"config.{name}", value
-
-
-def _integers(values: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    for name, value in values.items():
-        if type(value) is int:
-            yield name, value
-        elif isinstance(value, tuple | list):
-            for index, entry in enumerate(value):
-                if type(entry) is int:
-                    yield f"{name}[{index}]", entry
-
-
-def perform(model: nn.Module, effect: Effect, journal: Journal) -> None:
-    """Set every integer of an effect.
-
-    A field of a config that modules share is set in the shared object when all modules of the
-    effect's class agree on it; otherwise each module gets a config of its own.
-    """
-    own = [path for path, attribute in effect if not _agreed(model, path, attribute, effect)]
-    for path in own:
-        module = model.get_submodule(path)
-        journal.set_attribute(module, "config", copy.copy(module.config))
-    for (path, attribute), value in effect.items():
-        place = _PLACE.fullmatch(attribute)
-        assert place is not None
-        module = model.get_submodule(path)
-        holder = module.config if place["config"] else module
-        journal.set_attribute(holder, place["name"], _with(holder, place, value))
-
-
-def _agreed(model: nn.Module, path: str, attribute: str, effect: Effect) -> bool:
-    """Whether all modules of one class that share a config ask for the same value of its field."""
-    module = model.get_submodule(path)
-    shared = getattr(module, "config", None)
-    if shared is None or not attribute.startswith("config."):
-        return True
-    asked = {
-        effect.get((other_path, attribute))
-        for other_path, other in model.named_modules()
-        if type(other) is type(module) and getattr(other, "config", None) is shared
-    }
-    return len(asked) == 1
-
-
-def _with(holder: object, place: re.Match[str], value: int) -> Any:  # noqa: ANN401
-    old = getattr(holder, place["name"])
-    if place["index"] is None:
-        return value
-    index = int(place["index"])
-    entries = (*old[:index], value, *old[index + 1 :])
-    return list(entries) if isinstance(old, list) else entries
+    name = rule.attribute.removesuffix("[:]")
+    lengths = dict(integer_lists(module)).get(name, [])
+    for index, new in enumerate(source.parts(lengths) or []):
+        if new != lengths[index]:
+            yield f"{name}[{index}]", new

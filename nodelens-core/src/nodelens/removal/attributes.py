@@ -162,14 +162,20 @@ def _touched(model: nn.Module, cuts: Sequence[Cut]) -> Iterator[Touched]:
     found: dict[str, dict[str, Cut]] = defaultdict(dict)
     for cut in cuts:
         for name in cut.names:
-            # A parametrised weight lives in ``module.parametrizations.weight.original``.
-            owner, _, inside = f".{name}".partition(".parametrizations.")
-            owner = owner.removeprefix(".")
-            if not inside:
-                owner, _, inside = name.rpartition(".")
+            owner, inside = owner_of(name)
             found[owner][inside] = cut
     for owner, inside_cuts in found.items():
         yield Touched(model.get_submodule(owner), inside_cuts)
+
+
+def owner_of(name: str) -> tuple[str, str]:
+    """Return the path of the module that has a parameter or buffer, and its name inside."""
+    # A parametrised weight lives in ``module.parametrizations.weight.original``.
+    owner, _, inside = f".{name}".partition(".parametrizations.")
+    if inside:
+        return owner.removeprefix("."), inside
+    owner, _, inside = name.rpartition(".")
+    return owner, inside
 
 
 @contextmanager

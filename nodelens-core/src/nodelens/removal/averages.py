@@ -13,9 +13,6 @@ from typing import Any
 import torch
 from attrs import frozen
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-
-_LOWER = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @frozen(eq=False)
@@ -37,47 +34,6 @@ class Average:
             sizes[axis] = -1
             there = there & kept.to(x.device).view(sizes)
         return there
-
-
-class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operators of a forward, keeps it in float64, leaves absent nodes out of averages.
-
-    `precise` leaves float64 tensors in float64 where the model would cast them down. `averages`
-    are all averaging operators in the order in which the forward meets them; `followed` turns False
-    where it meets others.
-    """
-
-    def __init__(self, precise: bool, averages: Sequence[Average] = ()) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.precise = precise
-        self.averages = list(averages)
-        self.followed = True
-        self.operators = 0
-
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401 - an operator of torch
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Perform one operator."""
-        kwargs = dict(kwargs or {})
-        self.operators += 1
-        name = str(func._schema.name).removeprefix("aten::")
-        if self.precise and name == "_to_copy" and _cast_down(args, kwargs):
-            kwargs["dtype"] = torch.float64
-        if name in PARTIAL and self.averages:
-            average = self.averages.pop(0)
-            if (average.name, average.shape) != (name, tuple(args[0].shape)):
-                self.averages, self.followed = [], False
-            elif average.present:
-                return PARTIAL[name](average.weights(args[0]), *args, **kwargs)
-        return func(*args, **kwargs)
-
-
-def _cast_down(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    return args[0].dtype == torch.float64 and kwargs.get("dtype") in _LOWER
 
 
 def _dims(x: Tensor, dim: int | Sequence[int] | None) -> list[int]:
@@ -181,6 +137,27 @@ def _group_norm(
     return _affine(flat, scale, shift).reshape(x.shape), mean[..., 0], rstd[..., 0]
 
 
+def _batch_norm(
+    there: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalise every channel over what is present of it, or in evaluation by what is known."""
+    sizes = [1, -1] + [1] * (x.ndim - 2)
+    if training or mean is None or variance is None:
+        dims = [0, *range(2, x.ndim)]
+        mean, variance = _mean(there, x, dims), _var(there, x, dims, correction=0)
+    rstd = (variance + eps).rsqrt()
+    scale, shift = (None if each is None else each.view(sizes) for each in (weight, bias))
+    return _affine((x - mean.view(sizes)) * rstd.view(sizes), scale, shift), mean, rstd
+
+
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     x = x if weight is None else x * weight
     return x if bias is None else x + bias
@@ -196,4 +173,16 @@ PARTIAL: Mapping[str, Callable[..., Any]] = {
     "native_layer_norm": _layer_norm,
     "_fused_rms_norm": _rms_norm,
     "native_group_norm": _group_norm,
+    "native_batch_norm": _batch_norm,
 }
+
+# The same operator under the name that it has on an accelerator; models are traced as on the CPU.
+ALIASES: Mapping[str, str] = {
+    "cudnn_batch_norm": "native_batch_norm",
+    "miopen_batch_norm": "native_batch_norm",
+}
+
+
+def canonical(name: str) -> str:
+    """Return the name under which an operator is in `PARTIAL`, its own if it is not."""
+    return ALIASES.get(name, name)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from attrs import define, field, frozen
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.channels.passes import restored
-from nodelens.removal.averages import Average, OperatorMode
+from nodelens.removal.averages import Average
 from nodelens.removal.journal import Journal
+from nodelens.removal.operators import OperatorMode
 
 # What a model's own Python raises when the sizes of its tensors do not fit.
 FORWARD_ERRORS = (
@@ -30,10 +33,12 @@ FORWARD_ERRORS = (
 
 @frozen(eq=False)
 class Example:
-    """The inputs that the model is run on."""
+    """The inputs that the model is run on, and in which mode; `name` says which inputs in words."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    training: bool = False
+    name: str = "the example"
 
     def fresh(self, precise: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return copies of the inputs, floating-point ones in float64 if `precise`."""
@@ -68,33 +73,48 @@ class Glance:
 
 @define(eq=False)
 class Run:
-    """One forward: its outputs, or the error, in which module, after how many operators."""
+    """One forward: its outputs, or the error, in which module, after how many operators.
+
+    `calls` is one number for all operators up to there and the sizes that they were given.
+    """
 
     outputs: list[Tensor] = field(factory=list)
     glances: list[Glance] = field(factory=list)
     operators: int = 0
+    calls: int = 0
     error: str = ""
     module: str = ""
+
+    @property
+    def finite(self) -> bool:
+        """Whether all numbers of the outputs are."""
+        return all(bool(output.isfinite().all()) for output in self.outputs)
 
 
 def forward(
     model: nn.Module, example: Example, precise: bool, averages: Sequence[Average] = ()
 ) -> Run:
-    """Run the model once in evaluation mode without gradients; errors are noted, not raised.
+    """Run the model once without gradients, in the example's mode; errors are noted, not raised.
 
-    Modes, random states and buffers are as before afterwards. `averages`: see `OperatorMode`.
+    Random draws are constants. Modes, random states and buffers are as before afterwards.
+    `averages`: see `OperatorMode`.
     """
     result = Run()
     stack: list[str] = []
     mode = OperatorMode(precise, averages)
     args, kwargs = example.fresh(precise)
-    with _unchanged(model), _watched(model, stack, mode, result), torch.no_grad(), mode:
+    with (
+        _unchanged(model, example.training),
+        _watched(model, stack, mode, result),
+        torch.no_grad(),
+        mode,
+    ):
         try:
             result.outputs = [leaf.clone() for leaf in tensors_of(model(*args, **kwargs))]
         except FORWARD_ERRORS as error:
             result.error = f"{type(error).__name__}: {_first_line(error)}"
             result.module = stack[-1] if stack else ""
-    result.operators = mode.operators
+    result.operators, result.calls = mode.operators, mode.calls
     if not (mode.followed and not mode.averages) and not result.error:
         result.error = "the averages of the model run in another order than in its trace"
     return result
@@ -122,20 +142,24 @@ def _cuda() -> bool:
 
 
 @contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
+def _unchanged(model: nn.Module, training: bool) -> Iterator[None]:
     """Put back modes, caches, random states and every buffer that the forward wrote into."""
     buffers = [(buffer, buffer.clone(), buffer._version) for buffer in model.buffers()]
     devices = list(range(torch.cuda.device_count())) if _cuda() else []
     fast = torch.backends.mha.get_fastpath_enabled()
+    python, numpy = random.getstate(), np.random.get_state()
     try:
         with restored(model), torch.random.fork_rng(devices):
-            model.eval()
+            model.train(training)
             torch.backends.mha.set_fastpath_enabled(False)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        random.setstate(python)
+        np.random.set_state(numpy)
         for buffer, copy, version in buffers:
-            if buffer._version != version:
+            # A batch norm in training does not count its writes as changes of a version.
+            if buffer._version != version or (training and not torch.equal(buffer, copy)):
                 buffer.copy_(copy)
 
 
@@ -149,14 +173,16 @@ def _watched(model: nn.Module, stack: list[str], mode: OperatorMode, result: Run
     def leave(path: str) -> Any:  # noqa: ANN401
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
             stack.pop()
-            before = mode.operators
-            result.glances.append(_glance(path, output, before))
-            mode.operators = before
+            before = mode.operators, mode.calls
+            result.glances.append(_glance(path, output, mode.operators))
+            mode.operators, mode.calls = before
 
         return hook
 
     handles: list[Any] = []
     for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+            continue
         handles += [
             module.register_forward_pre_hook(enter(path)),
             module.register_forward_hook(leave(path)),
@@ -168,8 +194,15 @@ def _watched(model: nn.Module, stack: list[str], mode: OperatorMode, result: Run
             handle.remove()
 
 
+def _batched(tensor: Tensor) -> bool:
+    """Whether a tensor stands for many inside of vmap, where it has no values to look at."""
+    return bool(torch._C._functorch.is_batchedtensor(tensor))
+
+
 def _glance(path: str, output: Any, operators: int) -> Glance:  # noqa: ANN401
-    leaves = [leaf for leaf in tensors_of(output) if leaf.is_floating_point()]
+    leaves = [
+        leaf for leaf in tensors_of(output) if leaf.is_floating_point() and not _batched(leaf)
+    ]
     sums = tuple(float(leaf.abs().sum(dtype=torch.float64)) for leaf in leaves)
     return Glance(path, tuple(tuple(leaf.shape) for leaf in leaves), sums, operators)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
@@ -15,20 +15,31 @@ def slice_optimizer(optimizer: Optimizer, cuts: Sequence[Cut], journal: Journal)
     """Slice the optimizer's state of every sliced parameter; return what could not be carried.
 
     State of another shape than the parameter's (factored moments, a history of all parameters)
-    is dropped, so that the optimizer starts it anew, and named in the notes.
+    is dropped, so that the optimizer starts it anew, and named in the notes. They also say where
+    the optimizer is none of torch's, whose state of the parameter's shape may mean something else.
     """
     if isinstance(optimizer, LBFGS):
         for parameter in list(optimizer.state):
             journal.remove_item(optimizer.state, parameter)
         journal.set_attribute(optimizer, "_numel_cache", None)
         return ["the optimizer's history starts anew: it runs over all parameters at once"]
-    return [
+    notes = [
         f"the optimizer's state of {cut.names[0]} starts anew: {stale} has another shape"
         for cut in cuts
         for tensor in cut.tensors
         if tensor in optimizer.state
         and (stale := _slice_state(optimizer, tensor, cut, journal)) is not None
     ]
+    return [*notes, *_doubts(optimizer, cuts)]
+
+
+def _doubts(optimizer: Optimizer, cuts: Sequence[Cut]) -> Iterator[str]:
+    held = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
+    if not any(id(tensor) in held for cut in cuts for tensor in cut.tensors):
+        yield "the optimizer holds no parameter that was sliced: is it the model's?"
+    elif not type(optimizer).__module__.startswith("torch.optim"):
+        name = type(optimizer).__name__
+        yield f"state of {name}, not of torch, was sliced where it has the shape of its parameter"
 
 
 def _slice_state(optimizer: Optimizer, tensor: Tensor, cut: Cut, journal: Journal) -> str | None:

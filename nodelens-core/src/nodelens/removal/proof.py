@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from attrs import frozen
-from torch import nn
+from attrs import evolve, frozen
+from torch import Tensor, nn
 
 from nodelens.channels.groups import ChannelGraph
 from nodelens.errors import ModelError
 from nodelens.masks.context import mask
 from nodelens.removal.absence import averages
-from nodelens.removal.attributes import following_inputs
+from nodelens.removal.attributes import following_inputs, owner_of
+from nodelens.removal.compensation import Compensation
+from nodelens.removal.derived import derived
 from nodelens.removal.forward import Example, Run, forward, in_float64, relative_difference
 from nodelens.removal.journal import Journal
 from nodelens.removal.parametrised import computed_weights, keep_values
@@ -29,26 +31,66 @@ TOLERANCES: Mapping[torch.dtype, float] = {
 
 
 @frozen(eq=False)
-class Reference:
-    """What the removed model is compared with.
+class Subject:
+    """What is proved: of which model which nodes go, and what their readers get in their place."""
 
-    `masked` is the model with the nodes masked. `absent`, needed where a group is normalised, is
-    that model with the nodes left out of every average: the removed model must agree with it.
+    model: nn.Module
+    graph: ChannelGraph
+    changes: Sequence[Change]
+    cuts: Sequence[Cut]
+    means: Mapping[str, Tensor] | None
+    compensation: Compensation
+
+    @property
+    def shifting(self) -> bool:
+        """Whether the removed model may differ from the masked one, so that more is needed."""
+        return self.compensation.padded or any(each.group.normalised for each in self.changes)
+
+
+@frozen(eq=False)
+class Reference:
+    """What the removed model is compared with on some inputs.
+
+    `masked` is the model with the nodes masked. `expected`, needed where a group is normalised or
+    means are padded, is what the removed model must compute: the masked model with the nodes left
+    out of every average, and the means in the biases of their readers.
     """
 
+    example: Example
     masked: Run
-    absent: Run | None
+    expected: Run | None
+
+
+@frozen(eq=False)
+class References:
+    """Everything that the removed model is compared with, the example in evaluation first.
+
+    `limits` says in words what is not compared.
+    """
+
+    all: tuple[Reference, ...]
+    limits: tuple[str, ...]
     precise: bool
     tolerance: float
 
 
 @frozen
 class Trouble:
-    """Where the removed model fails or first deviates; `operators` counts how far it came."""
+    """Where the removed model fails or first deviates.
+
+    `operators` counts how far it came, over all inputs that it is compared on; `calls` is one
+    number for the sizes that the operators were given.
+    """
 
     operators: int
     module: str
     reason: str
+    calls: int = 0
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """What is the same for two models that have done the same up to their trouble."""
+        return self.operators, self.calls
 
 
 @frozen
@@ -60,38 +102,64 @@ class Comparison:
 
 
 @contextmanager
-def comparing(model: nn.Module, reference: Reference) -> Iterator[None]:
-    """Hold the model in the precision of the reference while the context is open."""
-    with in_float64(model, reference.precise):
+def comparing(model: nn.Module, against: References) -> Iterator[None]:
+    """Hold the model in the precision of the references while the context is open."""
+    with in_float64(model, against.precise):
         yield
 
 
-def reference(
-    model: nn.Module,
-    graph: ChannelGraph,
-    changes: Sequence[Change],
-    cuts: Sequence[Cut],
-    example: Example,
-) -> Reference:
+def references(subject: Subject, example: Example) -> References:
     """Run the masked model: in float64, or where its code insists on another type, in its own.
 
     Raises `ModelError` where the model does not run on the example or returns no tensor.
     """
-    precise = _on_cpu_or_cuda(model)
-    found = _passes(model, graph, changes, cuts, example, precise)
-    if precise and any(each.error for each in found):
+    precise = _on_cpu_or_cuda(subject.model)
+    first = _reference(subject, example, precise)
+    if precise and _error(first) is not None:
         precise = False
-        found = _passes(model, graph, changes, cuts, example, precise)
-    for each in found:
-        if each.error:
-            raise ModelError(
-                f"the model does not run on the example inputs: {each.error} in "
-                f"{each.module or 'the model'}; give the inputs that its forward takes"
-            )
-        if not any(output.is_floating_point() for output in each.outputs):
-            raise ModelError("the model returns no tensor that removal could be checked against")
-    tolerance = TOLERANCES[torch.float64] if precise else own_tolerance(model)
-    return Reference(found[0], found[1] if len(found) > 1 else None, precise, tolerance)
+        first = _reference(subject, example, precise)
+    failed = _error(first)
+    if failed is not None:
+        raise ModelError(
+            f"the model does not run on the example inputs: {failed.error} in "
+            f"{failed.module or 'the model'}; give the inputs that its forward takes"
+        )
+    if not any(output.is_floating_point() for output in first.masked.outputs):
+        raise ModelError("the model returns no tensor that removal could be checked against")
+    further, limits = _further(subject, first, precise)
+    tolerance = TOLERANCES[torch.float64] if precise else own_tolerance(subject.model)
+    return References((first, *further), tuple(limits), precise, tolerance)
+
+
+def _further(
+    subject: Subject, first: Reference, precise: bool
+) -> tuple[list[Reference], list[str]]:
+    """Compare on other inputs and in training too, as far as the masked model runs there."""
+    found, limits = [], []
+    tried = (_reference(subject, other, precise) for other in derived(first.example))
+    other = next((each for each in tried if _accepted(each, first)), None)
+    if other is None:
+        limits.append("compared on the example only")
+    else:
+        found.append(other)
+    failed = None
+    for example in [each.example for each in (first, other) if each is not None]:
+        trained = _reference(subject, evolve(example, training=True), precise)
+        if _accepted(trained, first):
+            return [*found, trained], limits
+        failed = failed or _error(trained)
+    reason = failed.error if failed else "its outputs there are not finite"
+    return found, [*limits, f"not compared in training ({reason})"]
+
+
+def _accepted(found: Reference, first: Reference) -> bool:
+    """Whether the model runs; it need not compute numbers that it does not on the example."""
+    return _error(found) is None and (found.masked.finite or not first.masked.finite)
+
+
+def _error(found: Reference) -> Run | None:
+    runs = (found.masked, found.expected)
+    return next((run for run in runs if run is not None and run.error), None)
 
 
 def _on_cpu_or_cuda(model: nn.Module) -> bool:
@@ -108,44 +176,56 @@ def own_tolerance(model: nn.Module) -> float:
     return max(TOLERANCES.get(each.dtype, 0.0) for each in model.parameters())
 
 
-def _passes(
-    model: nn.Module,
-    graph: ChannelGraph,
-    changes: Sequence[Change],
-    cuts: Sequence[Cut],
-    example: Example,
-    precise: bool,
-) -> list[Run]:
-    keep = {change.group.name: change.kept for change in changes}
-    with in_float64(model, precise), mask(model, graph, keep):
-        found = [forward(model, example, precise)]
-        if any(change.group.normalised for change in changes):
-            found.append(_absent(model, changes, cuts, example, precise))
-    return found
+def _reference(subject: Subject, example: Example, precise: bool) -> Reference:
+    keep = {change.group.name: change.kept for change in subject.changes}
+    model, expected = subject.model, None
+    with in_float64(model, precise), _unread(subject, example.training):
+        with mask(model, subject.graph, keep, "mean" if subject.means else "zero", subject.means):
+            masked = forward(model, example, precise)
+        if subject.shifting and not masked.error:
+            with mask(model, subject.graph, keep):
+                expected = _expected(subject, example, precise)
+    return Reference(example, masked, expected)
 
 
-def _absent(
-    model: nn.Module,
-    changes: Sequence[Change],
-    cuts: Sequence[Cut],
-    example: Example,
-    precise: bool,
-) -> Run:
+def _expected(subject: Subject, example: Example, precise: bool) -> Run:
     """Run the model without the nodes in its averages, nor in weights computed from others."""
-    known = averages(model, example, precise, changes)
+    known = averages(subject.model, example, precise, subject.changes)
     if known is None:
         return Run(error="the model cannot be traced")
-    with _zeroed(model, cuts):
-        return forward(model, example, precise, known)
+    with _zeroed(subject):
+        return forward(subject.model, example, precise, known)
 
 
 @contextmanager
-def _zeroed(model: nn.Module, cuts: Sequence[Cut]) -> Iterator[None]:
-    """Set what a removal would take away to zero while the context is open."""
+def _unread(subject: Subject, training: bool) -> Iterator[None]:
+    """Mask what readers in training only read: no site is there, so their weights become zero."""
+    journal = Journal()
+    seen = {site.module for change in subject.changes for site in change.group.sites}
+    try:
+        for cut in subject.cuts if training else ():
+            if not any(owner_of(name)[0] in seen for name in cut.names):
+                data = cut.tensors[0].data.clone()
+                for change in subject.changes:
+                    for part in change.group.role("consumer"):
+                        if part.parameter in cut.names:
+                            gone = change.dropped(part).to(data.device)
+                            data.index_fill_(part.axis, gone, 0)
+                for tensor in cut.tensors:
+                    journal.set_data(tensor, data)
+        yield
+    finally:
+        journal.undo()
+
+
+@contextmanager
+def _zeroed(subject: Subject) -> Iterator[None]:
+    """Set what a removal would take away to zero, and let biases compensate, for a while."""
     journal = Journal()
     try:
-        computed = computed_weights(model, cuts, Cut.zeroed)
-        for cut in cuts:
+        subject.compensation.perform(journal)
+        computed = computed_weights(subject.model, subject.cuts, Cut.zeroed)
+        for cut in subject.cuts:
             data = cut.zeroed(cut.tensors[0].data)
             for tensor in cut.tensors:
                 journal.set_data(tensor, data)
@@ -155,25 +235,41 @@ def _zeroed(model: nn.Module, cuts: Sequence[Cut]) -> Iterator[None]:
         journal.undo()
 
 
-def compare(model: nn.Module, example: Example, against: Reference, journal: Journal) -> Comparison:
-    """Run the removed model on the example and compare it with the reference."""
-    with following_inputs(model, journal):
-        run = forward(model, example, against.precise)
-    found = _trouble(run, against.masked, against.tolerance)
-    if found is not None and against.absent is not None:
-        found = _trouble(run, against.absent, against.tolerance)
-    return Comparison(found, relative_difference(run.outputs, against.masked.outputs))
+def compare(model: nn.Module, against: References, journal: Journal) -> Comparison:
+    """Run the removed model on all inputs and compare it with the references, up to a trouble."""
+    passed, moved = 0, 0.0
+    for reference in against.all:
+        with following_inputs(model, journal):
+            run = forward(model, reference.example, against.precise)
+        found = _trouble(run, reference.masked, against.tolerance)
+        if found is not None and reference.expected is not None:
+            found = _trouble(run, reference.expected, against.tolerance)
+        if reference is against.all[0]:
+            moved = relative_difference(run.outputs, reference.masked.outputs)
+        if found is not None:
+            return Comparison(_placed(found, reference, passed), moved)
+        passed += reference.masked.operators
+    return Comparison(None, moved)
+
+
+def _placed(found: Trouble, reference: Reference, passed: int) -> Trouble:
+    """Say on which inputs the trouble is, if not on the example, and count what was passed."""
+    example, reason = reference.example, found.reason
+    if passed:
+        where = "in training" if example.training else f"on {example.name}"
+        reason = f"{reason}, {where}"
+    return evolve(found, operators=passed + found.operators, reason=reason)
 
 
 def _trouble(run: Run, exact: Run, tolerance: float) -> Trouble | None:
     found = _deviation(run, exact, tolerance)
     if run.error:
-        return found or Trouble(run.operators, run.module, run.error)
+        return found or Trouble(run.operators, run.module, run.error, run.calls)
     difference = relative_difference(run.outputs, exact.outputs)
     if difference <= tolerance:
         return None
     reason = f"the outputs differ from the masked model by {difference:.2g} of their scale"
-    return found or Trouble(run.operators, "", reason)
+    return found or Trouble(run.operators, "", reason, run.calls)
 
 
 def _deviation(run: Run, exact: Run, tolerance: float) -> Trouble | None:
@@ -181,5 +277,5 @@ def _deviation(run: Run, exact: Run, tolerance: float) -> Trouble | None:
     for here, there in zip(run.glances, exact.glances, strict=False):
         if not here.agrees(there, 10 * tolerance):
             reason = "it returns something else than in the masked model"
-            return Trouble(here.operators, here.module, reason)
+            return Trouble(here.operators, here.module, reason, run.calls)
     return None

@@ -11,18 +11,21 @@ from torch.optim import Optimizer
 
 from nodelens.channels.groups import ChannelGraph
 from nodelens.errors import ModelError
-from nodelens.removal.adjustments import AttributeRule, sources
+from nodelens.removal.adjustments import AttributeRule
 from nodelens.removal.attributes import update_attributes
+from nodelens.removal.compensation import compensation
 from nodelens.removal.forward import Example
+from nodelens.removal.hints import AttributeHint, Hinted, hinted
 from nodelens.removal.journal import Journal, undone_on_error
 from nodelens.removal.optimizers import slice_optimizer
 from nodelens.removal.parametrised import computed_weights, keep_values
 from nodelens.removal.proof import (
-    Reference,
+    References,
+    Subject,
     Trouble,
     comparing,
     own_tolerance,
-    reference,
+    references,
 )
 from nodelens.removal.search import Search
 from nodelens.removal.slicing import (
@@ -32,7 +35,12 @@ from nodelens.removal.slicing import (
     cuts,
     slice_tensors,
 )
+from nodelens.removal.sources import sources
 from nodelens.removal.verdicts import Verdict
+
+ONE_HEAD_SIZE = (
+    "no integer of the model sets the size of a head for values apart from queries and keys"
+)
 
 
 @frozen(eq=False)
@@ -46,7 +54,7 @@ class Removal:
 
     keep: Mapping[str, tuple[int, ...]]
     verdicts: tuple[Verdict, ...]
-    rules: tuple[AttributeRule, ...]
+    rules: tuple[AttributeRule | AttributeHint, ...]
     notes: tuple[str, ...]
     parameters: tuple[int, int]
 
@@ -62,17 +70,19 @@ def remove(
     keep: Mapping[str, Sequence[int] | Tensor],
     *args: Any,  # noqa: ANN401 - the model's inputs
     optimizer: Optimizer | None = None,
-    hints: Sequence[AttributeRule] = (),
+    hints: Sequence[AttributeRule | AttributeHint] = (),
+    means: Mapping[str, Tensor] | None = None,
     **kwargs: Any,  # noqa: ANN401
 ) -> Removal:
     """Remove the nodes that are not in `keep` from `model`, or change nothing at all.
 
     `keep` maps group names to the indices that stay, or to a bool tensor ``(nodes,)``; groups that
-    are not named stay whole. `args` and `kwargs` are example inputs: on them the smaller model must
-    compute what the masked model computes, in float64 where the model's code allows it. Parameters
-    stay the same objects, so ties stay tied and optimizers keep them; the state of `optimizer` is
-    sliced too. Attributes of standard modules follow by a table, other integers by `hints`, then by
-    search.
+    are not named stay whole. `args` and `kwargs` are example inputs: on them, on others made from
+    them and in training the smaller model must compute what the masked model computes, in float64
+    where the model's code allows it. Parameters stay the same objects, so ties stay tied and
+    optimizers keep them; the state of `optimizer` is sliced too. Attributes of standard modules
+    follow by a table, other integers by `hints`, then by search. With `means`, ``(nodes,)`` by
+    group, the biases of the readers make up for the nodes, as if they were masked by their means.
 
     Raises `UnknownNameError` for unknown groups and `ModelError` for frozen groups, for indices
     that do not fit, and where the smaller model does not run or does not agree; the model, its
@@ -81,7 +91,14 @@ def remove(
     journal = Journal()
     with undone_on_error(journal):
         return perform_removal(
-            model, graph, keep, Example(args, kwargs), journal, optimizer=optimizer, hints=hints
+            model,
+            graph,
+            keep,
+            Example(args, kwargs),
+            journal,
+            optimizer=optimizer,
+            hints=hints,
+            means=means,
         )
 
 
@@ -93,7 +110,8 @@ def perform_removal(
     journal: Journal,
     *,
     optimizer: Optimizer | None = None,
-    hints: Sequence[AttributeRule] = (),
+    hints: Sequence[AttributeRule | AttributeHint] = (),
+    means: Mapping[str, Tensor] | None = None,
 ) -> Removal:
     """Remove nodes through a journal of the caller's, who takes everything back if he wants."""
     found = changes(graph, keep)
@@ -101,32 +119,63 @@ def perform_removal(
     if not found:
         return Removal({}, (), (), ("every node stays: nothing was removed",), (before, before))
     cut = cuts(model, found)
-    against = reference(model, graph, found, cut, example)
+    subject = Subject(model, graph, found, cut, means, compensation(model, found, cut, means))
+    against = references(subject, example)
     start = journal.mark
-    computed = computed_weights(model, cut, Cut.applied)
-    slice_tensors(cut, journal)
-    if keep_values(computed, journal):
-        # Weights that were set anew are rounded to the parameters' own type.
+    notes = _slice(subject, optimizer, journal)
+    if notes.rounded:
         against = evolve(against, tolerance=own_tolerance(model))
-    update_attributes(model, cut, journal)
-    notes = slice_optimizer(optimizer, cut, journal) if optimizer else []
+    known = hinted(model, graph, found, [h for h in hints if isinstance(h, AttributeHint)])
     with comparing(model, against):
-        search = Search(model, example, against, journal, sources(found, cut), journal.mark)
-        remaining = search.run(hints)
+        search = Search(model, against, journal, sources(found, cut), journal.mark)
+        rules = [hint for hint in hints if isinstance(hint, AttributeRule)]
+        remaining = search.run(rules, known.adjustments)
         if remaining is None:
             search.follow_names()
-            verdicts = _verdicts(found, search.moved, against)
     if remaining is not None:
         journal.undo(start)
-        blamed = _blamed(model, graph, found, example) or _near(found, remaining.module)
-        raise ModelError(_refusal(blamed, remaining, search.trials))
+        raise ModelError(_refusal(_blame(subject, example, remaining), remaining, search.trials))
+    followed = tuple(rule for each in search.performed for rule in each.rules)
     return Removal(
         keep={each.group.name: _indices(each) for each in found},
-        verdicts=verdicts,
-        rules=tuple(each.rule for each in search.performed),
-        notes=(*notes, *_precision_note(against)),
+        verdicts=_verdicts(subject, search.moved, against),
+        rules=followed,
+        notes=(*notes.texts, *_hint_notes(known, followed), *_precision_note(against)),
         parameters=(before, _parameters(model)),
     )
+
+
+@frozen
+class _Sliced:
+    """What slicing the tensors has to say; `rounded` if it set values anew, in their own type."""
+
+    texts: tuple[str, ...]
+    rounded: bool
+
+
+def _slice(subject: Subject, optimizer: Optimizer | None, journal: Journal) -> _Sliced:
+    """Slice all tensors, the attributes of standard modules and the optimizer's state."""
+    model, cut = subject.model, subject.cuts
+    computed = computed_weights(model, cut, Cut.applied)
+    slice_tensors(cut, journal)
+    rounded = keep_values(computed, journal)
+    texts = subject.compensation.perform_removed(journal)
+    update_attributes(model, cut, journal)
+    if optimizer is not None:
+        texts = (*texts, *slice_optimizer(optimizer, cut, journal))
+    return _Sliced(texts, rounded or bool(subject.compensation.shifts))
+
+
+def _hint_notes(
+    known: Hinted, followed: Sequence[AttributeRule | AttributeHint]
+) -> tuple[str, ...]:
+    hints = [rule for each in known.adjustments for rule in each.rules]
+    refused = (
+        f"a hint was not followed, the model disagrees with it: {hint}"
+        for hint in hints
+        if hint not in followed
+    )
+    return (*known.notes, *refused)
 
 
 def _parameters(model: nn.Module) -> int:
@@ -137,16 +186,16 @@ def _indices(change: Change) -> tuple[int, ...]:
     return tuple(int(index) for index in change.kept.nonzero().flatten())
 
 
-def _precision_note(against: Reference) -> tuple[str, ...]:
+def _precision_note(against: References) -> tuple[str, ...]:
     if against.precise:
         return ()
     return (f"compared in the model's own data type, to {against.tolerance:g} of its outputs",)
 
 
-def _verdicts(found: Sequence[Change], moved: float, against: Reference) -> tuple[Verdict, ...]:
+def _verdicts(subject: Subject, moved: float, against: References) -> tuple[Verdict, ...]:
     """Say of every group that it is exact, or by how much all of them together moved the outputs.
 
-    Where a normalised group moved them, the others are exact: see `Reference`.
+    Where some groups moved them, the others are exact: see `Reference`.
     """
     shifted = moved > against.tolerance
     return tuple(
@@ -154,28 +203,49 @@ def _verdicts(found: Sequence[Change], moved: float, against: Reference) -> tupl
             group=each.group.name,
             width=each.group.width,
             removed=each.group.width - each.left,
-            status="shifted" if shifted and each.group.normalised else "exact",
-            difference=moved if each.group.normalised or not shifted else None,
+            status="shifted" if shifted and why else "exact",
+            difference=moved if why or not shifted else None,
+            reason=why if shifted else "",
+            limits=against.limits,
         )
-        for each in found
+        for each in subject.changes
+        for why in [_why_shifted(subject, each)]
     )
 
 
-def _blamed(
-    model: nn.Module, graph: ChannelGraph, found: Sequence[Change], example: Example
-) -> list[Change]:
-    """Return the groups that cannot be removed even alone, if there are several."""
-    return [
-        change
-        for change in (found if len(found) > 1 else ())
-        if not _alone(model, graph, change, example)
-    ]
+def _why_shifted(subject: Subject, change: Change) -> str:
+    """Say why a group may move the outputs; an empty text if it must not."""
+    normalised = ["normalised"] if change.group.normalised else []
+    read = {site.module for site in change.group.sites}
+    padded = any(each.padded and each.path in read for each in subject.compensation.shifts)
+    return ", ".join([*normalised, *(["means at padded borders"] if padded else [])])
 
 
-def _alone(model: nn.Module, graph: ChannelGraph, change: Change, example: Example) -> bool:
-    journal = Journal()
+@frozen(eq=False)
+class _Blame:
+    """Which groups are to blame for a refusal, and what is known beyond the trouble."""
+
+    groups: Sequence[Change]
+    plain: str = ""
+
+
+def _blame(subject: Subject, example: Example, remaining: Trouble) -> _Blame:
+    found = subject.changes
+    if len(found) > 1:
+        alone = [each for each in found if not _alone(subject, each, example)]
+        if not alone:
+            return _Blame(_near(found, remaining.module), "each can be removed alone, not together")
+        found = alone
+    if all(each.group.kind == "value_dim" for each in found):
+        return _Blame(found, ONE_HEAD_SIZE)
+    return _Blame(found if len(subject.changes) > 1 else _near(found, remaining.module))
+
+
+def _alone(subject: Subject, change: Change, example: Example) -> bool:
+    """Whether one of several groups can be removed without the others."""
+    journal, keep = Journal(), {change.group.name: change.kept}
     try:
-        perform_removal(model, graph, {change.group.name: change.kept}, example, journal)
+        perform_removal(subject.model, subject.graph, keep, example, journal, means=subject.means)
     except ModelError:
         return False
     finally:
@@ -197,10 +267,11 @@ def _near(found: Sequence[Change], place: str) -> Sequence[Change]:
     return found
 
 
-def _refusal(blamed: Sequence[Change], remaining: Trouble, trials: int) -> str:
-    groups = ", ".join(each.group.name for each in blamed)
+def _refusal(blame: _Blame, remaining: Trouble, trials: int) -> str:
+    groups = ", ".join(each.group.name for each in blame.groups)
+    why = f"{blame.plain}; " if blame.plain else ""
     return (
-        f"nodes of {groups} cannot be removed: in {remaining.module or 'the model'}, "
+        f"nodes of {groups} cannot be removed: {why}in {remaining.module or 'the model'}, "
         f"{remaining.reason} ({trials} settings of the model's integers tried); "
         "the model is as before"
     )

@@ -20,15 +20,19 @@ Seen = list[Operation]
 
 
 def retrace(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Iterable[str]
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    names: Iterable[str],
+    training: bool = False,
 ) -> tuple[Trace, Seen]:
-    """Trace one forward in evaluation mode; return the trace and every operator of these names.
+    """Trace one forward; return the trace and every operator of these names.
 
     It runs on fake tensors, and where the model's control flow depends on data, on the example
     itself. Raises what the model raises where both fail.
     """
     with restored(model):
-        model.eval()
+        model.train(training)
         try:
             return _traced(fake_pass, Pass(model, args, kwargs, {}), names)
         except FORWARD_ERRORS:

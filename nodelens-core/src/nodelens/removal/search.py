@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import define, field
 from torch import nn
@@ -10,17 +11,19 @@ from torch import nn
 from nodelens.removal.adjustments import (
     Adjustment,
     AttributeRule,
-    Source,
+    Rule,
     adjustment,
     adjustments,
-    perform,
 )
-from nodelens.removal.forward import Example
+from nodelens.removal.integers import perform
 from nodelens.removal.journal import Journal
-from nodelens.removal.proof import Reference, Trouble, compare
+from nodelens.removal.proof import References, Trouble, compare
+from nodelens.removal.sources import Source
 
 MOST_TRIALS = 60
 MOST_CHANGES = 6
+# What a first change that brings the model further leaves for others, should it be the wrong one.
+RESERVE = 20
 
 # What modules call the number of their heads; it follows even where the forward does not read it.
 HEAD_COUNTS = frozenset(
@@ -41,36 +44,39 @@ class Search:
     """Depth-first: at the place where the model goes wrong, nearest candidates first."""
 
     model: nn.Module
-    example: Example
-    against: Reference
+    against: References
     journal: Journal
     shrinking: Sequence[Source]
     origin: int
     trials: int = 0
+    limit: int = MOST_TRIALS
     moved: float = 0.0
+    furthest: Trouble | None = None
     performed: list[Adjustment] = field(factory=list)
-    seen: set[frozenset[AttributeRule]] = field(factory=set)
+    seen: set[frozenset[Rule]] = field(factory=set)
     _candidates: list[Adjustment] | None = None
 
-    def run(self, hints: Sequence[AttributeRule]) -> Trouble | None:
+    def run(self, hints: Sequence[AttributeRule], known: Sequence[Adjustment]) -> Trouble | None:
         """Find the integers that make the removed model right; return the trouble that remains.
 
-        First the hints as they are, then a search without them, then one that starts from them.
+        First the hints and what else is `known` as they are, then a search that starts from what is
+        known, then one without it, then one that starts from both. The trouble is that of the
+        setting with which the model came furthest: what comes before it can be set right.
         """
         hinted = [adjustment(self.model, rule, self.shrinking) for rule in hints]
-        hinted = [each for each in hinted if each.effect]
-        if hinted and self._start(hinted) is None:
+        starts = [[*_apart([*known, *hinted])], [*known], [], [*_apart([*known, *hinted])]]
+        if starts[0] and self._start(starts[0]) is None:
             return None
-        first = self._start([])
-        if self._solve(first, MOST_CHANGES):
-            return None
-        return None if hinted and self._solve(self._start(hinted), MOST_CHANGES) else first
+        for start in [each for at, each in enumerate(starts) if at and each not in starts[1:at]]:
+            if self._solve(self._start(start), MOST_CHANGES):
+                return None
+        return self.furthest
 
     def _start(self, adjusted: Sequence[Adjustment]) -> Trouble | None:
         """Go back to the bare removal, perform some adjustments, and run the model."""
         self.journal.undo(self.origin)
         self.performed.clear()
-        self.trials = 0
+        self.trials, self._candidates = 0, None
         for each in adjusted:
             self._perform(each)
         return self._try()
@@ -78,9 +84,9 @@ class Search:
     def follow_names(self) -> None:
         """Let unread head counts follow too, as long as the model still agrees."""
         for each in self._all():
-            module, attribute = each.rule.module, each.rule.attribute
-            done = {(other.rule.module, other.rule.attribute) for other in self.performed}
-            if attribute in HEAD_COUNTS and (module, attribute) not in done:
+            (rule, *others) = each.rules
+            named = isinstance(rule, AttributeRule) and rule.attribute in HEAD_COUNTS
+            if named and not others and not self._taken() & each.effect.keys():
                 mark = self.journal.mark
                 self._perform(each)
                 if self._try() is not None:
@@ -93,9 +99,11 @@ class Search:
 
     def _try(self) -> Trouble | None:
         self.trials += 1
-        found = compare(self.model, self.example, self.against, self.journal)
+        found = compare(self.model, self.against, self.journal)
         if found.trouble is None:
             self.moved = found.moved
+        elif self.furthest is None or found.trouble.operators > self.furthest.operators:
+            self.furthest = found.trouble
         return found.trouble
 
     def _perform(self, each: Adjustment) -> None:
@@ -106,42 +114,113 @@ class Search:
         self.performed.pop()
         self.journal.undo(mark)
 
-    def _solve(self, problem: Trouble | None, depth: int, patience: int = 1) -> bool:
+    def _solve(
+        self,
+        problem: Trouble | None,
+        depth: int,
+        patience: int = 1,
+        idle: frozenset[tuple[Rule, ...]] = frozenset(),
+    ) -> bool:
         """Change integers until no problem is left; what brings the forward further goes first.
 
-        `patience` is how many changes in a row may leave it where it was.
+        `patience` is how many changes in a row may leave the problem in its module. A change is
+        `idle` where every operator up to the problem is given the same sizes as without it: it
+        cannot help there, alone or with others.
         """
         if problem is None:
             return True
         level: list[tuple[Adjustment, Trouble]] = []
-        for each in sorted(self._all(), key=lambda each: each.order(problem.module)):
-            if not depth or self.trials >= MOST_TRIALS:
+        still = set(idle)
+        for each in self._near(problem, still):
+            if not depth or self.trials >= self.limit:
                 return False
             if self._fresh(each):
                 mark = self.journal.mark
                 self._perform(each)
                 after = self._try()
                 further = after is None or after.operators > problem.operators
-                if further and self._solve(after, depth - 1):
+                if further and self._go_on(after, depth):
                     return True
-                if after is not None and after.operators == problem.operators:
+                if after is not None and after.at == problem.at:
+                    still.add(each.rules)
+                elif after is not None and not further and after.module == problem.module:
                     level.append((each, after))
                 self._take_back(mark)
-        return patience > 0 and any(self._again(*each, depth, patience) for each in level)
+        again = frozenset(still)
+        return patience > 0 and any(self._again(*each, depth, patience, again) for each in level)
 
-    def _again(self, each: Adjustment, after: Trouble, depth: int, patience: int) -> bool:
+    def _go_on(self, after: Trouble | None, depth: int) -> bool:
+        """Solve what comes next, with some trials left over where this was the first change."""
+        self.limit = MOST_TRIALS - RESERVE if depth == MOST_CHANGES else self.limit
+        solved = self._solve(after, depth - 1)
+        self.limit = MOST_TRIALS if depth == MOST_CHANGES else self.limit
+        return solved
+
+    def _near(self, problem: Trouble, idle: set[tuple[Rule, ...]]) -> Iterator[Adjustment]:
+        """Yield what is not idle, nearest first.
+
+        What is not of the nearest class is tried all at once, and then all attributes of one name,
+        before each is tried: mostly the model reads none of them, and they are idle all together.
+        """
+        found = [each for each in self._all() if each.rules not in idle]
+        found.sort(key=lambda each: each.order(problem.module))
+        near = [each for each in found if each.kind == found[0].kind]
+        far = [each for each in found if each.kind != found[0].kind]
+        yield from near
+        if not self._idle_together(far, problem):
+            names: dict[str, list[Adjustment]] = defaultdict(list)
+            for each in far:
+                names[each.name].append(each)
+            for alike in names.values():
+                if len(alike) == 1 or not self._idle_together(alike, problem):
+                    yield from alike
+                else:
+                    idle.update(each.rules for each in alike)
+        else:
+            idle.update(each.rules for each in far)
+
+    def _idle_together(self, alike: Sequence[Adjustment], problem: Trouble) -> bool:
+        mark, count = self.journal.mark, len(self.performed)
+        for each in alike:
+            if not self._taken() & each.effect.keys():
+                self._perform(each)
+        after = self._try() if self.trials < self.limit else None
+        del self.performed[count:]
+        self.journal.undo(mark)
+        return after is not None and after.at == problem.at
+
+    def _again(
+        self,
+        each: Adjustment,
+        after: Trouble,
+        depth: int,
+        patience: int,
+        idle: frozenset[tuple[Rule, ...]],
+    ) -> bool:
         mark = self.journal.mark
         self._perform(each)
-        if self._solve(after, depth - 1, patience - 1):
+        if self._solve(after, depth - 1, patience - 1, idle):
             return True
         self._take_back(mark)
         return False
 
+    def _taken(self) -> set[tuple[str, str]]:
+        return {place for done in self.performed for place in done.effect}
+
     def _fresh(self, each: Adjustment) -> bool:
         """Whether the candidate sets nothing that is set already, in a new combination."""
-        taken = {place for done in self.performed for place in done.effect}
-        combination = frozenset([each.rule, *(done.rule for done in self.performed)])
-        if taken & set(each.effect) or combination in self.seen:
+        rules = (*each.rules, *(rule for done in self.performed for rule in done.rules))
+        combination = frozenset(rules)
+        if self._taken() & each.effect.keys() or combination in self.seen:
             return False
         self.seen.add(combination)
         return True
+
+
+def _apart(adjusted: Iterable[Adjustment]) -> Iterator[Adjustment]:
+    """Yield the adjustments that change something which none before them sets."""
+    taken: set[tuple[str, str]] = set()
+    for each in adjusted:
+        if each.effect and not taken & each.effect.keys():
+            taken |= each.effect.keys()
+            yield each

@@ -13,13 +13,14 @@ Status = Literal["exact", "shifted", "refused"]
 class Verdict:
     """How the model without some nodes of a group compares with the model in which they are masked.
 
-    On the example inputs, in evaluation mode: what the forward does on other shapes, on other
-    values or in training only is not compared.
+    On the example, on other inputs made from it, and in training with every random draw a constant;
+    `limits` says what could not be compared.
 
-    ``exact``: the outputs agree to rounding. ``shifted``: the number of nodes enters the model's
-    arithmetic (a LayerNorm over them), and the outputs moved by `difference`; they agree with the
-    masked model whose averages leave the nodes out. ``refused``: the nodes cannot be removed, for
-    `reason`. `difference` is the largest absolute difference relative to the largest output.
+    ``exact``: the outputs agree to rounding. ``shifted``: they moved by `difference`, for `reason`:
+    the number of nodes enters the model's arithmetic (a LayerNorm over them, ``normalised``), or
+    means in biases meet padding; they agree with the masked model that takes account of this.
+    ``refused``: the nodes cannot be removed, for `reason`. `difference` is the largest absolute
+    difference relative to the largest output, on the example.
     """
 
     group: str
@@ -28,11 +29,17 @@ class Verdict:
     status: Status
     difference: float | None = None
     reason: str = ""
+    limits: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    @property
+    def finding(self) -> str:
+        """The verdict in words, without the group."""
         text = {
             "exact": "exact",
-            "shifted": f"shifted by {self.difference or 0:.2g} (normalised)",
+            "shifted": f"shifted by {self.difference or 0:.2g} ({self.reason})",
             "refused": f"refused because {self.reason}",
         }[self.status]
-        return f"{self.group}: {self.removed} of {self.width} nodes: {text}"
+        return "; ".join([text, *self.limits])
+
+    def __str__(self) -> str:
+        return f"{self.group}: {self.removed} of {self.width} nodes: {self.finding}"

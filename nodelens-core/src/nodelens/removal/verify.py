@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
+from nodelens.masks.context import kept_nodes
 from nodelens.removal.adjustments import AttributeRule
 from nodelens.removal.forward import Example
+from nodelens.removal.hints import AttributeHint
 from nodelens.removal.journal import Journal
 from nodelens.removal.removal import perform_removal
 from nodelens.removal.verdicts import Verdict
@@ -23,21 +26,27 @@ def verify(
     *args: Any,  # noqa: ANN401 - the model's inputs
     share: float = 0.5,
     seed: int = 0,
+    keep: Mapping[str, Sequence[int] | Tensor] | None = None,
+    hints: Sequence[AttributeRule | AttributeHint] = (),
+    means: Mapping[str, Tensor] | None = None,
     **kwargs: Any,  # noqa: ANN401
 ) -> list[Verdict]:
     """Return one verdict per prunable group: each in turn loses `share` of its nodes, at random.
 
-    `args` and `kwargs` are the example inputs on which removed and masked model are compared. The
-    model is as before afterwards. Raises `ModelError` for a share outside (0, 1).
+    With `keep`, the groups that it names lose what it does not keep instead. `args` and `kwargs`
+    are the example inputs on which removed and masked model are compared; `hints` and `means` are
+    those of `remove`. The model is as before afterwards. Raises `ModelError` for a share outside
+    (0, 1).
     """
     if not 0 < share < 1:
         raise ModelError(f"share is the fraction of nodes removed, between 0 and 1, got {share}")
     example = Example(args, kwargs)
-    rules: list[AttributeRule] = []
+    rules = list(hints)
+    if keep is None:
+        keep = {each.name: random_keep(each, share, seed) for each in graph if each.prunable}
     return [
-        _verdict(model, graph, group, random_keep(group, share, seed), example, rules)
-        for group in graph
-        if group.prunable
+        _verdict(model, graph, graph[name], kept, example, rules, means)
+        for name, kept in keep.items()
     ]
 
 
@@ -52,18 +61,24 @@ def _verdict(
     model: nn.Module,
     graph: ChannelGraph,
     group: ChannelGroup,
-    keep: list[int],
+    kept: Sequence[int] | Tensor,
     example: Example,
-    rules: list[AttributeRule],
+    rules: list[AttributeRule | AttributeHint],
+    means: Mapping[str, Tensor] | None,
 ) -> Verdict:
     """Try one removal and take it back; what it taught about attributes goes into `rules`."""
     journal = Journal()
     try:
-        removal = perform_removal(model, graph, {group.name: keep}, example, journal, hints=rules)
+        removal = perform_removal(
+            model, graph, {group.name: kept}, example, journal, hints=rules, means=means
+        )
     except ModelError as error:
         reason = str(error).removesuffix("; the model is as before")
-        return Verdict(group.name, group.width, group.width - len(keep), "refused", reason=reason)
+        gone = group.width - int(kept_nodes(group, kept).sum())
+        return Verdict(group.name, group.width, gone, "refused", reason=reason)
     finally:
         journal.undo()
     rules.extend(rule for rule in removal.rules if rule not in rules)
+    if not removal.verdicts:
+        return Verdict(group.name, group.width, 0, "exact", 0.0)
     return removal.verdicts[0]

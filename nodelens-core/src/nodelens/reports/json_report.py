@@ -50,12 +50,15 @@ def _summary(content: RunContent) -> dict[str, Any]:
 
 
 def _scores(content: RunContent) -> dict[str, Any] | None:
+    from nodelens.reports.score_tables import LAYER_COLUMNS, layer_rows
+
     scores = content.scores
     if scores is None:
         return None
     return {
         "metrics": scores.metrics,
         "groups": scores.groups,
+        "layers": [dict(zip(LAYER_COLUMNS, row, strict=True)) for row in layer_rows(scores)],
         "samples": scores.samples,
         "skipped": [
             {"metric": metric, "group": group, "reason": reason}

@@ -18,6 +18,7 @@ from nodelens.reports.figures import Format, caption
 from nodelens.reports.inline_svg import inline_svg
 from nodelens.reports.overview import Overview, RunContent, overview, read_content
 from nodelens.reports.parts import Finding
+from nodelens.reports.score_tables import layers_table
 from nodelens.reports.table_view import TableView, view
 from nodelens.reports.tables import table_name
 
@@ -117,11 +118,13 @@ def _figure(number: int, drawing: Drawing) -> FigureView:
 def _scores(content: RunContent) -> dict[str, Any]:
     scores = content.scores
     if scores is None:
-        return {"metrics": (), "extremes": None, "skipped": None, "samples": 0}
-    skipped = score_view.skipped(scores)
+        empty = {"metrics": (), "extremes": None, "layers": None, "skipped": None}
+        return {**empty, "samples": 0}
+    skipped, layers = score_view.skipped(scores), layers_table(scores)
     return {
         "metrics": score_view.metric_views(scores),
         "extremes": view(score_view.extremes(scores), "scores.csv") if len(scores) else None,
+        "layers": view(layers, "layers.csv") if layers.rows else None,
         "skipped": view(skipped) if skipped.rows else None,
         "samples": scores.samples,
     }

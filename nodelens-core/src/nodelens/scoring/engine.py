@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
 from attrs import define, field, frozen
@@ -18,6 +19,9 @@ from nodelens.scoring.view import GroupView, Network
 from nodelens.statistics.contract import covering
 
 
+_T = TypeVar("_T")
+
+
 @frozen(eq=False)
 class ScoreRequest:
     """What to score: metrics by the name that they have in the results."""
@@ -29,7 +33,7 @@ class ScoreRequest:
 
 
 @frozen(eq=False)
-class _Subject:
+class Subject:
     """What every score of a request is worked out from."""
 
     request: ScoreRequest
@@ -44,25 +48,41 @@ class _Results:
     skipped: dict[tuple[str, str], str] = field(factory=dict)
     failed: dict[str, str] = field(factory=dict)
 
+    def by_metric(self, request: ScoreRequest) -> Scores:
+        """Return everything in the order of the metrics, then of the groups."""
+        order = {name: number for number, name in enumerate(request.metrics)}
+        return Scores(
+            _sorted(self.scores, order),
+            _sorted(self.skipped, order),
+            {name: self.failed[name] for name in order if name in self.failed},
+            request.capture.samples,
+            _sorted(self.layers, order),
+        )
+
+
+def _sorted(found: Mapping[tuple[str, str], _T], order: Mapping[str, int]) -> dict[Any, _T]:
+    """Return what was found group by group in the order of the metrics."""
+    return {key: found[key] for key in sorted(found, key=lambda key: order[key[0]])}
+
 
 def compute_scores(request: ScoreRequest) -> Scores:
     """Return the scores of every metric on every group that can be read.
 
+    Groups come one after the other, so that only one needs its states in memory at a time.
     Where a metric is undefined the reason is in `skipped`; a metric whose code raises, or that
     gives values that are not finite, is in `failed` while the others go on.
     """
-    results, subject = _Results(), _subject(request)
-    for name, metric in request.metrics.items():
-        for entry in request.capture.plan.entries:
+    results, subject = _Results(), subject_of(request)
+    for entry in request.capture.plan.entries:
+        for name, metric in request.metrics.items():
             _score(subject, name, metric, entry.group, results)
-        for group, reason in request.capture.plan.unread.items():
-            results.skipped[name, group] = reason
-    return Scores(
-        results.scores, results.skipped, results.failed, request.capture.samples, results.layers
-    )
+    for group, reason in request.capture.plan.unread.items():
+        results.skipped.update({(name, group): reason for name in request.metrics})
+    return results.by_metric(request)
 
 
-def _subject(request: ScoreRequest) -> _Subject:
+def subject_of(request: ScoreRequest) -> Subject:
+    """Return what every score of a request is worked out from."""
     model, capture = request.model, request.capture
     tensors = [
         *model.named_parameters(remove_duplicate=False),
@@ -72,11 +92,11 @@ def _subject(request: ScoreRequest) -> _Subject:
     network = Network(
         request.graph, capture.states, capture.plan.input_of, modules, request.metrics
     )
-    return _Subject(request, dict(tensors), network)
+    return Subject(request, dict(tensors), network)
 
 
 def _score(
-    subject: _Subject, name: str, metric: Metric, group: ChannelGroup, results: _Results
+    subject: Subject, name: str, metric: Metric, group: ChannelGroup, results: _Results
 ) -> None:
     try:
         values, se = _values(subject, metric, group)
@@ -109,10 +129,10 @@ def _problem(values: Tensor, expected: int) -> str | None:
     return f"gave values that are not finite for nodes {bad[:5]}" if bad else None
 
 
-def _values(subject: _Subject, metric: Metric, group: ChannelGroup) -> tuple[Tensor, Tensor | None]:
+def _values(subject: Subject, metric: Metric, group: ChannelGroup) -> tuple[Tensor, Tensor | None]:
     """Return values and standard errors, the latter None where the jackknife gives none."""
-    rows = _rows(subject, metric)
-    view = _view(subject, metric, group, torch.ones(len(rows), dtype=torch.bool))
+    rows = rows_of(subject, metric)
+    view = view_of(subject, metric, group, torch.ones(len(rows), dtype=torch.bool))
     values = metric.score(view).double()
     used = rows.nonzero().flatten().tolist()
     if not _has_error(subject, metric) or len(used) < 2:
@@ -121,23 +141,23 @@ def _values(subject: _Subject, metric: Metric, group: ChannelGroup) -> tuple[Ten
     for fold in used:
         others = view.keep.clone()
         others[fold] = False
-        without.append(metric.score(_view(subject, metric, group, others)).double())
+        without.append(metric.score(view_of(subject, metric, group, others)).double())
     return values, jackknife_se(values, torch.stack(without), rows[used].to(values))
 
 
-def _all_metrics(subject: _Subject, metric: Metric) -> list[Metric]:
+def _all_metrics(subject: Subject, metric: Metric) -> list[Metric]:
     """Return a metric and all that it is made of."""
     parts = [subject.request.metrics[name] for name in uses_of(metric)]
     return [metric, *(each for part in parts for each in _all_metrics(subject, part))]
 
 
-def _has_error(subject: _Subject, metric: Metric) -> bool:
+def _has_error(subject: Subject, metric: Metric) -> bool:
     asked = [each for each in _all_metrics(subject, metric) if each.needs()]
     allowed = bool(getattr(metric, "jackknife", True))
     return bool(asked) and allowed and all(has_jackknife(each) for each in asked)
 
 
-def _rows(subject: _Subject, metric: Metric) -> Tensor:
+def rows_of(subject: Subject, metric: Metric) -> Tensor:
     """Return the samples of each fold, ``(folds,)``, of the statistic that is kept in fewest."""
     capture = subject.request.capture
     needs = [s for each in _all_metrics(subject, metric) for s in each.needs()]
@@ -146,7 +166,7 @@ def _rows(subject: _Subject, metric: Metric) -> Tensor:
     return torch.zeros(folds, dtype=torch.int64).index_add_(0, index, capture.rows)
 
 
-def _view(subject: _Subject, metric: Metric, group: ChannelGroup, keep: Tensor) -> GroupView:
+def view_of(subject: Subject, metric: Metric, group: ChannelGroup, keep: Tensor) -> GroupView:
     """Return what the metric sees: the statistics that it declared, and no others."""
     declared = [s for each in _all_metrics(subject, metric) for s in each.needs()]
     among = dict(subject.request.capture.states.get(group.name, {}))

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from attrs import evolve, field, frozen
 
 from nodelens.errors import NotApplicableError
-from nodelens.statistics.contract import Statistic, SummaryT, covering
+from nodelens.statistics.contract import (
+    AnyStatistic,
+    PassStatistic,
+    Statistic,
+    SummaryT,
+    covering,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -69,7 +75,13 @@ class GroupView:
         """The number of nodes."""
         return self.group.width
 
-    def __getitem__(self, statistic: Statistic[SummaryT]) -> SummaryT:
+    @overload
+    def __getitem__(self, statistic: Statistic[SummaryT]) -> SummaryT: ...
+
+    @overload
+    def __getitem__(self, statistic: PassStatistic[SummaryT]) -> SummaryT: ...
+
+    def __getitem__(self, statistic: Any) -> Any:
         """Return the summary of a statistic that the metric declared in `needs`.
 
         One of the input or the weight is that of the module that alone writes the group.
@@ -79,18 +91,19 @@ class GroupView:
         return self._summary(statistic, self.states, f"the group has no {statistic.tap} site")
 
     def at_module(self, statistic: Statistic[SummaryT], module: str) -> SummaryT:
-        """Return the summary of a statistic of one module's input or weight."""
+        """Return the summary of a statistic of one module's input or weight, or of a block."""
         name = self.network.input_of.get(f"{module} ({statistic.tap})", "")
         states = self.network.states.get(name, {})
-        return self._summary(statistic, states, f"the input of {module} cannot be unfolded")
+        unknown = "is no block" if statistic.tap == "block" else "has no input that can be unfolded"
+        summary: SummaryT = self._summary(statistic, states, f"{module} {unknown}")
+        return summary
 
-    def _summary(self, statistic: Statistic[SummaryT], states: States, reason: str) -> SummaryT:
+    def _summary(self, statistic: AnyStatistic[Any], states: States, reason: str) -> Any:  # noqa: ANN401
         found = covering(statistic, states)
         if found is None:
             raise NotApplicableError(reason)
         state = states[found]
-        summary: SummaryT = found.summary(state, self._kept(folds_in(state)))
-        return summary
+        return found.summary(state, self._kept(folds_in(state)))
 
     def _kept(self, folds: int) -> Tensor:
         """Return which of a state's folds are kept; states in more folds than `keep` follow it."""

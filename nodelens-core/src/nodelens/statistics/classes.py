@@ -63,13 +63,14 @@ class ClassMoments:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the rows to their classes; raises `DataError` for a label that is no class."""
-        from nodelens.statistics.rows import add_rows, pivot_of, power_sums, row_counts
+        from nodelens.statistics.rows import add_rows, pivot_of, row_counts
+        from nodelens.statistics.sums import power_sums
 
         assert reading.targets is not None
         counts, labelled = row_counts(reading), reading.targets != IGNORED
         classes = state["count"].shape[1]
         _check_labels(reading.targets[labelled], classes)
-        d1, d2 = power_sums(reading, pivot_of(state, reading), 2)
+        d1, d2 = power_sums(reading, pivot_of(state, reading), 2)[:2]
         terms = {"count": counts, "s1": d1, "s2": d2}
         if self.per == "row":
             mean = d1 / counts.clamp(min=1.0).unsqueeze(-1)

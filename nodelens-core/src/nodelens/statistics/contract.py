@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from attrs import evolve, field, frozen
@@ -13,19 +14,20 @@ if TYPE_CHECKING:
     from nodelens.channels.groups import ChannelGraph
 
 State = dict[str, "Tensor"]
-"""Named tensors; the first axis is the fold, except of a pivot, which all folds share."""
+"""Named tensors; the first axis is the fold, except of a `pivot`, which all folds share."""
 
 IGNORED = -100
 """The label of a row or position that does not count, as in torch's cross-entropy."""
 
-Place = Literal["activation", "preactivation", "input", "weight", "pair"]
+Place = Literal["activation", "preactivation", "input", "weight", "pair", "block"]
 """Where a statistic reads.
 
 ``activation`` is what a group's consumers read and ``preactivation`` what its producers write, both
 ``(rows, positions, nodes)``. ``input`` is what a producer's weights are multiplied with, ``(rows,
 positions, features)``: a convolution's patches, unfolded. ``weight`` is that and, as `gradient`,
 dL/dy of what the producer writes. ``pair`` is a group's activation and, as `partner`, that of the
-next group on the same positions.
+next group on the same positions. ``block`` is what a residual block or a layer reads and, as
+`partner`, what it returns, both on the same nodes.
 """
 
 Need = Literal["gradient", "sampled_gradient", "targets", "outputs", "whole_rows", "quadratic"]
@@ -36,8 +38,8 @@ predictions (true Fisher). ``targets`` are class labels, ``outputs`` numbers abo
 output (see `OUTPUTS`): such a statistic is updated when the forward has ended. ``whole_rows`` says
 that it needs all of a row at once (a nonlinear function of a sum over the row's positions): where a
 group is read at several sites, their positions come in one reading then, else site by site.
-``quadratic`` says that its memory grows with the square of the width: it may be kept in fewer
-folds, to fit the memory budget.
+``quadratic`` says that its memory grows with a product of widths: it may be kept in fewer folds, to
+fit the memory budget.
 """
 
 OUTPUTS = ("margin", "nll", "entropy")
@@ -64,9 +66,13 @@ class Reading:
     `grid` is the shape of the positions where it is more than a line, as ``(height, width)``.
     `parts` is how many neighbouring positions are one sample of a node with several components (the
     dimensions of a head). `outputs`, ``(rows, positions or 1, 3)``, holds `OUTPUTS`. `partner`,
-    ``(rows, positions, others)``, is the second tensor of a pair. `pivot`, ``(nodes,)`` float64, is
-    a point near the mean that all statistics of the site share. `shared` keeps sums that several
-    statistics need, for as long as the reading lives.
+    ``(rows, positions, others)``, is the second tensor of a pair or a block. `pivot`, ``(nodes,)``
+    float64, is a point near the mean that all statistics of the site share. `shared` keeps sums
+    that several statistics need, for as long as the reading lives.
+
+    `start`, ``(rows,)`` int64, is where a sequence starts in its row of the data, None for 0: two
+    sequences packed into one row have the same `index`. `site` counts the sites of a group that are
+    read one by one. Both, beside `index`, tell positions apart that are not the same sample.
     """
 
     values: Tensor
@@ -80,6 +86,8 @@ class Reading:
     outputs: Tensor | None = None
     partner: Tensor | None = None
     pivot: Tensor | None = None
+    start: Tensor | None = None
+    site: int = 0
     shared: dict[Any, Any] = field(factory=dict)
 
     def in_folds(self, folds: int) -> Reading:
@@ -93,7 +101,7 @@ class Layout:
 
     `width` is the number of nodes or input features, `classes` 0 without labels. `blocks` is the
     number of groups of a grouped convolution, whose input features are then ``blocks`` equal runs.
-    `others` is the width of the second tensor: outputs of a weight, nodes of a pair's partner.
+    `others` is the width of the second tensor: outputs of a weight, nodes of a partner.
     """
 
     width: int
@@ -112,7 +120,9 @@ class Statistic(Protocol[SummaryT]):
     it reads, `requires` what it cannot do without. Sums are float64.
 
     A method that may be left out: ``covers(other) -> bool`` says that the summary holds all that
-    the summary of `other` holds, under the same names. Only the covering one is then kept.
+    the summary of `other` holds, under the same names. Only the covering one is then kept. A class
+    attribute ``additive = True`` says that every field but a pivot is a sum over rows, which
+    `rows.add_rows` adds to the reading's fold, so that rows can be weighted (see `Bootstrap`).
     """
 
     @property
@@ -145,7 +155,9 @@ class Visit:
 
     `batch` is a `nodelens.capture.batches.Batch` on the model's device, `loss` maps output and
     batch to one summed loss per row. `generator` is seeded by the run's seed and the rows' numbers,
-    so that the same rows draw the same numbers whatever the batching of the folds.
+    so that the same rows draw the same numbers whatever the batching of the folds; `seed` is the
+    run's, for draws that shall not depend on the batching at all. `earlier` holds the states of the
+    passes that have ended, by group and statistic.
     """
 
     model: Any
@@ -154,6 +166,8 @@ class Visit:
     fold: int
     loss: Any
     generator: torch.Generator
+    seed: int = 0
+    earlier: Mapping[str, Mapping[Any, State]] = field(factory=dict)
 
 
 @runtime_checkable
@@ -163,9 +177,15 @@ class PassStatistic(Protocol[SummaryT]):
     Like `Statistic`, but for `visit`, which replaces `update`: it is called once for the rows of
     each fold of each batch, with the states of all groups. The model is in evaluation mode and its
     parameters need no gradient; what `visit` changes it must restore.
+
+    What may be left out: ``random = True`` says that it draws numbers for parameters, so that what
+    it gives is the same for a network with its nodes in another order within its errors only.
+    ``after`` names the statistics whose passes it looks at; a metric's `needs` name them first.
     """
 
-    tap: Literal["model"]
+    @property
+    def tap(self) -> Literal["model"]:
+        """That it reads no one place."""
 
     @property
     def passes(self) -> str:
@@ -185,6 +205,10 @@ class PassStatistic(Protocol[SummaryT]):
 
     def summary(self, state: State, keep: Tensor) -> SummaryT:
         """Return what metrics read, from the folds that are kept."""
+
+
+AnyStatistic = Statistic[SummaryT] | PassStatistic[SummaryT]
+"""Either kind: updated by what hooks read, or with passes of its own."""
 
 
 def covering(wanted: Any, among: Any) -> Any | None:  # noqa: ANN401 - either kind of statistic

@@ -7,7 +7,7 @@ position, the sum over its components. Products are taken in float64.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import frozen
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.statistics.sweeps import Cut
 
 Labels = Literal["data", "model"]
 """Whose labels the loss is taken with: the data's, or drawn from the model's predictions."""
@@ -55,6 +56,7 @@ class GradientMoments:
 
     tap: Place = "activation"
     labels: Labels = "data"
+    additive: ClassVar[bool] = True
 
     @property
     def requires(self) -> frozenset[Need]:
@@ -74,10 +76,11 @@ class GradientMoments:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the sums; padding has neither value nor gradient."""
-        from nodelens.statistics.rows import add_rows, pivot_of, row_counts, swept
+        from nodelens.statistics.rows import add_rows, pivot_of, row_counts
+        from nodelens.statistics.sweeps import swept
 
         pivot, counts = pivot_of(state, reading), row_counts(reading)
-        sums = swept(reading, lambda rows: _terms(reading, pivot, rows))
+        sums = swept(reading, lambda cut: _terms(reading, pivot, cut))
         reading.shared["gates"] = ((sums[2],), None)
         add_rows(state["count"], counts, reading.fold)
         add_rows(state["gates"], counts / reading.parts, reading.fold)
@@ -116,19 +119,22 @@ def gradient_of(labels: Labels) -> frozenset[Need]:
     return frozenset({"gradient" if labels == "data" else "sampled_gradient"})
 
 
-def _terms(reading: Reading, pivot: Tensor, rows: slice) -> tuple[Tensor, ...]:
+def _terms(reading: Reading, pivot: Tensor, cut: Cut) -> tuple[Tensor, ...]:
     """Return the row sums of `_FIELDS`, in their order."""
-    from nodelens.statistics.rows import centred_rows, gates, summed_parts
+    from nodelens.statistics.rows import summed_parts
+    from nodelens.statistics.sums import centred_cut, copied, gates
 
     assert reading.gradient is not None
-    d, g = centred_rows(reading, pivot, rows), reading.gradient[rows].double()
-    q, g2 = gates(reading, rows), g.square()
-    dg, gate = d * g, g
-    dg, gate = summed_parts(dg, reading.parts), summed_parts(g, reading.parts)
-    q2 = q.square()
-    gg = g2 if reading.parts == 1 else gate.square()
-    terms = (g, g2, q, q.abs(), q2, q2.square(), d, dg.square(), dg * gate, gg)
-    return tuple(term.sum(1) for term in terms)
+    parts, g = reading.parts, copied(reading.gradient[cut])
+    d, q = centred_cut(reading, pivot, cut), gates(reading, cut)
+    first, total, gate = d.sum(1), g.sum(1), summed_parts(g, parts)
+    dg = summed_parts(d.mul_(g), parts)
+    cross, dg2 = (dg * gate).sum(1), dg.square_().sum(1)
+    gg = gate.square().sum(1) if parts > 1 else None
+    g2 = g.square_().sum(1)
+    gates_sum, magnitude = q.sum(1), q.abs().sum(1)
+    q2, q4 = q.square_().sum(1), q.square_().sum(1)
+    return total, g2, gates_sum, magnitude, q2, q4, first, dg2, cross, g2 if gg is None else gg
 
 
 @frozen(eq=False)
@@ -154,6 +160,7 @@ class RowGradients:
 
     tap: Place = "activation"
     labels: Labels = "data"
+    additive: ClassVar[bool] = True
 
     @property
     def requires(self) -> frozenset[Need]:
@@ -173,7 +180,8 @@ class RowGradients:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the row sums; rows without a valid position do not count."""
-        from nodelens.statistics.rows import add_rows, gate_sums, row_counts
+        from nodelens.statistics.rows import add_rows, row_counts
+        from nodelens.statistics.sums import gate_sums
 
         total = gate_sums(reading)
         counts = row_counts(reading)

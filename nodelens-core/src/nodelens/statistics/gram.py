@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen, validators
 
@@ -10,10 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.statistics.quantities import Quantity
     from nodelens.statistics.triangle import Triangle
-
-Quantity = Literal["value", "gradient", "gate"]
-"""What is multiplied: the activation, dL/da, or q = a·g."""
 
 
 @frozen(eq=False)
@@ -69,8 +67,9 @@ class Gram:
     @property
     def requires(self) -> frozenset[Need]:
         """Gradients unless it is of values."""
-        heavy: frozenset[Need] = frozenset({"quadratic"})
-        return heavy if self.of == "value" else heavy | {"gradient"}
+        from nodelens.statistics.quantities import needs_of
+
+        return needs_of(self.of) | {"quadratic"}
 
     def floats(self, layout: Layout) -> int:
         """A triangle and two vectors per fold, the pivot, one count per fold."""
@@ -100,12 +99,14 @@ class Gram:
 
     def _samples(self, state: State, reading: Reading, fold: int) -> Tensor:
         """Return the valid and chosen samples of one fold about the pivot, ``(samples, nodes)``."""
+        from nodelens.statistics.quantities import counted_samples, pivot_for, quantity_of
         from nodelens.statistics.rows import upcast
 
         rows = reading.fold == fold
-        values = upcast(_quantity(reading, self.of)[rows])
-        values = values - _pivot(state, reading, self.of).to(values.dtype)
-        counted = _counted(reading, rows, values, self.tokens)
+        values = upcast(quantity_of(reading, self.of)[rows])
+        values = values - pivot_for(state, reading, self.of).to(values.dtype)
+        counted = counted_samples(reading, values.shape[1], self.tokens)
+        counted = None if counted is None else counted[rows]
         return values.flatten(0, 1) if counted is None else values[counted]
 
     def merge(self, state: State, other: State) -> None:
@@ -152,40 +153,3 @@ def _triangle_of(state: State) -> Triangle:
     from nodelens.statistics.triangle import Triangle
 
     return Triangle(state["s1"].shape[-1])
-
-
-def _quantity(reading: Reading, of: Quantity) -> Tensor:
-    """Return the tensor whose products are taken, ``(rows, samples, nodes)``."""
-    if of == "value":
-        return reading.values
-    assert reading.gradient is not None
-    if of == "gradient":
-        return reading.gradient
-    from nodelens.statistics.rows import summed_parts, upcast
-
-    return summed_parts(upcast(reading.values) * upcast(reading.gradient), reading.parts)
-
-
-def _pivot(state: State, reading: Reading, of: Quantity) -> Tensor:
-    """Return the pivot of values; gradients scatter about 0, so theirs is 0."""
-    from nodelens.statistics.rows import pivot_of
-
-    if of == "value":
-        return pivot_of(state, reading)
-    width = state["s1"][0].numel()
-    return state.setdefault("pivot", state["s1"].new_zeros(width))
-
-
-def _counted(reading: Reading, rows: Tensor, values: Tensor, share: float) -> Tensor | None:
-    """Return which samples of the rows count, ``(rows, samples)`` of bool; None if all do."""
-    from nodelens.statistics.sampling import chosen_positions
-
-    samples, valid = values.shape[1], reading.valid
-    counted = None
-    if valid is not None:
-        counted = valid[rows][:, :: valid.shape[1] // samples]
-    if share < 1.0:
-        assert reading.index is not None
-        chosen = chosen_positions(reading.index[rows], samples, share)
-        counted = chosen if counted is None else counted & chosen
-    return counted

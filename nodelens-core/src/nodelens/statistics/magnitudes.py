@@ -53,23 +53,17 @@ class Magnitudes:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add sums of |a| and counts of zeros, keep extremes."""
-        from nodelens.statistics.rows import absolute_sums, add_rows, extremes, row_counts, swept
+        from nodelens.statistics.rows import add_rows, row_counts
+        from nodelens.statistics.sums import absolute_sums, extremes, small_counts
 
         fold = reading.fold
         add_rows(state["count"], row_counts(reading), fold)
+        add_rows(state["zeros"], small_counts(reading, self.tolerance), fold)
         add_rows(state["abs"], absolute_sums(reading), fold)
-        small = swept(reading, lambda rows: (self._small(reading, rows),))[0]
-        add_rows(state["zeros"], small, fold)
         index = fold.unsqueeze(-1).expand(-1, reading.values.shape[-1])
         high, low = extremes(reading)
         state["max"].scatter_reduce_(0, index, high, "amax")
         state["min"].scatter_reduce_(0, index, low, "amin")
-
-    def _small(self, reading: Reading, rows: slice) -> Tensor:
-        small = reading.values[rows].abs() <= self.tolerance
-        if reading.valid is not None:
-            small = small & reading.valid[rows].unsqueeze(-1)
-        return small.sum(1).double()
 
     def merge(self, state: State, other: State) -> None:
         """Add sums, keep the further extreme."""

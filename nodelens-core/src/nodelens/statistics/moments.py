@@ -54,6 +54,7 @@ class Moments:
     tap: Place = "activation"
     order: Literal[2, 4] = field(default=2, validator=validators.in_((2, 4)))
     requires: ClassVar[frozenset[Need]] = frozenset()
+    additive: ClassVar[bool] = True
 
     def covers(self, other: object) -> bool:
         """Four orders hold two."""
@@ -72,11 +73,12 @@ class Moments:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the sums of the powers of d = a − pivot."""
-        from nodelens.statistics.rows import add_rows, pivot_of, power_sums, row_counts
+        from nodelens.statistics.rows import add_rows, pivot_of, row_counts
+        from nodelens.statistics.sums import power_sums
 
         sums = power_sums(reading, pivot_of(state, reading), self.order)
         add_rows(state["count"], row_counts(reading), reading.fold)
-        for power, total in zip(self._powers(), sums, strict=True):
+        for power, total in zip(self._powers(), sums, strict=False):
             add_rows(state[f"s{power}"], total, reading.fold)
 
     def merge(self, state: State, other: State) -> None:
@@ -137,6 +139,7 @@ class RowMoments:
 
     tap: Place = "activation"
     requires: ClassVar[frozenset[Need]] = frozenset({"whole_rows"})
+    additive: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
         """Four sums per node and fold, one count per fold."""
@@ -151,7 +154,8 @@ class RowMoments:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the moments of the row means; rows without a valid position do not count."""
-        from nodelens.statistics.rows import absolute_sums, add_rows, extremes, row_counts
+        from nodelens.statistics.rows import add_rows, row_counts
+        from nodelens.statistics.sums import absolute_sums, extremes
 
         counts = row_counts(reading)
         mean = row_means(reading)
@@ -181,7 +185,8 @@ class RowMoments:
 
 def row_means(reading: Reading) -> Tensor:
     """Return the mean activation of every row, ``(rows, nodes)`` float64; 0 without positions."""
-    from nodelens.statistics.rows import power_sums, row_counts, row_sum
+    from nodelens.statistics.rows import row_counts, row_sum
+    from nodelens.statistics.sums import power_sums
 
     counts = row_counts(reading)
     length = counts.clamp(min=1.0).unsqueeze(-1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nodelens.statistics.contract import Reading
+
 
 def mix(values: Tensor) -> Tensor:
     """Return 63-bit hashes of int64 values (the finaliser of splitmix64)."""
@@ -20,9 +22,22 @@ def position_keys(index: Tensor, positions: int, purpose: int = 0) -> Tensor:
     return mix(mix(index + (purpose << 40)).unsqueeze(-1) + steps)
 
 
-def chosen_positions(index: Tensor, positions: int, share: float) -> Tensor:
-    """Return True for a fixed random share of all positions, ``(rows, positions)``."""
-    return position_keys(index, positions) < int(share * float(2**63))
+def row_keys(reading: Reading) -> Tensor:
+    """Return one hash per row, ``(rows,)``: the same at every site and in every process."""
+    assert reading.index is not None
+    keys = mix(reading.index)
+    return keys if reading.start is None else mix(keys + reading.start)
+
+
+def sample_keys(reading: Reading, samples: int) -> Tensor:
+    """Return one hash per sample of a reading, ``(rows, samples)``, different at every site."""
+    steps = torch.arange(samples, dtype=torch.int64, device=reading.values.device)
+    return mix(mix(row_keys(reading) + reading.site).unsqueeze(-1) + steps)
+
+
+def chosen_samples(reading: Reading, samples: int, share: float) -> Tensor:
+    """Return True for a fixed random share of all samples, ``(rows, samples)``."""
+    return sample_keys(reading, samples) < int(share * float(2**63))
 
 
 def _shifted(value: Tensor, bits: int) -> Tensor:

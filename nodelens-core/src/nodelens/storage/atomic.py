@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from nodelens.errors import RunError
@@ -33,9 +34,17 @@ def write_bytes(path: Path, data: bytes) -> None:
     Missing folders are made. Raises `RunError` (path, reason, what to do) when the disk is full or
     read-only or a file is in the way; then no temporary file is left and an old file is untouched.
     """
+    write_chunks(path, (data,))
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write a file from parts that need not be in memory together; see `write_bytes`.
+
+    What the parts raise while they are made leaves an old file untouched as well.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_replace(path, data)
+        _write_and_replace(path, chunks)
     except OSError as error:
         raise write_error(path, error) from error
 
@@ -52,11 +61,20 @@ def write_error(path: Path, error: OSError) -> RunError:
     return RunError(f"cannot write {path}: {reason}; {advice}")
 
 
-def _write_and_replace(path: Path, data: bytes) -> None:
+def remove_unfinished(folder: Path) -> list[Path]:
+    """Delete the unfinished files that a killed process left below a folder; return them."""
+    found = [path for path in folder.rglob(f"{TEMPORARY}*") if path.is_file()]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return found
+
+
+def _write_and_replace(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            for chunk in chunks:
+                file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105 (tests make exactly this call fail)

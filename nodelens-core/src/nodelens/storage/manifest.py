@@ -16,14 +16,14 @@ _CHUNK = 1 << 20
 
 def build(folder: Path) -> dict[str, Any]:
     """Return ``{"format": 1, "files": {relative path: {"bytes", "sha256"}}}``, sorted by path."""
-    files = {relative: _describe(folder / relative) for relative in _listing(folder)}
+    files = {relative: describe(folder / relative) for relative in _listing(folder)}
     return {"format": 1, "files": files}
 
 
 def compare(folder: Path, manifest: dict[str, Any]) -> list[str]:
     """Return one line per file that is missing, changed or not in the manifest."""
     known, present = manifest["files"], set(_listing(folder))
-    problems = [_difference(folder, relative, known[relative]) for relative in sorted(known)]
+    problems = [difference(folder, relative, known[relative]) for relative in sorted(known)]
     added = [f"{relative}: not in the manifest" for relative in sorted(present - set(known))]
     return [problem for problem in problems if problem] + added
 
@@ -34,7 +34,8 @@ def _listing(folder: Path) -> list[str]:
     return sorted(name.as_posix() for name in names if name.as_posix() not in (NAME, LOG))
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def describe(path: Path) -> dict[str, Any]:
+    """Return the size and the SHA-256 of a file; raises `RunError` when it cannot be read."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -45,11 +46,12 @@ def _describe(path: Path) -> dict[str, Any]:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _difference(folder: Path, relative: str, expected: dict[str, Any]) -> str:
+def difference(folder: Path, relative: str, expected: dict[str, Any]) -> str:
+    """Return how a file differs from what `describe` said of it, in one line; empty if not."""
     path = folder / relative
     if not path.is_file():
         return f"{relative}: missing"
-    found = _describe(path)
+    found = describe(path)
     if found["bytes"] != expected["bytes"]:
         return f"{relative}: changed ({found['bytes']} bytes, written with {expected['bytes']})"
     if found["sha256"] != expected["sha256"]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attrs import frozen
 
-from nodelens.errors import RunError
+from nodelens.errors import RunError, did_you_mean
 from nodelens.reports.parts import Finding
 from nodelens.storage import manifest, strict_json
 from nodelens.storage.atomic import write_error, write_text
 from nodelens.storage.findings import finding_from_json, finding_to_json
 from nodelens.storage.names import file_name
+from nodelens.storage.processes import process_alive, this_process
+
+CONFIG = "config.yaml"
+"""The file that holds the run's resolved config."""
 
 _RECORD = "run.json"
 _FORMAT = 1
@@ -28,13 +34,19 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, root: Path, name: str) -> RunFolder:
-        """Make the folder of a new run; its id is the UTC time, with ``-2``, ``-3``… when taken."""
+    def create(cls, root: Path, name: str, config: str = "") -> RunFolder:
+        """Make the folder of a new run; its id is the UTC time, with ``-2``, ``-3``… when taken.
+
+        `config` is the text of its resolved config. It is written before the record, so that
+        whatever has a record can go on after its process was killed.
+        """
         run = cls(_claim(root / file_name(name)))
         try:
-            run.write_json(_RECORD, _first_record(run.path.name, name))
+            if config:
+                run.write_text(CONFIG, config)
+            run.write_json(_RECORD, _first_record(run.path.name, name, config))
         except RunError:
-            run.path.rmdir()
+            shutil.rmtree(run.path, ignore_errors=True)
             raise
         return run
 
@@ -63,6 +75,12 @@ class RunFolder:
         """Return whether the run has that file."""
         return self.file(relative).is_file()
 
+    def config_file(self) -> Path:
+        """Return the path of the run's own config; raises `RunError` where the run has none."""
+        if not self.has(CONFIG):
+            raise RunError(f"{self.path}: has no {CONFIG}; start a new run")
+        return self.file(CONFIG)
+
     def record(self) -> dict[str, Any]:
         """Return ``run.json``: what was run, how it went, with which versions."""
         record = self.read_json(_RECORD)
@@ -85,7 +103,8 @@ class RunFolder:
             return str(record.get("status"))
         if os.name != "posix" or record.get("host") != platform.node():
             return "running or killed"
-        return "running" if _alive(int(record.get("pid", 0))) else "killed"
+        alive = process_alive(int(record.get("pid", 0)), record.get("process"))
+        return "running" if alive else "killed"
 
     def write_json(self, relative: str, value: object) -> None:
         """Write strict JSON; raises `RunError` with the place of a NaN or of an unknown type."""
@@ -111,13 +130,14 @@ class RunFolder:
                 f"{path}: not a UTF-8 text; it was damaged after it was written"
             ) from error
 
-    def write_finding(self, finding: Finding) -> None:
-        """Write ``findings/<kind>.<name>.json``; equal kind and name replace."""
+    def write_finding(self, finding: Finding) -> str:
+        """Write ``findings/<kind>.<name>.json`` and return that; equal kind and name replace."""
         relative = f"findings/{file_name(finding.kind)}.{file_name(finding.name)}.json"
         self.write_json(relative, finding_to_json(finding))
         known = self.record().get("findings", [])
         if relative not in known:
             self.update_record(findings=[*known, relative])
+        return relative
 
     def findings(self) -> list[Finding]:
         """Return the findings in the order in which they were first written."""
@@ -133,6 +153,25 @@ class RunFolder:
         if not self.has(manifest.NAME):
             return [f"{manifest.NAME}: missing; the run has not come to its end"]
         return manifest.compare(self.path, self.read_json(manifest.NAME))
+
+
+def find_run(text: str | Path, root: Path) -> RunFolder:
+    """Return a run by the path of its folder, or by its id below an output folder.
+
+    Raises `RunError` when there is no such run, or when several have that id.
+    """
+    path = Path(text)
+    if path.is_dir():
+        return RunFolder.open(path)
+    found = [run for run in list_runs(root) if run.path.name == str(text)]
+    if len(found) == 1:
+        return RunFolder.open(found[0].path)
+    if found:
+        paths = ", ".join(str(run.path) for run in found)
+        raise RunError(f"several runs have the id {text}: {paths}; give the path of one")
+    known = [run.path.name for run in list_runs(root)]
+    hint = did_you_mean(str(text), known[-20:]) or f"; there are no runs in {root}"
+    raise RunError(f"there is no run {str(text)!r}: give the path of its folder, or its id{hint}")
 
 
 def list_runs(root: Path) -> list[RunFolder]:
@@ -170,14 +209,19 @@ def _made(path: Path) -> bool:
     return True
 
 
-def _first_record(run_id: str, name: str) -> dict[str, Any]:
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of a text as UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _first_record(run_id: str, name: str, config: str) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "id": run_id,
         "name": name,
         "status": "running",
-        "pid": os.getpid(),
-        "host": platform.node(),
+        "config": text_digest(config),
+        **this_process(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "finished": None,
         "seconds": None,
@@ -187,13 +231,3 @@ def _first_record(run_id: str, name: str) -> dict[str, Any]:
         "summary": {},
         "findings": [],
     }
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -60,6 +60,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return _checked(load, _read(path), path)
 
 
+def state_to_bytes(state: Mapping[str, Tensor]) -> bytes:
+    """Return a state dict as the bytes of a safetensors file."""
+    from safetensors.torch import save
+
+    return save({name: one.detach().cpu().contiguous().clone() for name, one in state.items()})
+
+
+def state_from_bytes(data: bytes) -> dict[str, Tensor]:
+    """Return the state dict in such bytes, on the CPU."""
+    from safetensors.torch import load
+
+    return load(data)
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()

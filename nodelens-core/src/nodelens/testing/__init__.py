@@ -13,7 +13,15 @@ In a test file::
 
 from nodelens.testing.checks import Check, failures
 from nodelens.testing.metric_checks import check_metric
+from nodelens.testing.pass_checks import check_pass_statistic
 from nodelens.testing.pruner_checks import check_pruner
 from nodelens.testing.statistic_checks import check_statistic
 
-__all__ = ["Check", "check_metric", "check_pruner", "check_statistic", "failures"]
+__all__ = [
+    "Check",
+    "check_metric",
+    "check_pass_statistic",
+    "check_pruner",
+    "check_statistic",
+    "failures",
+]

@@ -15,7 +15,10 @@ from nodelens.errors import NotApplicableError
 from nodelens.plugins.specs import MetricSpec
 from nodelens.scoring.contract import Metric, level_of
 from nodelens.scoring.view import GroupView
+from nodelens.statistics.contract import State
 from nodelens.testing.checks import Check, demand
+from nodelens.testing.composed import composed
+from nodelens.testing.estimates import demand_agreement, draws, estimates
 from nodelens.testing.imports import check_light
 from nodelens.testing.metric_metadata import check_metadata, check_options_documented, options_of
 from nodelens.testing.rewritings import (
@@ -40,15 +43,21 @@ def check_metric(
     metric: MetricSpec | type[Metric] | Metric,
     *,
     variants: Sequence[Mapping[str, Any]] | None = None,
+    parts: Mapping[str, Metric] | None = None,
 ) -> list[Check]:
     """Return the checks of one metric: a spec, a class, or an instance with options.
 
     `variants` are option settings, such as ``[{"top": 2}]``: each is checked like the metric
     itself, must change a result, and together they must name every option. Without it options are
-    left at the given values.
+    left at the given values. `parts` are the metrics, by name, that the metric is made of. Raises
+    `ValueError` when one of them is missing.
     """
-    subject = _instance(metric)
-    return [*_described(subject), *_numeric(subject), *_varied(subject, variants)]
+    subject, given = _instance(metric), parts or {}
+    return [
+        *_described(subject),
+        *_numeric(composed(subject, given), type(subject).__name__),
+        *_varied(subject, variants, given),
+    ]
 
 
 def _described(metric: Metric) -> Iterator[Check]:
@@ -59,16 +68,18 @@ def _described(metric: Metric) -> Iterator[Check]:
     yield Check(f"{name}: light import", partial(check_light, type(metric).__module__))
 
 
-def _varied(metric: Metric, variants: Sequence[Mapping[str, Any]] | None) -> Iterator[Check]:
+def _varied(
+    metric: Metric, variants: Sequence[Mapping[str, Any]] | None, parts: Mapping[str, Metric]
+) -> Iterator[Check]:
     """Yield the checks of other option settings."""
     if variants is None:
         return
     name = type(metric).__name__
     yield Check(f"{name}: variants name every option", partial(_named, metric, variants))
     for options in variants:
-        other = type(metric)(**{**options_of(metric), **options})
+        other = composed(type(metric)(**{**options_of(metric), **options}), parts)
         label = f"{name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
-        yield Check(f"{label}: changes a result", partial(_changes, metric, other))
+        yield Check(f"{label}: changes a result", partial(_changes, composed(metric, parts), other))
         yield from _numeric(other, label)
 
 
@@ -79,9 +90,8 @@ def _instance(metric: MetricSpec | type[Metric] | Metric) -> Metric:
     return metric() if isinstance(metric, type) else metric  # type: ignore[return-value]
 
 
-def _numeric(metric: Metric, label: str | None = None) -> Iterator[Check]:
+def _numeric(metric: Metric, name: str) -> Iterator[Check]:
     """Yield the checks of values, for one setting of the options."""
-    name = label or type(metric).__name__
     for what, run in _CHECKS.items():
         yield Check(f"{name}: {what}", partial(run, metric))
     for case, edge in EDGES.items():
@@ -147,10 +157,12 @@ def _batching(metric: Metric) -> None:
 
 
 def _merging(metric: Metric) -> None:
-    world, states = make_world(), {}
+    world = make_world()
+    states: dict[Any, State] = {}
     for statistic in metric.needs():
-        states[statistic] = accumulate(statistic, world, _BATCHES[2:])
-        statistic.merge(states[statistic], accumulate(statistic, world, _BATCHES[:2]))
+        halves = [accumulate(statistic, world, b, states) for b in (_BATCHES[2:], _BATCHES[:2])]
+        statistic.merge(*halves)
+        states[statistic] = halves[0]
     _same(metric.score(view_with(world, states)), scores(metric, world), "merging two halves")
 
 
@@ -176,6 +188,11 @@ def _fold_left_out(metric: Metric) -> None:
 def _permutation(metric: Metric) -> None:
     world = make_world()
     order = [(3 * node + 2) % world.nodes for node in range(world.nodes)]
+    if draws(metric):
+        values, error = estimates(metric, world)
+        permuted = estimates(metric, select_nodes(world, order))
+        demand_agreement(permuted, (values[order], error[order]), "another order of the nodes")
+        return
     found = scores(metric, select_nodes(world, order))
     layer = level_of(metric) == "layer"
     expected = scores(metric, world)

@@ -21,6 +21,8 @@ def select_nodes(world: World, nodes: Sequence[int]) -> World:
         gradient=world.gradient[..., index],
         incoming=world.incoming[index],
         outgoing=world.outgoing[:, index],
+        scale=None if world.scale is None else world.scale[index],
+        slope=None if world.slope is None else world.slope[index],
     )
 
 
@@ -109,8 +111,14 @@ def _factors(world: World) -> Tensor:
     return torch.linspace(0.4, 2.5, world.nodes, dtype=torch.float64)
 
 
+def _slope(world: World) -> Tensor:
+    """Return da/dy of the nodes that are on."""
+    return torch.ones(world.nodes, dtype=torch.float64) if world.slope is None else world.slope
+
+
 def _activation_scale(world: World) -> World:
-    return evolve(world, activation=world.activation * _factors(world))
+    factors = _factors(world)
+    return evolve(world, activation=world.activation * factors, slope=_slope(world) * factors)
 
 
 def _activation_shift(world: World) -> World:
@@ -124,12 +132,19 @@ def _functional(world: World) -> World:
         activation=world.activation * factors,
         gradient=world.gradient / factors,
         outgoing=world.outgoing / factors,
+        scale=None if world.scale is None else world.scale * factors,
+        slope=_slope(world) * factors,
     )
 
 
 def _incoming_scale(world: World) -> World:
     factors = _factors(world)
-    return evolve(world, incoming=world.incoming * factors.unsqueeze(1), pre=world.pre * factors)
+    return evolve(
+        world,
+        incoming=world.incoming * factors.unsqueeze(1),
+        pre=world.pre * factors,
+        slope=_slope(world) / factors,
+    )
 
 
 REWRITINGS: Mapping[str, Callable[[World], World]] = {

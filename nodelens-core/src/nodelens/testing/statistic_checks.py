@@ -14,7 +14,7 @@ from attrs import evolve
 from torch import Tensor
 
 from nodelens.seeding import generator
-from nodelens.statistics.contract import Layout, State, Statistic
+from nodelens.statistics.contract import AnyStatistic, Layout, State, Statistic
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light
 from nodelens.testing.rewritings import pad, select_rows
@@ -37,11 +37,16 @@ def check_statistic(statistic: Statistic[Any]) -> list[Check]:
 
 
 def tensors_of(summary: object) -> dict[str, Tensor]:
-    """Return the tensors among the fields of a summary, by name."""
+    """Return the tensors among the fields of a summary and of summaries in it, by name."""
     if isinstance(summary, Tensor):
         return {"summary": summary}
     fields = dict(summary) if isinstance(summary, Mapping) else _fields(summary)
-    return {name: value for name, value in fields.items() if isinstance(value, Tensor)}
+    found = {name: value for name, value in fields.items() if isinstance(value, Tensor)}
+    for name, value in fields.items():
+        for number, each in enumerate(value if isinstance(value, tuple) else ()):
+            inside = tensors_of(each)
+            found |= {f"{name}[{number}].{key}": tensor for key, tensor in inside.items()}
+    return found
 
 
 def _fields(value: object) -> dict[str, Any]:
@@ -51,15 +56,17 @@ def _fields(value: object) -> dict[str, Any]:
     return vars(value)
 
 
-def _summary(statistic: Statistic[Any], state: State) -> dict[str, Tensor]:
+def summary_of(statistic: AnyStatistic[Any], state: State) -> dict[str, Tensor]:
+    """Return the tensors of the summary over all folds, by name."""
     return tensors_of(statistic.summary(state, torch.ones(FOLDS, dtype=torch.bool)))
 
 
 def _whole(statistic: Statistic[Any], world: World) -> dict[str, Tensor]:
-    return _summary(statistic, accumulate(statistic, world))
+    return summary_of(statistic, accumulate(statistic, world))
 
 
-def _same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+def demand_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    """Raise `AssertionError` unless two summaries are the same up to rounding."""
     demand(expected, "the summary has no tensor")
     for name, value in expected.items():
         scale = value.abs().max().clamp(min=torch.finfo(value.dtype).tiny)
@@ -84,8 +91,8 @@ def _partition(statistic: Statistic[Any]) -> None:
     world = make_world()
     for seed in range(_TRIALS):
         batches = [rows for rows in _shards(world, seed) if len(rows)]
-        found = _summary(statistic, accumulate(statistic, world, batches))
-        _same(found, _whole(statistic, world), "another order and batching of the rows")
+        found = summary_of(statistic, accumulate(statistic, world, batches))
+        demand_same(found, _whole(statistic, world), "another order and batching of the rows")
 
 
 def _merge(statistic: Statistic[Any]) -> None:
@@ -94,7 +101,7 @@ def _merge(statistic: Statistic[Any]) -> None:
         total = statistic.start(layout_of(world, statistic.tap))
         for state in _states(statistic, world, seed):
             statistic.merge(total, state)
-        _same(_summary(statistic, total), _whole(statistic, world), "merging parts")
+        demand_same(summary_of(statistic, total), _whole(statistic, world), "merging parts")
 
 
 def _associative(statistic: Statistic[Any]) -> None:
@@ -110,7 +117,7 @@ def _associative(statistic: Statistic[Any]) -> None:
     first, second, third = parts()
     statistic.merge(second, third)
     statistic.merge(first, second)
-    _same(_summary(statistic, first), _summary(statistic, left), "the grouping of merges")
+    demand_same(summary_of(statistic, first), summary_of(statistic, left), "the grouping of merges")
 
 
 def _empty(statistic: Statistic[Any]) -> None:
@@ -118,10 +125,10 @@ def _empty(statistic: Statistic[Any]) -> None:
     expected = _whole(statistic, world)
     state = accumulate(statistic, world)
     statistic.merge(state, statistic.start(layout_of(world, statistic.tap)))
-    _same(_summary(statistic, state), expected, "merging an empty state")
+    demand_same(summary_of(statistic, state), expected, "merging an empty state")
     empty = statistic.start(layout_of(world, statistic.tap))
     statistic.merge(empty, accumulate(statistic, world))
-    _same(_summary(statistic, empty), expected, "merging into an empty state")
+    demand_same(summary_of(statistic, empty), expected, "merging into an empty state")
 
 
 def _other_unmodified(statistic: Statistic[Any]) -> None:
@@ -146,7 +153,7 @@ def _reading_unmodified(statistic: Statistic[Any]) -> None:
 
 def _padding(statistic: Statistic[Any]) -> None:
     world = make_world()
-    _same(_whole(statistic, pad(world)), _whole(statistic, world), "masked padding")
+    demand_same(_whole(statistic, pad(world)), _whole(statistic, world), "masked padding")
 
 
 def _folds(statistic: Statistic[Any]) -> None:
@@ -154,7 +161,7 @@ def _folds(statistic: Statistic[Any]) -> None:
     kept = [row for row in range(world.rows) if int(world.fold[row]) in (0, 2)]
     keep = torch.tensor([True, False, True, False])
     found = tensors_of(statistic.summary(accumulate(statistic, world), keep))
-    _same(found, _whole(statistic, select_rows(world, kept)), "leaving out folds 1 and 3")
+    demand_same(found, _whole(statistic, select_rows(world, kept)), "leaving out folds 1 and 3")
 
 
 def _declared_inputs(statistic: Statistic[Any]) -> None:
@@ -168,7 +175,9 @@ def _declared_inputs(statistic: Statistic[Any]) -> None:
         outputs=given.outputs if "outputs" in statistic.requires else None,
     )
     statistic.update(state, bare)
-    _same(_summary(statistic, state), _whole(statistic, world), "inputs that are not declared")
+    demand_same(
+        summary_of(statistic, state), _whole(statistic, world), "inputs that are not declared"
+    )
 
 
 def _floats(statistic: Statistic[Any]) -> None:
@@ -201,7 +210,7 @@ def _saved(statistic: Statistic[Any]) -> None:
         state = read_state(path)
     statistic.update(state, reading(world, statistic.tap, slice(9, None)))
     direct = accumulate(statistic, world, [slice(0, 9), slice(9, None)])
-    _same(_summary(statistic, state), _summary(statistic, direct), "saving half way")
+    demand_same(summary_of(statistic, state), summary_of(statistic, direct), "saving half way")
 
 
 def _device(statistic: Statistic[Any]) -> None:
@@ -216,19 +225,24 @@ def _shared(statistic: Statistic[Any]) -> None:
     demand(hash(twin) == hash(statistic), "equal statistics hash differently: use attrs.frozen")
 
 
-_CHECKS: Mapping[str, Callable[[Statistic[Any]], None]] = {
+SUMS: Mapping[str, Callable[[Any], None]] = {
     "any order and batching": _partition,
     "any merge": _merge,
     "merge is associative": _associative,
     "merge with nothing": _empty,
-    "merge leaves the other state": _other_unmodified,
-    "reading unmodified": _reading_unmodified,
     "padding is invisible": _padding,
     "folds": _folds,
-    "declared inputs suffice": _declared_inputs,
     "floats() is what a state holds": _floats,
     "float64 sums of half precision": _dtype,
-    "saved and resumed": _saved,
     "device": _device,
     "equal statistics are shared": _shared,
+}
+"""What holds of every sum over rows, however it comes about."""
+
+_CHECKS: Mapping[str, Callable[[Statistic[Any]], None]] = {
+    **SUMS,
+    "merge leaves the other state": _other_unmodified,
+    "reading unmodified": _reading_unmodified,
+    "declared inputs suffice": _declared_inputs,
+    "saved and resumed": _saved,
 }

@@ -7,19 +7,23 @@ rows and positions, so that dL/da = Vᵀ(z − t) is exact. Rows have class labe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from nodelens.channels.groups import ChannelGraph, ChannelGroup, Extent, ParameterSlice, Site
+from nodelens.channels.groups import Block, ChannelGraph, ChannelGroup, Extent, ParameterSlice, Site
 from nodelens.scoring.view import GroupView, Network
 from nodelens.seeding import generator
-from nodelens.statistics.contract import Layout, Reading, State, Statistic
+from nodelens.statistics.contract import AnyStatistic, Layout, PassStatistic, Reading, State
 
 CLASSES = 3
 FOLDS = 4
+States = Mapping[Any, State]
 _AT_MODULE = ("input", "weight")
+_BY_NAME = (*_AT_MODULE, "block")
+_NODES = ("activation", "preactivation")
 
 
 @frozen(eq=False)
@@ -28,7 +32,9 @@ class World:
 
     `inputs` is ``(rows, positions, inputs)``; `pre`, `activation` and `gradient` are ``(rows,
     positions, nodes)``, `targets`, `fold` and `index` ``(rows,)``, `valid` ``(rows, positions)`` or
-    None, `incoming` ``(nodes, inputs)``, `outgoing` ``(outputs, nodes)``.
+    None, `incoming` ``(nodes, inputs)``, `outgoing` ``(outputs, nodes)``. `scale`, ``(nodes,)``, is
+    that of a normalisation of the nodes, None where there is none. `slope`, ``(nodes,)``, is da/dy
+    where a node is on; None is 1.
     """
 
     inputs: Tensor
@@ -42,6 +48,8 @@ class World:
     incoming: Tensor
     outgoing: Tensor
     valid: Tensor | None = None
+    scale: Tensor | None = None
+    slope: Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -55,7 +63,7 @@ class World:
 
 
 def make_world(
-    seed: int = 0, *, rows: int = 36, positions: int = 5, nodes: int = 7, inputs: int = 6
+    seed: int = 0, *, rows: int = 36, positions: int = 6, nodes: int = 7, inputs: int = 6
 ) -> World:
     """Return a world in which every node varies and no two nodes are alike."""
     random = generator(seed, "testing", "world")
@@ -77,6 +85,7 @@ def make_world(
         index=torch.arange(rows),
         incoming=incoming,
         outgoing=outgoing,
+        scale=torch.linspace(-1.0, 2.0, nodes, dtype=torch.float64).roll(nodes // 2),
     )
     return with_loss(world, normal(rows, positions, 4))
 
@@ -90,13 +99,18 @@ def with_loss(world: World, wanted: Tensor) -> World:
 def reading(world: World, tap: str, rows: Tensor | slice = slice(None)) -> Reading:
     """Return what a site reads of some rows; the gradient of the pre-activation is that of ReLU.
 
-    A pair's second tensor is the readout; the numbers about the output are made from its rows.
+    A pair's second tensor is the readout, a block's the activation and half the pre-activation; the
+    numbers about the output are made from the readout's rows. The positions of nodes are a grid of
+    three columns where they fill it.
     """
     readout = world.activation.double() @ world.outgoing.T
-    written = world.gradient * (world.pre > 0)
-    at = {"activation": world.activation, "preactivation": world.pre, "pair": world.activation}
-    values = at.get(tap, world.inputs)
-    gradient = world.gradient if tap in ("activation", "pair") else written
+    slope = torch.ones_like(world.pre[0, 0]) if world.slope is None else world.slope
+    written = world.gradient * (world.pre > 0) * slope.to(world.gradient)
+    at = {"preactivation": world.pre, "input": world.inputs, "weight": world.inputs}
+    values = at.get(tap, world.activation)
+    partner = {"pair": readout, "block": world.activation + 0.5 * world.pre}.get(tap)
+    gradient = written if tap in ("preactivation", *_AT_MODULE) else world.gradient
+    positions = values.shape[1]
     return Reading(
         values=values[rows].clone(),
         fold=world.fold[rows].clone(),
@@ -105,7 +119,8 @@ def reading(world: World, tap: str, rows: Tensor | slice = slice(None)) -> Readi
         targets=world.targets[rows].clone(),
         index=world.index[rows].clone(),
         outputs=_outputs(world, readout)[rows].clone(),
-        partner=readout[rows].clone() if tap == "pair" else None,
+        partner=None if partner is None else partner[rows].clone(),
+        grid=(positions // 3, 3) if tap in _NODES and positions % 3 == 0 else (),
     )
 
 
@@ -118,8 +133,12 @@ def _outputs(world: World, readout: Tensor) -> Tensor:
 
 
 def group_of(world: World) -> ChannelGroup:
-    """Return the channel group of the layer: a linear producer, its bias, a linear consumer."""
+    """Return the channel group of the layer: a linear producer, its bias, a linear consumer.
+
+    And the scale of a normalisation, where the world has one.
+    """
     extent = Extent(world.nodes)
+    scaled = () if world.scale is None else (ParameterSlice("norm.weight", 0, "carrier", extent),)
     return ChannelGroup(
         name="layer:nodes",
         kind="nodes",
@@ -127,6 +146,7 @@ def group_of(world: World) -> ChannelGroup:
         slices=(
             ParameterSlice("layer.weight", 0, "producer", extent),
             ParameterSlice("layer.bias", 0, "carrier", extent),
+            *scaled,
             ParameterSlice("readout.weight", 1, "consumer", extent),
         ),
         sites=(
@@ -136,9 +156,37 @@ def group_of(world: World) -> ChannelGroup:
     )
 
 
+def next_group(world: World) -> ChannelGroup:
+    """Return the group of the readout: what the layer's consumer writes, read by nothing here."""
+    extent = Extent(len(world.outgoing))
+    site = Site("end", "input", "activation", 2, extent, value=3)
+    return ChannelGroup("readout:nodes", "nodes", extent.width, sites=(site,), frozen="output")
+
+
+def _of_readout(world: World, states: States) -> States:
+    """Return the states of the layer's statistics of samples, at the readout."""
+    z = world.activation.double() @ world.outgoing.T
+    below = evolve(
+        world,
+        pre=z,
+        activation=z,
+        gradient=torch.zeros_like(z),
+        incoming=world.outgoing,
+        outgoing=torch.eye(z.shape[-1], dtype=torch.float64),
+        slope=None,
+    )
+    return {
+        statistic: accumulate(statistic, below)
+        for statistic in states
+        if type(statistic).__name__ == "Reservoir"
+    }
+
+
 def parameters_of(world: World) -> dict[str, Tensor]:
     """Return the parameters that the group's slices name."""
+    scale = {} if world.scale is None else {"norm.weight": world.scale.clone()}
     return {
+        **scale,
         "layer.weight": world.incoming.clone(),
         "layer.bias": torch.zeros(world.nodes, dtype=torch.float64),
         "readout.weight": world.outgoing.clone(),
@@ -150,15 +198,27 @@ def layout_of(world: World, tap: str = "activation") -> Layout:
     classes = max(CLASSES, int(world.targets.max()) + 1)
     inputs, outputs = world.incoming.shape[1], len(world.outgoing)
     width = inputs if tap in ("input", "weight") else world.nodes
-    others = {"weight": world.nodes, "pair": outputs}.get(tap, 0)
+    others = {"weight": world.nodes, "block": world.nodes, "pair": outputs}.get(tap, 0)
     return Layout(width=width, folds=FOLDS, classes=classes, others=others)
 
 
 def accumulate(
-    statistic: Statistic[object], world: World, batches: Iterable[Tensor | slice] = (slice(None),)
+    statistic: AnyStatistic[object],
+    world: World,
+    batches: Iterable[Tensor | slice] = (slice(None),),
+    earlier: States | None = None,
 ) -> State:
-    """Return the state after reading the batches one after the other."""
+    """Return the state after reading the batches one after the other.
+
+    A statistic with passes of its own visits them; `earlier` are the states of those before it,
+    over all rows where they are not given.
+    """
     state = statistic.start(layout_of(world, statistic.tap))
+    if isinstance(statistic, PassStatistic):
+        from nodelens.testing.world_model import visited
+
+        before = {s: accumulate(s, world) for s in getattr(statistic, "after", ())}
+        return visited(statistic, world, state, batches, before | dict(earlier or {}))
     for rows in batches:
         statistic.update(state, reading(world, statistic.tap, rows))
     return state
@@ -166,24 +226,46 @@ def accumulate(
 
 def view_of(
     world: World,
-    statistics: Sequence[Statistic[object]],
+    statistics: Sequence[AnyStatistic[object]],
     batches: Sequence[Tensor | slice] = (slice(None),),
 ) -> GroupView:
     """Return what a metric sees that declared these statistics and nothing else."""
-    return view_with(world, {each: accumulate(each, world, batches) for each in statistics})
+    states: dict[Any, State] = {}
+    for each in statistics:
+        states[each] = accumulate(each, world, batches, states)
+    return view_with(world, states)
 
 
-def view_with(world: World, states: Mapping[Statistic[object], State]) -> GroupView:
+def _at_readout(world: World, states: States) -> dict[Any, State]:
+    """Return the states of the readout's weight, for the statistics that are read there."""
+    from nodelens.testing.world_model import residual
+
+    gradient = residual(world).to(world.activation)
+    there = evolve(
+        world,
+        inputs=world.activation,
+        pre=torch.ones_like(gradient),
+        activation=gradient,
+        gradient=gradient,
+        incoming=world.outgoing,
+        outgoing=torch.eye(len(world.outgoing), dtype=torch.float64),
+        slope=None,
+    )
+    return {each: accumulate(each, there) for each in states if each.tap == "weight"}
+
+
+def view_with(world: World, states: States) -> GroupView:
     """Return what a metric sees of finished states."""
     keep = torch.ones(FOLDS, dtype=torch.bool)
-    group = group_of(world)
+    group, following = group_of(world), next_group(world)
     places = {
         f"layer ({place})": {s: state for s, state in states.items() if s.tap == place}
-        for place in _AT_MODULE
+        for place in _BY_NAME
     }
+    places["readout (weight)"] = _at_readout(world, states)
     network = Network(
-        graph=ChannelGraph((group,)),
-        states={group.name: states, **places},
+        graph=ChannelGraph((group, following), blocks=(Block("layer", group.name, 2),)),
+        states={group.name: states, following.name: _of_readout(world, states), **places},
         input_of={name: name for name in places},
     )
     return GroupView(group, states, parameters_of(world), keep, network)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ from nodelens.training.estimates import Estimate, ratio
 
 if TYPE_CHECKING:
     from nodelens.reports.parts import Finding
+
+
+_LARGEST = 700.0
+"""Nats whose exponential is still a number."""
 
 
 @frozen
@@ -50,6 +55,13 @@ class Evaluation:
     def loss_estimate(self) -> Estimate:
         """The mean loss of a position in nats: all losses over all positions, divided once."""
         return ratio(self.losses, self.counts)
+
+    @property
+    def perplexity_estimate(self) -> Estimate:
+        """The exponential of the mean loss; its error is that of the loss times itself."""
+        loss = self.loss_estimate
+        value = math.exp(loss.value) if loss.value < _LARGEST else math.inf
+        return Estimate(value, value * loss.se if math.isfinite(value) else math.nan)
 
     @property
     def accuracy_estimate(self) -> Estimate | None:

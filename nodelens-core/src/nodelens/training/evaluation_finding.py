@@ -30,7 +30,8 @@ def _sentence(evaluation: Evaluation, name: str) -> str:
     loss = f"loss {evaluation.loss_estimate.text('.4f')} nats"
     positions, rows = int(evaluation.counts.sum()), len(evaluation.losses)
     if evaluation.accuracy_estimate is None:
-        return f"{name}: {loss} per position on {positions} positions of {rows} rows"
+        perplexity = f"perplexity {evaluation.perplexity_estimate.text('.4g')}"
+        return f"{name}: {perplexity}, {loss} per position on {positions} positions of {rows} rows"
     accuracy = evaluation.accuracy_estimate.percent()
     return f"{name}: accuracy {accuracy}, {loss} on {positions} samples"
 
@@ -58,6 +59,7 @@ def _data(evaluation: Evaluation, results: Sequence[ClassResult]) -> dict[str, A
         "rows": len(evaluation.losses),
         "positions": int(evaluation.counts.sum()),
         **_numbers(evaluation.loss_estimate, accuracy),
+        **_perplexity(evaluation),
         "classes": [
             {
                 "name": result.name,
@@ -67,6 +69,14 @@ def _data(evaluation: Evaluation, results: Sequence[ClassResult]) -> dict[str, A
             for result in results
         ],
     }
+
+
+def _perplexity(evaluation: Evaluation) -> dict[str, float | None]:
+    """Return the perplexity where rows have more than one label."""
+    if evaluation.accuracy_estimate is not None:
+        return {}
+    found = evaluation.perplexity_estimate
+    return {"perplexity": found.finite(), "perplexity_se": found.finite_se()}
 
 
 def _numbers(loss: Estimate, accuracy: Estimate) -> dict[str, float | None]:

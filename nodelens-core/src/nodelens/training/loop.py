@@ -20,7 +20,7 @@ from nodelens.errors import DataError, ModelError
 from nodelens.models.modes import training
 from nodelens.models.randomness import own_randomness
 from nodelens.seeding import generator
-from nodelens.training.evaluation import evaluate
+from nodelens.training.evaluation import counted_targets, evaluate
 from nodelens.training.optimizers import build_optimizer, learning_rate, set_learning_rate
 from nodelens.training.result import Epoch, TrainingResult
 
@@ -150,10 +150,11 @@ def _parts(order: Tensor, size: int) -> list[Tensor]:
 
 
 def _step(session: _Session, samples: Samples, where: str) -> float:
-    """Return the mean loss of the rows and change the weights once."""
-    logits = logits_of(session.model(samples.inputs.to(session.device)))
-    targets = samples.targets.to(session.device)
-    loss = F.cross_entropy(logits, targets, label_smoothing=session.settings.label_smoothing)
+    """Return the mean loss of what is labelled and change the weights once."""
+    batch = batches(samples, len(samples))[0].to(session.device)
+    logits, targets = logits_of(batch.call(session.model)), counted_targets(batch)
+    smoothing = session.settings.label_smoothing
+    loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), label_smoothing=smoothing)
     value = loss.item()
     _check_finite(value, f"the loss {where}", session.settings)
     session.optimizer.zero_grad(set_to_none=True)

@@ -39,12 +39,14 @@ def reduction(op: Operation) -> Sequence[Axes]:
     """Drop the reduced axes; nodes summed without a weight are frozen."""
     reduced, kept = _reduced(op)
     op.freeze(reduced, f"reduced by {op.name}")
+    op.mixes(reduced, f"reduced by {op.name}")
     return [kept for _ in op.outputs]
 
 
 def average(op: Operation) -> Sequence[Axes]:
     """Drop the averaged axes; their number enters the result, so their groups are normalised."""
     reduced, kept = _reduced(op)
+    op.mixes(reduced, f"averaged by {op.name}")
     for axis in reduced:
         op.trace.solver.normalise(axis)
     return [kept for _ in op.outputs]
@@ -70,7 +72,9 @@ def along(op: Operation) -> Sequence[Axes]:
     """Keep the axes; those that are normalised or summed along cannot lose indices."""
     axes = op.axes(op.args[0])
     dim = op.argument(1, "dim", -1)
-    op.freeze(axes[dim : dim + 1] if dim >= 0 else axes[dim:][:1], f"{op.name.strip('_')} along it")
+    chosen, doing = axes[dim : dim + 1] if dim >= 0 else axes[dim:][:1], op.name.strip("_")
+    op.freeze(chosen, f"{doing} along it")
+    op.mixes(chosen, f"{doing} along it")
     return [axes for _ in op.outputs]
 
 

@@ -52,6 +52,7 @@ def _convolved(op: Operation) -> Axes:
     if all(size == 1 for size in kernel) and set(stride) == {1} and not any(padding):
         return axes
     op.freeze(axes, "convolved over")
+    op.mixes(axes, "convolved over")
     return op.positions(op.output.shape[2:])
 
 
@@ -82,6 +83,7 @@ def batch_norm(op: Operation) -> Sequence[Axes]:
         if isinstance(tensor, Tensor):
             op.unify(op.axes(tensor)[0], axes[1])
     if any(argument is True for argument in op.args[3:]):  # statistics of what is read itself
+        op.mixes(axes[:1], "normalised over")
         for axis in (axes[0], *axes[2:]):
             op.trace.solver.normalise(axis)
     saved = [

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -67,6 +67,23 @@ class Operation:
         for axis in axes:
             self.trace.solver.freeze(axis, f"{doing} in {self.trace.where}")
 
+    def cut(self, axis: Expression, at: int) -> tuple[Expression, Expression]:
+        """Cut an axis in two, and note where: the code's own number may not follow a removal."""
+        parts = self.trace.solver.cut(axis, at)
+        for part in parts:
+            for leaf in self.trace.solver.leaves(part):
+                place = f"cut at index {at} of {axis.size} by {self.name} in {self.trace.where}"
+                leaf.variable.cut = leaf.variable.cut or place
+        return parts
+
+    def mixes(self, axes: Iterable[Expression], doing: str) -> None:
+        """Note that what is along the axes is mixed, which matters where they are samples."""
+        trace = self.trace
+        samples = {leaf.variable for axis in trace.rows for leaf in trace.solver.leaves(axis)}
+        mixed = {leaf.variable for axis in axes for leaf in trace.solver.leaves(axis)}
+        if trace.evaluated and any(each.size > 1 for each in samples & mixed):
+            trace.mixed = trace.mixed or f"{doing} in {trace.where}"
+
     def sums(self, left: Tensor, right: Tensor, axes: Iterable[Expression]) -> None:
         """Note what it means that a product of two tensors is summed over `axes`.
 
@@ -74,9 +91,13 @@ class Operation:
         the number of nodes enters a weight. Between one and the other, the weight reads them.
         """
         data = self.trace.is_data(left), self.trace.is_data(right)
+        axes = list(axes)
+        self.mixes(axes, "summed over in a product")
+        if all(data) and self.is_weight(left) != self.is_weight(right):
+            return
         if all(data):
             self.freeze(axes, "summed over in a product of activations (as of queries and keys)")
-        elif not any(data):
+        elif not any(data) and self.is_weight(left) and self.is_weight(right):
             for axis in axes:
                 self.trace.solver.normalise(axis)
 
@@ -85,40 +106,86 @@ class Operation:
         return self.trace.fixed(shape, "positions")
 
     def is_weight(self, tensor: Tensor) -> bool:
-        """Whether a tensor comes from parameters alone."""
-        return bool(self.trace.of(tensor).parameters) and not self.trace.is_data(tensor)
+        """Whether all entries of a tensor come from parameters; the input may choose which."""
+        known = self.trace.of(tensor)
+        return bool(known.parameters) and (known.chosen or not self.trace.is_data(tensor))
 
     def contracts(self, data: Tensor, weight: Tensor, read: Axes, written: Axes) -> None:
         """Record that a weight reads and writes nodes, if it is one and reads data.
 
-        To be called before the axes of the weight are unified with those of the data.
+        To be called before the axes of the weight are unified with those of the data. A parameter's
+        entries that the input chooses are a weight to data, and data to a weight.
         """
-        trace = self.trace
-        if not self.is_weight(weight) or not trace.is_data(data):
+        chosen = self.trace.of(data).chosen
+        if not self.is_weight(weight) or not self.trace.is_data(data):
             return
-        parameters = trace.of(weight).parameters
+        if chosen:
+            self.looks_up(data)
+            if self.trace.of(weight).chosen:
+                return
+        self._record(data, weight, read, written)
+
+    def looks_up(self, chosen: Tensor) -> None:
+        """Record that entries of a parameter are used as data: it writes all axes that it has."""
+        known = self.trace.of(chosen)
+        if known.value not in self.trace.lookups:
+            self.trace.lookups.add(known.value)
+            written = [axis for axis in known.axes if self._origins(known.parameters, (axis,))]
+            home = self.trace.homes.get(known.value, self.trace.module)
+            self._record(chosen, chosen, (), tuple(written), home)
+
+    def _record(
+        self, data: Tensor, weight: Tensor, read: Axes, written: Axes, module: str | None = None
+    ) -> None:
+        """Record a contraction; a weight that was used so before has the origins of then.
+
+        Where a square weight has read what it writes, its two axes can no longer be told apart.
+        """
+        trace, known = self.trace, self.trace.of(weight)
+        places = tuple(n for n, each in enumerate(self.args) if each is data or each is weight)
+        layout = (known.parameters, self.name, trace.module, weight.shape, weight.stride())
+        readers, writers = trace.origins.setdefault(
+            (*layout, places, self.args[places[0]] is data, len(read)),
+            (self._origins(known.parameters, read), self._origins(known.parameters, written)),
+        )
+        operand = trace.operand(data)
         record = Contraction(
-            parameters,
+            known.parameters,
             read,
             written,
-            trace.module,
-            trace.value(data),
-            readers=self._origins(parameters, read),
-            writers=self._origins(parameters, written),
+            operand if module is None else evolve(operand, module=module),
+            readers=readers,
+            writers=writers,
+            operator=self.name,
+            moved=known.moved,
             evaluated=trace.evaluated,
         )
         trace.contractions.append(record)
 
     def _origins(self, parameters: frozenset[str], axes: Axes) -> frozenset[tuple[str, int]]:
-        """Return which axes of which parameters the given axes of a weight come from."""
-        leaves = self.trace.solver.leaves
-        wanted = {leaf.variable.number for axis in axes for leaf in leaves(axis)}
-        return frozenset(
-            (name, position)
+        """Return which axes of which parameters the given axes of a weight come from.
+
+        An axis that was not regrouped is the parameter's own; else variables tell.
+        """
+        places = [
+            (name, position, own)
             for name in parameters
-            for position, axis in enumerate(self.trace.parameters[name].axes)
-            if any(leaf.variable.number in wanted for leaf in leaves(axis))
+            for position, own in enumerate(self.trace.parameters[name].axes)
+        ]
+        found: set[tuple[str, int]] = set()
+        for axis in axes:
+            exact = {(name, position) for name, position, own in places if own is axis}
+            found |= exact or {
+                (name, position) for name, position, own in places if self._shared(axis, own)
+            }
+        return frozenset(found)
+
+    def _shared(self, one: Expression, other: Expression) -> bool:
+        wanted, found = (
+            {leaf.variable.number for leaf in self.trace.solver.leaves(each)}
+            for each in (one, other)
         )
+        return not wanted.isdisjoint(found)
 
 
 Rule = Callable[[Operation], Sequence[Axes]]
@@ -126,18 +193,21 @@ Rule = Callable[[Operation], Sequence[Axes]]
 
 def apply(rules: Mapping[str, Rule], op: Operation) -> None:
     """Infer the axes of what `op` returned and remember them."""
+    from nodelens.channels.rules.provenance import provenance
+
     trace = op.trace
     tensors = list(op.tensors())
     inputs = [trace.of(tensor) for tensor in tensors]
-    data = any(trace.is_data(tensor) for tensor in tensors)
-    parameters = frozenset[str]().union(*(known.parameters for known in inputs))
-    trace.used.update(parameters)
+    trace.used.update(*(known.parameters for known in inputs))
     value = _value(op, tensors)
+    source = provenance(op, tensors)
+    if source.chosen:
+        homes = [trace.homes[each.value] for each in inputs if each.value in trace.homes]
+        trace.homes[value] = homes[0] if homes else trace.module
     results = _results(rules, op, inputs)
     for tensor, axes in zip(op.outputs, results, strict=True):
-        known = frozenset[str]() if data else parameters
-        trace.tensors[tensor] = Traced(axes, data, known, value)
-    _note_writes(op, data)
+        trace.tensors[tensor] = evolve(source, axes=axes, value=value)
+    _note_writes(op, source.data)
 
 
 def _results(rules: Mapping[str, Rule], op: Operation, inputs: Sequence[Traced]) -> list[Axes]:

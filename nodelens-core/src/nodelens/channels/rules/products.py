@@ -21,7 +21,8 @@ def matmul(op: Operation) -> Sequence[Axes]:
     for x, y in zip(a[:-2], b[:-2], strict=True):
         op.unify(x, y)
     op.sums(left, right, [a[-1]])
-    if left.ndim > 2 and op.trace.is_data(left) and op.trace.is_data(right):
+    weights = op.is_weight(left) or op.is_weight(right)
+    if left.ndim > 2 and op.trace.is_data(left) and op.trace.is_data(right) and not weights:
         _label(op, a[:-2], "heads")
         _label(op, (a[-1],), "head_dim")
         _label(op, (b[-1],), "value_dim")
@@ -77,6 +78,7 @@ def attention(op: Operation) -> Sequence[Axes]:
     q, k, v = (op.axes(tensor) for tensor in op.args[:3])
     op.unify(q[3], k[3])
     op.freeze([q[3]], "queries and keys are multiplied, so that no weight reads it,")
+    op.mixes([k[2]], "attended over")
     op.unify(k[2], v[2])
     op.unify(q[0], k[0])
     op.unify(k[0], v[0])

@@ -23,9 +23,9 @@ def slice_(op: Operation) -> Sequence[Axes]:
     start = op.argument(2, "start", 0) or 0
     start = min(max(start + size if start < 0 else start, 0), size)
     if start > 0:
-        _, middle = op.trace.solver.cut(middle, start)
+        _, middle = op.cut(middle, start)
     if length < middle.size:
-        middle, _ = op.trace.solver.cut(middle, length)
+        middle, _ = op.cut(middle, length)
     return [(*axes[:dim], middle, *axes[dim + 1 :])]
 
 
@@ -34,6 +34,7 @@ def select(op: Operation) -> Sequence[Axes]:
     dim = op.args[1] % op.args[0].ndim
     axes = op.axes(op.args[0])
     op.freeze([axes[dim]], "one index is selected")
+    op.mixes([axes[dim]], "one index is selected")
     return [(*axes[:dim], *axes[dim + 1 :])]
 
 
@@ -42,6 +43,7 @@ def unbind(op: Operation) -> Sequence[Axes]:
     dim = op.argument(1, "dim", 0) % op.args[0].ndim
     axes = op.axes(op.args[0])
     op.freeze([axes[dim]], "taken apart index by index")
+    op.mixes([axes[dim]], "taken apart index by index")
     return [(*axes[:dim], *axes[dim + 1 :]) for _ in op.outputs]
 
 
@@ -50,7 +52,9 @@ def moved(op: Operation) -> Sequence[Axes]:
     axes = op.axes(op.args[0])
     dims = op.argument(2, "dims", ()) if op.name == "roll" else op.argument(1, "dims", ())
     chosen = {dim % len(axes) for dim in dims} if dims else set(range(len(axes)))
-    op.freeze([axes[dim] for dim in sorted(chosen)], f"indices change place ({op.name})")
+    moved = [axes[dim] for dim in sorted(chosen)]
+    op.freeze(moved, f"indices change place ({op.name})")
+    op.mixes(moved, f"indices change place ({op.name})")
     return [axes]
 
 
@@ -91,13 +95,19 @@ def index_select(op: Operation) -> Sequence[Axes]:
 
 
 def index(op: Operation) -> Sequence[Axes]:
-    """Pick by index tensors or masks: what they index is frozen, the other axes stay."""
+    """Pick by index tensors or masks: what they index is frozen, the other axes stay.
+
+    What one tensor of indices picks has the axes of that tensor.
+    """
     source: Tensor = op.args[0]
     axes = op.axes(source)
     kept, first, adjacent = _indexed(op, op.args[1])
     count = op.output.ndim - len(kept)
     at = sum(dim < first for dim in kept) if adjacent else 0
+    given = [tensor for tensor in op.args[1] if tensor is not None]
     found = op.positions(op.output.shape[at : at + count])
+    if len(given) == 1 and given[0].dtype != torch.bool:
+        found = op.axes(given[0])
     left, right = kept[:at], kept[at:]
     return [(*(axes[dim] for dim in left), *found, *(axes[dim] for dim in right))]
 

@@ -133,7 +133,7 @@ def split(op: Operation) -> Sequence[Axes]:
     rest = axes[dim]
     results: list[Axes] = []
     for part in op.outputs[:-1]:
-        front, rest = op.trace.solver.cut(rest, part.shape[dim])
+        front, rest = op.cut(rest, part.shape[dim])
         results.append((*axes[:dim], front, *axes[dim + 1 :]))
     return [*results, (*axes[:dim], rest, *axes[dim + 1 :])]
 

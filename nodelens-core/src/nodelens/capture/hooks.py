@@ -1,0 +1,129 @@
+"""Hooks that show the tensors of taps while a model runs, and only then."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from nodelens.capture.taps import Tap
+from nodelens.channels.groups import Site
+from nodelens.errors import ModelError
+from nodelens.masks.reading import operand_reader
+
+Read = Callable[[Tap, str, nn.Module, Tensor], None]
+"""Takes a tap, the path of its module, the module, and the tensor."""
+
+
+@contextmanager
+def attached(
+    model: nn.Module, taps: Sequence[Tap], read: Read, called: Callable[[str], None]
+) -> Iterator[None]:
+    """Call `read` for every tensor of `taps`, and `called` when one of their modules has returned.
+
+    Raises `ModelError` for models whose hooks would not see what runs.
+    """
+    check_hookable(model)
+    with ExitStack() as stack:
+        for path, mine in _by_module(taps).items():
+            module = model.get_submodule(path)
+            before = _before(path, module, mine, read)
+            after = _after(path, module, mine, read, called)
+            stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(after).remove)
+        operands = _by_operand(taps)
+        if operands:
+            stack.enter_context(operand_reader(model, list(operands), _at(model, operands, read)))
+        yield
+
+
+def _by_module(taps: Sequence[Tap]) -> dict[str, list[Tap]]:
+    found: dict[str, list[Tap]] = defaultdict(list)
+    for tap in taps:
+        if tap.site.end != "operand":
+            found[tap.site.module].append(tap)
+    return found
+
+
+def _by_operand(taps: Sequence[Tap]) -> dict[Site, list[Tap]]:
+    found: dict[Site, list[Tap]] = defaultdict(list)
+    for tap in taps:
+        if tap.site.end == "operand":
+            found[tap.site].append(tap)
+    return found
+
+
+def _at(
+    model: nn.Module, operands: Mapping[Site, Sequence[Tap]], read: Read
+) -> Callable[[Site, Tensor], None]:
+    def met(site: Site, tensor: Tensor) -> None:
+        for tap in operands[site]:
+            read(tap, site.module, model.get_submodule(site.module), tensor)
+
+    return met
+
+
+def _before(path: str, module: nn.Module, taps: list[Tap], read: Read) -> Any:  # noqa: ANN401
+    mine = [tap for tap in taps if tap.site.end == "input"]
+
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given: dict[int | str, Any] = dict(enumerate(args))
+        _show(path, module, mine, given | kwargs, read)
+
+    return hook
+
+
+def _after(
+    path: str, module: nn.Module, taps: list[Tap], read: Read, called: Callable[[str], None]
+) -> Any:  # noqa: ANN401
+    mine = [tap for tap in taps if tap.site.end == "output"]
+
+    def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
+        many = isinstance(output, tuple | list)
+        _show(path, module, mine, dict(enumerate(output)) if many else {0: output}, read)
+        called(path)
+
+    return hook
+
+
+def _show(
+    path: str, module: nn.Module, taps: list[Tap], tensors: Mapping[Any, Any], read: Read
+) -> None:
+    for tap in taps:
+        tensor = tensors.get(tap.site.argument)
+        if tensor is None and tap.place in ("input", "weight"):
+            tensor = tensors.get("input")
+        if isinstance(tensor, Tensor):
+            read(tap, path, module, tensor)
+
+
+def check_hookable(model: nn.Module) -> None:
+    """Raise `ModelError` for compiled modules and for wrappers that run copies or pieces."""
+    for path, module in model.named_modules():
+        where = path or "the model"
+        if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
+            raise ModelError(
+                f"{where} is compiled, and hooks on compiled modules may silently do nothing; give "
+                "the model as it was before torch.compile"
+            )
+        for kind in type(module).__mro__:
+            if kind.__name__ in _WRAPPERS and kind.__module__.startswith("torch."):
+                raise ModelError(
+                    f"{where} is wrapped in {kind.__name__}, {_WRAPPERS[kind.__name__]}"
+                )
+    if any(type(parameter).__name__ == "DTensor" for parameter in model.parameters()):
+        raise ModelError(
+            "the parameters are sharded over processes (DTensor), so that no process sees whole "
+            "weights; give a model whose parameters are whole, on one device or several"
+        )
+
+
+_WRAPPERS: Mapping[str, str] = {
+    "DataParallel": "which runs copies that hooks do not see; give its .module",
+    "DistributedDataParallel": "which is for training; give its .module, on every rank",
+    "FullyShardedDataParallel": "which holds pieces of the weights; give the model unwrapped",
+}
+"""Wrappers of a model, and why nothing can be read through them."""

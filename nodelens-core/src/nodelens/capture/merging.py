@@ -1,0 +1,126 @@
+"""What several ranks have added up, put together by the statistics' own merge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nodelens.capture.checkpoint import Position, plan_key
+from nodelens.capture.ranks import Ranks
+from nodelens.errors import CaptureError
+from nodelens.storage.tensors import state_from_bytes, state_to_bytes
+
+if TYPE_CHECKING:
+    from nodelens.capture.plan import CapturePlan, Entry
+    from nodelens.statistics.contract import State
+
+
+def first_pass(ranks: Ranks, plan: CapturePlan, passes: int) -> int:
+    """Return the pass that all ranks start from, of those that each has finished before.
+
+    0 where they do not agree; where rank 0 has finished all passes, so have the others. Raises
+    `CaptureError`, on rank 0, when they were not given the same plan.
+    """
+    key = plan_key(plan)
+    if ranks.rank:
+        ranks.channel.send(json.dumps([key, ranks.world, passes]).encode(), 0)
+    starts = {passes}
+    for other in ranks.others if not ranks.rank else ():
+        their_key, world, start = json.loads(ranks.channel.receive(other))
+        if (their_key, world) != (key, ranks.world):
+            raise CaptureError(
+                f"rank {other} has another plan than rank 0; start all ranks with the same config "
+                "and the same batches"
+            )
+        starts.add(start)
+    alike = len(starts) == 1 or passes == plan.passes
+    return int(ranks.spread(str(passes if alike else 0).encode()))
+
+
+def merge_pass(
+    ranks: Ranks,
+    plan: CapturePlan,
+    done: Position,
+    read: Mapping[str, Sequence[Any]],
+    sites: Sequence[str],
+    everywhere: bool,
+) -> None:
+    """Put into `done` what all ranks have added up in one pass: on rank 0, or everywhere.
+
+    `read` are the statistics of each place in the pass, `sites` the names of what was read.
+    """
+    _merge_counts(ranks, done, sites, everywhere)
+    for entry in plan.everything:
+        statistics = read.get(entry.name, ())
+        if statistics:
+            own = done.states.setdefault(entry.name, {})
+            _merge_place(ranks, plan, entry, statistics, own, everywhere)
+
+
+def _merge_counts(ranks: Ranks, done: Position, sites: Sequence[str], everywhere: bool) -> None:
+    """Add up rows by fold, which the first pass counts, and how often each site was read."""
+    first, found = done.passes == 0, [done.fired[name] for name in sites]
+    counts = torch.tensor([*(done.rows.tolist() if first else ()), *found], dtype=torch.int64)
+    if ranks.rank:
+        ranks.channel.send(json.dumps(counts.tolist()).encode(), 0)
+    for other in ranks.others if not ranks.rank else ():
+        counts += torch.tensor(json.loads(ranks.channel.receive(other)), dtype=torch.int64)
+    if everywhere:
+        counts = torch.tensor(json.loads(ranks.spread(json.dumps(counts.tolist()).encode())))
+    rows, fired = counts[: len(counts) - len(sites)], counts[len(counts) - len(sites) :]
+    if first:
+        done.rows = rows.clone()
+    done.fired.update(dict(zip(sites, (fired - torch.tensor(found)).tolist(), strict=True)))
+
+
+def _merge_place(
+    ranks: Ranks,
+    plan: CapturePlan,
+    entry: Entry,
+    statistics: Sequence[Any],
+    own: dict[Any, State],
+    everywhere: bool,
+) -> None:
+    if ranks.rank:
+        ranks.channel.send(packed(statistics, own), 0)
+    for other in ranks.others if not ranks.rank else ():
+        _add(plan, entry, own, unpacked(statistics, ranks.channel.receive(other)))
+    if everywhere:
+        whole = b"" if ranks.rank else packed(statistics, own)
+        own.update(unpacked(statistics, ranks.spread(whole), own))
+
+
+def _add(
+    plan: CapturePlan, entry: Entry, into: dict[Any, State], other: Mapping[Any, State]
+) -> None:
+    for statistic, state in other.items():
+        if statistic not in into:
+            device = next(iter(state.values())).device
+            into[statistic] = statistic.start(plan.layout(entry, statistic, device))
+        statistic.merge(into[statistic], state)
+
+
+def packed(statistics: Sequence[Any], states: Mapping[Any, State]) -> bytes:
+    """Return states as the bytes of a safetensors file; statistics have their number as name."""
+    tensors = {
+        f"{number}/{name}": tensor
+        for number, statistic in enumerate(statistics)
+        for name, tensor in states.get(statistic, {}).items()
+    }
+    return state_to_bytes(tensors)
+
+
+def unpacked(
+    statistics: Sequence[Any], data: bytes, like: Mapping[Any, State] | None = None
+) -> dict[Any, State]:
+    """Return the states in such bytes, on the CPU or where those of `like` are."""
+    states: dict[Any, State] = {}
+    for key, tensor in state_from_bytes(data).items():
+        number, name = key.split("/", 1)
+        statistic = statistics[int(number)]
+        there = next(iter((like or {}).get(statistic, {}).values()), tensor).device
+        states.setdefault(statistic, {})[name] = tensor.to(there)
+    return states

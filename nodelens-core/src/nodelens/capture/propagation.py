@@ -1,0 +1,159 @@
+"""One batch through the model: forward, backward where gradients are read, or a visit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs import evolve
+from torch import Tensor, nn
+
+from nodelens.capture.batches import Batch
+from nodelens.capture.losses import output_numbers, sampled_labels
+from nodelens.capture.reading import folds_of
+from nodelens.capture.recorder import Recorder, States
+from nodelens.errors import DataError, ModelError
+from nodelens.seeding import generator
+from nodelens.statistics.contract import PassStatistic, Visit
+
+if TYPE_CHECKING:
+    from nodelens.capture.engine import CaptureRequest
+    from nodelens.capture.stored import StateMap
+
+
+def read_batch(request: CaptureRequest, recorder: Recorder, batch: Batch) -> None:
+    """Run the model forward, and backward where gradients are read, and update the statistics."""
+    needs = frozenset().union(*(s.requires for e in recorder.entries for s in e.statistics))
+    graded = any(tap.graded for tap in recorder.taps)
+    if "targets" in needs and (batch.targets is None or batch.segments is not None):
+        raise DataError(
+            "class metrics need one label per row: give (inputs, targets) batches, not packed"
+        )
+    if graded:
+        check_differentiable(request.model)
+    recorder.begin(batch)
+    try:
+        given = _differentiable(batch) if graded else batch
+        with torch.set_grad_enabled(graded), _rooted(request.model, graded):
+            output = given.call(request.model)
+            recorder.forwarded(output_numbers(output, given) if "outputs" in needs else None)
+            if graded:
+                _backward(request, recorder, given, output, needs)
+        recorder.end()
+    finally:
+        recorder.forget()
+
+
+def check_differentiable(model: nn.Module) -> None:
+    """Raise `ModelError` for weights through which no gradient can be taken."""
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ModelError(
+            "the model's weights were made in torch.inference_mode, so that no gradient can be "
+            "taken; build or load the model outside of it"
+        )
+
+
+def _backward(
+    request: CaptureRequest,
+    recorder: Recorder,
+    batch: Batch,
+    output: Any,  # noqa: ANN401 - whatever the model returns
+    needs: frozenset[str],
+) -> None:
+    """Run the backward pass of the data's loss, and of the loss with labels of the model's own."""
+    both = "sampled_gradient" in needs
+    if "gradient" in needs or not both:
+        recorder.begin_backward("data")
+        losses = checked_losses(request.loss(output, batch), batch)
+        losses.sum().backward(retain_graph=both)  # type: ignore[no-untyped-call]
+    if both:
+        recorder.begin_backward("model")
+        losses = checked_losses(request.loss(output, sampled_labels(output, batch)), batch)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+
+
+def visit_batch(
+    request: CaptureRequest,
+    statistic: PassStatistic[Any],
+    batch: Batch,
+    states: States,
+    earlier: StateMap,
+) -> None:
+    """Let a statistic with passes of its own run the model on the rows of each fold."""
+    folds = folds_of(batch.numbers.cpu(), request.plan.folds)
+    chosen = {entry.name: states.setdefault(entry.name, {}) for entry in request.plan.entries}
+    for entry in request.plan.entries:
+        layout = request.plan.layout(entry, device=request.device)
+        chosen[entry.name].setdefault(statistic, statistic.start(layout))
+    for fold in sorted(set(folds.tolist())):
+        rows = batch.rows_where(folds == fold)
+        random = generator(request.seed, "capture", statistic.passes, *rows.numbers.tolist())
+        visit = Visit(
+            request.model,
+            request.graph,
+            rows,
+            fold,
+            request.loss,
+            random,
+            request.seed,
+            earlier,
+        )
+        statistic.visit(visit, {name: each[statistic] for name, each in chosen.items()})
+
+
+def checked_losses(losses: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - of the user's function
+    """Return what a loss gave; raises `DataError` unless it is one loss per row, to differentiate.
+
+    A mean over the batch would make every gradient statistic depend on the batch size.
+    """
+    advice = f"it must return one summed loss per sample, shape ({batch.rows},)"
+    if not isinstance(losses, Tensor):
+        raise DataError(f"the loss returned {type(losses).__name__}; {advice}")
+    if losses.shape != (batch.rows,):
+        shape = tuple(losses.shape)
+        raise DataError(f"the loss returned shape {shape}; {advice}: use reduction='none'")
+    if not losses.requires_grad:
+        raise DataError(f"the loss has no gradient (detached, or under no_grad); {advice}")
+    return losses
+
+
+def _differentiable(batch: Batch) -> Batch:
+    """Return the batch with float inputs that carry gradients, so that activations have them.
+
+    They are no leaves, so that a model may change them in place.
+    """
+
+    def rooted(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return _normal(value).detach().requires_grad_().clone()
+        return _normal(value)
+
+    kwargs = {key: rooted(value) for key, value in batch.kwargs.items()}
+    args = tuple(rooted(value) for value in batch.args)
+    return evolve(batch, args=args, kwargs=kwargs, targets=_normal(batch.targets))
+
+
+def _normal(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
+    """Return a copy of a tensor made in inference mode, which autograd would refuse."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+@contextmanager
+def _rooted(model: nn.Module, gradient: bool) -> Iterator[None]:
+    """Let gradients start at embeddings too, whose integer inputs have none."""
+
+    def root(module: nn.Module, args: Any, output: Tensor) -> Tensor:  # noqa: ANN401
+        if output.requires_grad or not torch.is_grad_enabled():
+            return output
+        return output.requires_grad_().clone()  # no leaf: a model may add positions in place
+
+    kinds = (nn.Embedding, nn.EmbeddingBag)
+    modules = [m for m in model.modules() if gradient and isinstance(m, kinds)]
+    handles = [module.register_forward_hook(root) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,53 @@
+"""Axes of parameters that no weight writes: what the model reads, a vocabulary, experts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from torch import nn
+
+from nodelens.channels.axes import Variable
+from nodelens.channels.groups import ChannelGroup, ParameterSlice
+from nodelens.channels.trace import Trace
+
+KINDS = {"model input": "inputs", "vocabulary": "vocabulary"}
+
+
+def fixed_groups(
+    model: nn.Module,
+    trace: Trace,
+    found: Iterable[tuple[Variable, Sequence[ParameterSlice]]],
+    shown: Iterable[ParameterSlice],
+) -> Iterator[ChannelGroup]:
+    """Yield a frozen group without sites for what no slice of a group has shown.
+
+    That is every variable with an axis of a used parameter that is not among the axes of `shown`.
+    Positions of convolution kernels are left out, and what belongs to buffers alone.
+    """
+    learned = set(dict(model.named_parameters())) & trace.used
+    known = _kernels(trace) | {(part.parameter, part.axis) for part in shown}
+    for variable, slices in found:
+        kept = [part for part in slices if part.parameter in learned]
+        if all((part.parameter, part.axis) in known for part in kept):
+            continue
+        reason = variable.frozen or _reason(slices)
+        kind = KINDS.get(reason.partition(" (")[0], "fixed")
+        place = kept[0].parameter.rpartition(".")[0] or "model"
+        yield ChannelGroup(f"{place}:{kind}", kind, variable.size, tuple(slices), frozen=reason)
+
+
+def _kernels(trace: Trace) -> set[tuple[str, int]]:
+    """Return the axes of convolution weights that run over the positions of the kernel."""
+    return {
+        (name, axis)
+        for contraction in trace.contractions
+        if contraction.operator == "convolution"
+        for name in contraction.parameters
+        for axis in range(2, len(trace.parameters[name].axes))
+    }
+
+
+def _reason(slices: Sequence[ParameterSlice]) -> str:
+    if any(part.role == "consumer" for part in slices):
+        return "no weight writes it"
+    return "parameters alone are combined along it, or entries with the model's inputs"

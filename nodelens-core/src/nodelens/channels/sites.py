@@ -1,0 +1,114 @@
+"""Where the nodes of a variable are seen: at ports of modules, or at products with a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from nodelens.channels.axes import Expression, Leaf, Variable
+from nodelens.channels.groups import Extent, Rows, Site, Tap
+from nodelens.channels.trace import Axes, Contraction, Port, Trace
+
+# The products at which an operand can be told from a weight and replaced: see `masks`.
+SHOWN = frozenset(
+    [*("mm", "bmm", "addmm", "baddbmm", "mv", "dot", "addmv"), "convolution", "_grouped_mm"]
+)
+
+
+def read_sites(
+    trace: Trace, contraction: Contraction, variable: Variable, ports: list[Port]
+) -> list[Site]:
+    """Return where what is read enters the module, whole or (of routed tokens) before selection.
+
+    Where no input of the module shows it, it is read at the product with the parameter itself.
+    """
+    for value in trace.sources(contraction.value):
+        reading = [port for port in ports if port.value == value]
+        if sites := list(port_sites(trace, reading, "activation", variable)):
+            return sites
+    return list(_operand_sites(trace, contraction, variable))
+
+
+def port_sites(trace: Trace, ports: Iterable[Port], tap: Tap, variable: Variable) -> Iterator[Site]:
+    """Yield where the variable is at ports of modules."""
+    for port in ports:
+        for position, leaf in _places(trace, port.axes, variable):
+            yield Site(
+                module=port.module,
+                end="input" if tap == "activation" else "output",
+                tap=tap,
+                axis=position,
+                extent=leaf.extent,
+                argument=port.argument,
+                call=port.call,
+                value=port.value,
+                overwritten=trace.overwritten(port),
+                rows=rows_of(trace, port.axes),
+            )
+
+
+def _operand_sites(trace: Trace, contraction: Contraction, variable: Variable) -> Iterator[Site]:
+    """Yield where the variable is in what a parameter is multiplied with, if that can be seen."""
+    port, found = contraction.operand, _parameters(trace, contraction, variable)
+    if contraction.operator not in SHOWN or len(found) != 1:
+        return
+    name, along = found[0]
+    for position, leaf in _places(trace, port.axes, variable):
+        yield Site(
+            module=port.module,
+            end="operand",
+            tap="activation",
+            axis=position,
+            extent=leaf.extent,
+            argument=name,
+            value=port.value,
+            overwritten=trace.overwritten(port),
+            rows=rows_of(trace, port.axes),
+            along=along,
+        )
+
+
+def _parameters(
+    trace: Trace, contraction: Contraction, variable: Variable
+) -> list[tuple[str, int]]:
+    """Return the parameters, and their axes, that read a variable, if their entries are known."""
+    found = {
+        (name, axis)
+        for name, axis in contraction.readers
+        for _ in leaves_of(trace, trace.parameters[name].axes[axis], variable)
+    }
+    return sorted(each for each in found if each[0] in contraction.moved)
+
+
+def _places(trace: Trace, axes: Axes, variable: Variable) -> Iterator[tuple[int, Leaf]]:
+    for position, axis in enumerate(axes):
+        for leaf in leaves_of(trace, axis, variable):
+            yield position, leaf
+
+
+def leaves_of(trace: Trace, axis: Expression, variable: Variable) -> Iterator[Leaf]:
+    """Yield the places of one variable in an axis."""
+    return (leaf for leaf in trace.solver.leaves(axis) if leaf.variable is variable)
+
+
+def rows_of(trace: Trace, axes: Axes) -> Rows | None:
+    """Return where the samples are in a tensor of these axes, None if nowhere or in the middle."""
+    samples = {
+        leaf.variable.number
+        for axis in trace.rows
+        for leaf in trace.solver.leaves(axis)
+        if leaf.variable.size > 1
+    }
+    for position, axis in enumerate(axes):
+        found = [leaf for leaf in trace.solver.leaves(axis) if leaf.variable.number in samples]
+        if found:
+            return _rows(position, [leaf.extent for leaf in found], axis.size)
+    return None
+
+
+def _rows(position: int, places: list[Extent], size: int) -> Rows | None:
+    """Return how samples and positions share an axis; positions may be made of several runs."""
+    if sum(place.width * place.inner * place.outer for place in places) != size:
+        return None
+    if len(places) == 1 and places[0].outer == 1:
+        return Rows(position)
+    return Rows(position, last=True) if all(place.inner == 1 for place in places) else None

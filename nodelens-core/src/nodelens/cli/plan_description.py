@@ -1,0 +1,164 @@
+"""A plan as JSON values, and the same for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict
+
+from nodelens.capture.plan import InputEntry, PairEntry, PlanEntry
+from nodelens.cli.layout import columns, wrapped
+from nodelens.config.sizes import size_text
+from nodelens.scoring.contract import level_of
+
+if TYPE_CHECKING:
+    from nodelens.capture.fitting import Planned
+    from nodelens.capture.plan import CapturePlan, Entry
+    from nodelens.config.schema import RunConfig
+    from nodelens.experiments.setup import Subject
+
+
+def plan_json(config: RunConfig, subject: Subject, planned: Planned) -> dict[str, Any]:
+    """Return everything that is known of a run's passes before it starts."""
+    plan, until = planned.plan, config.capture.until
+    return {
+        "name": config.name,
+        "model": subject.handle.origin,
+        "samples": {
+            "train": len(subject.splits.train),
+            "validation": len(subject.splits.validation),
+            "test": len(subject.splits.test),
+            "calibration": len(subject.calibration),
+        },
+        "metrics": [_metric(name, metric) for name, metric in planned.metrics.items()],
+        "passes": plan.passes,
+        "extra_passes": [statistic.passes for statistic in plan.visits],
+        "backward": plan.gradient,
+        "folds": plan.folds,
+        "folds_of_covariances": _quadratic_folds(plan),
+        "until": until and asdict(until),
+        "bytes": plan.bytes,
+        "peak_bytes": plan.peak_bytes,
+        "memory_budget": plan.budget,
+        "notes": list(plan.notes),
+        "places": [_place(plan, entry) for entry in plan.everything if entry.statistics],
+        "groups": [_group(plan, entry) for entry in plan.entries],
+        "unread": dict(plan.unread),
+    }
+
+
+def _metric(name: str, metric: Any) -> dict[str, Any]:  # noqa: ANN401 - plugins' classes
+    return {"name": name, "level": level_of(metric), "needs": [str(s) for s in metric.needs()]}
+
+
+def _quadratic_folds(plan: CapturePlan) -> int | None:
+    return (plan.quadratic_folds or plan.folds) if plan.needs("quadratic") else None
+
+
+def _place(plan: CapturePlan, entry: Entry) -> dict[str, Any]:
+    """Return one place that is read, with the number of the pass that reads it."""
+    return {
+        "name": entry.name,
+        "kind": _kind(entry),
+        "width": entry.layout.width,
+        "pass": next(n for n, read in enumerate(plan.streams, 1) if entry in read),
+        "bytes": plan.bytes_of(entry),
+        "statistics": [
+            {
+                "statistic": str(statistic),
+                "at": statistic.tap,
+                "folds": plan.folds_of(statistic),
+                "bytes": 8 * statistic.floats(plan.layout(entry, statistic)),
+            }
+            for statistic in entry.statistics
+        ],
+    }
+
+
+def _kind(entry: Entry) -> str:
+    if isinstance(entry, PlanEntry):
+        return "group"
+    if isinstance(entry, InputEntry):
+        return "weights" if entry.place == "weight" else "inputs"
+    return "pair" if isinstance(entry, PairEntry) else "block"
+
+
+def _group(plan: CapturePlan, entry: PlanEntry) -> dict[str, Any]:
+    return {
+        "name": entry.group.name,
+        "width": entry.group.width,
+        "prunable": entry.group.prunable,
+        "frozen": entry.group.frozen,
+        "sites": [
+            site.name
+            for place in ("activation", "preactivation")
+            if any(s.tap == place for s in entry.statistics)
+            for site in entry.group.at(place)
+        ],
+        "bytes": plan.bytes_of(entry),
+    }
+
+
+_TITLES = {
+    "group": "Nodes",
+    "inputs": "Inputs of modules",
+    "weights": "Gradients of weights",
+    "pair": "Pairs of groups",
+    "block": "Residual blocks",
+}
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """Return the same for people, at most as wide as the terminal."""
+    parts = [f"{plan['name']}: {plan['model']}\n{columns(list(_facts(plan)), 2)}"]
+    if plan["notes"]:
+        notes = "\n".join(wrapped(f"- {note}", 2) for note in plan["notes"])
+        parts.append(f"To fit the memory\n{notes}")
+    for kind, title in _TITLES.items():
+        places = [place for place in plan["places"] if place["kind"] == kind]
+        if places:
+            shown = "\n".join(_place_text(plan, place) for place in places)
+            parts.append(f"{title}\n{shown}")
+    if plan["extra_passes"]:
+        extra = "\n".join(wrapped(text, 2) for text in plan["extra_passes"])
+        parts.append(f"Passes of their own\n{extra}")
+    if plan["unread"]:
+        unread = [wrapped(f"{name}: {why}", 2) for name, why in plan["unread"].items()]
+        parts.append("Not scored\n" + "\n".join(unread))
+    return "\n\n".join(parts)
+
+
+def _facts(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "samples", ", ".join(f"{count} {name}" for name, count in plan["samples"].items())
+    yield "metrics", _metrics_text(plan["metrics"])
+    direction = "forward and backward" if plan["backward"] else "forward only"
+    yield "passes", f"{plan['passes']}, {direction}" if plan["passes"] else "none, weights suffice"
+    covariances = plan["folds_of_covariances"]
+    fewer = f"; covariances in {covariances}" if covariances not in (None, plan["folds"]) else ""
+    yield "folds", f"{plan['folds']}{fewer}"
+    if plan["until"]:
+        yield (
+            "stops",
+            "once the top {top:.0%} by {metric} overlaps by {stable:g}".format(**plan["until"]),
+        )
+    budget = plan["memory_budget"]
+    limit = "no limit" if budget is None else f"{size_text(budget)} allowed"
+    together = "" if plan["bytes"] == plan["peak_bytes"] else f"{size_text(plan['bytes'])} in all, "
+    yield "memory", f"{size_text(plan['peak_bytes'])} of statistics ({together}{limit})"
+
+
+def _metrics_text(metrics: list[dict[str, Any]]) -> str:
+    layers = sum(metric["level"] == "layer" for metric in metrics)
+    return f"{len(metrics) - layers} of nodes, {layers} of layers" if layers else str(len(metrics))
+
+
+def _place_text(plan: dict[str, Any], place: dict[str, Any]) -> str:
+    group = next((each for each in plan["groups"] if each["name"] == place["name"]), None)
+    several = plan["passes"] - len(plan["extra_passes"]) > 1
+    read = f", pass {place['pass']}" if several else ""
+    frozen = f", frozen: {group['frozen']}" if group and group["frozen"] else ""
+    head = f"{place['name']}: {place['width']} wide, {size_text(place['bytes'])}{read}{frozen}"
+    rows = [("at", site) for site in (group["sites"] if group else ())]
+    rows += [(size_text(each["bytes"]), each["statistic"]) for each in place["statistics"]]
+    return f"{wrapped(head, 2)}\n{columns(rows, 4)}"

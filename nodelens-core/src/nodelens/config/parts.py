@@ -1,0 +1,53 @@
+"""Metrics that are made of other metrics: the others join them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+from nodelens.errors import ConfigError, did_you_mean
+
+_M = TypeVar("_M")
+
+
+def _uses(metric: Any) -> tuple[str, ...]:  # noqa: ANN401 - a metric
+    """Return the names of the metrics that a metric is made of."""
+    return tuple(metric.uses()) if hasattr(metric, "uses") else ()
+
+
+def with_parts(
+    metrics: Mapping[str, _M], build: Callable[[str], _M], offered: Collection[str]
+) -> dict[str, _M]:
+    """Return the metrics and after them all that they are made of, each once.
+
+    `build` makes a metric of the name that plugins offer it under, with its default options.
+    Raises `ConfigError` for a name that is neither among the metrics nor in `offered`, and for
+    metrics that are made of each other.
+    """
+    found = dict(metrics)
+    waiting = list(metrics)
+    while waiting:
+        owner = waiting.pop(0)
+        for name in _uses(found[owner]):
+            if name not in found:
+                _check_offered(owner, name, found, offered)
+                found[name] = build(name)
+                waiting.append(name)
+    for name in found:
+        _check_circle(name, found, ())
+    return found
+
+
+def _check_offered(owner: str, name: str, found: Collection[str], offered: Collection[str]) -> None:
+    if name not in offered:
+        hint = did_you_mean(name, [*found, *(each for each in offered if ":" not in each)])
+        raise ConfigError([f"metrics: {owner!r} is made of {name!r}, which is no metric{hint}"])
+
+
+def _check_circle(name: str, found: Mapping[str, _M], way: tuple[str, ...]) -> None:
+    """Raise `ConfigError` when a metric is made of itself, through others or not."""
+    if name in way:
+        circle = " -> ".join((*way[way.index(name) :], name))
+        raise ConfigError([f"metrics: {circle}: made of each other in a circle; take one out"])
+    for part in _uses(found[name]):
+        _check_circle(part, found, (*way, name))

@@ -1,0 +1,160 @@
+"""The stage that takes the statistics: from the plan to a capture in the run folder."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from nodelens.capture.checkpoint import Checkpoint, Position
+from nodelens.capture.engine import Capture, CaptureRequest
+from nodelens.capture.kept import load_capture, save_capture
+from nodelens.capture.ranks import leave_group
+from nodelens.experiments.calibration import (
+    FoldBatches,
+    calibration_batches,
+    fingerprint,
+    fingerprint_of_model,
+)
+from nodelens.experiments.resume import note_origin
+from nodelens.experiments.until import convergence_finding, recalled, stopping_rule
+from nodelens.reports.parts import Finding
+from nodelens.scoring.stopping import FIRST, StoppingRule
+
+if TYPE_CHECKING:
+    from nodelens.capture.batches import Batch
+    from nodelens.capture.fitting import Planned
+    from nodelens.capture.plan import CapturePlan
+    from nodelens.data.contract import Samples
+    from nodelens.experiments.context import Experiment, Stage
+    from nodelens.experiments.setup import Subject
+
+STATISTICS = "statistics.safetensors"
+ABOUT = "capture.json"
+FOLDER = "capture"
+"""Where an unfinished capture keeps its checkpoint; the folder goes when the capture is whole."""
+
+
+def capture_statistics(experiment: Experiment, subject: Subject, planned: Planned) -> Capture:
+    """Stream the calibration samples and keep the statistics that the plan asks for.
+
+    Goes on from the checkpoint of a run that is resumed.
+    """
+    plan, run = planned.plan, experiment.run
+    if "capture" in experiment.kept:
+        shutil.rmtree(run.file(FOLDER), ignore_errors=True)
+        return load_capture(run.file(STATISTICS), plan)
+    with experiment.stage("capture") as stage:
+        rule = _rule(experiment, subject, planned)
+        request = capture_request(experiment, subject, plan, rule)
+        capture = _kept(experiment, stage, experiment.plugins.capture(request))
+        if experiment.ranks.last:
+            leave_group()
+        if rule is not None:
+            rule.look(capture)
+            found = convergence_finding(rule, capture.samples, len(subject.calibration))
+            experiment.keep(stage, found)
+        if plan.notes:
+            experiment.keep(stage, _plan_finding(plan))
+        experiment.plugins.captured(capture)
+    shutil.rmtree(run.file(FOLDER), ignore_errors=True)
+    return capture
+
+
+def _rule(experiment: Experiment, subject: Subject, planned: Planned) -> StoppingRule | None:
+    settings = experiment.config.capture.until
+    if settings is None:
+        return None
+    return stopping_rule(settings, subject, planned, experiment.run)
+
+
+def capture_request(
+    experiment: Experiment, subject: Subject, plan: CapturePlan, rule: StoppingRule | None = None
+) -> CaptureRequest:
+    """Return what to capture; every rank has a folder of its own, and rank 0 tells of it."""
+    samples, settings, run = subject.calibration, experiment.config, experiment.run
+    ranks = experiment.ranks
+    folder = run.file(f"{FOLDER}/rank-{ranks.rank}" if ranks.rank else FOLDER)
+
+    def resumed(position: Position) -> None:
+        note_origin(run, f"capture, {position}")
+        if rule is not None:
+            rule.looks = recalled(run, int(position.rows.sum()))
+
+    return CaptureRequest(
+        model=subject.handle.module,
+        graph=subject.graph,
+        batches=_batches(experiment, samples, plan),
+        plan=plan,
+        device=experiment.device,
+        total=len(samples),
+        progress=experiment.progress,
+        observe=None if ranks.rank else experiment.plugins.capture_batch,
+        seed=experiment.seed,
+        store=folder,
+        checkpoint=Checkpoint(
+            folder=folder,
+            key=f"{fingerprint(samples)} {fingerprint_of_model(subject.handle.module)}",
+            seconds=settings.capture.checkpoint_seconds,
+            resumed=None if ranks.rank else resumed,
+        ),
+        enough=rule,
+        ranks=ranks,
+    )
+
+
+def _batches(
+    experiment: Experiment, samples: Samples, plan: CapturePlan
+) -> list[Batch] | FoldBatches:
+    """Return the calibration batches, small enough for the first look of a stopping rule."""
+    size, until = experiment.config.data.batch_size, experiment.config.capture.until
+    if until is not None:
+        size = min(size, FIRST * plan.folds)
+    return calibration_batches(samples, size, plan, in_order=until is not None)
+
+
+def _kept(experiment: Experiment, stage: Stage, capture: Capture) -> Capture:
+    """Write the statistics and what is to be said of them.
+
+    Returns the capture, its states in the file that was written where memory is short.
+    """
+    run = experiment.run
+    save_capture(run.file(STATISTICS), capture)
+    run.write_json(ABOUT, _about(capture))
+    stage.files += [STATISTICS, ABOUT]
+    return load_capture(run.file(STATISTICS), capture.plan) if capture.plan.spills else capture
+
+
+def _about(capture: Capture) -> dict[str, Any]:
+    plan = capture.plan
+    return {
+        "samples": capture.samples,
+        "rows_by_fold": capture.rows.tolist(),
+        "folds": plan.folds,
+        "folds_of_covariances": plan.quadratic_folds or plan.folds,
+        "passes": plan.passes,
+        "parts": plan.parts,
+        "gradient": plan.gradient,
+        "bytes": plan.bytes,
+        "peak_bytes": plan.peak_bytes,
+        "memory_budget": plan.budget,
+        "notes": plan.notes,
+        "sites_read": dict(capture.fired),
+        "unread": dict(plan.unread),
+    }
+
+
+def _plan_finding(plan: CapturePlan) -> Finding:
+    """Return what the memory budget has changed, so that every report says it."""
+    return Finding(
+        kind="capture",
+        name="plan",
+        title="What the memory budget has changed",
+        headline=tuple(f"{note[0].upper()}{note[1:]}." for note in plan.notes),
+        data={
+            "notes": list(plan.notes),
+            "passes": plan.passes,
+            "bytes": plan.bytes,
+            "peak_bytes": plan.peak_bytes,
+            "memory_budget": plan.budget,
+        },
+    )

@@ -1,0 +1,142 @@
+"""Going on with a run that was killed, interrupted or failed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from nodelens.config.dump import to_mapping, to_yaml
+from nodelens.config.load import read_config
+from nodelens.errors import RunError
+from nodelens.experiments.context import log
+from nodelens.experiments.record import command_line, versions
+from nodelens.storage import manifest
+from nodelens.storage.atomic import remove_unfinished
+from nodelens.storage.processes import this_process
+from nodelens.storage.run_folder import CONFIG, text_digest
+
+if TYPE_CHECKING:
+    from nodelens.config.schema import RunConfig
+    from nodelens.storage.run_folder import RunFolder
+
+_ALWAYS = "model"
+"""The stage that every process does for itself."""
+_SHOWN = 5
+
+
+def check_resumable(run: RunFolder, config: RunConfig, device: str) -> None:
+    """Raise `RunError` unless the run has not finished and would go on as it began.
+
+    A run that says that it is finished and has no manifest ended while its reports were written.
+    """
+    record = run.record()
+    status = run.status()
+    if status == "finished" and run.has(manifest.NAME):
+        raise RunError(f"{run.path}: the run is finished; there is nothing to resume")
+    if status == "running":
+        raise RunError(
+            f"{run.path}: the run is still going on, in process {record['pid']}; wait for it, or "
+            "stop it first"
+        )
+    if status == "running or killed":
+        log.warning("%s was started on %s; make sure that it has ended", run.path, record["host"])
+    _check_config(run, config, record)
+    before = record.get("device", device)
+    if before != device:
+        raise RunError(
+            f"{run.path}: the run was started on {before}, this would be {device}, and the results "
+            "would not be the same; use the device that it was started on, or start a new run"
+        )
+    _warn_of_versions(record)
+
+
+def _check_config(run: RunFolder, config: RunConfig, record: Mapping[str, Any]) -> None:
+    text = run.config_file().read_text(encoding="utf-8")
+    if record["config"] != text_digest(text):
+        raise RunError(
+            f"{run.file(CONFIG)}: changed after the run had started; put it back, or start a new "
+            "run with it"
+        )
+    changes = list(_changes(read_config(run.file(CONFIG)).value, to_mapping(config), ""))
+    if to_yaml(config) != text and changes:
+        more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+        raise RunError(
+            f"{run.path}: the config has changed since the run started: "
+            f"{'; '.join(changes[:_SHOWN])}{more}; resume without CONFIG, or start a new run"
+        )
+
+
+def _changes(before: Any, after: Any, path: str) -> Iterator[str]:  # noqa: ANN401 - YAML values
+    """Yield what differs between two configs, path by path; where runs lie does not count."""
+    if path == "output" or before == after:
+        return
+    both = (before, after)
+    if all(isinstance(each, dict) for each in both):
+        for key in dict.fromkeys([*before, *after]):
+            yield from _changes(before.get(key), after.get(key), f"{path}.{key}".lstrip("."))
+    elif all(isinstance(each, list) for each in both) and len(before) == len(after):
+        for number, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from _changes(one, other, f"{path}.{number}")
+    else:
+        yield f"{path} was {before!r} and is {after!r}"
+
+
+def _warn_of_versions(record: Mapping[str, Any]) -> None:
+    known = record.get("versions", {})
+    for name, now in versions().items():
+        if known.get(name, now) != now:
+            log.warning("resumed with %s %s, started with %s", name, now, known[name])
+
+
+def reopen(run: RunFolder) -> frozenset[str]:
+    """Make a run folder ready to be written to again; return the stages that need not be done.
+
+    These are all up to the first one that did not finish, or of which an artifact is not as it was
+    written. What a killed process left unfinished is deleted.
+    """
+    remove_unfinished(run.path)
+    run.file(manifest.NAME).unlink(missing_ok=True)
+    record, kept = run.record(), _kept(run)
+    files = {name for stage in kept for name in record["stages"][stage].get("files", {})}
+    last = kept[-1] if kept else ""
+    entry = {
+        "command": command_line(sys.argv),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "from": f"after {last}" if last else "the start",
+        "kept": kept,
+        "before": run.status(),
+    }
+    run.update_record(
+        **this_process(),
+        status="running",
+        finished=None,
+        error=None,
+        warnings=[],
+        stages={name: record["stages"][name] for name in kept},
+        findings=[name for name in record["findings"] if name in files],
+        resumed=[*record.get("resumed", []), entry],
+    )
+    return frozenset(kept)
+
+
+def _kept(run: RunFolder) -> list[str]:
+    kept: list[str] = []
+    for name, stage in run.record()["stages"].items():
+        if name == _ALWAYS:
+            continue
+        files = stage.get("files", {})
+        problems = [manifest.difference(run.path, each, files[each]) for each in files]
+        if stage["status"] != "finished" or any(problems):
+            if stage["status"] == "finished":
+                log.warning("%s is done again: %s", name, next(filter(None, problems)))
+            break
+        kept.append(name)
+    return kept
+
+
+def note_origin(run: RunFolder, text: str) -> None:
+    """Say in the record where the run that was just resumed goes on from."""
+    *earlier, last = run.record()["resumed"]
+    run.update_record(resumed=[*earlier, {**last, "from": text}])

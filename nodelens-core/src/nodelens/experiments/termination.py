@@ -1,0 +1,32 @@
+"""A run that is told to end says so in its record, as one that fails."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from nodelens.errors import RunError
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Turn SIGTERM into a `RunError` while the context is open, in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # what is still written must not be torn
+    raise RunError(
+        "the run was told to end (SIGTERM), by a job scheduler, or by torchrun after another rank "
+        "had failed, whose message then says why; go on with it: nodelens run --resume"
+    )

@@ -1,0 +1,156 @@
+"""The stopping rule of a run: what it is made of, what it must not be, what it found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nodelens.errors import ConfigError
+from nodelens.reports.parts import Finding, Line, LinePlot, Table
+from nodelens.scoring.contract import level_of
+from nodelens.scoring.engine import ScoreRequest
+from nodelens.scoring.stability import Overlap
+from nodelens.scoring.stopping import Look, StoppingRule
+
+if TYPE_CHECKING:
+    from nodelens.capture.engine import Capture
+    from nodelens.capture.fitting import Planned
+    from nodelens.config.schema import StoppingSettings
+    from nodelens.experiments.setup import Subject
+    from nodelens.storage.run_folder import RunFolder
+
+CURVE = "capture/convergence.json"
+"""What was seen so far, for a run that is resumed."""
+
+_NOTE = (
+    "The overlap of the top nodes of two halves of the samples, as a mean over splits of the folds "
+    "into halves; the band is from the smallest to the largest. Each half has half of the samples, "
+    "so that the top of all of them is more stable than this."
+)
+
+
+def check_rule(settings: StoppingSettings, planned: Planned) -> None:
+    """Raise `ConfigError` when the stopping rule cannot be judged in the first pass."""
+    reason = _objection(settings, planned)
+    if reason:
+        raise ConfigError([f"capture.until: {reason}"])
+
+
+def _objection(settings: StoppingSettings, planned: Planned) -> str:
+    name, plan = settings.metric, planned.plan
+    metric = planned.metrics[name]
+    needs: tuple[Any, ...] = metric.needs()
+    if level_of(metric) == "layer":
+        return f"{name!r} describes layers and ranks no nodes; name a metric of nodes"
+    if metric.better == "neither":
+        return f"{name!r} does not say which nodes to keep; name a metric that ranks them"
+    if not needs and not hasattr(metric, "uses"):
+        return f"{name!r} reads no data, so that it is stable from the start; name another metric"
+    if any(statistic in plan.visits for statistic in needs):
+        return f"{name!r} needs passes of its own, after the one that would stop; name another"
+    if len(plan.streams) > 1:
+        return (
+            f"the memory budget divides the nodes over {len(plan.streams)} passes, and the rule "
+            "looks at all of them at once; raise capture.memory_budget"
+        )
+    if min(plan.folds_of(statistic) for statistic in needs or plan.visits) < 2:
+        return f"{name!r} has one fold in this memory; raise capture.memory_budget"
+    return ""
+
+
+def stopping_rule(
+    settings: StoppingSettings, subject: Subject, planned: Planned, run: RunFolder
+) -> StoppingRule:
+    """Return the rule; what it sees is kept in the run folder."""
+
+    def request(capture: Capture) -> ScoreRequest:
+        return ScoreRequest(subject.handle.module, subject.graph, planned.metrics, capture)
+
+    def keep(looks: list[Look]) -> None:
+        run.write_json(CURVE, [_row(look) for look in looks])
+
+    return StoppingRule(request, settings.metric, settings.top, settings.stable, keep=keep)
+
+
+def recalled(run: RunFolder, samples: int) -> list[Look]:
+    """Return what the rule of an interrupted capture had seen up to so many samples."""
+    known = run.read_json(CURVE) if run.has(CURVE) else []
+    looks = [Look(int(n), Overlap(mean, low, high)) for n, mean, low, high in known]
+    return [look for look in looks if look.samples <= samples]
+
+
+def _row(look: Look) -> tuple[int, float, float, float]:
+    return look.samples, look.overlap.mean, look.overlap.low, look.overlap.high
+
+
+def convergence_finding(rule: StoppingRule, samples: int, available: int) -> Finding:
+    """Return how many samples the ranking took, with the curve as figure, table and data."""
+    rows = tuple(_row(look) for look in rule.looks)
+    return Finding(
+        kind="capture",
+        name="convergence",
+        title="How many samples the ranking takes",
+        headline=(_sentence(rule, samples, available),),
+        warnings=() if rule.reached else (_warning(rule, available),),
+        tables=(_table(rows),),
+        plots=(_plot(rule),) if len(rows) > 1 else (),
+        data=_data(rule, samples, rows),
+    )
+
+
+def _sentence(rule: StoppingRule, samples: int, available: int) -> str:
+    top = f"the top {100 * rule.top:g} % by {rule.metric}"
+    if not rule.looks:
+        return f"There were too few samples to see how stable {top} is."
+    mean = rule.looks[-1].overlap.mean
+    if rule.reached:
+        return (
+            f"After {samples} of {available} samples {top} was stable: two halves of the samples "
+            f"share {mean:.2f} of it (asked for: {rule.stable:g})."
+        )
+    return (
+        f"All {samples} samples were read and {top} was not stable: two halves of the samples "
+        f"share {mean:.2f} of it (asked for: {rule.stable:g})."
+    )
+
+
+def _warning(rule: StoppingRule, available: int) -> str:
+    return (
+        f"the top by {rule.metric} is not stable within the {available} samples; raise "
+        "capture.samples, or ask for less with capture.until.stable"
+    )
+
+
+def _table(rows: tuple[tuple[int, float, float, float], ...]) -> Table:
+    columns = ("samples", "overlap", "lowest", "highest")
+    return Table("stability", "Stability of the top nodes", columns, rows, _NOTE)
+
+
+def _plot(rule: StoppingRule) -> LinePlot:
+    x = tuple(float(look.samples) for look in rule.looks)
+    seen = [look.overlap for look in rule.looks]
+    curve = Line(
+        rule.metric,
+        x,
+        tuple(each.mean for each in seen),
+        tuple(each.low for each in seen),
+        tuple(each.high for each in seen),
+    )
+    target = Line("asked for", (x[0], x[-1]), (rule.stable, rule.stable), style="dashed")
+    title = f"Stability of the top {100 * rule.top:g} % of the nodes"
+    return LinePlot("stability", title, "samples", "overlap of two halves", (curve, target), _NOTE)
+
+
+def _data(
+    rule: StoppingRule, samples: int, rows: tuple[tuple[int, float, float, float], ...]
+) -> dict[str, Any]:
+    return {
+        "metric": rule.metric,
+        "top": rule.top,
+        "stable": rule.stable,
+        "reached": rule.reached,
+        "samples": samples,
+        "curve": [
+            {"samples": n, "overlap": mean, "lowest": low, "highest": high}
+            for n, mean, low, high in rows
+        ],
+    }

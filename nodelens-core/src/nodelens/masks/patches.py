@@ -1,0 +1,129 @@
+"""What is put in place of nodes at one site, for one keep set or for one per copy of the batch."""
+
+from __future__ import annotations
+
+import torch
+from attrs import define, field, frozen
+from torch import Tensor
+
+from nodelens.channels.groups import ChannelGroup, Extent, Rows, Site
+from nodelens.errors import ModelError
+
+
+@define(eq=False)
+class Forward:
+    """One forward: how many samples it reads, how many copies these are of, and who replaces whom.
+
+    `rows` is 0 where the model's own inputs were not seen.
+    """
+
+    copies: int = 1
+    generator: torch.Generator | None = None
+    rows: int = 0
+    orders: dict[int, Tensor] = field(factory=dict)
+
+    def begin(self, rows: int) -> None:
+        """Start a forward of so many samples: it resamples anew."""
+        self.rows = rows
+        self.orders.clear()
+
+    def order(self, rows: int) -> Tensor:
+        """Return a random order of `rows`, the same at every site, the same within every copy."""
+        part = rows // self.copies
+        if part not in self.orders:
+            self.orders[part] = torch.randperm(part, generator=self.generator)
+        start = torch.arange(self.copies).unsqueeze(1) * part
+        return (start + self.orders[part]).flatten()
+
+
+@frozen(eq=False)
+class Patch:
+    """What is put at one site in place of the nodes that are not kept.
+
+    `kept` is ``(copies, nodes)`` of bool and `fill` ``(nodes,)``; with a generator in `forward`
+    the nodes of another sample are put there instead.
+    """
+
+    site: Site
+    group: ChannelGroup
+    kept: Tensor
+    fill: Tensor
+    forward: Forward
+
+    def at_port(self, tensor: Tensor) -> Tensor:
+        """Return the tensor of a module's input or output with the nodes replaced."""
+        nodes = nodes_along(tensor.shape[self.site.axis], [self.site.extent])
+        return self._replaced(tensor, self.site.axis, nodes)
+
+    def at_operand(self, tensor: Tensor, axis: int, indices: Tensor) -> Tensor:
+        """Return an operand with the nodes replaced that its parameter reads; see `Act`."""
+        extents = [
+            part.extent
+            for part in self.group.role("consumer")
+            if (part.parameter, part.axis) == (self.site.argument, self.site.along)
+        ]
+        nodes = nodes_along(int(indices.max()) + 1, extents)[indices]
+        if nodes.ndim == 2 and bool((nodes == nodes[:1]).all()):
+            nodes = nodes[0]
+        return self._replaced(tensor, axis, nodes)
+
+    def _replaced(self, tensor: Tensor, axis: int, nodes: Tensor) -> Tensor:
+        """Return the tensor with nodes replaced; `nodes` says whose each index is, -1: nobody's."""
+        axis %= tensor.ndim
+        nobody = torch.zeros(len(self.kept), 1, dtype=torch.bool)
+        gone = torch.cat([~self.kept, nobody], dim=1)[:, nodes].to(tensor.device)
+        fill = torch.cat([self.fill.cpu(), torch.zeros(1)])[nodes].to(tensor.device, tensor.dtype)
+        if len(gone) == 1 and self.forward.generator is None:
+            shape = _spread(tensor, axis, nodes)
+            return torch.where(gone[0].view(shape), fill.view(shape), tensor)
+        if nodes.ndim == 2:
+            raise ModelError(f"{self.site.name}: its samples cannot be masked apart")
+        return self._by_sample(tensor, axis, gone, fill)
+
+    def _by_sample(self, tensor: Tensor, axis: int, gone: Tensor, fill: Tensor) -> Tensor:
+        """Replace nodes that differ from sample to sample, or by those of another sample."""
+        rows, count = self._samples(tensor)
+        if rows.axis % tensor.ndim == axis:
+            raise ModelError(f"{self.site.name}: its samples and nodes share one axis")
+        changed = tensor.clone(memory_format=torch.contiguous_format)
+        apart = rows.first(changed, count)
+        place = axis + (axis < rows.axis) + 1
+        shape = [count, *(apart.shape[dim] if dim == place else 1 for dim in range(1, apart.ndim))]
+        absent = gone.repeat_interleave(count // len(gone), dim=0).view(shape)
+        source = fill.view([1, *shape[1:]])
+        if self.forward.generator is not None:
+            source = apart[self.forward.order(count).to(tensor.device)]
+        apart.copy_(torch.where(absent, source, apart))
+        return changed
+
+    def _samples(self, tensor: Tensor) -> tuple[Rows, int]:
+        """Return where the samples are and how many; what is not known is the first axis."""
+        rows, count = self.site.rows, self.forward.rows
+        if rows is not None and count and tensor.shape[rows.axis] % count == 0:
+            return rows, count
+        if self.forward.copies == 1 and self.site.end != "operand":
+            return Rows(), len(tensor)
+        raise ModelError(
+            f"{self.group.name}: the samples cannot be told apart at {self.site.name}, where a "
+            f"tensor of shape {tuple(tensor.shape)} is read; infer the groups on an example of two "
+            "samples or more, and mask one keep set at a time"
+        )
+
+
+def nodes_along(size: int, extents: list[Extent]) -> Tensor:
+    """Return whose node each index of an axis is, ``(size,)``, -1 for nobody's."""
+    nodes = torch.full((size,), -1)
+    for extent in extents:
+        for node, indices in enumerate(extent.indices()):
+            inside = [index for index in indices if index < size]
+            nodes[inside] = node
+    return nodes
+
+
+def _spread(tensor: Tensor, axis: int, nodes: Tensor) -> list[int]:
+    """Return the shape in which `nodes` broadcast over the tensor."""
+    shape = [1] * tensor.ndim
+    shape[axis] = nodes.shape[-1]
+    if nodes.ndim == 2:
+        shape[0] = nodes.shape[0]
+    return shape

@@ -1,0 +1,33 @@
+"""What modules multiply with their own parameters, handed to whoever reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+
+from torch import Tensor, nn
+
+from nodelens.channels.groups import Site
+from nodelens.masks.products import Watch
+from nodelens.masks.watching import watching_products
+
+
+def operand_reader(
+    model: nn.Module, sites: Sequence[Site], read: Callable[[Site, Tensor], None]
+) -> AbstractContextManager[None]:
+    """Call ``read(site, tensor)`` for every operand met while the context is open.
+
+    Sites of other ends are left out. The tensors are those of the forward itself: with gradients
+    enabled they carry them, so that a hook on one sees its gradient; ``site.nodes`` brings them to
+    ``(samples, positions, nodes)``. A module may meet a site any number of times in one call.
+    Raises `ModelError` where the model does not have the parameter of a site.
+    """
+    watches = [Watch(site, partial(_shown, read, site)) for site in sites if site.end == "operand"]
+    return watching_products(model, watches, changes=False)
+
+
+def _shown(
+    read: Callable[[Site, Tensor], None], site: Site, operand: Tensor, axis: int, indices: Tensor
+) -> None:
+    read(site, operand)

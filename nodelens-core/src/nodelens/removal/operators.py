@@ -1,0 +1,86 @@
+"""What a forward does to its operators while it is compared: counted, precise, and repeatable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nodelens.removal.averages import PARTIAL, Average, canonical
+from nodelens.removal.draws import CONSTANTS, without_dropout
+
+_LOWER = (torch.float32, torch.float16, torch.bfloat16)
+
+
+class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the operators of a forward, keeps it in float64, leaves absent nodes out of averages.
+
+    `precise` leaves float64 tensors in float64 where the model would cast them down. `averages`
+    are all averaging operators in the order in which the forward meets them; `followed` turns False
+    where it meets others. Random draws are constants. `calls` is one number for all operators so
+    far and the sizes that they were given: forwards that were given the same agree in it.
+    """
+
+    def __init__(self, precise: bool, averages: Sequence[Average] = ()) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.precise = precise
+        self.averages = list(averages)
+        self.followed = True
+        self.operators = 0
+        self.calls = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401 - an operator of torch
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Perform one operator."""
+        kwargs = dict(kwargs or {})
+        name = str(func._schema.name).removeprefix("aten::")
+        self.operators += 1
+        self.calls = hash((self.calls, name, _sizes(args)))
+        if self.precise and name == "_to_copy" and _cast_down(args, kwargs):
+            kwargs["dtype"] = torch.float64
+        if name in CONSTANTS:
+            return CONSTANTS[name](*args, **kwargs)
+        args = without_dropout(func, args)
+        average = self._average(canonical(name), args)
+        if average is not None and average.present:
+            part = PARTIAL[average.name](average.weights(args[0]), *args, **kwargs)
+            return _as_many(part, len(func._schema.returns))
+        return func(*args, **kwargs)
+
+    def _average(self, name: str, args: tuple[Any, ...]) -> Average | None:
+        """Return what is known of an averaging operator; None where nothing is or it is no such."""
+        if name not in PARTIAL or not self.averages:
+            return None
+        average = self.averages.pop(0)
+        if (average.name, average.shape) == (name, tuple(args[0].shape)):
+            return average
+        self.averages, self.followed = [], False
+        return None
+
+
+def _as_many(part: Any, count: int) -> Any:  # noqa: ANN401 - what an operator returns
+    """Return as many tensors as the operator does: accelerators keep a workspace beside them."""
+    if not isinstance(part, tuple) or len(part) == count:
+        return part
+    return *part, *(part[0].new_empty(0) for _ in range(count - len(part)))
+
+
+def _cast_down(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    return args[0].dtype == torch.float64 and kwargs.get("dtype") in _LOWER
+
+
+def _sizes(value: Any) -> object:  # noqa: ANN401 - an argument of an operator
+    """Return what an argument says about sizes: a shape, a number, a list of these."""
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    if isinstance(value, list | tuple):
+        return tuple(_sizes(each) for each in value)
+    return value if isinstance(value, bool | int | float | str) else type(value)

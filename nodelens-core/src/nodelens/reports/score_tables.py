@@ -1,0 +1,60 @@
+"""Scores as CSV: one row per node and metric, and one per layer and metric."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from nodelens.reports.parts import Cell, Table
+
+if TYPE_CHECKING:
+    from nodelens.scoring.scores import Scores
+
+NODE_COLUMNS = ("metric", "group", "node", "value", "se", "better", "unit")
+LAYER_COLUMNS = ("metric", "group", "value", "se", "better", "unit")
+
+
+def scores_csv(scores: Scores) -> str:
+    """Return the scores of all nodes, in full precision."""
+    return _csv(NODE_COLUMNS, scores.rows())
+
+
+def layers_csv(scores: Scores) -> str:
+    """Return what layer metrics say of whole groups, in full precision."""
+    return _csv(LAYER_COLUMNS, layer_rows(scores))
+
+
+def layer_rows(scores: Scores) -> list[tuple[Cell, ...]]:
+    """Return one row per layer metric and group, in the order of `LAYER_COLUMNS`."""
+    return [
+        (
+            score.metric,
+            score.group,
+            float(score.values[0]),
+            None if score.se is None else float(score.se[0]),
+            score.better,
+            score.unit,
+        )
+        for score in scores.layers.values()
+    ]
+
+
+def layers_table(scores: Scores) -> Table:
+    """Return what layer metrics say of whole groups, for the report."""
+    return Table(
+        name="layers",
+        title="Layers",
+        columns=("metric", "group", "value", "value se", "unit"),
+        rows=tuple((*row[:4], "" if row[5] == "1" else row[5]) for row in layer_rows(scores)),
+        note="One number per channel group; such metrics rank no nodes.",
+    )
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,84 @@
+"""Whether two halves of the samples agree about which nodes are at the top."""
+
+from __future__ import annotations
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from nodelens.errors import CaptureError, NotApplicableError
+from nodelens.scoring.engine import Subject, rows_of, view_of
+from nodelens.seeding import generator
+
+SPLITS = 16
+"""So many ways to cut the folds into halves are tried; eight folds have 35."""
+
+
+@frozen
+class Overlap:
+    """The mean overlap of the two tops over several splits, and the smallest and largest of them.
+
+    0 where the halves share no top node, 1 where they have the same.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def overlap(subject: Subject, name: str, top: float) -> Overlap | None:
+    """Return how far halves of the folds agree about the top share of every group by one metric.
+
+    The overlap is the Jaccard index of the two sets, |A ∩ B| / |A ∪ B|, nodes of all groups
+    counted together. Each half holds half of the samples: the top nodes of all of them are more
+    stable than this says. None where fewer than two folds hold samples, or no group has a score.
+    """
+    metric = subject.request.metrics[name]
+    splits = _splits(rows_of(subject, metric) > 0)
+    found = [_shared(subject, name, top, half) for half in splits]
+    shares = [both / either for both, either in found if either]
+    if not shares:
+        return None
+    return Overlap(sum(shares) / len(shares), min(shares), max(shares))
+
+
+def _splits(used: Tensor) -> list[Tensor]:
+    """Return halves of the folds that hold samples, as masks ``(folds,)``; drawn once for all."""
+    folds = used.nonzero().flatten()
+    random = generator(0, "halves", len(folds))
+    halves: dict[tuple[bool, ...], Tensor] = {}
+    for _ in range(SPLITS if len(folds) > 1 else 0):
+        half = torch.zeros_like(used)
+        half[folds[torch.randperm(len(folds), generator=random)][: len(folds) // 2]] = True
+        other = used & ~half
+        halves.setdefault(min(tuple(half.tolist()), tuple(other.tolist())), half)
+    return list(halves.values())
+
+
+def _shared(subject: Subject, name: str, top: float, half: Tensor) -> tuple[int, int]:
+    """Return how many nodes are at the top in both halves, and in either, over all groups."""
+    metric = subject.request.metrics[name]
+    used = rows_of(subject, metric) > 0
+    both = either = 0
+    for entry in subject.request.capture.plan.entries:
+        try:
+            values = [
+                metric.score(view_of(subject, metric, entry.group, keep))
+                for keep in (half, used & ~half)
+            ]
+        except NotApplicableError:
+            continue
+        except Exception as error:  # plugin code
+            reason = f"{type(error).__name__}: {error}"
+            raise CaptureError(f"capture.until: {name} of {entry.name} failed: {reason}") from error
+        tops = [_top(each, metric.better, top) for each in values]
+        both += len(tops[0] & tops[1])
+        either += len(tops[0] | tops[1])
+    return both, either
+
+
+def _top(values: Tensor, better: str, share: float) -> set[int]:
+    importance = -values if better == "low" else values
+    count = max(1, round(share * len(values)))
+    order = importance.double().argsort(descending=True, stable=True)
+    return set(order[:count].tolist())

@@ -1,0 +1,71 @@
+"""The stopping rule: enough samples have been read once the top nodes are stable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from attrs import define, field, frozen
+
+from nodelens.capture.engine import Capture
+from nodelens.scoring.engine import ScoreRequest, subject_of
+from nodelens.scoring.stability import Overlap, overlap
+
+FIRST, GROWTH = 8, 2**0.5
+"""The first look comes after this many samples per fold, each further one at √2 times as many."""
+
+
+@frozen
+class Look:
+    """How stable the top was after so many samples."""
+
+    samples: int
+    overlap: Overlap
+
+
+@define(eq=False)
+class StoppingRule:
+    """Asks after growing numbers of samples whether the top nodes are stable.
+
+    Attributes:
+        request: makes what is scored of a capture that goes on.
+        metric: the metric that ranks the nodes, by its name in the results.
+        top: the share of each group that is the top.
+        stable: the mean overlap of the tops of both halves that is enough.
+        looks: what was seen, in order.
+        keep: is told all looks after each one.
+    """
+
+    request: Callable[[Capture], ScoreRequest]
+    metric: str
+    top: float
+    stable: float
+    looks: list[Look] = field(factory=list)
+    keep: Callable[[list[Look]], None] | None = None
+
+    def __call__(self, capture: Capture) -> bool:
+        """Return whether the samples that were read are enough."""
+        if capture.samples >= self._next(capture.plan.folds):
+            self.look(capture)
+        return self.reached
+
+    @property
+    def reached(self) -> bool:
+        """Whether the last look found the top stable."""
+        return bool(self.looks) and self.looks[-1].overlap.mean >= self.stable
+
+    def look(self, capture: Capture) -> None:
+        """See how stable the top is now, unless that was seen."""
+        if self.looks and self.looks[-1].samples == capture.samples:
+            return
+        found = overlap(subject_of(self.request(capture)), self.metric, self.top)
+        if found is not None:
+            self.looks.append(Look(capture.samples, found))
+            if self.keep is not None:
+                self.keep(self.looks)
+
+    def _next(self, folds: int) -> int:
+        """Return after how many samples the next look is due."""
+        seen = self.looks[-1].samples if self.looks else 0
+        steps = (round(FIRST * folds * GROWTH**step) for step in count())
+        return next(step for step in steps if step > seen)

@@ -1,0 +1,138 @@
+"""Bootstrap replicates of a statistic, in the same pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import Attribute, evolve, field, frozen, validators
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.statistics.contract import (
+        Layout,
+        Need,
+        Place,
+        Reading,
+        State,
+        Statistic,
+    )
+
+_MOST = 12
+"""Rows are drawn at most so often; 13 times or more has probability 6·10⁻¹¹."""
+
+
+@frozen(eq=False)
+class BootstrapSummary:
+    """The summary of the statistic in each replicate, in their order."""
+
+    replicates: tuple[Any, ...]
+
+
+def _is_additive(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if not getattr(value, "additive", False):
+        raise ValueError(
+            f"{value} cannot be bootstrapped: its fields are not all sums over rows; give a "
+            "statistic whose class says `additive = True`, such as Moments or GradientMoments"
+        )
+
+
+@frozen
+class Bootstrap:
+    """Replicates of a statistic of which each counts every row 0, 1, 2, … times (block B17).
+
+    How often is a Poisson number of mean 1, from a hash of the row's number in the data and of the
+    replicate's: replicates of two processes merge, and every site draws the same rows. Source:
+    Chamandy et al. 2012, "Estimating uncertainty for massive data streams". A row is a whole image
+    or sequence, so that dependence between positions is kept.
+
+    Attributes:
+        of: a statistic whose fields are sums over rows.
+        replicates: how many.
+    """
+
+    of: Statistic[Any] = field(validator=_is_additive)
+    replicates: int = field(default=32, validator=validators.ge(2))
+
+    @property
+    def tap(self) -> Place:
+        """Where the statistic reads."""
+        return self.of.tap
+
+    @property
+    def requires(self) -> frozenset[Need]:
+        """What the statistic requires; the memory is that of all replicates."""
+        return self.of.requires
+
+    def floats(self, layout: Layout) -> int:
+        """One state of the statistic per replicate."""
+        return self.of.floats(self._layout(layout))
+
+    def start(self, layout: Layout) -> State:
+        """Return empty states, with an axis of replicates behind that of folds."""
+        return self._apart(self.of.start(self._layout(layout)))
+
+    def update(self, state: State, reading: Reading) -> None:
+        """Let the statistic add every row with its weight in each fold and replicate."""
+        import torch
+
+        folds = torch.arange(_folds(state), device=reading.fold.device)
+        own = (reading.fold.unsqueeze(-1) == folds).double().unsqueeze(-1)
+        weights = own * self._weights(reading).unsqueeze(1)
+        together = _together(state)
+        self.of.update(together, evolve(reading, fold=weights.flatten(1)))
+        _take_pivot(state, together)
+
+    def _weights(self, reading: Reading) -> Tensor:
+        """Return how often each row counts, ``(rows, replicates)`` float64."""
+        import torch
+
+        from nodelens.statistics.sampling import mix, row_keys
+
+        numbers = torch.arange(self.replicates, device=reading.fold.device)
+        hashes = mix(mix(row_keys(reading)).unsqueeze(-1) + numbers)
+        counts = torch.arange(_MOST, dtype=torch.float64, device=hashes.device)
+        below = (-1.0 - torch.lgamma(counts + 1.0)).exp().cumsum(0)
+        return torch.searchsorted(below, hashes.double() / 2.0**63, right=True).double()
+
+    def merge(self, state: State, other: State) -> None:
+        """Merge every replicate with its like."""
+        together = _together(state)
+        self.of.merge(together, _together(other))
+        _take_pivot(state, together)
+
+    def summary(self, state: State, keep: Tensor) -> BootstrapSummary:
+        """Return the statistic's summary in each replicate, over the kept folds."""
+        states = (self.replicate(state, number) for number in range(self.replicates))
+        return BootstrapSummary(tuple(self.of.summary(each, keep) for each in states))
+
+    def replicate(self, state: State, number: int) -> State:
+        """Return the state that the statistic itself has in one replicate."""
+        return {
+            name: value if name == "pivot" else value[:, number] for name, value in state.items()
+        }
+
+    def _layout(self, layout: Layout) -> Layout:
+        return evolve(layout, folds=layout.folds * self.replicates)
+
+    def _apart(self, state: State) -> State:
+        return {
+            name: value if name == "pivot" else value.view(-1, self.replicates, *value.shape[1:])
+            for name, value in state.items()
+        }
+
+
+def _together(state: State) -> State:
+    """Return views in which replicates are folds."""
+    return {
+        name: value if name == "pivot" else value.flatten(0, 1) for name, value in state.items()
+    }
+
+
+def _take_pivot(state: State, together: State) -> None:
+    if "pivot" in together:
+        state.setdefault("pivot", together["pivot"])
+
+
+def _folds(state: State) -> int:
+    return next(len(value) for name, value in state.items() if name != "pivot")

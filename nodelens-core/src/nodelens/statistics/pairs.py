@@ -1,0 +1,99 @@
+"""Second moments between the nodes of a group and those of the next one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+
+
+@frozen(eq=False)
+class CrossSummary:
+    """Moments of two groups on the same samples, float64.
+
+    `mean` and `variance` are ``(nodes,)``, `other_mean` and `other_variance` ``(others,)``, the
+    population `covariance` is ``(nodes, others)``. What belongs to constant nodes is exactly 0.
+    """
+
+    count: Tensor
+    mean: Tensor
+    other_mean: Tensor
+    covariance: Tensor
+    variance: Tensor
+    other_variance: Tensor
+
+    @property
+    def correlation(self) -> Tensor:
+        """Pearson correlations, ``(nodes, others)``, zero with a constant."""
+        scale = self.variance.sqrt().unsqueeze(-1) * self.other_variance.sqrt()
+        return (self.covariance / scale.where(scale > 0, 1.0)).clamp(-1.0, 1.0)
+
+
+@frozen
+class CrossGram:
+    """Sums of products between a group and the next one (block B11).
+
+    By position where both have the same positions, else by row means, which are then all that the
+    reading holds: the positions of a pooled layer are not those of the layer before. Products are
+    taken in the precision of the activation and summed in float64.
+    """
+
+    tap: ClassVar[Place] = "pair"
+    requires: ClassVar[frozenset[Need]] = frozenset({"quadratic"})
+
+    def floats(self, layout: Layout) -> int:
+        """All pairs, two vectors of either side and a count per fold, and the pivots."""
+        from nodelens.statistics.products import floats_of_sides
+
+        return floats_of_sides(layout, layout.others) + layout.width + layout.others
+
+    def start(self, layout: Layout) -> State:
+        """Return empty sums."""
+        from nodelens.statistics.products import start_sides
+
+        return start_sides(layout, layout.others)
+
+    def update(self, state: State, reading: Reading) -> None:
+        """Add the products about the pivots."""
+        import torch
+        from attrs import evolve
+
+        from nodelens.statistics.products import add_sides
+        from nodelens.statistics.rows import mean_of, upcast
+
+        assert reading.partner is not None
+        if "pivot" not in state:
+            partner = evolve(reading, values=reading.partner)
+            state["pivot"] = torch.cat([mean_of(reading), mean_of(partner)])
+        left, right = upcast(reading.values), upcast(reading.partner)
+        here, there = state["pivot"].tensor_split([left.shape[-1]])
+        left, right = left - here.to(left), right - there.to(right)
+        counted = reading.valid
+        if counted is None:
+            counted = torch.ones(left.shape[:2], dtype=torch.bool, device=left.device)
+        add_sides(state, left, right.to(left), counted, reading.fold)
+
+    def merge(self, state: State, other: State) -> None:
+        """Move `other` to this state's pivots and add."""
+        from nodelens.statistics.products import merge_sides
+
+        merge_sides(state, other)
+
+    def summary(self, state: State, keep: Tensor) -> CrossSummary:
+        """Return moments over the kept folds."""
+        from nodelens.statistics.products import sides_of
+
+        found = sides_of(state, keep)
+        return CrossSummary(
+            found.count,
+            found.mean,
+            found.other_mean,
+            found.covariance,
+            found.variance,
+            found.other_variance,
+        )

@@ -1,0 +1,91 @@
+"""Sums of products between two sides: the nodes of a group, and something else per sample."""
+
+from __future__ import annotations
+
+from attrs import frozen
+from torch import Tensor
+
+from nodelens.statistics.contract import Layout, State
+from nodelens.statistics.rows import add_fields, common_pivot, mean_about, resolved, zeros
+
+
+@frozen(eq=False)
+class Sides:
+    """Means, variances and the covariance ``(nodes, others)`` of two sides, float64."""
+
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+    other_mean: Tensor
+    other_variance: Tensor
+    covariance: Tensor
+
+
+def floats_of_sides(layout: Layout, others: int) -> int:
+    """Return how many numbers a state holds besides pivots."""
+    return layout.folds * (layout.width * others + 2 * (layout.width + others) + 1)
+
+
+def start_sides(layout: Layout, others: int) -> State:
+    """Return empty sums."""
+    return {
+        "count": zeros(layout),
+        "s1": zeros(layout, layout.width),
+        "s2": zeros(layout, layout.width),
+        "t1": zeros(layout, others),
+        "t2": zeros(layout, others),
+        "st": zeros(layout, layout.width, others),
+    }
+
+
+def add_sides(state: State, d: Tensor, e: Tensor, counted: Tensor, fold: Tensor) -> None:
+    """Add samples ``(rows, samples, nodes)`` and ``(rows, samples, others)``, fold by fold.
+
+    Both are taken about their pivots; `counted`, ``(rows, samples)`` of bool, says which count.
+    Products are taken in the precision of `d` and summed in float64.
+    """
+    for number in set(fold.tolist()):
+        chosen = counted & (fold == number).unsqueeze(-1)
+        left, right = d[chosen], e[chosen]
+        state["count"][number] += len(left)
+        state["st"][number] += left.mT @ right
+        for name, side in (("s", left.double()), ("t", right.double())):
+            state[f"{name}1"][number] += side.sum(0)
+            state[f"{name}2"][number] += side.square().sum(0)
+
+
+def merge_sides(state: State, other: State) -> None:
+    """Move `other` to this state's pivot and add.
+
+    A pivot holds that of the nodes and, unless it is 0, that of the other side behind it.
+    """
+    if "pivot" not in other:
+        return
+    shift = common_pivot(state, other, "count")
+    theirs = {name: value.to(shift.device) for name, value in other.items() if name != "pivot"}
+    add_fields(state, theirs)
+    n, s1, t1 = theirs["count"].unsqueeze(-1), theirs["s1"], theirs["t1"]
+    width = s1.shape[-1]
+    a, b = shift[:width], t1.new_zeros(t1.shape[-1])
+    b[: len(shift) - width] = shift[width:]
+    state["s2"] += 2 * a * s1 + n * a.square()
+    state["t2"] += 2 * b * t1 + n * b.square()
+    state["st"] += a.unsqueeze(-1) * t1.unsqueeze(-2) + (s1 + n * a).unsqueeze(-1) * b
+    state["s1"] += n * a
+    state["t1"] += n * b
+
+
+def sides_of(state: State, keep: Tensor) -> Sides:
+    """Return the moments over the kept folds; those of constants are exactly 0."""
+    count = state["count"][keep].sum().clamp(min=1.0)
+    s1, s2, t1, t2, st = (
+        state[name][keep].sum(0) / count for name in ("s1", "s2", "t1", "t2", "st")
+    )
+    pivot = state.get("pivot", s1 * 0)
+    away = t1.new_zeros(t1.shape)
+    away[: len(pivot) - len(s1)] = pivot[len(s1) :]
+    variance, other = resolved(s2 - s1.square(), s2), resolved(t2 - t1.square(), t2)
+    live = (variance > 0).unsqueeze(-1) & (other > 0)
+    covariance = (st - s1.unsqueeze(-1) * t1).where(live, 0.0)
+    mean = mean_about(pivot[: len(s1)], s1)
+    return Sides(count, mean, variance, mean_about(away, t1), other, covariance)

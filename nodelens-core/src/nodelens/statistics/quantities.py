@@ -1,0 +1,64 @@
+"""What a statistic of a node is about: its activation, the gradient there, or their product."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.statistics.contract import Need, Reading, State
+
+Quantity = Literal["value", "gradient", "gate"]
+"""The activation, dL/da, or q = a·g, the sum over a node's components."""
+
+
+def needs_of(of: Quantity) -> frozenset[Need]:
+    """Return what a reading must hold."""
+    return frozenset() if of == "value" else frozenset({"gradient"})
+
+
+def quantity_of(reading: Reading, of: Quantity) -> Tensor:
+    """Return the quantity, ``(rows, samples, nodes)``, in the reading's precision or better."""
+    if of == "value":
+        return reading.values
+    assert reading.gradient is not None
+    if of == "gradient":
+        return reading.gradient
+    from nodelens.statistics.rows import summed_parts, upcast
+
+    return summed_parts(upcast(reading.values) * upcast(reading.gradient), reading.parts)
+
+
+def row_quantity(reading: Reading, of: Literal["value", "gate"]) -> Tensor:
+    """Return the mean of a row's values, or the sum of its gates, ``(rows, nodes)`` float64."""
+    from nodelens.statistics.moments import row_means
+    from nodelens.statistics.sums import gate_sums
+
+    return row_means(reading) if of == "value" else gate_sums(reading)
+
+
+def pivot_for(state: State, reading: Reading, of: Quantity) -> Tensor:
+    """Return the pivot, ``(nodes,)``; gradients scatter about 0, so theirs is 0."""
+    from nodelens.statistics.rows import pivot_of
+
+    if of == "value":
+        return pivot_of(state, reading)
+    zero = reading.values.new_zeros(reading.values.shape[-1]).double()
+    return state.setdefault("pivot", zero)
+
+
+def counted_samples(reading: Reading, samples: int, share: float = 1.0) -> Tensor | None:
+    """Return which samples count, ``(rows, samples)`` of bool; None if all do.
+
+    Those of padding do not, and of the others a random share, by their number in the data.
+    """
+    from nodelens.statistics.sampling import chosen_samples
+
+    valid, counted = reading.valid, None
+    if valid is not None:
+        counted = valid[:, :: valid.shape[1] // samples]
+    if share < 1.0:
+        chosen = chosen_samples(reading, samples, share)
+        counted = chosen if counted is None else counted & chosen
+    return counted

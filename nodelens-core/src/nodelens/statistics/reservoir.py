@@ -1,0 +1,164 @@
+"""A random sample of what a site reads, the same samples at every site."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from attrs import field, frozen, validators
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+
+_HASH_BITS = 52
+"""Bits of a hash that float64 holds exactly."""
+
+
+@frozen(eq=False)
+class ReservoirSummary:
+    """The chosen samples in a random order: `values` is ``(samples, nodes)`` float64.
+
+    `index`, ``(samples,)``, is the number of a sample's row in the data, `position` where in the
+    row it lies (0 of a row). `targets`, ``(samples,)``, are the rows' class labels, -100 where a
+    row has none; None unless the statistic was asked for them. All are float64.
+    """
+
+    values: Tensor
+    index: Tensor
+    position: Tensor
+    targets: Tensor | None = None
+
+
+@frozen
+class Reservoir:
+    """The samples with the smallest hashes of their number in the data (block B13).
+
+    Each fold keeps its share of `size`, which makes a stratified sample: whatever folds are left
+    out, the others are all there. Sites with the same positions keep the same samples.
+
+    Attributes:
+        tap: where it reads.
+        size: samples that all folds keep together.
+        per: a sample is one position, or one row: the mean of its values, the sum of its gates.
+        of: the value, or the gate q = a·g, summed over a node's components.
+        targets: keep the rows' labels too; the data must have them.
+    """
+
+    tap: Place = "activation"
+    size: int = field(default=2048, validator=validators.ge(1))
+    per: Literal["position", "row"] = field(
+        default="position", validator=validators.in_(("position", "row"))
+    )
+    of: Literal["value", "gate"] = field(
+        default="value", validator=validators.in_(("value", "gate"))
+    )
+    targets: bool = False
+
+    @property
+    def requires(self) -> frozenset[Need]:
+        """Gradients for gates, whole rows where these are samples, labels where they are kept."""
+        from nodelens.statistics.quantities import needs_of
+
+        rows: frozenset[Need] = frozenset({"whole_rows"} if self.per == "row" else ())
+        labels: frozenset[Need] = frozenset({"targets"} if self.targets else ())
+        return needs_of(self.of) | rows | labels
+
+    def floats(self, layout: Layout) -> int:
+        """The values, a hash, a number, a position, and a label where asked for, per sample."""
+        return layout.folds * self._room(layout.folds) * (layout.width + 3 + self.targets)
+
+    def _room(self, folds: int) -> int:
+        return max(1, self.size // folds)
+
+    def start(self, layout: Layout) -> State:
+        """Return empty places; a hash of infinity marks them."""
+        import torch
+
+        from nodelens.statistics.rows import zeros
+
+        room = self._room(layout.folds)
+        state = {
+            "hash": zeros(layout, room).fill_(torch.inf),
+            "index": zeros(layout, room),
+            "position": zeros(layout, room),
+            "values": zeros(layout, room, layout.width),
+        }
+        return state | ({"targets": zeros(layout, room)} if self.targets else {})
+
+    def update(self, state: State, reading: Reading) -> None:
+        """Keep the samples whose hashes are smaller than those that are there."""
+        hashes = self._hashes(reading)
+        for fold in set(reading.fold.tolist()):
+            rows = (reading.fold == fold).nonzero().flatten()
+            flat = hashes[rows].flatten()
+            chosen = flat.topk(min(len(flat), state["hash"].shape[1]), largest=False).indices
+            chosen = chosen[flat[chosen] < state["hash"][fold].max()]
+            row, position = rows[chosen // hashes.shape[1]], chosen % hashes.shape[1]
+            found = self._found(reading, row, position)
+            _keep(state, fold, {"hash": flat[chosen], **found})
+
+    def _hashes(self, reading: Reading) -> Tensor:
+        """Return a number per sample, ``(rows, samples)`` float64, infinite where none counts."""
+        import torch
+
+        from nodelens.statistics.quantities import counted_samples
+        from nodelens.statistics.rows import row_counts
+        from nodelens.statistics.sampling import row_keys, sample_keys
+
+        if self.per == "row":
+            keys, counted = row_keys(reading).unsqueeze(-1), row_counts(reading).unsqueeze(-1) > 0
+        else:
+            parts = reading.parts if self.of == "gate" else 1
+            samples = reading.values.shape[1] // parts
+            keys = sample_keys(reading, samples)
+            valid = counted_samples(reading, samples)
+            counted = torch.ones_like(keys, dtype=torch.bool) if valid is None else valid
+        return (keys >> (63 - _HASH_BITS)).double().masked_fill(~counted, torch.inf)
+
+    def _found(self, reading: Reading, row: Tensor, position: Tensor) -> dict[str, Tensor]:
+        """Return what is kept of the samples at these places."""
+        from nodelens.statistics.quantities import quantity_of, row_quantity
+
+        assert reading.index is not None
+        start = 0 if reading.start is None else reading.start[row]
+        if self.per == "row":
+            values = row_quantity(reading, self.of)[row]
+        else:
+            values = quantity_of(reading, self.of)[row, position].double()
+        found = {
+            "index": reading.index[row].double(),
+            "position": (start + position).double(),
+            "values": values,
+        }
+        if self.targets:
+            assert reading.targets is not None
+            found["targets"] = reading.targets[row].double()
+        return found
+
+    def merge(self, state: State, other: State) -> None:
+        """Keep the smallest hashes of both."""
+        for fold in range(len(state["hash"])):
+            found = {name: value[fold].to(state[name].device) for name, value in other.items()}
+            _keep(state, fold, found)
+
+    def summary(self, state: State, keep: Tensor) -> ReservoirSummary:
+        """Return the samples of the kept folds, in the order of their hashes."""
+        kept = {name: value[keep].flatten(0, 1) for name, value in state.items()}
+        order = kept["hash"].argsort()
+        order = order[kept["hash"][order].isfinite()]
+        values, index, position = (kept[name][order] for name in ("values", "index", "position"))
+        return ReservoirSummary(
+            values, index, position, kept["targets"][order] if self.targets else None
+        )
+
+
+def _keep(state: State, fold: int, found: State) -> None:
+    """Put together what a fold has and what was found, and keep the smallest hashes, in place."""
+    import torch
+
+    every = {name: torch.cat([state[name][fold], found[name]]) for name in state}
+    room = state["hash"].shape[1]
+    smallest = every["hash"].topk(room, largest=False).indices
+    for name, value in every.items():
+        state[name][fold] = value[smallest]

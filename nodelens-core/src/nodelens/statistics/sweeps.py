@@ -1,0 +1,61 @@
+"""Elementwise work on a reading, done for a part of it at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nodelens.statistics.contract import Reading
+
+CHUNK = {"cpu": 2**17, "cuda": 2**26}
+"""Elements that are worked on at once: what stays in a processor's cache, or fills a device."""
+
+
+class Cut(NamedTuple):
+    """Some rows and nodes of a reading: an index of ``(rows, positions, nodes)``."""
+
+    rows: slice
+    positions: slice
+    nodes: slice
+
+
+def chunk_of(reading: Reading) -> int:
+    """Return how many elements to work on at once on the reading's device."""
+    return CHUNK.get(reading.values.device.type, CHUNK["cpu"])
+
+
+def row_slices(reading: Reading) -> list[slice]:
+    """Return the rows that are worked on at once; one empty slice if there are none."""
+    rows = len(reading.values)
+    size = max(1, reading.values[0].numel()) if rows else 1
+    return _slices(max(rows, 1), chunk_of(reading) // size)
+
+
+def cuts(reading: Reading) -> list[list[Cut]]:
+    """Return the parts that are worked on at once, row by row; a large row is cut by nodes."""
+    positions, nodes = reading.values.shape[1:]
+    columns = _slices(nodes, chunk_of(reading) // max(1, positions))
+    return [[Cut(rows, slice(None), some) for some in columns] for rows in row_slices(reading)]
+
+
+def swept(reading: Reading, terms: Callable[[Cut], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Return what `terms` gives for all rows and nodes, worked out for a part at a time.
+
+    `terms` maps a cut to tensors ``(rows, nodes)`` of its rows and nodes. Elementwise work on a
+    whole activation is bound by memory: it takes several times as long.
+    """
+    parts = [_beside([terms(cut) for cut in row], dim=-1) for row in cuts(reading)]
+    return _beside(parts, dim=0)
+
+
+def _beside(parts: list[tuple[Tensor, ...]], dim: int) -> tuple[Tensor, ...]:
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(torch.cat(tensors, dim=dim) for tensors in zip(*parts, strict=True))
+
+
+def _slices(length: int, step: int) -> list[slice]:
+    return [slice(first, first + max(1, step)) for first in range(0, length, max(1, step))]

@@ -1,0 +1,132 @@
+"""What nodes have in common with numbers about the model's output: margin, loss, entropy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from attrs import frozen
+
+from nodelens.statistics.contract import OUTPUTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+
+
+@frozen(eq=False)
+class TargetSummary:
+    """Moments of nodes and targets on the same samples, float64.
+
+    `mean` and `variance` are ``(nodes,)``. The targets are those of `OUTPUTS`, in their order:
+    `target_mean` and `target_variance` are ``(3,)``, the population `covariance` is ``(3, nodes)``,
+    exactly 0 for constant nodes. `count` is the number of samples.
+    """
+
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+    target_mean: Tensor
+    target_variance: Tensor
+    covariance: Tensor
+
+    @property
+    def correlation(self) -> Tensor:
+        """Pearson correlations with each target, ``(3, nodes)``, zero with a constant."""
+        scale = self.target_variance.sqrt().unsqueeze(-1) * self.variance.sqrt()
+        return (self.covariance / scale.where(scale > 0, 1.0)).clamp(-1.0, 1.0)
+
+
+@frozen
+class TargetMoments:
+    """Sums of products of nodes with margin, −log p and entropy of the prediction (block B9).
+
+    By position where each has its own prediction (tokens), else by row, because the positions of
+    an image share one: counting them apart would fake the sample size. A row's node is then the
+    mean of its values, or the sum of its gates; where a row has several predictions that are not
+    those of the positions, its target is their mean. Samples without a label do not count.
+
+    Attributes:
+        tap: where it reads.
+        of: the value, or the gate q = a·g, summed over a node's components.
+    """
+
+    tap: Place = "activation"
+    of: Literal["value", "gate"] = "value"
+
+    @property
+    def requires(self) -> frozenset[Need]:
+        """Numbers about the output, all of a row at once, and gradients for gates."""
+        from nodelens.statistics.quantities import needs_of
+
+        return needs_of(self.of) | {"outputs", "whole_rows"}
+
+    def floats(self, layout: Layout) -> int:
+        """Three products and two sums per node, two sums per target, a count; and the pivots."""
+        from nodelens.statistics.products import floats_of_sides
+
+        return floats_of_sides(layout, len(OUTPUTS)) + layout.width + len(OUTPUTS)
+
+    def start(self, layout: Layout) -> State:
+        """Return empty sums."""
+        from nodelens.statistics.products import start_sides
+
+        return start_sides(layout, len(OUTPUTS))
+
+    def update(self, state: State, reading: Reading) -> None:
+        """Add the products of nodes with targets, both about their pivots."""
+        from nodelens.statistics.products import add_sides
+
+        values, targets, counted = self._samples(reading)
+        counted = counted & targets.isfinite().all(-1)
+        pivots = self._pivots(state, reading, targets[counted])
+        nodes, others = pivots.tensor_split([values.shape[-1]])
+        add_sides(state, values.double() - nodes, targets - others, counted, reading.fold)
+
+    def _pivots(self, state: State, reading: Reading, targets: Tensor) -> Tensor:
+        """Return the pivots of nodes and, behind them, of targets ``(samples, 3)``."""
+        import torch
+
+        from nodelens.statistics.quantities import pivot_for
+
+        if "pivot" not in state:
+            centre = targets.mean(0) if len(targets) else targets.new_zeros(len(OUTPUTS))
+            state["pivot"] = torch.cat([pivot_for({}, reading, self.of), centre])
+        return state["pivot"]
+
+    def _samples(self, reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
+        """Return values, targets and whether they count, by position or by row."""
+        from nodelens.statistics.quantities import counted_samples, quantity_of, row_quantity
+        from nodelens.statistics.rows import row_counts
+
+        assert reading.outputs is not None
+        targets = reading.outputs.double()
+        repeats = 1 if self.of == "gate" else reading.parts
+        samples = reading.values.shape[1] // reading.parts * repeats
+        if targets.shape[1] == 1 or targets.shape[1] * repeats != samples:
+            values = row_quantity(reading, self.of).unsqueeze(1)
+            counts = (row_counts(reading) > 0).unsqueeze(-1)
+            return values, targets.nanmean(1, keepdim=True), counts
+        values, targets = quantity_of(reading, self.of), targets.repeat_interleave(repeats, 1)
+        valid = counted_samples(reading, samples)
+        return values, targets, targets[..., 0].isfinite() if valid is None else valid
+
+    def merge(self, state: State, other: State) -> None:
+        """Move `other` to this state's pivot and add."""
+        from nodelens.statistics.products import merge_sides
+
+        merge_sides(state, other)
+
+    def summary(self, state: State, keep: Tensor) -> TargetSummary:
+        """Return moments over the kept folds."""
+        from nodelens.statistics.products import sides_of
+
+        found = sides_of(state, keep)
+        return TargetSummary(
+            found.count,
+            found.mean,
+            found.variance,
+            found.other_mean,
+            found.other_variance,
+            found.covariance.mT,
+        )

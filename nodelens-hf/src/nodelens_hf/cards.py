@@ -1,0 +1,62 @@
+"""Model cards: what was done to a model, what was measured, and on which data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+_HEAD = "---\nlibrary_name: transformers\ntags: [pruned, nodelens]\n---\n"
+
+
+def model_card(facts: Mapping[str, Any]) -> str:
+    """Return the card, Markdown with the hub's header, of what is known of a pruned model.
+
+    `facts` are those that a run hands to ``ModelHandle.save``; what is not there is left out.
+    """
+    return _HEAD + "\n" + "\n\n".join(_parts(facts)) + "\n"
+
+
+def _parts(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield f"# {facts.get('title', 'A pruned model')}"
+    yield "\n".join(f"- {sentence}" for sentence in facts.get("findings", ()))
+    if masked := facts.get("masked"):
+        yield (
+            "These nodes were masked when the model was measured and are whole in this folder, so "
+            f"that its figures are not those below: {', '.join(masked)}."
+        )
+    if method := facts.get("method"):
+        yield "## Method\n\n" + _listed(method)
+    if measures := facts.get("measures"):
+        yield "## Measured\n\n" + _table(facts["columns"], measures)
+    if data := facts.get("data"):
+        yield "## Data\n\n" + _listed(data)
+    counts = [f"{facts[key]} {label}" for key, label in _COUNTS.items() if key in facts]
+    if counts:
+        yield f"{', '.join(counts)}."
+    if warnings := facts.get("warnings"):
+        yield "## Warnings\n\n" + "\n".join(f"- {each}" for each in warnings)
+
+
+_COUNTS = {
+    "calibration_samples": "samples scored the nodes",
+    "test_samples": "other samples measured the result",
+}
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    """Return options as a YAML block."""
+    text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100)
+    return f"```yaml\n{text}```"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [columns, ["---"] * len(columns), *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401 - a number, a text or nothing
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

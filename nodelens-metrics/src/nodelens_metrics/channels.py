@@ -1,0 +1,161 @@
+"""Scores of single weights from weight and activation norm, added up over the weights of a node.
+
+The methods rank single weights; these are their versions for nodes. Norms are root mean squares
+over positions, padding left out. x_j is what a producer's weights are multiplied with (for a
+convolution its patches), a_i the activation that consumers read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import NotApplicableError
+from nodelens.statistics.moments import Moments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.channels.groups import ParameterSlice
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+
+Dead = Literal["worst", "best", "any"]
+_INPUT = Moments(tap="input")
+
+
+@frozen
+class WandaChannel:
+    """The Wanda scores of all weights that write or read a node, added up.
+
+    For a gated unit: its gate row and its up row, each weight times the norm of its input, plus its
+    down column times the norm of the node. A dead node keeps the score of what writes it.
+    """
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight · activation"
+    formula: ClassVar[str] = "Σ_W Σ_j |W_ij|·‖x_j‖ + Σ_o |W_oi|·‖a_i‖ over producers W"
+    source: ClassVar[str] = (
+        "Sun et al. 2024, Wanda, 2306.11695, |W|·‖X‖ for a weight; summed over a node's weights"
+    )
+    invariances: ClassVar[frozenset[str]] = frozenset({"functional"})
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Moments of the activation and of the input."""
+        return (Moments(), _INPUT)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the sums; raises `NotApplicableError` where an input cannot be unfolded."""
+        score = group.outgoing().abs().sum(1) * group[Moments()].rms
+        parts = group.group.role("producer")
+        if not parts:
+            raise NotApplicableError("no parameter writes these nodes")
+        for part in parts:
+            score = score + _written(group, part)
+        return score
+
+
+@frozen
+class RIA:
+    """Relative importance and activations of all weights that read a node, added up.
+
+    Each weight counts by its share in its output and by its share in its input, so that no output
+    loses all that it reads. 0 for dead nodes and for nodes that nothing reads.
+
+    Attributes:
+        power: the exponent of the activation norm.
+    """
+
+    power: float = field(default=0.5, validator=(validators.ge(0.0), validators.le(1.0)))
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "activation^½"
+    formula: ClassVar[str] = "Σ_o (|W_oi| / Σ_j |W_oj| + |W_oi| / Σ_p |W_pi|) · ‖a_i‖^power"
+    source: ClassVar[str] = (
+        "Zhang et al. 2024, Plug-and-Play: An Efficient Post-training Pruning Method for Large "
+        "Language Models, ICLR 2024, and its repository; summed over the weights that read a node"
+    )
+    invariances: ClassVar[frozenset[str]] = frozenset({"incoming_scale"})
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Moments of the activation."""
+        return (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the sums; raises `NotApplicableError` where no matrix reads the nodes."""
+        import torch
+
+        parts = group.group.role("consumer")
+        if not parts:
+            raise NotApplicableError("no parameter reads these nodes")
+        shares = torch.stack([_relative(group, part) for part in parts]).sum(0)
+        rms = group[Moments()].rms
+        return shares * rms.pow(self.power).masked_fill(rms == 0, 0.0)
+
+
+@frozen
+class DaSS:
+    """Dependency-aware scores of all weights that write or read a gated unit, added up.
+
+    What writes the unit counts by the norm of the unit itself, not of its input, to the power of
+    one half; what reads it as in Wanda. The two parts have different units, and their balance
+    depends on the scale of the activations: the paper compares weights within one matrix only. 0
+    for dead nodes.
+
+    Attributes:
+        power: the exponent of the activation norm for the weights that write.
+    """
+
+    power: float = field(default=0.5, validator=(validators.ge(0.0), validators.le(1.0)))
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight · activation"
+    formula: ClassVar[str] = "Σ_W Σ_j |W_ij| · ‖a_i‖^power + Σ_o |W_oi|·‖a_i‖ over producers W"
+    source: ClassVar[str] = (
+        "Guo et al. 2024, Dependency-Aware Semi-Structured Sparsity, 2405.01943, and its "
+        "repository; summed over a node's weights"
+    )
+    invariances: ClassVar[frozenset[str]] = frozenset()
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Moments of the activation."""
+        return (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the sums; raises `NotApplicableError` without writers or without readers."""
+        rms = group[Moments()].rms
+        gain = rms.pow(self.power).masked_fill(rms == 0, 0.0)
+        return group.incoming().abs().sum(1) * gain + group.outgoing().abs().sum(1) * rms
+
+
+def _written(group: GroupView, part: ParameterSlice) -> Tensor:
+    """Return Σ_j |W_ij|·‖x_j‖ of one weight that writes the nodes, ``(nodes,)``."""
+    module = part.parameter.rpartition(".")[0]
+    norms = group.at_module(_INPUT, module).rms
+    weight = group.parameters[part.parameter].detach().abs().double()
+    rows = weight.movedim(part.axis, 0).flatten(1)
+    runs = norms.view(-1, rows.shape[1])
+    read = runs.repeat_interleave(len(rows) // len(runs), dim=0)
+    return part.extent.nodes_first((rows * read).sum(1), 0).sum(1)
+
+
+def _relative(group: GroupView, part: ParameterSlice) -> Tensor:
+    """Return the relative importance of one weight that reads the nodes, ``(nodes,)``.
+
+    Inputs are features: the positions of a kernel count apart. The shares that an input gives its
+    outputs add up to 1.
+    """
+    import torch
+
+    from nodelens_metrics.arithmetic import ratio
+    from nodelens_metrics.propagation import output_axis
+
+    weight = group.parameters[part.parameter].detach().abs().double()
+    outputs = output_axis(group, part)
+    mass = weight.movedim(outputs, 0).flatten(1).sum(1)
+    by_output = torch.tensordot(weight, ratio(mass * 0.0 + 1.0, mass), dims=([outputs], [0]))
+    by_input = (weight.sum(outputs) > 0).double()
+    return part.extent.nodes_first(by_output + by_input, 0).sum(1)

@@ -1,0 +1,90 @@
+"""Metrics that are made of other metrics of the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import ConfigError, NotApplicableError
+from nodelens.scoring.contract import level_of
+from nodelens_metrics.parts import By, Part, as_parts, check_names, comparable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+
+
+@frozen
+class Composite:
+    """The weighted mean of the ranks that other metrics of the run give a node within its group.
+
+    Each part is turned so that high means "keep" first, then ranked: average ranks, scaled to [0,
+    1], equal values sharing one. A part's contribution to a node is its share of the weights times
+    that rank, and the composite is the sum of the contributions; the analysis `composition` shows
+    them. Scaling by smallest and largest value is not offered: one outlier would press all other
+    nodes together and leave the ranking to the remaining parts.
+
+    Standard errors leave folds out of all parts at once; ranks move in steps, so they are rough in
+    small groups. Where one part is not applicable, neither is the composite.
+
+    Attributes:
+        parts: the names of the metrics; `{name: taylor, weight: 2}` counts twice. What is not among
+            the metrics of the run joins them, with its default options.
+        by: rank, or standard for the distance from the group's mean in standard deviations, which
+            keeps how far apart nodes are and is pulled by outliers.
+    """
+
+    parts: tuple[Part | str, ...] = field(validator=check_names)
+    by: By = field(default="rank", validator=validators.in_(("rank", "standard")))
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "Σ_p weight_p · rank_p(i) / Σ_p weight_p"
+    source: ClassVar[str] = "common; mean rank (Borda count)"
+    invariances: ClassVar[frozenset[str]] = frozenset()
+    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+
+    def uses(self) -> tuple[str, ...]:
+        """Return the names of the parts."""
+        return tuple(part.name for part in as_parts(self.parts))
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but what the parts need."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the sums of the contributions.
+
+        Raises `NotApplicableError` where a part is not applicable, `ConfigError` for parts that
+        rank no nodes.
+        """
+        return self.contributions(group).sum(0)
+
+    def contributions(self, group: GroupView) -> Tensor:
+        """Return what each part gives each node, ``(parts, nodes)``; raises as `score` does."""
+        import torch
+
+        parts = as_parts(self.parts)
+        total = sum(part.weight for part in parts)
+        ranked = [comparable(_importance(group, part.name), self.by) for part in parts]
+        return torch.stack(
+            [part.weight / total * each for part, each in zip(parts, ranked, strict=True)]
+        )
+
+
+def _importance(group: GroupView, name: str) -> Tensor:
+    """Return a part's values with the sign that makes high mean "keep"."""
+    metric = group.network.metrics.get(name)
+    if metric is None:
+        raise ConfigError([f"composite: {name!r} is no metric of this run; add it to metrics"])
+    if metric.better == "neither" or level_of(metric) == "layer":
+        what = "describes whole layers" if level_of(metric) == "layer" else "has no direction"
+        raise ConfigError([f"composite: {name!r} {what} and ranks no nodes; take it out of parts"])
+    try:
+        values = group.part(name)
+    except NotApplicableError as reason:
+        raise NotApplicableError(f"its part {name}: {reason}") from reason
+    return values if metric.better == "high" else -values

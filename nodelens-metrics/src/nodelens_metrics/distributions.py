@@ -1,0 +1,176 @@
+"""The distribution of a node's activation over orders of magnitude, from counts in log bins.
+
+Bins span 40 powers of two, 2⁻²⁴ to 2¹⁶, for either sign; with 64 bins one is a factor of 1.54 wide.
+What lies within a bin is interpolated in log |a|, so that a quantile is off by a bin at most.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import evolve, field, frozen, validators
+
+from nodelens.statistics.histograms import LogHistogram
+from nodelens.statistics.magnitudes import Magnitudes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+    from nodelens.statistics.histograms import HistogramSummary
+
+Dead = Literal["worst", "best", "any"]
+_SHARE = (validators.gt(0.0), validators.lt(1.0))
+_BINS = (validators.ge(2), validators.le(1024))
+
+
+@frozen
+class ActivationQuantile:
+    """The magnitude that a share of a node's activations lies below: a peak that outliers spare.
+
+    0 for a dead node, and for one that is zero more often than `q`.
+
+    Attributes:
+        q: the share, between 0 and 1.
+        bins: bins of the histogram; more are finer and take more memory.
+    """
+
+    q: float = field(default=0.99, validator=_SHARE)
+    bins: int = field(default=64, validator=_BINS)
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "activation"
+    formula: ClassVar[str] = "quantile of |a|"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = frozenset({"incoming_scale"})
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Counts by magnitude."""
+        return (LogHistogram(bins=self.bins),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the quantiles."""
+        return group[LogHistogram(bins=self.bins)].magnitude_quantile(self.q)
+
+
+@frozen
+class SignedQuantile:
+    """The value that a share of a node's activations lies below, signs kept; the median by default.
+
+    0 for a dead node.
+
+    Attributes:
+        q: the share, between 0 and 1.
+        bins: bins of the histogram for either sign.
+    """
+
+    q: float = field(default=0.5, validator=_SHARE)
+    bins: int = field(default=64, validator=_BINS)
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "activation"
+    formula: ClassVar[str] = "quantile of a"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = frozenset({"incoming_scale"})
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Counts by magnitude and sign."""
+        return (LogHistogram(bins=self.bins),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the quantiles."""
+        return group[LogHistogram(bins=self.bins)].quantile(self.q)
+
+
+@frozen
+class ActivationEntropy:
+    """The entropy of a node's activation over log bins of its magnitude, its sign, and zero.
+
+    0 for a node that stays within one bin, a dead one included. It says how varied the orders of
+    magnitude are; the source finds such an entropy a poor sign of importance.
+
+    Attributes:
+        bins: bins of the histogram for either sign.
+    """
+
+    bins: int = field(default=64, validator=_BINS)
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "−Σ_b p_b log p_b"
+    source: ClassVar[str] = (
+        "Liu et al. 2018, Understanding Individual Neuron Importance Using Information Theory, "
+        "1804.06679, entropy of a neuron's quantised output, here in log bins"
+    )
+    invariances: ClassVar[frozenset[str]] = frozenset({"incoming_scale"})
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Counts by magnitude and sign."""
+        return (LogHistogram(bins=self.bins),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the entropies."""
+        return group[LogHistogram(bins=self.bins)].entropy()
+
+
+@frozen
+class MassiveActivation:
+    """How far a node's largest |a| is over both thresholds of a massive activation: 1 is massive.
+
+    The smaller of max |a| over 100 and max |a| over 1000 times the median |a| of the group. The
+    source takes the median of the hidden state at each token; here it is over all positions and
+    nodes of the group, zeros left out, since those of a ReLU say nothing of the scale. Read it on a
+    residual stream. 0 for a dead node. A largest value has no jackknife standard error.
+
+    Attributes:
+        magnitude: the least |a| of a massive activation.
+        ratio: how many medians it is at least.
+        bins: bins of the histogram that the median is read from.
+    """
+
+    magnitude: float = field(default=100.0, validator=validators.gt(0.0))
+    ratio: float = field(default=1000.0, validator=validators.gt(0.0))
+    bins: int = field(default=64, validator=_BINS)
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "min(max|a| / magnitude, max|a| / (ratio · median|a|))"
+    source: ClassVar[str] = (
+        "Sun et al. 2024, Massive Activations in Large Language Models, 2402.17762, section 2: "
+        "above 100, and at least or around 1,000 times the median magnitude of its hidden state"
+    )
+    invariances: ClassVar[frozenset[str]] = frozenset({"incoming_scale"})
+    dead: ClassVar[Dead] = "any"
+    jackknife: ClassVar[bool] = False
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Extremes, and counts by magnitude."""
+        return (Magnitudes(), LogHistogram(bins=self.bins))
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the smaller ratio; only the first one in a group that is all zeros."""
+        peak = group[Magnitudes()].peak
+        median = _median_of_all(group[LogHistogram(bins=self.bins)])
+        threshold = (self.ratio * median).clamp(min=self.magnitude)
+        return peak / threshold
+
+
+def share_below(summary: HistogramSummary, bound: Tensor) -> Tensor:
+    """Return the share of samples with |a| up to a bound of each node, ``(nodes,)``."""
+    counts = summary.positive + summary.negative
+    edges = summary.edges.log()
+    low, width = edges[:-1], edges[1:] - edges[:-1]
+    inside = ((bound.log().unsqueeze(1) - low) / width).clamp(0.0, 1.0)
+    return (summary.zeros + (counts * inside).sum(1)) / summary.count.clamp(min=1.0)
+
+
+def _median_of_all(summary: HistogramSummary) -> Tensor:
+    """Return the median |a| over all nodes, zeros left out, ``(1,)``; 0 of nothing."""
+    together = evolve(
+        summary,
+        positive=summary.positive.sum(0, keepdim=True),
+        negative=summary.negative.sum(0, keepdim=True),
+        zeros=summary.zeros[:1] * 0.0,
+    )
+    return together.magnitude_quantile(0.5)

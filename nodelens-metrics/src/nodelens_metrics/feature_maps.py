@@ -1,0 +1,106 @@
+"""Feature maps as matrices, and how much a block changes what it reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import frozen
+
+from nodelens.errors import NotApplicableError
+from nodelens.statistics.blocks import BlockSimilarity
+from nodelens.statistics.maps import MapRanks, NuclearNorms
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+
+Dead = Literal["worst", "best", "any"]
+
+
+@frozen
+class HRank:
+    """The mean rank of a node's feature map over images.
+
+    The source ranks maps after the nonlinearity, as here. Not defined where the positions are no
+    grid of height and width.
+    """
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "mean_n rank(map_i of image n)"
+    source: ClassVar[str] = "Lin et al. 2020, HRank, 2002.10179, eq. 5"
+    invariances: ClassVar[frozenset[str]] = frozenset(
+        {"activation_scale", "functional", "incoming_scale"}
+    )
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Ranks of the maps."""
+        return (MapRanks(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the mean ranks."""
+        ranks = group[MapRanks()]
+        if not ranks.rows > 0:
+            raise NotApplicableError("the positions are no grid of height and width")
+        return ranks.mean
+
+
+@frozen
+class Chip:
+    """What a node adds to the nuclear norm of its layer's feature maps: channel independence.
+
+    Small for a node whose map the others span. One singular value decomposition per image.
+    """
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "activation"
+    formula: ClassVar[str] = (
+        "mean_n ‖A‖_* − ‖A without row i‖_*, A the (nodes, positions) of image n"
+    )
+    source: ClassVar[str] = "Sui et al. 2021, CHIP, 2110.13981, eq. 3"
+    invariances: ClassVar[frozenset[str]] = frozenset({"incoming_scale"})
+    dead: ClassVar[Dead] = "worst"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nuclear norms without each node."""
+        return (NuclearNorms(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the mean contributions, 0 or more."""
+        return group[NuclearNorms()].mean
+
+
+@frozen
+class BlockInfluence:
+    """How much the block that holds a group changes what it reads: 1 − cos(input, output).
+
+    A block is a module from the residual stream to itself: a transformer layer, a residual block.
+    The number is the block's and the same for all groups inside it. Near 0 for a block that could
+    be left out.
+    """
+
+    level: ClassVar[str] = "layer"
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "1 − E[cos(h_in, h_out)] over positions"
+    source: ClassVar[str] = "Men et al. 2024, ShortGPT, 2403.03853, eq. 1"
+    invariances: ClassVar[frozenset[str]] = frozenset()
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """What blocks read and return."""
+        return (BlockSimilarity(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the influence; raises `NotApplicableError` for groups outside any block."""
+        graph = group.network.graph
+        owners = [part.parameter for part in group.group.role("producer")]
+        for block in graph.blocks if graph is not None else ():
+            inside = all(owner.startswith(f"{block.module}.") for owner in owners)
+            if owners and inside:
+                return (1.0 - group.at_module(BlockSimilarity(), block.module).cosine).view(1)
+        raise NotApplicableError("the group lies in no block from a residual stream to itself")

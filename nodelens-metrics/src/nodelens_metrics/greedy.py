@@ -1,0 +1,154 @@
+"""The most redundant or most synergistic set around each node, found greedily."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import evolve, field, frozen, validators
+
+from nodelens.errors import NotApplicableError
+from nodelens_metrics.information import INVARIANCES, NOISE, RANK, second_moments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+    from nodelens_metrics.tiles import Correlations
+
+_AT_ONCE = 2**18
+
+
+@frozen
+class GreedyOInformation:
+    """O-information of the most redundant, or most synergistic, set that is found around a node.
+
+    Starts with the best pair of partners and adds the best next one, among a pool of those that the
+    node is most strongly connected with: by its correlation with them, or by the product of its
+    correlation with a node and of that node with them, because the two causes of a common effect
+    need not be correlated. The largest, or smallest, of many estimates: N samples of unrelated
+    nodes give values of the order of log(pool)/N. 0 for dead and constant nodes, in no set.
+
+    Attributes:
+        goal: redundancy looks for the largest O-information, synergy for the smallest.
+        size: nodes in a set, 3 or more.
+        pool: partners that are considered.
+        noise: relative variance of the independent noise given to every node.
+        sketch: rank of the sketch that correlations are estimated from; None takes them exact.
+    """
+
+    goal: Literal["redundancy", "synergy"] = field(
+        default="redundancy", validator=validators.in_(("redundancy", "synergy"))
+    )
+    size: int = field(default=4, validator=validators.ge(3))
+    pool: int = field(default=16, validator=validators.ge(2))
+    noise: float = field(default=NOISE, validator=validators.ge(1e-12))
+    sketch: int | None = field(default=None, validator=validators.optional(validators.ge(2)))
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "max_S Ω(S) or min_S Ω(S), i in S, S grown greedily"
+    source: ClassVar[str] = "Rosas et al. 2019, 1902.11239, O-information; greedy search"
+    invariances: ClassVar[frozenset[str]] = INVARIANCES
+    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+    jackknife: ClassVar[bool] = False
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """The covariance of the activations, or a sketch of it."""
+        return (second_moments(self.sketch),)
+
+    def sketched(self) -> GreedyOInformation:
+        """Return the metric from a sketch of rank 1024."""
+        return evolve(self, sketch=RANK)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the O-information; raises `NotApplicableError` with too few nodes."""
+        import torch
+
+        from nodelens_metrics.sets import joint_correlations
+        from nodelens_metrics.tiles import correlations_in
+
+        pool = min(self.pool, group.width - 1)
+        if pool < self.size - 1:
+            raise NotApplicableError(
+                f"a set of {self.size} needs {self.size - 1} partners, there are {pool}"
+            )
+        rho = correlations_in(group[second_moments(self.sketch)])
+        members = connected(rho, pool)
+        step = max(1, _AT_ONCE // (pool**2 * 9))
+        sign = 1.0 if self.goal == "redundancy" else -1.0
+        found = [
+            _grown(
+                joint_correlations(rho, members[first : first + step], self.noise), self.size, sign
+            )
+            for first in range(0, len(members), step)
+        ]
+        return torch.cat(found) * rho.live
+
+
+def connected(rho: Correlations, pool: int) -> Tensor:
+    """Return each node and the `pool` nodes it is most strongly connected with, in that order."""
+    import torch
+
+    strength, nearest = [], []
+    for first, tile in rho.tiles():
+        tile[:, first : first + len(tile)].fill_diagonal_(0.0)
+        found = tile.abs().topk(pool, dim=1)
+        strength.append(found.values)
+        nearest.append(found.indices)
+    near, weight = torch.cat(nearest), torch.cat(strength)
+    every = torch.arange(len(near), device=near.device)
+    step = max(1, _AT_ONCE // len(near))
+    parts = [every[first : first + step] for first in range(0, len(near), step)]
+    return torch.cat([_two_steps(near, weight, nodes) for nodes in parts])
+
+
+def _two_steps(near: Tensor, weight: Tensor, nodes: Tensor) -> Tensor:
+    """Return some nodes and whom they are connected with, in one step or two."""
+    import torch
+
+    pool = near.shape[1]
+    strongest = weight.new_zeros(len(nodes), len(near))
+    chains = (weight[nodes].unsqueeze(2) * weight[near[nodes]]).flatten(1)
+    strongest.scatter_reduce_(1, near[near[nodes]].flatten(1), chains, "amax")
+    strongest.scatter_reduce_(1, near[nodes], weight[nodes], "amax")
+    strongest.scatter_(1, nodes.unsqueeze(1), -1.0)
+    return torch.cat([nodes.unsqueeze(1), strongest.topk(pool, dim=1).indices], dim=1)
+
+
+def _grown(matrices: Tensor, size: int, sign: float) -> Tensor:
+    """Return Ω of the set grown from the first variable of each matrix, ``(matrices,)``."""
+    import torch
+
+    from nodelens_metrics.higher_order import o_information
+
+    variables = matrices.shape[-1]
+    pairs = torch.combinations(torch.arange(1, variables, device=matrices.device))
+    sets = torch.cat([pairs.new_zeros(len(pairs), 1), pairs], dim=1)
+    candidates = sets.expand(len(matrices), -1, -1)
+    while True:
+        values = o_information(_submatrices(matrices, candidates))
+        best = (sign * values).argmax(1)
+        every = torch.arange(len(matrices), device=best.device)
+        chosen, value = candidates[every, best], values[every, best]
+        if chosen.shape[1] == size:
+            return value
+        candidates = _extended(chosen, variables)
+
+
+def _submatrices(matrices: Tensor, members: Tensor) -> Tensor:
+    """Return the matrices of sets ``(matrices, sets, size)`` of variables."""
+    import torch
+
+    every = torch.arange(len(matrices), device=members.device)[:, None, None, None]
+    return matrices[every, members.unsqueeze(3), members.unsqueeze(2)]
+
+
+def _extended(chosen: Tensor, variables: int) -> Tensor:
+    """Return each set with each variable that it lacks, ``(matrices, lacking, size + 1)``."""
+    import torch
+
+    lacking = torch.ones(len(chosen), variables, dtype=torch.bool, device=chosen.device)
+    lacking.scatter_(1, chosen, False)
+    others = lacking.nonzero()[:, 1].view(len(chosen), -1, 1)
+    return torch.cat([chosen.unsqueeze(1).expand(-1, others.shape[1], -1), others], dim=2)

@@ -1,0 +1,257 @@
+"""Information between three nodes and more: total correlation, its dual, and O-information.
+
+In nats, for Gaussians: TC = Σ H(a_i) − H(a), DTC = H(a) − Σ H(a_i | the others) and Ω = TC − DTC,
+positive where a set is dominated by redundancy and negative where synergy prevails. The plain
+functions take covariances and can be used alone. Nodes are given a little independent noise,
+`noise` of their variance; dead and constant nodes are independent of all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import evolve, field, frozen, validators
+
+from nodelens_metrics.information import INVARIANCES, NOISE, RANK, second_moments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+
+Measure = Literal["tc", "dtc", "o"]
+_ROSAS = "Rosas et al. 2019, 1902.11239, O-information: TC − DTC"
+_AT_ONCE = 2**19
+_RANKS = validators.optional(validators.ge(2))
+
+
+def total_correlation(covariance: Tensor) -> Tensor:
+    """Return TC = ½ [Σ log Σ_ii − log |Σ|] of covariances ``(..., n, n)`` of full rank."""
+    logdet, of_each, _ = _logarithms(covariance)
+    return 0.5 * (of_each - logdet)
+
+
+def dual_total_correlation(covariance: Tensor) -> Tensor:
+    """Return DTC = ½ [log |Σ| + Σ log (Σ⁻¹)_ii] of covariances ``(..., n, n)`` of full rank."""
+    logdet, _, of_rest = _logarithms(covariance)
+    return 0.5 * (logdet + of_rest)
+
+
+def o_information(covariance: Tensor) -> Tensor:
+    """Return Ω = TC − DTC of covariances ``(..., n, n)`` of full rank; 0 for two variables."""
+    logdet, of_each, of_rest = _logarithms(covariance)
+    return 0.5 * (of_each - of_rest) - logdet
+
+
+def _logarithms(covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log |Σ|, Σ log Σ_ii and Σ log (Σ⁻¹)_ii."""
+    import torch
+
+    diagonal = covariance.diagonal(dim1=-2, dim2=-1)
+    of_each = diagonal.log().sum(-1)
+    if covariance.shape[-1] == 3:
+        logdet, of_pairs = _of_three(covariance, diagonal)
+        return logdet, of_each, of_pairs - 3 * logdet
+    factor = torch.linalg.cholesky(covariance)
+    logdet = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    unit = torch.eye(covariance.shape[-1], dtype=factor.dtype, device=factor.device)
+    inverse = torch.linalg.solve_triangular(factor, unit.expand_as(factor), upper=False)
+    return logdet, of_each, inverse.square().sum(-2).log().sum(-1)
+
+
+def _of_three(covariance: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log |Σ| of three variables and the sum of that of its pairs."""
+    x, y, z = diagonal.unbind(-1)
+    xy, xz, yz = (covariance[..., i, j] for i, j in ((0, 1), (0, 2), (1, 2)))
+    pairs = (x * y - xy * xy, x * z - xz * xz, y * z - yz * yz)
+    det = (pairs[0] * pairs[1] - (x * yz - xy * xz).square()) / x
+    return det.log(), pairs[0].log() + pairs[1].log() + pairs[2].log()
+
+
+def o_information_of_triplets(covariance: Tensor) -> Tensor:
+    """Return Ω of all triplets i < j < k of n variables, in the order of `torch.combinations`.
+
+    `covariance` is ``(n, n)`` of full rank. With correlations, |Σ_ijk| is
+    (1 − ρ_ij²)(1 − ρ_ik²) − (ρ_jk − ρ_ij ρ_ik)², and Ω is ½ log |Σ_ijk| less ½ log (1 − ρ²) of the
+    three pairs, which are worked out once.
+    """
+    import torch
+
+    size = covariance.diagonal().sqrt()
+    rho = covariance / (size.unsqueeze(1) * size)
+    rest = 1.0 - rho.square()
+    half = 0.5 * rest.clamp(min=torch.finfo(rho.dtype).tiny).log()
+    flat = rho.flatten(), rest.flatten(), half.flatten()
+    found = [_of_triplets(flat, *triplets) for triplets in _all_triplets(len(rho), rho.device)]
+    return torch.cat(found) if found else rho.new_zeros(0)
+
+
+def _all_triplets(n: int, device: Any) -> Iterator[tuple[Tensor, Tensor, Tensor]]:  # noqa: ANN401
+    """Yield the places in an ``(n, n)`` matrix of ij, ik and jk of all triplets, in large parts.
+
+    The pairs j < k behind i are the end of the list of all pairs.
+    """
+    import torch
+
+    pairs = torch.combinations(torch.arange(n, device=device))
+    behind = [(n - i - 1) * (n - i - 2) // 2 for i in range(n - 2)]
+    first = 0
+    while first < len(behind):
+        last, total = first, 0
+        while last < len(behind) and (last == first or total + behind[last] <= _AT_ONCE):
+            total += behind[last]
+            last += 1
+        chosen = [pairs[len(pairs) - behind[i] :] for i in range(first, last)]
+        counts = torch.tensor(behind[first:last], device=device)
+        i = torch.arange(first, last, device=device).repeat_interleave(counts) * n
+        j, k = torch.cat(chosen).unbind(1)
+        yield i + j, i + k, j * n + k
+        first = last
+
+
+def _of_triplets(flat: tuple[Tensor, Tensor, Tensor], ij: Tensor, ik: Tensor, jk: Tensor) -> Tensor:
+    """Return Ω of triplets from ρ, 1 − ρ² and ½ log(1 − ρ²), all flat."""
+    rho, rest, half = flat
+    partial = rho[jk] - rho[ij] * rho[ik]
+    det = rest[ij] * rest[ik] - partial * partial
+    return 0.5 * det.log() - half[ij] - half[ik] - half[jk]
+
+
+@frozen
+class OInformation:
+    """O-information of sets that hold a node, on average: redundant above 0, synergistic below.
+
+    A node in sets that say the same is less worth keeping than one in sets that say together what
+    no part of them says.
+    All sets are used where there are at most `sets` of each node, else as many are drawn, the same
+    draws for every node. They depend on the correlations, so that the order of nodes does not
+    matter; with other data others are drawn, which is why there is no standard error.
+
+    Attributes:
+        size: nodes in a set, 3 or more.
+        sets: sets of each node that are averaged.
+        correct_bias: subtract what independent Gaussian samples give on average.
+        noise: relative variance of the independent noise given to every node.
+        sketch: rank of the sketch that correlations are estimated from; None takes them exact.
+    """
+
+    size: int = field(default=3, validator=validators.ge(3))
+    sets: int = field(default=256, validator=validators.ge(1))
+    correct_bias: bool = False
+    noise: float = field(default=NOISE, validator=validators.ge(1e-12))
+    sketch: int | None = field(default=None, validator=_RANKS)
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "mean_S ½ [Σ log Σ_ii − Σ log (Σ⁻¹)_ii] − log |Σ|, i in S"
+    source: ClassVar[str] = _ROSAS
+    invariances: ClassVar[frozenset[str]] = INVARIANCES
+    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+    jackknife: ClassVar[bool] = False
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """The covariance of the activations, or a sketch of it."""
+        return (second_moments(self.sketch),)
+
+    def sketched(self) -> OInformation:
+        """Return the metric from a sketch of rank 1024."""
+        return evolve(self, sketch=RANK)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the mean O-information; raises `NotApplicableError` with too few nodes."""
+        from nodelens_metrics.sets import mean_over_sets
+
+        return mean_over_sets(group, self, "o")
+
+
+@frozen
+class TotalCorrelation:
+    """What sets that hold a node have in common, on average, counted once for every repetition.
+
+    Dead and constant nodes get what the others of their sets have in common.
+    All sets are used where there are at most `sets` of each node, else as many are drawn, the same
+    draws for every node. They depend on the correlations, so that the order of nodes does not
+    matter; with other data others are drawn, which is why there is no standard error.
+
+    Attributes:
+        size: nodes in a set, 3 or more.
+        sets: sets of each node that are averaged.
+        correct_bias: subtract what independent Gaussian samples give on average.
+        noise: relative variance of the independent noise given to every node.
+        sketch: rank of the sketch that correlations are estimated from; None takes them exact.
+    """
+
+    size: int = field(default=3, validator=validators.ge(3))
+    sets: int = field(default=256, validator=validators.ge(1))
+    correct_bias: bool = False
+    noise: float = field(default=NOISE, validator=validators.ge(1e-12))
+    sketch: int | None = field(default=None, validator=_RANKS)
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "mean_S ½ [Σ log Σ_ii − log |Σ|], i in S"
+    source: ClassVar[str] = "Watanabe 1960, 10.1147/rd.41.0066, total correlation"
+    invariances: ClassVar[frozenset[str]] = INVARIANCES
+    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+    jackknife: ClassVar[bool] = False
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """The covariance of the activations, or a sketch of it."""
+        return (second_moments(self.sketch),)
+
+    def sketched(self) -> TotalCorrelation:
+        """Return the metric from a sketch of rank 1024."""
+        return evolve(self, sketch=RANK)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the mean total correlation; raises `NotApplicableError` with too few nodes."""
+        from nodelens_metrics.sets import mean_over_sets
+
+        return mean_over_sets(group, self, "tc")
+
+
+@frozen
+class DualTotalCorrelation:
+    """What the members of sets that hold a node share with the rest of their set, on average.
+
+    The part of the entropy of a set that is in no member alone. Dead and constant nodes get what
+    the others of their sets share.
+    All sets are used where there are at most `sets` of each node, else as many are drawn, the same
+    draws for every node. They depend on the correlations, so that the order of nodes does not
+    matter; with other data others are drawn, which is why there is no standard error.
+
+    Attributes:
+        size: nodes in a set, 3 or more.
+        sets: sets of each node that are averaged.
+        correct_bias: subtract what independent Gaussian samples give on average.
+        noise: relative variance of the independent noise given to every node.
+        sketch: rank of the sketch that correlations are estimated from; None takes them exact.
+    """
+
+    size: int = field(default=3, validator=validators.ge(3))
+    sets: int = field(default=256, validator=validators.ge(1))
+    correct_bias: bool = False
+    noise: float = field(default=NOISE, validator=validators.ge(1e-12))
+    sketch: int | None = field(default=None, validator=_RANKS)
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "mean_S ½ [log |Σ| + Σ log (Σ⁻¹)_ii], i in S"
+    source: ClassVar[str] = "Han 1978, 10.1016/S0019-9958(78)90275-9, dual total correlation"
+    invariances: ClassVar[frozenset[str]] = INVARIANCES
+    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+    jackknife: ClassVar[bool] = False
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """The covariance of the activations, or a sketch of it."""
+        return (second_moments(self.sketch),)
+
+    def sketched(self) -> DualTotalCorrelation:
+        """Return the metric from a sketch of rank 1024."""
+        return evolve(self, sketch=RANK)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the mean; raises `NotApplicableError` with too few nodes."""
+        from nodelens_metrics.sets import mean_over_sets
+
+        return mean_over_sets(group, self, "dtc")

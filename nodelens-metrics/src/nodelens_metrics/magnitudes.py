@@ -1,0 +1,179 @@
+"""How large a node's weights are, slice by slice, and beside those of the other nodes.
+
+A slice is what a node owns of one parameter. Biases are left out, and so is the data: a dead ReLU
+is not noticed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import NotApplicableError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.channels.groups import ParameterSlice
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+
+Dead = Literal["worst", "best", "any"]
+_UNSEEN = frozenset({"activation_scale", "activation_shift"})
+
+
+@frozen
+class GatedMagnitude:
+    """The norms of every weight that writes or reads a node, added up.
+
+    For a gated unit: the norm of its gate row, plus that of its up row, plus that of its down
+    column. Unlike one norm over everything, a small weight does not vanish beside a large one.
+
+    Attributes:
+        norm: l1, l2, or linf for the largest weight.
+    """
+
+    norm: Literal["l1", "l2", "linf"] = field(
+        default="l2", validator=validators.in_(("l1", "l2", "linf"))
+    )
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight"
+    formula: ClassVar[str] = "Σ_W ‖W[i]‖ over weights W; gated unit: ‖gate_i‖ + ‖up_i‖ + ‖down_i‖"
+    source: ClassVar[str] = "common"
+    invariances: ClassVar[frozenset[str]] = _UNSEEN
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the sums; raises `NotApplicableError` without weights."""
+        import torch
+
+        order = {"l1": 1.0, "l2": 2.0, "linf": float("inf")}[self.norm]
+        norms = [torch.linalg.vector_norm(part, order, dim=1) for part in _weights(group)]
+        return torch.stack(norms).sum(0)
+
+
+@frozen
+class BNScale:
+    """The scale that a normalisation gives a node, without its sign.
+
+    Several normalisations of the same nodes (a residual stream) are averaged. Meant for networks
+    that were trained with an L1 penalty on the scales (network slimming).
+    """
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "weight"
+    formula: ClassVar[str] = "|γ_i|"
+    source: ClassVar[str] = (
+        "Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming, "
+        "1708.06519"
+    )
+    invariances: ClassVar[frozenset[str]] = _UNSEEN | {"incoming_scale"}
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the scales; raises `NotApplicableError` where nothing normalises the nodes."""
+        import torch
+
+        parts = [p for p in _scales(group) if group.parameters[p.parameter].ndim == 1]
+        if not parts:
+            raise NotApplicableError("no normalisation with a scale follows these nodes")
+        return torch.stack([group.slice_of(part).abs().mean(1) for part in parts]).mean(0)
+
+
+@frozen
+class GroupNorm:
+    """The mean over all slices of a node of their squared weights, beside the other nodes.
+
+    Slices are the weights that write and read the node, scales of normalisations and depthwise
+    kernels: all that is removed with it, but for biases. As the published code has it by default:
+    sums of |w|ᵖ per slice, the mean over slices, divided by the mean over the nodes.
+
+    Attributes:
+        power: p; 2 for squares, 1 for absolute weights.
+        normalise: divide by the mean over the nodes, so that 1 is ordinary in every group.
+    """
+
+    power: Literal[1, 2] = field(default=2, validator=validators.in_((1, 2)))
+    normalise: bool = True
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "mean_W ‖W[i]‖ₚᵖ, divided by its mean over the nodes"
+    source: ClassVar[str] = (
+        "Fang et al. 2023, DepGraph, 2301.12900; Torch-Pruning, GroupNormImportance(p=2, "
+        "group_reduction=mean, normalizer=mean)"
+    )
+    invariances: ClassVar[frozenset[str]] = _UNSEEN
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the norms; raises `NotApplicableError` without weights."""
+        import torch
+
+        from nodelens_metrics.arithmetic import ratio
+
+        slices = [*_weights(group), *(group.slice_of(part) for part in _scales(group))]
+        norm = torch.stack([part.abs().pow(self.power).sum(1) for part in slices]).mean(0)
+        return ratio(norm, norm.mean()) if self.normalise else norm
+
+
+@frozen
+class LAMP:
+    """The share of a node's squared weights in those of all nodes that are at least as large.
+
+    The published score is of single weights; this is its version for nodes, on the squared L2 norm
+    of the weights that write a node. 1 for the largest node, so that global pruning spares one node
+    of every group. Equal nodes get equal scores. 0 for nodes without weights.
+    """
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "‖w_i‖² / Σ_j ‖w_j‖² over j with ‖w_j‖ ≥ ‖w_i‖"
+    source: ClassVar[str] = (
+        "Lee et al. 2021, Layer-Adaptive Sparsity for the Magnitude-based Pruning, 2010.07611, the "
+        "LAMP score, with nodes in place of weights"
+    )
+    invariances: ClassVar[frozenset[str]] = _UNSEEN | {"functional"}
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the shares; raises `NotApplicableError` where no parameter writes the nodes."""
+        import torch
+
+        from nodelens_metrics.arithmetic import ratio
+
+        size = group.incoming().square().sum(1)
+        ordered = size.sort().values
+        at_least = ordered.flip(0).cumsum(0).flip(0)
+        return ratio(size, at_least[torch.searchsorted(ordered, size)])
+
+
+def _weights(group: GroupView) -> list[Tensor]:
+    """Return the slices of all weights that write or read the nodes, ``(nodes, …)`` each."""
+    parts = [*group.group.role("producer"), *group.group.role("consumer")]
+    if not parts:
+        raise NotApplicableError("no weight writes or reads these nodes")
+    return [group.slice_of(part) for part in parts]
+
+
+def _scales(group: GroupView) -> list[ParameterSlice]:
+    """Return the carriers that multiply: scales of normalisations and depthwise kernels."""
+    carriers = group.group.role("carrier")
+    return [part for part in carriers if part.parameter.rpartition(".")[2] == "weight"]

@@ -1,0 +1,90 @@
+"""The straight path from a baseline to the data, in the space of what a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from attrs import evolve
+from torch import Tensor, nn
+
+from nodelens.capture.batches import Batch
+from nodelens.errors import CaptureError
+
+Baseline = Literal["zero", "mean"]
+"""Where a path starts: zeros, or every row's own mean (see `blank` and `mean_token`)."""
+
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+
+
+@contextmanager
+def at_point(model: nn.Module, batch: Batch, share: float, baseline: Baseline) -> Iterator[Batch]:
+    """Give the batch, and let embeddings return, what lies at `share` of the way, 0 to 1.
+
+    Float tensors among the inputs are moved themselves, tokens where they become vectors. From
+    zeros all embeddings move, those of positions included; from the mean those of the batch's own
+    tokens, and the rest, which is the same for all rows, stays. Raises `CaptureError` where nothing
+    that the model reads can be moved.
+    """
+    tensors = [v for v in (*batch.args, *batch.kwargs.values()) if isinstance(v, Tensor)]
+    tokens = {_place(value) for value in tensors if not value.is_floating_point()}
+    moved = [value for value in tensors if value.is_floating_point()]
+
+    def embedded(module: nn.Module, args: Any, output: Tensor) -> Tensor:  # noqa: ANN401
+        if baseline == "mean" and _place(args[0]) not in tokens:
+            return output
+        moved.append(output)
+        start = mean_token(output, batch.mask) if baseline == "mean" else 0.0 * output
+        return start + share * (output - start)
+
+    def point(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        start = blank(value, batch.mask) if baseline == "mean" else 0.0 * value
+        return start + share * (value - start)
+
+    args = tuple(point(value) for value in batch.args)
+    kwargs: Mapping[str, Any] = {key: point(value) for key, value in batch.kwargs.items()}
+    modules = [module for module in model.modules() if isinstance(module, _EMBEDDINGS)]
+    handles = [module.register_forward_hook(embedded) for module in modules]
+    try:
+        yield evolve(batch, args=args, kwargs=kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not moved:
+        raise CaptureError(
+            f"nothing can be moved along a path from {baseline}: the model reads no float tensor, "
+            "and no embedding looks up the batch's own tokens; leave conductance out"
+        )
+
+
+def _place(tensor: Tensor) -> int:
+    """Return where a tensor's values lie, which views of it share."""
+    return tensor.untyped_storage().data_ptr()
+
+
+def blank(values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return every row's own mean in place of its values, ``(rows, …)``; padding does not count.
+
+    Of images, ``(rows, channels, height, width)`` and beyond, the mean of each channel; of anything
+    else, that of all values of a row. A baseline of the row's own does not depend on the batch.
+    """
+    axes = tuple(range(2 if values.ndim >= 4 else 1, values.ndim))
+    if not axes:
+        return values
+    return _mean(values, mask, axes).expand_as(values)
+
+
+def mean_token(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean over the tokens of each row, ``(…, 1, features)``; padding does not count."""
+    return vectors if vectors.ndim < 3 else _mean(vectors, mask, (-2,))
+
+
+def _mean(values: Tensor, mask: Tensor | None, axes: tuple[int, ...]) -> Tensor:
+    """Return the mean over some axes, which are kept, of the positions of a mask that fits."""
+    if mask is None or values.ndim != 3 or mask.shape != values.shape[:2]:
+        return values.mean(axes, keepdim=True)
+    weight = mask.to(values).unsqueeze(-1).expand_as(values)
+    return (values * weight).sum(axes, keepdim=True) / weight.sum(axes, keepdim=True).clamp(min=1.0)

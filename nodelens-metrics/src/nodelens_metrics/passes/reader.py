@@ -1,0 +1,93 @@
+"""One batch at a time through the model: what every group's nodes did, and the gradient there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs import define, evolve, field, frozen
+from torch import Tensor, nn
+
+from nodelens.capture.engine import CaptureRequest
+from nodelens.capture.plan import CapturePlan, PlanEntry
+from nodelens.capture.propagation import read_batch
+from nodelens.capture.recorder import Recorder
+
+if TYPE_CHECKING:
+    from nodelens.capture.batches import Batch
+    from nodelens.channels.groups import ChannelGraph
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+
+
+@define(eq=False)
+class _Keep:
+    """A statistic that keeps the last reading of a group."""
+
+    last: Reading | None = None
+    tap: Place = "activation"
+    requires: frozenset[Need] = frozenset({"gradient", "whole_rows"})
+
+    def floats(self, layout: Layout) -> int:
+        """One number per fold, which says nothing."""
+        return layout.folds
+
+    def start(self, layout: Layout) -> State:
+        """Return a state that is on the layout's device and nothing else."""
+        from nodelens.statistics.rows import zeros
+
+        return {"nothing": zeros(layout)}
+
+    def update(self, state: State, reading: Reading) -> None:
+        """Keep the reading; the model may change in place what it read."""
+        self.last = evolve(reading, values=reading.values.clone(), shared={})
+
+    def merge(self, state: State, other: State) -> None:
+        """Nothing is added up."""
+
+    def summary(self, state: State, keep: Tensor) -> None:
+        """Nothing is added up."""
+
+
+@frozen(eq=False)
+class Reader:
+    """Reads activations and gradients as a capture does: padding, heads and packed rows included.
+
+    `explained` maps output and batch to one number per row, whose gradient is taken.
+    """
+
+    request: CaptureRequest
+    recorder: Recorder
+    keeps: Mapping[str, _Keep]
+    values: list[Tensor] = field(factory=list)
+
+    def read(self, batch: Batch) -> tuple[dict[str, Reading], Tensor]:
+        """Return the reading of every group, and what is explained by row, ``(rows,)`` float64."""
+        read_batch(self.request, self.recorder, batch)
+        readings = {name: keep.last for name, keep in self.keeps.items() if keep.last is not None}
+        return readings, self.values.pop()
+
+
+@contextmanager
+def reading(
+    model: nn.Module,
+    graph: ChannelGraph,
+    groups: Iterable[str],
+    explained: Callable[[Any, Batch], Tensor],
+) -> Iterator[Reader]:
+    """Give a reader of some groups while its hooks are in the model."""
+    keeps = {name: _Keep() for name in groups}
+    values: list[Tensor] = []
+
+    def noted(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever the model returns
+        value = explained(output, batch)
+        values.append(value.detach().double())
+        return value
+
+    entries = tuple(PlanEntry(graph[name], (keep,)) for name, keep in keeps.items())
+    plan = CapturePlan(entries, folds=1)
+    request = CaptureRequest(model, graph, (), plan, torch.device("cpu"), noted)
+    recorder = Recorder(plan, graph, entries)
+    with recorder.attached(model):
+        yield Reader(request, recorder, keeps, values)

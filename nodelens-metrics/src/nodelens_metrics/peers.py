@@ -1,0 +1,251 @@
+"""What nodes share beyond two Gaussians: by ranks, by neighbours, and within classes, in nats.
+
+Estimated from samples that are chosen at random in the data (`Reservoir`), of which correlations
+are worked out in tiles. Dead and constant nodes share nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import field, frozen, validators
+
+from nodelens.statistics.reservoir import Reservoir
+from nodelens_metrics.information import INVARIANCES, NOISE
+from nodelens_metrics.targets import SAMPLES, labelled_rows, samples_of, settled
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+    from nodelens_metrics.tiles import FactoredCorrelations
+
+_PARTNERS = validators.optional(validators.ge(1))
+_LEAST = validators.ge(1e-12)
+
+
+@frozen
+class CopulaRedundancy:
+    """The mean information that a node shares with each other node, by the Gaussian of their ranks.
+
+    As `redundancy`, of normal scores: no monotone map of a node changes it. Ties share their mean
+    rank. Less its bias for independent samples, at least 0; 0 for dead and constant nodes and in
+    groups of one node.
+
+    Attributes:
+        top: average the largest `top` partners only; None averages all.
+        noise: relative variance of the independent noise given to every node's normal scores.
+        samples: positions that are sampled.
+    """
+
+    top: int | None = field(default=None, validator=_PARTNERS)
+    noise: float = field(default=NOISE, validator=_LEAST)
+    samples: int = field(default=SAMPLES, validator=validators.ge(8))
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "mean_j −½ log(1 − ρ_ij²) − bias, ρ of Φ⁻¹(rank/(N+1))"
+    source: ClassVar[str] = "Ince et al. 2017, 10.1002/hbm.23471, Gaussian copula information"
+    invariances: ClassVar[frozenset[str]] = INVARIANCES
+    dead: ClassVar[Literal["worst", "best", "any"]] = "best"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Sampled positions."""
+        return (Reservoir(size=self.samples),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the mean pairwise information."""
+        from nodelens_metrics.estimators import gaussian_information_bias, normal_scores
+        from nodelens_metrics.pairwise import mean_information
+
+        values = settled(group[Reservoir(size=self.samples)].values)
+        bias = float(gaussian_information_bias(1, 1, float(len(values))))
+        rho = factored(normal_scores(values))
+        return mean_information(rho, noise=self.noise, top=self.top, bias=bias)
+
+
+@frozen
+class KSGRedundancy:
+    """What a node shares with the nodes it is most correlated with, from nearest neighbours.
+
+    Partners are those with the largest rank correlation; information of any shape is then measured
+    with each. 0 for dead and constant nodes and in groups of one node. An exact duplicate gets what
+    the neighbours resolve, about log of the number of samples.
+
+    Attributes:
+        partners: partners that are measured and averaged.
+        neighbours: neighbours whose distance is measured.
+        samples: positions that are sampled; the work grows with nodes × partners × samples.
+    """
+
+    partners: int = field(default=1, validator=validators.ge(1))
+    neighbours: int = field(default=3, validator=validators.ge(1))
+    samples: int = field(default=512, validator=validators.ge(8))
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "mean_j ψ(k) + ψ(N) − ⟨ψ(n_i + 1) + ψ(n_j + 1)⟩"
+    source: ClassVar[str] = "Kraskov et al. 2004, cond-mat/0305641, eq. 8 (algorithm 1)"
+    invariances: ClassVar[frozenset[str]] = INVARIANCES
+    dead: ClassVar[Literal["worst", "best", "any"]] = "best"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Sampled positions."""
+        return (Reservoir(size=self.samples),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the mean information with the nearest partners."""
+        import torch
+
+        from nodelens.statistics.sampling import mix
+        from nodelens_metrics.estimators import normal_scores
+        from nodelens_metrics.neighbours import ksg_information
+
+        found = group[Reservoir(size=self.samples)]
+        values = settled(found.values)
+        nodes = values.shape[1]
+        count = min(self.partners, nodes - 1)
+        if count == 0 or not len(values):
+            return torch.zeros(nodes, dtype=torch.float64, device=values.device)
+        keys = mix(found.index.long()) ^ found.position.long()
+        nearest = _nearest(factored(normal_scores(values)), count)
+        shared = [
+            ksg_information(values, values[:, partner], neighbours=self.neighbours, keys=keys)
+            for partner in nearest.T
+        ]
+        return torch.stack(shared).mean(0)
+
+
+def _nearest(rho: FactoredCorrelations, count: int) -> Tensor:
+    """Return the `count` partners with the largest correlation of either sign."""
+    import torch
+
+    found = []
+    for first, tile in rho.tiles():
+        tile[:, first : first + len(tile)].fill_diagonal_(0.0)
+        found.append(tile.abs().topk(count, dim=1).indices)
+    return torch.cat(found)
+
+
+@frozen
+class ClassRedundancy:
+    """The mean information that a node shares with each other node within classes.
+
+    Two nodes that answer to the same classes and are otherwise unrelated share none. From the row
+    means of sampled rows, Gaussian within each class with a correlation of its own, each class
+    weighted by its share and less its bias; classes with fewer than five sampled rows are left out.
+    At least 0; 0 for dead and constant nodes and in groups of one node.
+
+    Attributes:
+        top: average the largest `top` partners only; None averages all.
+        noise: relative variance of the independent noise given to every node in every class.
+        samples: rows that are sampled.
+    """
+
+    top: int | None = field(default=None, validator=_PARTNERS)
+    noise: float = field(default=NOISE, validator=_LEAST)
+    samples: int = field(default=SAMPLES, validator=validators.ge(8))
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "mean_j Σ_c p_c (−½ log(1 − ρ_ij|c²) − bias(N_c))"
+    source: ClassVar[str] = "Ince et al. 2017, 10.1002/hbm.23471, given a discrete variable"
+    invariances: ClassVar[frozenset[str]] = INVARIANCES
+    dead: ClassVar[Literal["worst", "best", "any"]] = "best"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Sampled rows with labels."""
+        return (labelled_rows(self.samples),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the mean information; raises `NotApplicableError` with under two classes."""
+        values, labels, _ = samples_of(group, self.samples)
+        within = _by_class(values, labels)
+        return _averaged([(share, rho) for share, rho in within], self.noise, self.top).clamp(min=0)
+
+
+@frozen
+class ClassInteraction:
+    """What knowing the class adds to what a node shares with each other node, on average.
+
+    Information within classes less information over all: the interaction information of two nodes
+    and the label. Negative where the classes are why nodes are alike (redundancy about the label),
+    positive for nodes that are related in other ways by class (synergy). From the row means of
+    sampled rows, as two Gaussians, all terms less their biases; 0 for dead and constant nodes and
+    in groups of one node.
+
+    Attributes:
+        noise: relative variance of the independent noise given to every node.
+        samples: rows that are sampled.
+    """
+
+    noise: float = field(default=NOISE, validator=_LEAST)
+    samples: int = field(default=SAMPLES, validator=validators.ge(8))
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "mean_j I(a_i; a_j | class) − I(a_i; a_j)"
+    source: ClassVar[str] = "McGill 1954, 10.1007/BF02289159, interaction information"
+    invariances: ClassVar[frozenset[str]] = INVARIANCES
+    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Sampled rows with labels."""
+        return (labelled_rows(self.samples),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the difference; raises `NotApplicableError` with under two classes."""
+        from nodelens_metrics.estimators import one_hot
+
+        values, labels, _ = samples_of(group, self.samples)
+        within = _by_class(values, labels)
+        usable, _ = one_hot(labels, _LEAST_ROWS)
+        return _averaged([*within, (-1.0, factored(values[usable]))], self.noise, None)
+
+
+_LEAST_ROWS = 5
+"""Rows of a class that a correlation within it needs, for its bias to be small enough to know."""
+
+
+def factored(values: Tensor) -> FactoredCorrelations:
+    """Return the correlations between the nodes of samples ``(samples, nodes)``."""
+    from nodelens_metrics.estimators import standardised
+    from nodelens_metrics.tiles import FactoredCorrelations
+
+    return FactoredCorrelations(
+        standardised(values), values.new_tensor(float(len(values)), dtype=values.dtype)
+    )
+
+
+def _by_class(values: Tensor, labels: Tensor) -> list[tuple[float, FactoredCorrelations]]:
+    from nodelens_metrics.estimators import class_samples
+
+    parts = class_samples(values, labels, _LEAST_ROWS)
+    return [(share, factored(settled(rows))) for share, rows in parts]
+
+
+def _averaged(
+    terms: list[tuple[float, FactoredCorrelations]], noise: float, top: int | None
+) -> Tensor:
+    """Return the mean over partners of the weighted information of several correlations."""
+    import torch
+
+    from nodelens_metrics.estimators import gaussian_information_bias
+    from nodelens_metrics.pairwise import information
+
+    biases = [float(gaussian_information_bias(1, 1, rho.count)) for _, rho in terms]
+    found = []
+    for tiles in zip(*(rho.tiles() for _, rho in terms), strict=True):
+        first, shape = tiles[0][0], tiles[0][1].shape
+        total = tiles[0][1].new_zeros(shape)
+        for (weight, rho), bias, (_, tile) in zip(terms, biases, tiles, strict=True):
+            live = rho.live.double()
+            both = live[first : first + len(tile), None] * live
+            tile[:, first : first + len(tile)].fill_diagonal_(0.0)
+            total += weight * (information(tile / (1.0 + noise)) - bias * both)
+        total[:, first : first + len(total)].fill_diagonal_(0.0)
+        partners = max(1, shape[1] - 1)
+        count = min(top or partners, partners)
+        chosen = total.sum(1) if count == partners else total.topk(count, dim=1).values.sum(1)
+        found.append(chosen / count)
+    return torch.cat(found)

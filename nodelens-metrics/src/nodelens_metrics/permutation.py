@@ -1,0 +1,127 @@
+"""How often chance alone gives a node as much to say about the label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens_metrics.information import INVARIANCES
+from nodelens_metrics.targets import SAMPLES, labelled_rows, samples_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+
+Estimator = Literal["binned", "copula", "gaussian"]
+_AT_ONCE = 2**26
+
+
+@frozen
+class LabelSignificance:
+    """The p-value of a node's information about the label, by permuted labels of sampled rows.
+
+    The share of label permutations whose information is at least the node's own, the own one
+    counted among them, so that it is never 0. The permutations are the same for all nodes and fixed
+    by `seed`. 1 for dead and constant nodes. Many nodes are many tests: of unrelated nodes, one in
+    twenty is below 0.05. There is no standard error: a p-value is about the sample that it is of.
+
+    Attributes:
+        estimator: information of binned values, of normal scores, or of the values as Gaussians.
+        permutations: label permutations; the smallest p-value is 1/(permutations + 1).
+        bins: bins that values are cut into by the estimator binned, 2 to 255.
+        samples: rows that are sampled.
+        seed: number that the permutations are drawn from.
+    """
+
+    estimator: Estimator = field(
+        default="binned", validator=validators.in_(("binned", "copula", "gaussian"))
+    )
+    permutations: int = field(default=199, validator=validators.ge(1))
+    bins: int = field(default=8, validator=[validators.ge(2), validators.le(255)])
+    samples: int = field(default=SAMPLES, validator=validators.ge(8))
+    seed: int = 0
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "(b + 1)/(m + 1), b of m permutations with I ≥ that of the data"
+    source: ClassVar[str] = "Phipson & Smyth 2010, 10.2202/1544-6115.1585"
+    invariances: ClassVar[frozenset[str]] = INVARIANCES
+    dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
+    jackknife: ClassVar[bool] = False
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Sampled rows with labels."""
+        return (labelled_rows(self.samples),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the p-values; raises `NotApplicableError` with rows of under two classes."""
+        from nodelens.seeding import generator
+
+        values, labels, _ = samples_of(group, self.samples)
+        random = generator(self.seed, "nodelens_metrics", "permutation")
+        return label_p_values(
+            values, labels, random, self.permutations, estimator=self.estimator, bins=self.bins
+        )
+
+
+def label_p_values(
+    x: Tensor,
+    y: Tensor,
+    random: Any,  # noqa: ANN401 - torch.Generator, which this module does not import
+    permutations: int = 199,
+    *,
+    estimator: Estimator = "binned",
+    bins: int = 8,
+) -> Tensor:
+    """Return (b + 1)/(m + 1) for every node of x ``(samples, nodes)`` and labels y, ``(nodes,)``.
+
+    Permuting labels changes neither the margins nor their entropies, so that what is compared is
+    −H(bin, label), or the variance between classes, in which both Gaussian estimates increase.
+    """
+    import torch
+
+    from nodelens_metrics.estimators import normal_scores, one_hot
+
+    usable, classes = one_hot(y, at_least=1)
+    x, count = x[usable].double(), classes.sum(0)
+    if estimator == "binned":
+        features = _bin_members(x, bins)
+    else:
+        values = normal_scores(x) if estimator == "copula" else x
+        features = values - values.mean(0)
+        features = features / features.square().sum(0).sqrt().clamp(min=1e-300)
+    above = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
+    own = _strength(features.T @ classes, count, x.shape[1], estimator)
+    step = max(1, _AT_ONCE // (features.shape[1] * len(count)))
+    for first in range(0, permutations, step):
+        number = min(step, permutations - first)
+        orders = [torch.randperm(len(x), generator=random) for _ in range(number)]
+        shuffled = torch.cat([classes[order.to(x.device)] for order in orders], dim=1)
+        sums = (features.T @ shuffled).view(features.shape[1], number, -1)
+        for drawn in sums.unbind(1):
+            found = _strength(drawn, count, x.shape[1], estimator)
+            above += found >= own - 1e-9 * own.abs()
+    return (above + 1) / (permutations + 1)
+
+
+def _bin_members(x: Tensor, bins: int) -> Tensor:
+    """Return which samples lie in each bin of each node, ``(samples, nodes · bins)`` float64."""
+    import torch
+
+    from nodelens_metrics.estimators import binned
+
+    places = torch.arange(bins, device=x.device)
+    return (binned(x.T, bins).T.unsqueeze(2) == places).flatten(1).double()
+
+
+def _strength(sums: Tensor, count: Tensor, nodes: int, estimator: Estimator) -> Tensor:
+    """Return what increases with the information, ``(nodes,)``, of sums by class."""
+    import torch
+
+    if estimator == "binned":
+        terms: Tensor = torch.special.xlogy(sums, sums)
+        return terms.view(nodes, -1).sum(1)
+    return (sums.square() / count).sum(1)

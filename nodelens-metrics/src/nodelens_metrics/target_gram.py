@@ -1,0 +1,91 @@
+"""Second moments between nodes and numbers about the output, all on the same samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import evolve, field, frozen, validators
+
+from nodelens.statistics.contract import OUTPUTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State, Statistic
+
+
+@frozen
+class TargetGram:
+    """Sums of products of all pairs of nodes and of nodes with margin, −log p and entropy.
+
+    The samples are those of `TargetMoments`: positions where each has its own prediction (tokens),
+    else rows, because the positions of an image share one prediction. Correlations between pixels
+    and correlations with an image's margin do not belong to one distribution. The summary is that
+    of a `TiledGram`, or of a `GramSketch`, of ``nodes + 3`` nodes, the outputs last.
+
+    Attributes:
+        sketch: the rank of a sketch that takes the place of the whole matrix.
+    """
+
+    sketch: int | None = field(default=None, validator=validators.optional(validators.ge(2)))
+    tap: ClassVar[Place] = "activation"
+    requires: ClassVar[frozenset[Need]] = frozenset({"outputs", "whole_rows", "quadratic"})
+
+    def _inner(self) -> Statistic[Any]:
+        from nodelens_metrics.information import second_moments
+
+        return second_moments(self.sketch)
+
+    def floats(self, layout: Layout) -> int:
+        """Those of the matrix with three more nodes."""
+        return self._inner().floats(_with_outputs(layout))
+
+    def start(self, layout: Layout) -> State:
+        """Return empty sums."""
+        return self._inner().start(_with_outputs(layout))
+
+    def update(self, state: State, reading: Reading) -> None:
+        """Add the products of nodes and outputs."""
+        self._inner().update(state, _samples(reading))
+
+    def merge(self, state: State, other: State) -> None:
+        """Add `other` into `state`."""
+        self._inner().merge(state, other)
+
+    def summary(self, state: State, keep: Tensor) -> Any:  # noqa: ANN401 - of either statistic
+        """Return the moments of nodes and outputs over the kept folds."""
+        return self._inner().summary(state, keep)
+
+
+def _with_outputs(layout: Layout) -> Layout:
+    return evolve(layout, width=layout.width + len(OUTPUTS))
+
+
+def _samples(reading: Reading) -> Reading:
+    """Return a reading whose last nodes are the outputs, by position or by row."""
+    import torch
+
+    from nodelens.statistics.quantities import row_quantity
+    from nodelens.statistics.rows import row_counts, upcast
+
+    assert reading.outputs is not None
+    outputs, values, valid = reading.outputs.double(), upcast(reading.values), reading.valid
+    repeats = values.shape[1] // outputs.shape[1]
+    if repeats in (1, reading.parts) and repeats * outputs.shape[1] == values.shape[1]:
+        outputs = outputs.repeat_interleave(repeats, 1)
+    else:
+        values = row_quantity(reading, "value").unsqueeze(1)
+        outputs, valid = outputs.nanmean(1, keepdim=True), row_counts(reading).unsqueeze(1) > 0
+    finite = outputs.isfinite().all(-1)
+    joined = torch.cat([values, outputs.nan_to_num().to(values.dtype)], dim=2)
+    counted = finite if valid is None else finite & valid
+    return evolve(
+        reading,
+        values=joined.masked_fill(~counted.unsqueeze(-1), 0.0),
+        gradient=None,
+        outputs=None,
+        valid=counted,
+        pivot=None,
+        parts=1,
+        shared={},
+    )

@@ -1,0 +1,180 @@
+"""Correlations between nodes, worked out when they are read: in tiles of rows, or entry by entry.
+
+Layers of 14 000 nodes have 1.6 GB of float64 correlations. What needs sums over rows, the largest
+entries of rows or small sets of nodes reads them from the triangle that the pass adds up, or from a
+sketch, and never holds the square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.statistics.triangle import Triangle
+
+_AT_ONCE = {"cpu": 2**18, "cuda": 2**25}
+"""Entries of a tile, by device: what stays in a processor's cache, or fills a device."""
+
+
+_LEAST_ROWS = 128
+"""Rows of a product that are worth reading the whole factor for."""
+
+
+class Correlations(Protocol):
+    """The correlations between the nodes of a group; a constant node has none with others.
+
+    `live`, ``(nodes,)`` of bool, is False for constant nodes; `count` is the number of samples.
+    """
+
+    @property
+    def live(self) -> Tensor:
+        """Which nodes vary."""
+
+    @property
+    def count(self) -> Tensor:
+        """The number of samples."""
+
+    def tiles(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield the first row of every tile and the tile, ``(rows, nodes)`` float64."""
+
+    def entries(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the correlations of pairs of nodes, of the broadcast shape of both indices."""
+
+
+@frozen(eq=False)
+class FactoredCorrelations:
+    """Correlations zᵀz of z ``(samples or rank, nodes)``, whose columns have length 1 or 0."""
+
+    factor: Tensor
+    count: Tensor
+
+    @property
+    def live(self) -> Tensor:
+        """Which nodes vary."""
+        return self.factor.square().sum(0) > 0
+
+    def tiles(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield rows of zᵀz, one on the diagonal."""
+        nodes = self.factor.shape[1]
+        step = max(_LEAST_ROWS, _rows_at_once(self.factor, nodes))
+        for first in range(0, nodes, step):
+            part = self.factor[:, first : first + step].T @ self.factor
+            yield first, _with_ones(part.double(), first)
+
+    def entries(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return products of columns, for some pairs at a time."""
+        import torch
+
+        shape = (left + right).shape
+        left, right = left.expand(shape).flatten(), right.expand(shape).flatten()
+        step = _rows_at_once(self.factor, len(self.factor))
+        found = [self.factor.new_zeros(0)]
+        for first in range(0, len(left), step):
+            a, b = left[first : first + step], right[first : first + step]
+            rho = (self.factor[:, a] * self.factor[:, b]).sum(0).clamp(-1.0, 1.0)
+            found.append(rho.where(a != b, 1.0))
+        return torch.cat(found).view(shape).double()
+
+
+@frozen(eq=False)
+class PackedCorrelations:
+    """Correlations from the triangle of a covariance, ``(size,)``, and variances, ``(nodes,)``."""
+
+    packed: Tensor
+    variance: Tensor
+    count: Tensor
+
+    @property
+    def live(self) -> Tensor:
+        """Which nodes vary."""
+        return self.variance > 0
+
+    def tiles(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield the rows of one block of the triangle, or of a part of one, at a time."""
+        import torch
+
+        blocks = list(self._triangle().blocks(self.packed))
+        size = self._size()
+        step = _rows_at_once(size, len(size))
+        for number, (_, columns, block) in enumerate(blocks):
+            for first in range(columns.start, columns.stop, step):
+                rows = slice(first, min(first + step, columns.stop))
+                within = slice(rows.start - columns.start, rows.stop - columns.start)
+                right = [later[rows] for _, _, later in blocks[number + 1 :]]
+                tile = torch.cat([block[:, within].T, *right], dim=1).double()
+                tile /= size[rows].unsqueeze(1)
+                yield first, _with_ones(tile.div_(size), first)
+
+    def entries(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return entries of the triangle, found by their place in it."""
+        import torch
+
+        row, column = left.minimum(right), left.maximum(right)
+        columns = self._triangle().columns
+        starts = torch.tensor([start for start, _ in columns], device=row.device)
+        widths = torch.tensor([stop - start for start, stop in columns], device=row.device)
+        block = torch.searchsorted(starts, column, right=True) - 1
+        sizes = torch.tensor([stop * (stop - start) for start, stop in columns]).cumsum(0)
+        before = torch.cat([sizes.new_zeros(1), sizes[:-1]]).to(row.device)[block]
+        found = self.packed[before + row * widths[block] + column - starts[block]].double()
+        size = self._size()
+        return (found / (size[row] * size[column])).clamp(-1.0, 1.0).where(row != column, 1.0)
+
+    def _triangle(self) -> Triangle:
+        from nodelens.statistics.triangle import Triangle
+
+        return Triangle(len(self.variance))
+
+    def _size(self) -> Tensor:
+        """Return standard deviations, infinite for constants, whose correlations are then 0."""
+        import torch
+
+        std = self.variance.double().sqrt()
+        return std.where(std > 0, torch.inf)
+
+
+def _rows_at_once(like: Tensor, width: int) -> int:
+    return max(1, _AT_ONCE.get(like.device.type, _AT_ONCE["cpu"]) // width)
+
+
+def _with_ones(tile: Tensor, first: int) -> Tensor:
+    """Return a tile within [−1, 1] and with 1 on the diagonal of the whole."""
+    tile.clamp_(-1.0, 1.0)
+    tile[:, first : first + len(tile)].fill_diagonal_(1.0)
+    return tile
+
+
+def correlations_of(x: Tensor) -> PackedCorrelations:
+    """Return the correlations of stored samples ``(samples, nodes)``, in their own precision.
+
+    Only the triangle is multiplied out, a little over half of the square.
+    """
+    import torch
+
+    from nodelens.statistics.triangle import Triangle
+
+    centred = x - x.mean(0, dtype=torch.float64).to(x.dtype)
+    triangle = Triangle(x.shape[1])
+    packed = centred.new_zeros(triangle.size)
+    triangle.add_products(packed, centred)
+    diagonals = [block[columns].diagonal() for _, columns, block in triangle.blocks(packed)]
+    return PackedCorrelations(packed, torch.cat(diagonals), torch.tensor(float(len(x))).double())
+
+
+def correlations_in(summary: Any) -> Correlations:  # noqa: ANN401 - of any of three statistics
+    """Return the correlations of the summary of a `TiledGram`, a `Gram` or a `GramSketch`."""
+    import torch
+
+    if hasattr(summary, "packed"):
+        return PackedCorrelations(summary.packed, summary.variance, summary.count)
+    variance = summary.variance
+    if hasattr(summary, "sketch"):
+        size = variance.sqrt()
+        size = size.where(size > 0, torch.inf)
+        return FactoredCorrelations(summary.sketch / size, summary.count)
+    raise TypeError(f"{type(summary).__name__} has neither a triangle nor a sketch")

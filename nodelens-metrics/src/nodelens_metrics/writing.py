@@ -1,0 +1,126 @@
+"""How a node spreads what it writes over the weights that read it.
+
+p_o = |W_oi| / Σ_o |W_oi| is the share of one connection, of all readers together; a kernel of a
+convolution counts each of its weights. Only the shape counts, not the size. A node without outgoing
+weights has no shape and gets 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import field, frozen, validators
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.contract import Better
+    from nodelens.scoring.view import GroupView
+    from nodelens.statistics.contract import Statistic
+
+Dead = Literal["worst", "best", "any"]
+_SHAPE = frozenset({"activation_scale", "activation_shift", "functional", "incoming_scale"})
+_STUDY = (
+    "Stahlberg & Kumar 2025, The Role of Outgoing Connection Heterogeneity in Feedforward Layers "
+    "of Large Language Models, EMNLP 2025"
+)
+
+
+@frozen
+class OutgoingEntropy:
+    """The entropy of a node's outgoing connection strengths; low for a node with few strong ones.
+
+    Log of the number of connections at most. The source finds that neurons with diverse connection
+    strengths matter more than those with uniform ones, and prunes by the entropy.
+
+    Attributes:
+        normalise: divide by the log of the number of connections, for a value in [0, 1].
+    """
+
+    normalise: bool = False
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "nats"
+    formula: ClassVar[str] = "−Σ_o p_o log p_o"
+    source: ClassVar[str] = f"{_STUDY}; shares by the L1 norm, not verified against its text"
+    invariances: ClassVar[frozenset[str]] = _SHAPE
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the entropies; raises `NotApplicableError` where no parameter reads the nodes."""
+        from math import log
+
+        import torch
+
+        shares = outgoing_shares(group)
+        entropy: Tensor = torch.special.entr(shares).sum(1)
+        connections = shares.shape[1]
+        return entropy / log(connections) if self.normalise and connections > 1 else entropy
+
+
+@frozen
+class WriteConcentration:
+    """The chance that two draws by connection strength are the same connection.
+
+    1 for a node that writes one thing, one over the number of connections for one that writes all
+    alike: the inverse of the effective number of connections.
+    """
+
+    better: ClassVar[Better] = "high"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "Σ_o p_o²"
+    source: ClassVar[str] = f"Herfindahl index; direction from {_STUDY}"
+    invariances: ClassVar[frozenset[str]] = _SHAPE
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the indices; raises `NotApplicableError` where no parameter reads the nodes."""
+        return outgoing_shares(group).square().sum(1)
+
+
+@frozen
+class WriteOverlap:
+    """The share of a node's outgoing strength that goes where its whole group writes most.
+
+    Those are the outputs with the largest Σ_i p_oi: a node counts by its shares, so that one large
+    node does not decide alone. Weights only; the version around a core of nodes that the loss finds
+    important is in the family of supernodes.
+
+    Attributes:
+        share: how many of the outputs count, as a share of all; at least one does.
+    """
+
+    share: float = field(default=0.1, validator=(validators.gt(0.0), validators.lt(1.0)))
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "Σ_o∈S p_oi, S the outputs with the largest Σ_i p_oi"
+    source: ClassVar[str] = (
+        "Cherilyn & Safaai 2026, 2604.23475, write overlap, with all nodes in place of the core"
+    )
+    invariances: ClassVar[frozenset[str]] = _SHAPE
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the shares; raises `NotApplicableError` where no parameter reads the nodes."""
+        shares = outgoing_shares(group)
+        count = max(1, round(self.share * shares.shape[1]))
+        return shares[:, shares.sum(0).topk(count).indices].sum(1)
+
+
+def outgoing_shares(group: GroupView) -> Tensor:
+    """Return p, ``(nodes, connections)``; zeros for a node without outgoing weights."""
+    from nodelens_metrics.arithmetic import ratio
+
+    strength = group.outgoing().abs()
+    return ratio(strength, strength.sum(1, keepdim=True))

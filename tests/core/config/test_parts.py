@@ -1,0 +1,57 @@
+"""Metrics that are made of others."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import frozen
+
+from nodelens.config.parts import with_parts
+from nodelens.errors import ConfigError
+
+
+@frozen
+class Metric:
+    made_of: tuple[str, ...] = ()
+
+    def uses(self):
+        return self.made_of
+
+
+OFFERED = {
+    "plain": Metric(),
+    "one": Metric(("plain",)),
+    "two": Metric(("one", "plain")),
+    "left": Metric(("right",)),
+    "right": Metric(("left",)),
+    "self": Metric(("self",)),
+    "lost": Metric(("plane",)),
+}
+
+
+def joined(*names):
+    return with_parts({name: OFFERED[name] for name in names}, OFFERED.__getitem__, OFFERED)
+
+
+def test_parts_join_after_the_metrics_each_once():
+    assert list(joined("two")) == ["two", "one", "plain"]
+    assert list(joined("plain", "two")) == ["plain", "two", "one"]
+
+
+def test_a_metric_of_the_run_is_the_part_of_that_name():
+    mine = Metric()
+    found = with_parts({"one": Metric(("plain",)), "plain": mine}, OFFERED.__getitem__, OFFERED)
+    assert found["plain"] is mine
+
+
+def test_an_unknown_part_gets_the_closest_name():
+    with pytest.raises(ConfigError, match="'lost' is made of 'plane', which is no metric") as error:
+        joined("lost")
+    assert "did you mean 'plain'?" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "circle"), [("self", "self -> self"), ("left", "left -> right -> left")]
+)
+def test_a_circle_is_an_error(name, circle):
+    with pytest.raises(ConfigError, match=f"metrics: {circle}: made of each other in a circle"):
+        joined(name)

@@ -18,7 +18,6 @@ from nodelens.scoring.scores import Score, Scores
 from nodelens.scoring.view import GroupView, Network
 from nodelens.statistics.contract import covering
 
-
 _T = TypeVar("_T")
 
 
@@ -99,7 +98,7 @@ def _score(
     subject: Subject, name: str, metric: Metric, group: ChannelGroup, results: _Results
 ) -> None:
     try:
-        values, se = _values(subject, metric, group)
+        values, se, folds = _values(subject, metric, group)
     except NotApplicableError as reason:
         results.skipped[name, group.name] = str(reason)
         return
@@ -119,6 +118,7 @@ def _score(
         better=metric.better,
         unit=metric.unit,
         se=None if se is None else se.cpu().numpy(),
+        folds=folds,
     )
 
 
@@ -129,20 +129,23 @@ def _problem(values: Tensor, expected: int) -> str | None:
     return f"gave values that are not finite for nodes {bad[:5]}" if bad else None
 
 
-def _values(subject: Subject, metric: Metric, group: ChannelGroup) -> tuple[Tensor, Tensor | None]:
-    """Return values and standard errors, the latter None where the jackknife gives none."""
+def _values(
+    subject: Subject, metric: Metric, group: ChannelGroup
+) -> tuple[Tensor, Tensor | None, int]:
+    """Return values, standard errors (None where the jackknife gives none) and their folds."""
     rows = rows_of(subject, metric)
     view = view_of(subject, metric, group, torch.ones(len(rows), dtype=torch.bool))
     values = metric.score(view).double()
     used = rows.nonzero().flatten().tolist()
     if not _has_error(subject, metric) or len(used) < 2:
-        return values, None
+        return values, None, 0
     without = []
     for fold in used:
         others = view.keep.clone()
         others[fold] = False
         without.append(metric.score(view_of(subject, metric, group, others)).double())
-    return values, jackknife_se(values, torch.stack(without), rows[used].to(values))
+    se = jackknife_se(values, torch.stack(without), rows[used].to(values))
+    return values, se, len(used)
 
 
 def _all_metrics(subject: Subject, metric: Metric) -> list[Metric]:

@@ -27,7 +27,8 @@ class Score:
     `values` ``(nodes,)`` float64; `se` ``(nodes,)`` the delete-one-fold jackknife standard error,
     or None: for metrics of weights alone, which have no sampling error; for metrics of extremes,
     of which the jackknife is wrong (class attribute ``jackknife = False``); and where fewer than
-    two folds hold samples. `better` says which end of the scale marks a node worth keeping.
+    two folds hold samples. `folds` is the number of folds behind `se`. `better` says which end of
+    the scale marks a node worth keeping.
     """
 
     metric: str
@@ -36,6 +37,20 @@ class Score:
     better: Better
     unit: str
     se: NDArray[np.float64] | None = None
+    folds: int = 0
+
+    def interval(self, level: float = 0.95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the ends of the confidence interval of every node, ``(nodes,)`` each.
+
+        Student's t with one degree of freedom less than folds, as a jackknife over groups has.
+        Raises `UnknownNameError` for scores without a standard error.
+        """
+        if self.se is None:
+            raise UnknownNameError(f"{self.metric!r} on {self.group!r} has no standard error")
+        from scipy.stats import t
+
+        half = float(t.ppf((1.0 + level) / 2.0, max(self.folds - 1, 1))) * self.se
+        return self.values - half, self.values + half
 
     def importance(self) -> NDArray[np.float64]:
         """Return the values with the sign that makes high mean "keep".

@@ -1,0 +1,157 @@
+"""How often the 95 % interval holds the truth: every node is one repetition of the experiment."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from attrs import frozen
+from torch import nn
+
+from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.plan import CapturePlan, PlanEntry
+from nodelens.channels.infer import infer
+from nodelens.scoring.engine import ScoreRequest, compute_scores
+from nodelens.statistics.gradients import GradientMoments, RowGradients
+from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.moments import Moments, RowMoments
+
+REPETITIONS = 2000
+RHO = 0.8
+"""Correlation of a token with the one before it."""
+
+
+@frozen
+class Of:
+    """One field of the summary of a statistic."""
+
+    statistic: object
+    name: str
+    better = "high"
+    unit = "1"
+    formula = "a field"
+    source = "test"
+    invariances = frozenset()
+    dead = "any"
+
+    def needs(self):
+        return (self.statistic,)
+
+    def score(self, group):
+        return getattr(group[self.statistic], self.name)
+
+
+class Repeats(nn.Module):
+    """Hands its input to a layer, so that every input feature is an independent repetition."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(1, REPETITIONS, bias=False)
+        self.last = nn.Linear(REPETITIONS, 1, bias=False)
+
+    def forward(self, x, repetitions):
+        return self.last(self.first(x) + repetitions)
+
+
+def coverage(metric, draw, truth, rows=512, loss=None):
+    """Return the share of nodes whose interval holds the truth."""
+    torch.manual_seed(0)
+    model = Repeats()
+    nn.init.zeros_(model.first.weight)
+    nn.init.ones_(model.last.weight)
+    values = draw(rows)
+    inputs = torch.zeros(*values.shape[:-1], 1)
+    parts = zip(inputs.split(64), values.split(64), strict=True)
+    batches = [{"x": x, "repetitions": each} for x, each in parts]
+    graph = infer(model, **{key: value[:2] for key, value in batches[0].items()})
+    entry = PlanEntry(graph["first:neurons"], metric.needs())
+    plan = CapturePlan((entry,), folds=8)
+    options = {} if loss is None else {"loss": loss}
+    capture = run_capture(
+        CaptureRequest(model, graph, batches, plan, torch.device("cpu"), **options)
+    )
+    scores = compute_scores(ScoreRequest(model, graph, {"m": metric}, capture))
+    score = scores["m", "first:neurons"]
+    assert score.folds == 8
+    low, high = score.interval()
+    return float(np.mean((low <= truth) & (truth <= high)))
+
+
+def normal(rows):
+    random = torch.Generator().manual_seed(1)
+    return torch.randn(rows, REPETITIONS, generator=random, dtype=torch.float32)
+
+
+def exponential(rows):
+    random = torch.Generator().manual_seed(2)
+    return -torch.rand(rows, REPETITIONS, generator=random).log()
+
+
+def tokens(rows, length=24):
+    """Return sequences ``(rows, length, nodes)`` of unit variance, each token like the last."""
+    random = torch.Generator().manual_seed(3)
+    state = torch.randn(rows, REPETITIONS, generator=random)
+    found = [state]
+    for _ in range(length - 1):
+        noise = torch.randn(rows, REPETITIONS, generator=random)
+        state = RHO * state + math.sqrt(1 - RHO**2) * noise
+        found.append(state)
+    return torch.stack(found, dim=1)
+
+
+INDEPENDENT = [
+    (Of(Moments(), "mean"), normal, 0.0),
+    (Of(Moments(), "variance"), normal, 1.0),
+    (Of(Moments(), "rms"), normal, 1.0),
+    (Of(Magnitudes(), "mean_abs"), normal, math.sqrt(2 / math.pi)),
+    (Of(Magnitudes(tolerance=0.5), "zero_fraction"), exponential, 1 - math.exp(-0.5)),
+    (Of(Moments(), "mean"), exponential, 1.0),
+    (Of(RowMoments(), "mean_square"), exponential, 2.0),
+]
+
+
+@pytest.mark.parametrize(("metric", "draw", "truth"), INDEPENDENT, ids=str)
+def test_independent_samples(metric, draw, truth):
+    assert 0.93 <= coverage(metric, draw, truth) <= 0.97
+
+
+DEPENDENT = [
+    (Of(Moments(), "mean"), 0.0),
+    (Of(Moments(), "variance"), 1.0),
+    (Of(Magnitudes(), "mean_abs"), math.sqrt(2 / math.pi)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("metric", "truth"), DEPENDENT, ids=str)
+def test_sequences_are_the_unit_where_tokens_depend_on_each_other(metric, truth):
+    assert 0.93 <= coverage(metric, tokens, truth, rows=256) <= 0.97
+
+
+@pytest.mark.slow
+def test_tokens_as_the_unit_would_be_wrong():
+    """What the folds protect from: the same tokens as independent rows are far too sure."""
+    drawn = tokens(64)
+    assert coverage(Of(Moments(), "mean"), lambda _: drawn.flatten(0, 1), 0.0) < 0.75
+
+
+def linear(output, batch):
+    """Return a loss that is linear in the output: the gradient at every node is 1 and q = a."""
+    return output.flatten(1).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "truth"),
+    [
+        (Of(GradientMoments(), "q"), 0.0),
+        (Of(GradientMoments(), "q2"), 1.0),
+        (Of(GradientMoments(), "abs_q"), math.sqrt(2 / math.pi)),
+        (Of(RowGradients(), "q2"), 1.0),
+        (Of(RowGradients(), "abs_q"), math.sqrt(2 / math.pi)),
+    ],
+    ids=str,
+)
+def test_gradient_statistics(metric, truth):
+    assert 0.93 <= coverage(metric, normal, truth, loss=linear) <= 0.97

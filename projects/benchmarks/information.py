@@ -2,10 +2,11 @@
 
     pip install -c constraints.txt scikit-learn
     pip install --no-deps thoi tqdm   # or --thoi FOLDER, where `pip install --target` put it
-    python projects/benchmarks/information.py [--threads 2] [--repeats 3] [--markdown FILE]
+    python projects/benchmarks/information.py [FAMILY ...] [--repeats 3] [--markdown FILE]
 
-Both sides of a row take turns; the shortest time of each counts, so that what else the machine does
-matters less. Where THOI cannot be imported its rows are left out, and the table says so.
+Both sides of a row take turns and the shortest time of each counts. In brackets is the time of
+processors over all threads, which other programs on the machine change less. Where THOI cannot be
+imported its rows are left out, and the table says so.
 """
 
 from __future__ import annotations
@@ -98,31 +99,52 @@ def labels() -> Iterator[Row]:
         )
 
 
-def seconds(work: Work) -> float:
-    started = time.perf_counter()
+@frozen
+class Seconds:
+    """What a run took by the clock on the wall and, over all threads, of processors."""
+
+    wall: float
+    processor: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:.3g} s ({self.processor:.3g} s)"
+
+
+def seconds(work: Work) -> Seconds:
+    started = time.perf_counter(), time.process_time()
     with redirect_stderr(StringIO()):
         work()
-    return time.perf_counter() - started
+    return Seconds(time.perf_counter() - started[0], time.process_time() - started[1])
 
 
-def measured(row: Row, repeats: int) -> tuple[float, float]:
-    """Return the shortest time of ours and theirs; the first run of each is not counted."""
-    times = [(seconds(row.ours[1]), seconds(row.theirs[1])) for _ in range(repeats + 1)]
-    return min(ours for ours, _ in times[1:]), min(theirs for _, theirs in times[1:])
+def shortest(runs: list[Seconds]) -> Seconds:
+    return Seconds(min(run.wall for run in runs), min(run.processor for run in runs))
+
+
+def measured(row: Row, repeats: int) -> tuple[Seconds, Seconds]:
+    """Return the shortest times of ours and theirs; the first run of each is not counted."""
+    runs = [(seconds(row.ours[1]), seconds(row.theirs[1])) for _ in range(repeats + 1)]
+    return shortest([ours for ours, _ in runs[1:]]), shortest([theirs for _, theirs in runs[1:]])
 
 
 def lines(rows: Iterator[Row], repeats: int) -> Iterator[str]:
     for row in rows:
         ours, theirs = measured(row, repeats)
-        ratio = f"{theirs / ours:.3g} times as fast, {ours / theirs:.2f} of the time"
+        wall, processor = ours.wall / theirs.wall, ours.processor / theirs.processor
         yield (
-            f"| {row.what} | {row.ours[0]}: {ours:.3g} s | {row.theirs[0]}: {theirs:.3g} s | "
-            f"{ratio} | {row.wanted} |"
+            f"| {row.what} | {row.ours[0]}: {ours} | {row.theirs[0]}: {theirs} | "
+            f"{_ratio(wall)} ({_ratio(processor)}) | {row.wanted} |"
         )
 
 
+def _ratio(share: float) -> str:
+    return f"{share:.2f} of it" if share > 0.5 else f"1/{1 / share:.3g} of it"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    families = {family.__name__: family for family in (pairs, triplets, labels)}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("families", nargs="*", help=f"of {', '.join(families)}; all without")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--thoi", help="folder that THOI is installed in")
@@ -133,12 +155,15 @@ def main() -> None:
     if options.thoi:
         sys.path.append(options.thoi)
     table = ["| what | NodeLens | beside | ratio | wanted |", "|---|---|---|---|---|"]
-    for family in (pairs, triplets, labels):
+    print(*table, sep="\n")
+    for name in options.families or families:
         try:
-            table += lines(family(), options.repeats)
+            for line in lines(families[name](), options.repeats):
+                table.append(line)
+                print(line, flush=True)
         except ModuleNotFoundError as missing:
-            table.append(f"| {family.__name__} | — | {missing} | — | — |")
-        print(*table[-3:], sep="\n", flush=True)
+            table.append(f"| {name} | — | {missing} | — | — |")
+            print(table[-1])
     if options.markdown:
         options.markdown.write_text("\n".join(table) + "\n", encoding="utf-8")
 

@@ -99,7 +99,7 @@ def test_traces_are_those_of_the_matrix_within_their_errors(net, samples, matrix
             expected = sum(by_role.values()) if slices == "all" else by_role[slices]
             distance = (torch.as_tensor(found.values) - expected).abs()
             assert (distance <= 6 * torch.as_tensor(found.se) + 1e-12).all()
-            assert distance.max() < 0.2 * sum(by_role.values()).abs().max()
+            assert distance.max() < 0.5 * sum(by_role.values()).abs().max()
 
 
 def test_more_probes_give_smaller_errors(net, samples):

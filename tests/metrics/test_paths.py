@@ -56,7 +56,7 @@ def test_conductance_is_the_integral_of_its_definition(samples):
     expected = by_definition(net, x, y)
     metrics = [Conductance(steps=80), Conductance(steps=80, absolute=True)]
     for metric in metrics:
-        scores = nodelens.score(net, batches(x, y), [metric])
+        scores = nodelens.score(net, [(x, y)], [metric], folds=2)
         for group, layer in zip(scores.groups, expected, strict=True):
             rows = layer.abs() if metric.absolute else layer
             found = torch.as_tensor(scores["Conductance", group].values)

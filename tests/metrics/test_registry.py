@@ -157,7 +157,10 @@ VARIANTS = {
 }
 REQUIRED = {
     "composite": {"parts": ("activation_rms", "weight_l2")},
-    **dict.fromkeys(("conductance", "internal_influence"), {"steps": 3}),  # of 20: for time
+    "conductance": {"steps": 3},  # of 20, for time
+    "internal_influence": {"steps": 3},
+    "hessian_trace": {"probes": 1},  # of 8
+    "obd": {"probes": 1},
 }
 PARTS = {"activation_rms": ActivationRMS(), "weight_l2": WeightL2()}
 
@@ -226,6 +229,17 @@ def test_an_invariance_that_is_not_declared_does_not_hold(spec):
         ("channels:DaSS", {"power": 1.5}),
         ("parts:Part", {"weight": 0.0, "name": "taylor"}),
         ("information:Redundancy", {"top": 0}),
+        ("kfac:KFAC", {"damping": -0.1}),
+        ("reconstruction:ReconstructionError", {"repair": "bias"}),
+        ("reconstruction:ReconstructionError", {"damping": -0.1}),
+        ("curvature:HessianTrace", {"probes": 0}),
+        ("curvature:OBD", {"matrix": "fisher"}),
+        ("curvature:GraSP", {"slices": "carrier"}),
+        ("weight_gradients:LLMPrunerElement", {"order": "third"}),
+        ("weight_gradients:LLMPrunerVector", {"aggregate": "mean"}),
+        ("paths:Conductance", {"baseline": "noise"}),
+        ("paths:InternalInfluence", {"target": "margin"}),
+        ("fisher:TrueFisher", {"per": "token"}),
         ("information:Redundancy", {"noise": 0.0}),
         ("information:PeerRedundancy", {"noise": -1e-6}),
         ("targets:TaskInformation", {"target": "loss"}),

@@ -98,3 +98,10 @@ CHECKS = [check for statistic in STATISTICS for check in check_statistic(statist
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 def test_statistic(check):
     check.run()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_array_with_a_constant_far_from_zero(dtype):
+    x = samples(4, rows=500).to(dtype)
+    x[:, 2] = 1234.567
+    assert correlations_of(x).live.tolist() == [True, False, False, True]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nodelens_hf.questions import multiple_choice
     from nodelens_hf.saving import load, save
+    from nodelens_hf.text_loss import perplexity
 
-__all__ = ["load", "save"]
+__all__ = ["load", "multiple_choice", "perplexity", "save"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - what is imported when it is asked for
-    if name in __all__:
-        from nodelens_hf import saving
-
-        return getattr(saving, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    places = {"multiple_choice": "questions", "perplexity": "text_loss"}
+    return getattr(import_module(f"{__name__}.{places.get(name, 'saving')}"), name)

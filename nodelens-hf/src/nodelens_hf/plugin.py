@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodelens import hookimpl
-from nodelens.plugins.specs import BackendSpec, DatasetSpec
+from nodelens.plugins.specs import BackendSpec, DatasetSpec, InterventionSpec
 
 
 @hookimpl
@@ -27,4 +27,21 @@ def nodelens_register_datasets() -> list[DatasetSpec]:
             target="nodelens_hf.text:Text",
             summary="Text files as rows of tokens.",
         )
+    ]
+
+
+@hookimpl
+def nodelens_register_interventions() -> list[InterventionSpec]:
+    """Offer the evaluations of language models."""
+    return [
+        InterventionSpec(
+            name="perplexity",
+            target="nodelens_hf.evaluations:Perplexity",
+            summary="Perplexity and bits per byte on text files, by a stated protocol.",
+        ),
+        InterventionSpec(
+            name="multiple_choice",
+            target="nodelens_hf.evaluations:MultipleChoice",
+            summary="Accuracy on multiple-choice questions of JSON Lines files.",
+        ),
     ]

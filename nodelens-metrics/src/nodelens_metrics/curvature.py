@@ -42,7 +42,7 @@ class HessianTrace:
 
     matrix: Literal["hessian", "gauss_newton"] = field(default="hessian", validator=_MATRICES)
     slices: Slices = field(default="all", validator=_SLICES)
-    probes: int = field(default=1, validator=validators.ge(1))
+    probes: int = field(default=8, validator=validators.ge(1))
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "loss / weight²"
     formula: ClassVar[str] = "Σ_{w of the node} h_ww = E_z[Σ z∘Hz], z of random signs"
@@ -81,7 +81,7 @@ class OBD:
 
     matrix: Literal["hessian", "gauss_newton"] = field(default="hessian", validator=_MATRICES)
     slices: Slices = field(default="all", validator=_SLICES)
-    probes: int = field(default=1, validator=validators.ge(1))
+    probes: int = field(default=8, validator=validators.ge(1))
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "loss"
     formula: ClassVar[str] = "½ Σ_{w of the node} h_ww w²"

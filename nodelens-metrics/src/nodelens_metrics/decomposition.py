@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen, validators
 
 from nodelens.statistics.contract import OUTPUTS
 from nodelens_metrics.information import NOISE, RANK
+from nodelens_metrics.pairs import Target
 from nodelens_metrics.target_gram import TargetGram
 from nodelens_metrics.targets import OUTPUT_INVARIANCES
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from nodelens.scoring.contract import Better
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
-    from nodelens_metrics.pairs import Target
 
 _SOURCE = "Barrett 2015, arXiv:1411.2832, minimal mutual information of two Gaussian sources"
 _TARGETS = validators.in_(OUTPUTS)

@@ -4,7 +4,7 @@ g = dL/da of the loss summed over rows and positions; q = a·g at one position; 
 positions of row n. Both are gradients at a gate that multiplies the node, so that ½E[q²] and
 ½E[Q²] are what the Fisher matrix in place of the Hessian predicts for closing it. All are 0 for a
 dead node, and 0 for every node where the gradients vanish, as in a perfect fit: there the true
-change is not 0, and `ggn_trace` or `obd` see it.
+change is not 0, and `obd` with the Gauss–Newton matrix sees it.
 """
 
 from __future__ import annotations

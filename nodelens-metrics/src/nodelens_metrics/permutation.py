@@ -93,18 +93,17 @@ def label_p_values(
         values = normal_scores(x) if estimator == "copula" else x
         features = values - values.mean(0)
         features = features / features.square().sum(0).sqrt().clamp(min=1e-300)
-    above = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     own = _strength(features.T @ classes, count, x.shape[1], estimator)
+    least = own - 1e-9 * own.abs()
+    above = torch.zeros_like(own)
     step = max(1, _AT_ONCE // (features.shape[1] * len(count)))
     for first in range(0, permutations, step):
         number = min(step, permutations - first)
         orders = [torch.randperm(len(x), generator=random) for _ in range(number)]
-        shuffled = torch.cat([classes[order.to(x.device)] for order in orders], dim=1)
-        sums = (features.T @ shuffled).view(features.shape[1], number, -1)
-        for drawn in sums.unbind(1):
-            found = _strength(drawn, count, x.shape[1], estimator)
-            above += found >= own - 1e-9 * own.abs()
-    return (above + 1) / (permutations + 1)
+        shuffled = classes[torch.stack(orders, dim=1).to(x.device)].flatten(1)
+        found = _strength(features.T @ shuffled, count, x.shape[1], estimator)
+        above += (found >= least).sum(1, keepdim=True)
+    return ((above + 1) / (permutations + 1)).squeeze(1)
 
 
 def _bin_members(x: Tensor, bins: int) -> Tensor:
@@ -118,10 +117,14 @@ def _bin_members(x: Tensor, bins: int) -> Tensor:
 
 
 def _strength(sums: Tensor, count: Tensor, nodes: int, estimator: Estimator) -> Tensor:
-    """Return what increases with the information, ``(nodes,)``, of sums by class."""
+    """Return what increases with the information, ``(nodes, permutations)``.
+
+    `sums` are of every feature over every class of every permutation.
+    """
     import torch
 
+    sums = sums.view(nodes, -1, sums.shape[1] // len(count), len(count))
     if estimator == "binned":
         terms: Tensor = torch.special.xlogy(sums, sums)
-        return terms.view(nodes, -1).sum(1)
-    return (sums.square() / count).sum(1)
+        return terms.sum((1, 3))
+    return (sums.square() / count).sum((1, 3))

@@ -15,6 +15,7 @@ from nodelens.statistics.contract import OUTPUTS
 from nodelens.statistics.reservoir import Reservoir
 from nodelens.statistics.targets import TargetMoments
 from nodelens_metrics.information import INVARIANCES, NOISE
+from nodelens_metrics.pairs import Target
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from nodelens.scoring.contract import Better
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
-    from nodelens_metrics.pairs import Target
 
 OUTPUT_INVARIANCES = frozenset({"activation_shift", "functional", "incoming_scale"})
 """Scaling an activation and nothing else scales its part of the output as well."""

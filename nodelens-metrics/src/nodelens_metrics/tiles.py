@@ -152,18 +152,23 @@ def _with_ones(tile: Tensor, first: int) -> Tensor:
 def correlations_of(x: Tensor) -> PackedCorrelations:
     """Return the correlations of stored samples ``(samples, nodes)``, in their own precision.
 
-    Only the triangle is multiplied out, a little over half of the square.
+    Only the triangle is multiplied out, a little over half of the square. A node whose standard
+    deviation is below eight roundings of its mean is constant.
     """
     import torch
 
     from nodelens.statistics.triangle import Triangle
 
-    centred = x - x.mean(0, dtype=torch.float64).to(x.dtype)
+    mean = x.mean(0)
+    centred = x - mean
     triangle = Triangle(x.shape[1])
     packed = centred.new_zeros(triangle.size)
     triangle.add_products(packed, centred)
     diagonals = [block[columns].diagonal() for _, columns, block in triangle.blocks(packed)]
-    return PackedCorrelations(packed, torch.cat(diagonals), torch.tensor(float(len(x))).double())
+    square = torch.cat(diagonals)
+    rounding = len(x) * (8 * torch.finfo(x.dtype).eps * mean).square()
+    variance = square.where(square > rounding, square.new_zeros(()))
+    return PackedCorrelations(packed, variance, torch.tensor(float(len(x)), dtype=torch.float64))
 
 
 def correlations_in(summary: Any) -> Correlations:  # noqa: ANN401 - of any of three statistics

@@ -96,6 +96,19 @@ def test_seconds_say_how_often(subject, tmp_path):
     assert seldom.load(subject[2]) is None
 
 
+def test_a_checkpoint_that_takes_long_comes_more_seldom(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("nodelens.capture.checkpoint.time.monotonic", lambda: now[0])
+    checkpoint = Checkpoint(tmp_path, seconds=60)
+    checkpoint._clock.cost = 9.0
+    for seconds, due in ((59.0, False), (61.0, False), (90.0, True)):
+        now[0] = seconds
+        assert checkpoint.due() is due
+    always = Checkpoint(tmp_path, seconds=0)
+    always._clock.cost = 9.0
+    assert always.due()
+
+
 def test_other_data_and_other_plans_are_not_gone_on_from(subject, tmp_path):
     model, graph, plan = subject
     interrupted(subject, Checkpoint(tmp_path, "mine", seconds=0), 30)

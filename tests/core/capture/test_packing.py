@@ -13,11 +13,27 @@ from nodelens.errors import CaptureError, DataError
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.gram import Gram
+from nodelens.statistics.histograms import LogHistogram
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
+from nodelens.statistics.pairs import CrossGram
+from nodelens.statistics.targets import TargetMoments
+from nodelens.statistics.weights import WeightGradients
 
-POSITIONAL = (Moments(), Magnitudes(), GradientMoments(), Gram(), Moments(tap="input"))
-ROWWISE = (RowMoments(), RowGradients())
+POSITIONAL = (
+    Moments(order=4),
+    Magnitudes(),
+    GradientMoments(),
+    Gram(),
+    Gram(of="gate"),
+    Gram(tap="input"),
+    Moments(tap="input"),
+    Moments(tap="preactivation"),
+    LogHistogram(),
+    CrossGram(),
+    TargetMoments(),
+)
+ROWWISE = (RowMoments(), RowGradients(), WeightGradients())
 LENGTHS = (4, 2, 3, 5)
 
 
@@ -88,14 +104,14 @@ def test_every_statistic_sees_the_same_sequences(statistic, make, capture_of, ch
     check_same(other, one)
 
 
-def test_a_chosen_share_of_tokens_does_not_depend_on_the_side_of_the_padding(
+def test_chosen_tokens_and_drawn_labels_do_not_depend_on_the_side_of_the_padding(
     capture_of, check_same
 ):
     model, example = Tokens().double(), Batch((torch.zeros(2, 3, dtype=torch.long),))
-    some = (Gram(tokens=0.5),)
-    expected = capture_of(model, [padded()], some, example)
+    some = (Gram(tokens=0.5), GradientMoments(labels="model"))
+    expected = capture_of(model, [padded()], some, example, loss=per_token)
     for batch in (padded(9, left=True), padded(8)):
-        check_same(capture_of(model, [batch], some, example), expected)
+        check_same(capture_of(model, [batch], some, example, loss=per_token), expected)
 
 
 def test_token_zero_and_a_leading_special_token_count_unless_the_mask_leaves_them_out(

@@ -19,11 +19,20 @@ from nodelens.capture.planning import make_plan
 from nodelens.capture.ranks import Ranks
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError, DataError
+from nodelens.statistics.blocks import BlockSimilarity
+from nodelens.statistics.bootstrap import Bootstrap
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.gram import Gram
+from nodelens.statistics.histograms import LogHistogram
 from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.maps import MapRanks, NuclearNorms
 from nodelens.statistics.moments import Moments, RowMoments
+from nodelens.statistics.pairs import CrossGram
+from nodelens.statistics.reservoir import Reservoir
+from nodelens.statistics.sketch import GramSketch
+from nodelens.statistics.targets import TargetMoments
+from nodelens.statistics.weights import WeightGradients
 from nodelens.testing.statistic_checks import tensors_of
 
 STATISTICS = (
@@ -38,6 +47,22 @@ STATISTICS = (
     Gram(tap="input"),
     Gram(of="gate"),
     ClassMoments(),
+)
+EVERY = (
+    *STATISTICS,
+    Gram(of="gradient", tokens=0.5),
+    GramSketch(rank=16),
+    CrossGram(),
+    TargetMoments(),
+    TargetMoments(of="gate"),
+    LogHistogram(),
+    Reservoir(size=9),
+    Reservoir(per="row", targets=True),
+    WeightGradients(),
+    MapRanks(),
+    NuclearNorms(),
+    BlockSimilarity(),
+    Bootstrap(RowGradients(), 3),
 )
 KEEP = torch.ones(4, dtype=torch.bool)
 
@@ -66,15 +91,24 @@ class Threads:
         return self.queues[source, self.rank].get(timeout=30)
 
 
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 5, 1), nn.Conv2d(5, 4, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.second(F.relu(self.first(x)))
+
+
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(3)
-        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.conv, self.block = nn.Conv2d(1, 4, 3, padding=1), Residual()
         self.head = nn.Linear(4 * 16, 3)
 
     def forward(self, x):
-        return self.head(F.relu(self.conv(x)).flatten(1))
+        return self.head(F.relu(self.block(self.conv(x))).flatten(1))
 
 
 def batches_of(sizes, dtype=torch.float64):
@@ -118,10 +152,12 @@ def check_same(found, expected, statistics=STATISTICS, exact=1e-10):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_two_ranks_give_what_one_process_gives(dtype):
+def test_every_statistic_of_two_ranks_is_that_of_one_process(dtype):
     batches = batches_of([6, 6, 6, 5], dtype)
-    expected = run_capture(request_for(batches, dtype))
-    found, share = captures(2, lambda ranks: request_for(batches, dtype, ranks=ranks))
+    expected = run_capture(request_for(batches, dtype, EVERY))
+    kinds = {type(statistic) for states in expected.states.values() for statistic in states}
+    assert kinds == {type(statistic) for statistic in EVERY}
+    found, share = captures(2, lambda ranks: request_for(batches, dtype, EVERY, ranks=ranks))
     check_same(found, expected)
     assert share.samples == 11
 

@@ -28,6 +28,8 @@ log = logging.getLogger("nodelens")
 
 NAME = "checkpoint.safetensors"
 FORMAT = "nodelens checkpoint 1"
+_SHARE = 10
+"""Between two files passes at least so many times the time that one takes to write."""
 
 
 @define(eq=False)
@@ -54,6 +56,14 @@ class Position:
         return f"pass {self.passes + 1}, after {self.batches} batches ({samples} samples)"
 
 
+@define
+class _Clock:
+    """When the last file was written, and how many seconds that took."""
+
+    written: float
+    cost: float = 0.0
+
+
 @frozen(eq=False)
 class Checkpoint:
     """Where a capture leaves its position, and how often.
@@ -68,11 +78,18 @@ class Checkpoint:
     seconds: float | None = 60.0
     name: str = NAME
     resumed: Callable[[Position], None] | None = None
-    _clock: list[float] = field(init=False, factory=lambda: [time.monotonic()])
+    _clock: _Clock = field(init=False, factory=lambda: _Clock(time.monotonic()))
 
     def due(self) -> bool:
-        """Return whether the last file is older than `seconds`."""
-        return self.seconds is not None and time.monotonic() - self._clock[0] >= self.seconds
+        """Return whether the last file is older than `seconds`.
+
+        Where writing takes long it is due more seldom, so that it costs a tenth of the time at
+        most; with 0 seconds it is always due.
+        """
+        if self.seconds is None:
+            return False
+        wait = max(self.seconds, _SHARE * self._clock.cost) if self.seconds else 0.0
+        return time.monotonic() - self._clock.written >= wait
 
     def save(self, plan: CapturePlan, position: Position) -> None:
         """Write the position and all states in memory, atomically; raises `RunError`."""
@@ -88,8 +105,10 @@ class Checkpoint:
         }
         meta = {"capture": FORMAT, "position": json.dumps(where), "key": self.key}
         meta |= {"plan": plan_key(plan)}
+        started = time.monotonic()
         write_states(self.folder / self.name, position.states, others, meta)
-        self._clock[0] = time.monotonic()
+        self._clock.written = time.monotonic()
+        self._clock.cost = self._clock.written - started
 
     def load(self, plan: CapturePlan) -> Position | None:
         """Return the position to go on from; None without one, or when its file is damaged.

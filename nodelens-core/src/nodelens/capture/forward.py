@@ -103,3 +103,28 @@ class Forward:
     def start(self) -> Tensor | None:
         """Where each packed sequence starts in its row."""
         return None if self.segments is None else self.segments.start
+
+    def outputs_for(self, reading: Reading, outputs: Tensor | None) -> Tensor | None:
+        """Return numbers about the output for the rows of a reading, on its device."""
+        if outputs is None:
+            return None
+        segments = self.segments
+        if segments is not None and outputs.shape[1] == segments.length:
+            outputs = segments.unpack(outputs)
+        elif segments is not None:
+            outputs = outputs[segments.row.to(outputs.device)]
+        return outputs.to(reading.values.device)
+
+
+def version_of(reading: Reading) -> int:
+    """Return how often the values were written in place; 0 of tensors that do not count it."""
+    return 0 if reading.values.is_inference() else reading.values._version
+
+
+def check_unchanged(tap: Tap, reading: Reading, version: int) -> None:
+    """Raise `CaptureError` when the values were written in place since `version_of` them."""
+    if version_of(reading) != version:
+        raise CaptureError(
+            f"{tap.site.name} was overwritten in place after it was read, which the example that "
+            "the channels were inferred on does not do; give an example that takes the same path"
+        )

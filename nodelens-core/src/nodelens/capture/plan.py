@@ -97,12 +97,12 @@ Entry = PlanEntry | InputEntry | PairEntry | BlockEntry
 class CapturePlan:
     """The union of what all metrics need, each statistic once per place.
 
-    `inputs`, `pairs`, `blocks` and `visits` are what is read beside the nodes; `input_of` says whose state
-    answers for the input of a module, since modules that read one tensor share it. `folds` is the
-    number of folds of all statistics but the quadratic ones, which have `quadratic_folds`. `parts`
-    names the entries of each pass, in order; empty, one pass reads everything. `budget` is the
-    memory for states in bytes, None for no limit; `notes` says in words what it has changed.
-    `unread` are groups that cannot be read, and why.
+    `inputs`, `pairs`, `blocks` and `visits` are what is read beside the nodes; `input_of` says
+    whose state answers for the input of a module, since modules that read one tensor share it.
+    `folds` is the number of folds of all statistics but the quadratic ones, which have
+    `quadratic_folds`. `parts` names the entries of each pass, in order; empty, one pass reads
+    everything. `budget` is the memory for states in bytes, None for no limit; `notes` says in words
+    what it has changed. `unread` are groups that cannot be read, and why.
     """
 
     entries: tuple[PlanEntry, ...]

@@ -151,7 +151,7 @@ def _rooted(model: nn.Module, gradient: bool) -> Iterator[None]:
 
     kinds = (nn.Embedding, nn.EmbeddingBag)
     modules = [m for m in model.modules() if gradient and isinstance(m, kinds)]
-    handles = [module.register_forward_hook(root) for module in modules]
+    handles = [module.register_forward_hook(root, prepend=True) for module in modules]
     try:
         yield
     finally:

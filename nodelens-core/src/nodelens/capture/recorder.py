@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 from torch import Tensor, nn
 
 from nodelens.capture.batches import Batch
-from nodelens.capture.forward import Forward, Sums
+from nodelens.capture.forward import Forward, Sums, check_unchanged, version_of
 from nodelens.capture.hooks import attached
 from nodelens.capture.inputs import features_of, outputs_of
 from nodelens.capture.plan import CapturePlan, Entry
@@ -70,8 +70,8 @@ class Recorder:
         """Take in what the output says of each row or position, ``(rows, positions or 1, 3)``."""
         now = self._during()
         for tap, reading, version in now.afterwards:
-            _check_unchanged(tap, reading, version)
-            full = evolve(reading, outputs=_of_rows(outputs, reading, now), shared={})
+            check_unchanged(tap, reading, version)
+            full = evolve(reading, outputs=now.outputs_for(reading, outputs), shared={})
             self._update(tap, tap.after_forward(), full)
         now.afterwards.clear()
         now.outputs = outputs
@@ -141,7 +141,7 @@ class Recorder:
             now.sums.append(Sums(sums, tap.site.name, "the activation"))
         if tap.after_forward():
             kept = _kept(reading, tap)
-            now.afterwards.append((tap, kept, _version(kept)))
+            now.afterwards.append((tap, kept, version_of(kept)))
         if self.observe is not None:
             self.observe(tap.site, now.batch)
         return reading
@@ -156,15 +156,15 @@ class Recorder:
             now.late.add(tap.name)
             return
         kept = evolve(reading, values=reading.values.clone()) if tap.overwritten else reading
-        version = _version(kept)
+        version = version_of(kept)
 
         def arrived(gradient: Tensor) -> None:
-            _check_unchanged(tap, kept, version)
+            check_unchanged(tap, kept, version)
             now.arrived[now.labels, tap.name] += 1
             with _unhalved(gradient.device):
                 laid = self._positions(tap, module, gradient.detach())
                 blank = _blank(laid.values, kept.valid if laid.tokens else None)
-                outputs = _of_rows(now.outputs, kept, now)
+                outputs = now.outputs_for(kept, now.outputs)
                 full = evolve(kept, gradient=blank, outputs=outputs, shared={})
                 self._update(tap, tap.requiring(GRADIENTS[now.labels]), full)
                 sums = finite_sums(full, gradient=True)
@@ -280,37 +280,12 @@ def _blank(values: Tensor, valid: Tensor | None) -> Tensor:
     return values if valid is None else values.masked_fill(~valid.unsqueeze(-1), 0.0)
 
 
-def _of_rows(outputs: Tensor | None, reading: Reading, now: Forward) -> Tensor | None:
-    """Return numbers about the output for the rows of a reading, on its device."""
-    segments = now.segments
-    if outputs is None:
-        return None
-    if segments is not None and outputs.shape[1] == segments.length:
-        outputs = segments.unpack(outputs)
-    elif segments is not None:
-        outputs = outputs[segments.row.to(outputs.device)]
-    return outputs.to(reading.values.device)
-
-
 def _kept(reading: Reading, tap: Tap) -> Reading:
     """Return what is kept until the forward has ended: row means where they will do."""
     if reading.targets is None or tap.several:
         values = reading.values.clone() if tap.overwritten else reading.values
         return evolve(reading, values=values)
     return by_row(reading)
-
-
-def _version(reading: Reading) -> int:
-    """Return how often the values were written in place; 0 of tensors that do not count it."""
-    return 0 if reading.values.is_inference() else reading.values._version
-
-
-def _check_unchanged(tap: Tap, reading: Reading, version: int) -> None:
-    if _version(reading) != version:
-        raise CaptureError(
-            f"{tap.site.name} was overwritten in place after it was read, which the example that "
-            "the channels were inferred on does not do; give an example that takes the same path"
-        )
 
 
 def _check_late(tap: Tap) -> None:

@@ -177,19 +177,38 @@ class Solver:
             self.unify(product(list(a)), product(list(b)))
 
     def _align_parts(self, a: Expression, b: Expression) -> None:
-        parts, others = _parts(a), _parts(b)
+        while isinstance(a, Concatenation) or isinstance(b, Concatenation):
+            remainder, others = self._align_first(_parts(a), _parts(b))
+            if not remainder:
+                return
+            a, b = self.resolve(concatenation(remainder)), self.resolve(concatenation(others))
+        self.unify(a, b)
+
+    def _align_first(
+        self, parts: Sequence[Expression], others: Sequence[Expression]
+    ) -> tuple[Sequence[Expression], Sequence[Expression]]:
+        """Make the first parts of two axes one, cutting the longer, and return what is left.
+
+        An axis that meets itself shifted would be cut at every index, all of them one: it is frozen
+        as a whole.
+        """
         first, second = parts[0], others[0]
         if first.size < second.size:
             first, second, parts, others = second, first, others, parts
         if first.size == second.size:
             self.unify(first, second)
-            remainder = parts[1:]
-        else:
-            front, back = self.cut(first, second.size)
-            self.unify(front, second)
-            remainder = [back, *parts[1:]]
-        if remainder:
-            self.unify(concatenation(remainder), concatenation(others[1:]))
+            return parts[1:], others[1:]
+        if self._share(first, others):
+            for part in (*parts, *others):
+                self.freeze(part, "an axis that meets itself shifted")
+            return [], []
+        front, back = self.cut(first, second.size)
+        self.unify(front, second)
+        return [back, *parts[1:]], others[1:]
+
+    def _share(self, part: Expression, others: Sequence[Expression]) -> bool:
+        ours = {id(leaf.variable) for leaf in self.leaves(part)}
+        return any(id(leaf.variable) in ours for other in others for leaf in self.leaves(other))
 
     def cut(self, expression: Expression, at: int) -> tuple[Expression, Expression]:
         """Cut an axis in two after `at` indices, refining it; freeze it where impossible."""

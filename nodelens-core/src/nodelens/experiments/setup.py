@@ -170,10 +170,12 @@ class MeanActivations:
 def plan_capture(config: RunConfig, subject: Subject, chosen: Chosen) -> Planned:
     """Return what the run's passes will read, and the metrics as they can be scored from that.
 
-    Raises `ConfigError` for a memory budget that is too small, and for a stopping rule that cannot
-    be judged within the first pass.
+    Raises `ConfigError` for a memory budget that is too small, for a stopping rule that cannot be
+    judged within the first pass, and for metrics of classes on data that have none.
     """
     settings = config.capture
+    if subject.splits.train.sequences:
+        _check_label_metrics(chosen)
     planned = plan_metrics(
         subject.graph,
         chosen.metrics,
@@ -186,6 +188,18 @@ def plan_capture(config: RunConfig, subject: Subject, chosen: Chosen) -> Planned
     if settings.until is not None:
         check_rule(settings.until, planned)
     return planned
+
+
+def _check_label_metrics(chosen: Chosen) -> None:
+    """Raise `ConfigError` for metrics of classes on data with a label per position."""
+    for name, metric in chosen.metrics.items():
+        if any("targets" in getattr(each, "requires", ()) for each in metric.needs()):
+            raise ConfigError(
+                [
+                    f"metrics: {name} compares classes of samples, and these data have a label per "
+                    "position (a next or masked token) and no classes; leave it out"
+                ]
+            )
 
 
 def graph_json(graph: ChannelGraph) -> dict[str, Any]:

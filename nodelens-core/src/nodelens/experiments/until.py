@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nodelens.errors import ConfigError
 from nodelens.reports.parts import Finding, Line, LinePlot, Table
-from nodelens.scoring.contract import level_of
+from nodelens.scoring.contract import level_of, uses_of
 from nodelens.scoring.engine import ScoreRequest
 from nodelens.scoring.stability import Overlap
 from nodelens.scoring.stopping import Look, StoppingRule
@@ -38,12 +38,12 @@ def check_rule(settings: StoppingSettings, planned: Planned) -> None:
 def _objection(settings: StoppingSettings, planned: Planned) -> str:
     name, plan = settings.metric, planned.plan
     metric = planned.metrics[name]
-    needs: tuple[Any, ...] = metric.needs()
+    needs = _needs(name, planned)
     if level_of(metric) == "layer":
         return f"{name!r} describes layers and ranks no nodes; name a metric of nodes"
     if metric.better == "neither":
         return f"{name!r} does not say which nodes to keep; name a metric that ranks them"
-    if not needs and not hasattr(metric, "uses"):
+    if not needs:
         return f"{name!r} reads no data, so that it is stable from the start; name another metric"
     if any(statistic in plan.visits for statistic in needs):
         return f"{name!r} needs passes of its own, after the one that would stop; name another"
@@ -52,9 +52,15 @@ def _objection(settings: StoppingSettings, planned: Planned) -> str:
             f"the memory budget divides the nodes over {len(plan.streams)} passes, and the rule "
             "looks at all of them at once; raise capture.memory_budget"
         )
-    if min(plan.folds_of(statistic) for statistic in needs or plan.visits) < 2:
+    if min(plan.folds_of(statistic) for statistic in needs) < 2:
         return f"{name!r} has one fold in this memory; raise capture.memory_budget"
     return ""
+
+
+def _needs(name: str, planned: Planned) -> list[Any]:
+    """Return the statistics of a metric and of all that it is made of."""
+    metric = planned.metrics[name]
+    return [*metric.needs(), *(s for part in uses_of(metric) for s in _needs(part, planned))]
 
 
 def stopping_rule(

@@ -65,6 +65,11 @@ def nodelens_register_analyses() -> list[AnalysisSpec]:
             "nodelens.analyses.clusters:Clusters",
             "Groups of nodes with similar scores, if there are any.",
         ),
+        AnalysisSpec(
+            "layers",
+            "nodelens.analyses.layers:Layers",
+            "Layer metrics along the depth of the model.",
+        ),
     ]
 
 

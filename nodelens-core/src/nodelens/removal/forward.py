@@ -16,8 +16,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.channels.passes import restored
 from nodelens.removal.averages import Average
-from nodelens.removal.journal import Journal
 from nodelens.removal.operators import OperatorMode
+from nodelens.removal.places import place_in_code
+from nodelens.removal.precision import PRECISE, has_fractions
 
 # What a model's own Python raises when the sizes of its tensors do not fit.
 FORWARD_ERRORS = (
@@ -41,10 +42,11 @@ class Example:
     name: str = "the example"
 
     def fresh(self, precise: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return copies of the inputs, floating-point ones in float64 if `precise`."""
+        """Return copies of the inputs, real and complex numbers in float64 if `precise`."""
 
         def copied(tensor: Tensor) -> Tensor:
-            return tensor.double() if precise and tensor.is_floating_point() else tensor.clone()
+            more = PRECISE.get(tensor.dtype) if precise else None
+            return tensor.clone() if more is None else tensor.to(more)
 
         inputs: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(
             Tensor, copied, (self.args, dict(self.kwargs))
@@ -73,7 +75,7 @@ class Glance:
 
 @define(eq=False)
 class Run:
-    """One forward: its outputs, or the error, in which module, after how many operators.
+    """One forward: its outputs, or the error, in which module and line, after how many operators.
 
     `calls` is one number for all operators up to there and the sizes that they were given.
     """
@@ -84,6 +86,7 @@ class Run:
     calls: int = 0
     error: str = ""
     module: str = ""
+    line: str = ""
 
     @property
     def finite(self) -> bool:
@@ -114,6 +117,7 @@ def forward(
         except FORWARD_ERRORS as error:
             result.error = f"{type(error).__name__}: {_first_line(error)}"
             result.module = stack[-1] if stack else ""
+            result.line = place_in_code(error)
     result.operators, result.calls = mode.operators, mode.calls
     if not (mode.followed and not mode.averages) and not result.error:
         result.error = "the averages of the model run in another order than in its trace"
@@ -200,41 +204,6 @@ def _batched(tensor: Tensor) -> bool:
 
 
 def _glance(path: str, output: Any, operators: int) -> Glance:  # noqa: ANN401
-    leaves = [
-        leaf for leaf in tensors_of(output) if leaf.is_floating_point() and not _batched(leaf)
-    ]
+    leaves = [leaf for leaf in tensors_of(output) if has_fractions(leaf) and not _batched(leaf)]
     sums = tuple(float(leaf.abs().sum(dtype=torch.float64)) for leaf in leaves)
     return Glance(path, tuple(tuple(leaf.shape) for leaf in leaves), sums, operators)
-
-
-@contextmanager
-def in_float64(model: nn.Module, precise: bool) -> Iterator[None]:
-    """Give every floating-point parameter and buffer float64 data while the context is open."""
-    journal = Journal()
-    try:
-        for tensor in (*model.parameters(), *model.buffers()):
-            if precise and tensor.is_floating_point() and tensor.dtype != torch.float64:
-                journal.set_data(tensor, tensor.data.double())
-        yield
-    finally:
-        journal.undo()
-
-
-def relative_difference(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
-    """Return the largest absolute difference, relative to the largest value of that output.
-
-    Infinite if numbers or shapes of outputs differ.
-    """
-    if [each.shape for each in outputs] != [each.shape for each in reference]:
-        return float("inf")
-    return max((_difference(a, b) for a, b in zip(outputs, reference, strict=True)), default=0.0)
-
-
-def _difference(a: Tensor, b: Tensor) -> float:
-    if not b.numel():
-        return 0.0
-    x, y = (each.to("cpu", torch.float64) for each in (a, b))
-    same = (x == y) | (x.isnan() & y.isnan())
-    largest = float((x - y).abs().masked_fill(same, 0.0).nan_to_num(torch.inf).max())
-    scale = float(y.masked_fill(~y.isfinite(), 0.0).abs().max())
-    return largest / scale if scale else largest

@@ -11,8 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nodelens.removal.averages import PARTIAL, Average, canonical
 from nodelens.removal.draws import CONSTANTS, without_dropout
-
-_LOWER = (torch.float32, torch.float16, torch.bfloat16)
+from nodelens.removal.precision import PRECISE
 
 
 class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -45,7 +44,7 @@ class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.operators += 1
         self.calls = hash((self.calls, name, _sizes(args)))
         if self.precise and name == "_to_copy" and _cast_down(args, kwargs):
-            kwargs["dtype"] = torch.float64
+            kwargs["dtype"] = PRECISE[kwargs["dtype"]]
         if name in CONSTANTS:
             return CONSTANTS[name](*args, **kwargs)
         args = without_dropout(func, args)
@@ -74,7 +73,7 @@ def _as_many(part: Any, count: int) -> Any:  # noqa: ANN401 - what an operator r
 
 
 def _cast_down(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    return args[0].dtype == torch.float64 and kwargs.get("dtype") in _LOWER
+    return PRECISE.get(kwargs.get("dtype", torch.float64)) == args[0].dtype
 
 
 def _sizes(value: Any) -> object:  # noqa: ANN401 - an argument of an operator

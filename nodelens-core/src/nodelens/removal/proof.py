@@ -16,18 +16,17 @@ from nodelens.removal.absence import averages
 from nodelens.removal.attributes import following_inputs, owner_of
 from nodelens.removal.compensation import Compensation
 from nodelens.removal.derived import derived
-from nodelens.removal.forward import Example, Run, forward, in_float64, relative_difference
+from nodelens.removal.forward import Example, Run, forward
 from nodelens.removal.journal import Journal
 from nodelens.removal.parametrised import computed_weights, keep_values
+from nodelens.removal.precision import (
+    TOLERANCES,
+    has_fractions,
+    in_float64,
+    own_tolerance,
+    relative_difference,
+)
 from nodelens.removal.slicing import Change, Cut
-
-# The largest difference, relative to the largest output, that rounding can explain.
-TOLERANCES: Mapping[torch.dtype, float] = {
-    torch.float64: 1e-9,
-    torch.float32: 1e-4,
-    torch.float16: 1e-2,
-    torch.bfloat16: 5e-2,
-}
 
 
 @frozen(eq=False)
@@ -79,13 +78,15 @@ class Trouble:
     """Where the removed model fails or first deviates.
 
     `operators` counts how far it came, over all inputs that it is compared on; `calls` is one
-    number for the sizes that the operators were given.
+    number for the sizes that the operators were given. `line` is the one of the model's code that
+    failed, if it raised an error.
     """
 
     operators: int
     module: str
     reason: str
     calls: int = 0
+    line: str = ""
 
     @property
     def at(self) -> tuple[int, int]:
@@ -124,7 +125,7 @@ def references(subject: Subject, example: Example) -> References:
             f"the model does not run on the example inputs: {failed.error} in "
             f"{failed.module or 'the model'}; give the inputs that its forward takes"
         )
-    if not any(output.is_floating_point() for output in first.masked.outputs):
+    if not any(has_fractions(output) for output in first.masked.outputs):
         raise ModelError("the model returns no tensor that removal could be checked against")
     further, limits = _further(subject, first, precise)
     tolerance = TOLERANCES[torch.float64] if precise else own_tolerance(subject.model)
@@ -169,11 +170,6 @@ def _on_cpu_or_cuda(model: nn.Module) -> bool:
             "weights on the meta device have no values: load them before nodes are removed"
         )
     return devices <= {"cpu", "cuda"}
-
-
-def own_tolerance(model: nn.Module) -> float:
-    """Return what rounding in the model's own data type can explain."""
-    return max(TOLERANCES.get(each.dtype, 0.0) for each in model.parameters())
 
 
 def _reference(subject: Subject, example: Example, precise: bool) -> Reference:
@@ -264,7 +260,7 @@ def _placed(found: Trouble, reference: Reference, passed: int) -> Trouble:
 def _trouble(run: Run, exact: Run, tolerance: float) -> Trouble | None:
     found = _deviation(run, exact, tolerance)
     if run.error:
-        return found or Trouble(run.operators, run.module, run.error, run.calls)
+        return found or Trouble(run.operators, run.module, run.error, run.calls, run.line)
     difference = relative_difference(run.outputs, exact.outputs)
     if difference <= tolerance:
         return None

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from nodelens.channels.groups import ChannelGraph
 from nodelens.errors import ModelError
 from nodelens.removal.adjustments import AttributeRule
+from nodelens.removal.arguments import check_arguments
 from nodelens.removal.attributes import update_attributes
 from nodelens.removal.compensation import compensation
 from nodelens.removal.forward import Example
@@ -19,12 +20,12 @@ from nodelens.removal.hints import AttributeHint, Hinted, hinted
 from nodelens.removal.journal import Journal, undone_on_error
 from nodelens.removal.optimizers import slice_optimizer
 from nodelens.removal.parametrised import computed_weights, keep_values
+from nodelens.removal.precision import own_tolerance
 from nodelens.removal.proof import (
     References,
     Subject,
     Trouble,
     comparing,
-    own_tolerance,
     references,
 )
 from nodelens.removal.search import Search
@@ -41,6 +42,7 @@ from nodelens.removal.verdicts import Verdict
 ONE_HEAD_SIZE = (
     "no integer of the model sets the size of a head for values apart from queries and keys"
 )
+CODE = "the code takes this size from a number or from elsewhere, not from the nodes"
 
 
 @frozen(eq=False)
@@ -88,6 +90,7 @@ def remove(
     that do not fit, and where the smaller model does not run or does not agree; the model, its
     gradients and the optimizer are then exactly as before.
     """
+    check_arguments(keep=keep, optimizer=optimizer, hints=hints, means=means)
     journal = Journal()
     with undone_on_error(journal):
         return perform_removal(
@@ -270,8 +273,12 @@ def _near(found: Sequence[Change], place: str) -> Sequence[Change]:
 def _refusal(blame: _Blame, remaining: Trouble, trials: int) -> str:
     groups = ", ".join(each.group.name for each in blame.groups)
     why = f"{blame.plain}; " if blame.plain else ""
-    return (
+    tried = "1 setting" if trials == 1 else f"{trials} settings"
+    parts = [
         f"nodes of {groups} cannot be removed: {why}in {remaining.module or 'the model'}, "
-        f"{remaining.reason} ({trials} settings of the model's integers tried); "
-        "the model is as before"
-    )
+        f"{remaining.reason} ({tried} of the model's integers tried)",
+        *([f"{CODE} ({remaining.line})"] if remaining.line else []),
+        *(f"{each.group.name} is {each.group.cut}" for each in blame.groups if each.group.cut),
+        "the model is as before",
+    ]
+    return "; ".join(parts)

@@ -12,6 +12,7 @@ from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
 from nodelens.masks.context import kept_nodes
 from nodelens.removal.adjustments import AttributeRule
+from nodelens.removal.arguments import check_arguments
 from nodelens.removal.forward import Example
 from nodelens.removal.hints import AttributeHint
 from nodelens.removal.journal import Journal
@@ -38,6 +39,9 @@ def verify(
     those of `remove`. The model is as before afterwards. Raises `ModelError` for a share outside
     (0, 1).
     """
+    check_arguments(share=share, seed=seed, hints=hints, means=means)
+    if keep is not None:
+        check_arguments(keep=keep)
     if not 0 < share < 1:
         raise ModelError(f"share is the fraction of nodes removed, between 0 and 1, got {share}")
     example = Example(args, kwargs)

@@ -77,8 +77,7 @@ class TargetMoments:
         """Add the products of nodes with targets, both about their pivots."""
         from nodelens.statistics.products import add_sides
 
-        values, targets, counted = self._samples(reading)
-        counted = counted & targets.isfinite().all(-1)
+        values, targets, counted = labelled_samples(reading, self.of)
         pivots = self._pivots(state, reading, targets[counted])
         nodes, others = pivots.tensor_split([values.shape[-1]])
         add_sides(state, values.double() - nodes, targets - others, counted, reading.fold)
@@ -93,23 +92,6 @@ class TargetMoments:
             centre = targets.mean(0) if len(targets) else targets.new_zeros(len(OUTPUTS))
             state["pivot"] = torch.cat([pivot_for({}, reading, self.of), centre])
         return state["pivot"]
-
-    def _samples(self, reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
-        """Return values, targets and whether they count, by position or by row."""
-        from nodelens.statistics.quantities import counted_samples, quantity_of, row_quantity
-        from nodelens.statistics.rows import row_counts
-
-        assert reading.outputs is not None
-        targets = reading.outputs.double()
-        repeats = 1 if self.of == "gate" else reading.parts
-        samples = reading.values.shape[1] // reading.parts * repeats
-        if targets.shape[1] == 1 or targets.shape[1] * repeats != samples:
-            values = row_quantity(reading, self.of).unsqueeze(1)
-            counts = (row_counts(reading) > 0).unsqueeze(-1)
-            return values, targets.nanmean(1, keepdim=True), counts
-        values, targets = quantity_of(reading, self.of), targets.repeat_interleave(repeats, 1)
-        valid = counted_samples(reading, samples)
-        return values, targets, targets[..., 0].isfinite() if valid is None else valid
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivot and add."""
@@ -130,3 +112,28 @@ class TargetMoments:
             found.other_variance,
             found.covariance.mT,
         )
+
+
+def labelled_samples(
+    reading: Reading, of: Literal["value", "gate"] = "value"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return values, targets, ``(rows, samples, 3)``, and whether they count, by position or row.
+
+    See `TargetMoments` for which it is. The components of a node at one position are samples of
+    their own, with one target.
+    """
+    from nodelens.statistics.quantities import counted_samples, quantity_of, row_quantity
+    from nodelens.statistics.rows import row_counts
+
+    assert reading.outputs is not None
+    targets = reading.outputs.double()
+    repeats = 1 if of == "gate" else reading.parts
+    samples = reading.values.shape[1] // reading.parts * repeats
+    if targets.shape[1] == 1 or targets.shape[1] * repeats != samples:
+        values, targets = row_quantity(reading, of).unsqueeze(1), targets.nanmean(1, keepdim=True)
+        valid = (row_counts(reading) > 0).unsqueeze(-1)
+    else:
+        values, targets = quantity_of(reading, of), targets.repeat_interleave(repeats, 1)
+        valid = counted_samples(reading, samples)
+    labelled = targets.isfinite().all(-1)
+    return values, targets, labelled if valid is None else labelled & valid

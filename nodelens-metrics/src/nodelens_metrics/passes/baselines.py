@@ -47,7 +47,7 @@ def at_point(model: nn.Module, batch: Batch, share: float, baseline: Baseline) -
     args = tuple(point(value) for value in batch.args)
     kwargs: Mapping[str, Any] = {key: point(value) for key, value in batch.kwargs.items()}
     modules = [module for module in model.modules() if isinstance(module, _EMBEDDINGS)]
-    handles = [module.register_forward_hook(embedded) for module in modules]
+    handles = [module.register_forward_hook(embedded, prepend=True) for module in modules]
     try:
         yield evolve(batch, args=args, kwargs=kwargs)
     finally:

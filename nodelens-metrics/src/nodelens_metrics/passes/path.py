@@ -112,7 +112,10 @@ class _Integral:
     influence: Tensor = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.conductance = 0.0 * self.last.values.double().sum(1)
+        import torch
+
+        rows, _, nodes = self.last.values.shape
+        self.conductance = self.last.values.new_zeros(rows, nodes, dtype=torch.float64)
         self.influence = self.conductance.clone()
 
     @property
@@ -123,11 +126,13 @@ class _Integral:
 
     def add(self, reading: Reading) -> None:
         """Go on to the next point."""
+        from nodelens.statistics.rows import row_sum, upcast
+
         assert reading.gradient is not None and self.last.gradient is not None
-        mean = (self.last.gradient.double() + reading.gradient.double()) / 2
-        change = reading.values.double() - self.last.values.double()
-        self.conductance += (mean * change).sum(1)
-        self.influence += mean.sum(1)
+        mean = (upcast(self.last.gradient) + upcast(reading.gradient)) / 2
+        change = upcast(reading.values) - upcast(self.last.values)
+        self.conductance += row_sum(mean * change)
+        self.influence += row_sum(mean)
         self.last = reading
 
     def by_row(self, steps: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,123 @@
+"""Layer metrics as curves over the number of the layer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from nodelens.reports.parts import Cell, Finding, Line, LinePlot, Table
+
+if TYPE_CHECKING:
+    from nodelens.scoring.scores import Score, Scores
+
+_NUMBER = re.compile(r"(?<![A-Za-z0-9])\d+(?![A-Za-z0-9])")
+
+
+@frozen
+class Profile:
+    """One layer metric on groups that differ in the number of the layer: values and errors."""
+
+    metric: str
+    pattern: str
+    unit: str
+    layers: tuple[int, ...]
+    values: tuple[float, ...]
+    errors: tuple[float, ...]
+
+    def sentence(self) -> str:
+        """Return the range of the values and where its ends are."""
+        pairs = list(zip(self.values, self.layers, strict=True))
+        (low, first), (high, last) = min(pairs), max(pairs)
+        return (
+            f"{self.metric} of {self.pattern}: {low:.3g} (layer {first}) to {high:.3g} "
+            f"(layer {last}), median {median(self.values):.3g}"
+        )
+
+    def row(self) -> tuple[Cell, ...]:
+        """Return the values' range as a row of a table."""
+        least, most = min(self.values), max(self.values)
+        return (self.metric, self.pattern, len(self.values), least, median(self.values), most)
+
+
+def profiles(scores: Scores) -> Finding:
+    """Return every layer metric along the depth, as figures and a table of ranges."""
+    found = list(_profiles(scores))
+    columns = ("metric", "groups", "layers", "least", "median", "most")
+    rows = tuple(profile.row() for profile in found)
+    table = Table("ranges", "Layer metrics along the depth", columns, rows)
+    return Finding(
+        kind="analysis",
+        name="layers",
+        title="Layers along the depth",
+        headline=tuple(profile.sentence() for profile in found)
+        or ("no layer metric has values in two or more layers",),
+        tables=(table,) if rows else (),
+        plots=tuple(
+            _plot(metric, [each for each in found if each.metric == metric])
+            for metric in dict.fromkeys(profile.metric for profile in found)
+        ),
+        data={
+            "profiles": [
+                {
+                    "metric": each.metric,
+                    "groups": each.pattern,
+                    "layers": list(each.layers),
+                    "values": list(each.values),
+                    "se": list(each.errors) or None,
+                }
+                for each in found
+            ]
+        },
+    )
+
+
+def _profiles(scores: Scores) -> Iterator[Profile]:
+    rows: dict[tuple[str, str], list[tuple[int, Score]]] = {}
+    for score in scores.layers.values():
+        number = _NUMBER.search(score.group)
+        if number is not None:
+            pattern = f"{score.group[: number.start()]}*{score.group[number.end() :]}"
+            rows.setdefault((score.metric, pattern), []).append((int(number.group()), score))
+    for (metric, pattern), found in rows.items():
+        ordered = sorted(found, key=lambda pair: pair[0])
+        if len(ordered) > 1:
+            yield _profile(metric, pattern, ordered)
+
+
+def _profile(metric: str, pattern: str, found: Sequence[tuple[int, Score]]) -> Profile:
+    errors = [float(score.se[0]) for _, score in found if score.se is not None]
+    return Profile(
+        metric=metric,
+        pattern=pattern,
+        unit=found[0][1].unit,
+        layers=tuple(number for number, _ in found),
+        values=tuple(float(score.values[0]) for _, score in found),
+        errors=tuple(errors) if len(errors) == len(found) else (),
+    )
+
+
+def _plot(metric: str, found: Sequence[Profile]) -> LinePlot:
+    unit = found[0].unit
+    return LinePlot(
+        name=f"layers_{metric}",
+        title=f"{metric} along the depth",
+        x_label="layer",
+        y_label=metric if unit == "1" else f"{metric} ({unit})",
+        lines=tuple(_line(profile) for profile in found),
+        note="Bands: the standard error over the folds of the samples.",
+    )
+
+
+def _line(profile: Profile) -> Line:
+    pairs = list(zip(profile.values, profile.errors, strict=False))
+    return Line(
+        label=profile.pattern,
+        x=tuple(map(float, profile.layers)),
+        y=profile.values,
+        low=tuple(value - error for value, error in pairs),
+        high=tuple(value + error for value, error in pairs),
+    )

@@ -1,0 +1,29 @@
+"""Whether what was given to a removal is its own, and not an input of the model of that name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch.optim import Optimizer
+
+from nodelens.errors import ModelError
+
+_EXPECTED: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "keep": ((Mapping,), "a mapping of groups to the nodes that stay"),
+    "means": ((Mapping, type(None)), "a mapping of groups to the means of their nodes"),
+    "hints": ((Sequence,), "a sequence of rules for attributes"),
+    "optimizer": ((Optimizer, type(None)), "an optimizer"),
+    "share": ((int, float), "a number between 0 and 1"),
+    "seed": ((int,), "a whole number"),
+}
+
+
+def check_arguments(**given: object) -> None:
+    """Raise `ModelError` where one is not of its type, as when the model has an input so called."""
+    for name, value in given.items():
+        types, expected = _EXPECTED[name]
+        if not isinstance(value, types):
+            raise ModelError(
+                f"{name} must be {expected}, got {type(value).__name__}; if {name} is an input of "
+                "the model, give it by position or in a module that calls the model with it"
+            )

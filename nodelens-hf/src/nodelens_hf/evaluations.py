@@ -1,0 +1,89 @@
+"""Evaluations of language models that a run can do beside its own test samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen, validators
+
+if TYPE_CHECKING:
+    from nodelens.interventions.contract import InterventionRequest
+    from nodelens.reports.parts import Finding
+
+
+@frozen
+class Perplexity:
+    """Perplexity and bits per byte on text files, with a stated protocol.
+
+    Documents are joined, tokenised without special tokens and cut into windows; a window of T
+    tokens makes T − 1 predictions, and a token that several windows hold is counted in the first.
+    Losses are summed in nats over all predictions and divided once.
+
+    Attributes:
+        files: files, folders and patterns such as ``docs/*.txt``.
+        tokenizer: a folder or hub id that has the model's tokenizer, or ``bytes``.
+        gguf_file: a GGUF file in the tokenizer's folder that holds the tokenizer.
+        text: the field of a record that holds the text.
+        window: tokens per window.
+        stride: tokens between the starts of windows; null is the window: no overlap.
+        joiner: what stands between documents; null ends each with the end token.
+        windows: windows that are kept, drawn with the run's seed; null keeps all.
+        batch_size: windows that go through the model at once; changes no result.
+    """
+
+    files: tuple[str, ...]
+    tokenizer: str
+    gguf_file: str | None = None
+    text: str = "text"
+    window: int = field(default=1024, validator=validators.ge(2))
+    stride: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+    joiner: str | None = "\n\n"
+    windows: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+    batch_size: int = field(default=4, validator=validators.ge(1))
+
+    def run(self, request: InterventionRequest) -> Finding:
+        """Return the perplexity of the model as it is."""
+        from nodelens_hf.text_loss import finding_of, measure
+
+        return finding_of(self, measure(self, request.model, request.seed))
+
+
+@frozen
+class MultipleChoice:
+    """Accuracy on questions with given choices, by the likelihood of each choice.
+
+    The files are JSON Lines: a question, a list of choices, and the right one as its number from 0,
+    its letter or its text. A choice follows the prompt after a space. Two accuracies are given: by
+    the summed log-likelihood of the choice's tokens, and by that sum divided by its characters.
+
+    Attributes:
+        files: files, folders and patterns such as ``questions/*.jsonl``.
+        tokenizer: a folder or hub id that has the model's tokenizer, or ``bytes``.
+        gguf_file: a GGUF file in the tokenizer's folder that holds the tokenizer.
+        prompt: what stands before a choice; ``{question}`` is replaced.
+        question: the field of a record that holds the question.
+        choices: the field that holds the list of choices.
+        answer: the field that holds the right choice.
+        begin: whether the tokenizer's begin token stands before the prompt.
+        window: tokens that are kept, from the end of prompt and choice.
+        batch_size: choices that go through the model at once; changes no result.
+    """
+
+    files: tuple[str, ...]
+    tokenizer: str
+    gguf_file: str | None = None
+    prompt: str = field(
+        default="{question}", validator=validators.matches_re(r"(?s).*\{question\}.*")
+    )
+    question: str = "question"
+    choices: str = "choices"
+    answer: str = "answer"
+    begin: bool = False
+    window: int = field(default=1024, validator=validators.ge(2))
+    batch_size: int = field(default=8, validator=validators.ge(1))
+
+    def run(self, request: InterventionRequest) -> Finding:
+        """Return the accuracies of the model as it is."""
+        from nodelens_hf.questions import finding_of, measure
+
+        return finding_of(self, measure(self, request.model))

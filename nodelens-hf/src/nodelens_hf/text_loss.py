@@ -1,0 +1,144 @@
+"""Perplexity of a language model on text, and bits per byte."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import frozen
+
+from nodelens.data.splits import batches
+from nodelens.errors import DataError
+from nodelens.reports.parts import Cell, Finding, Table
+from nodelens.statistics.contract import IGNORED
+from nodelens.training.estimates import Estimate, ratio
+from nodelens.training.evaluation import Evaluation, evaluate
+from nodelens_hf.documents import Source, find_files
+from nodelens_hf.evaluations import Perplexity
+from nodelens_hf.stream import token_stream
+from nodelens_hf.tokenizers import Tokens, load_tokenizer
+from nodelens_hf.windows import Cut, windows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from nodelens.data.contract import Samples
+
+_CUT = "\N{REPLACEMENT CHARACTER}"
+
+
+@frozen(eq=False)
+class TextResult:
+    """What a model makes of a text: the loss of every window, and how much text that was.
+
+    `bytes` ``(windows,)`` are the UTF-8 bytes of the counted tokens, decoded window by window;
+    special tokens have none.
+    """
+
+    evaluation: Evaluation
+    bytes: NDArray[np.int64]
+
+    @property
+    def tokens(self) -> int:
+        """The number of counted tokens."""
+        return int(self.evaluation.counts.sum())
+
+    @property
+    def perplexity(self) -> Estimate:
+        """The exponential of the mean loss of a token, with its standard error over windows."""
+        return self.evaluation.perplexity_estimate
+
+    @property
+    def bits_per_byte(self) -> Estimate:
+        """The summed loss in bits over the bytes of the text."""
+        return ratio(self.evaluation.losses / math.log(2), self.bytes)
+
+
+def measure(protocol: Perplexity, model: nn.Module, seed: int = 0) -> TextResult:
+    """Measure the perplexity of a model, left as it was, by a protocol.
+
+    Raises `DataError` for files, a tokenizer or a window that do not fit.
+    """
+    stride = protocol.stride or protocol.window
+    if stride > protocol.window:
+        raise DataError(f"stride {stride} is larger than the window {protocol.window}")
+    check_window(model, protocol.window)
+    tokens = load_tokenizer(protocol.tokenizer, protocol.gguf_file)
+    source = Source(find_files(protocol.files), protocol.text)
+    stream = token_stream(source, tokens, protocol.joiner, None)
+    samples = windows(stream, Cut(protocol.window, stride, protocol.windows, seed))
+    evaluation = evaluate(model, batches(samples, protocol.batch_size))
+    return TextResult(evaluation, _bytes(samples, tokens))
+
+
+def check_window(model: nn.Module, window: int) -> None:
+    """Raise `DataError` for windows with more positions than the model was made for."""
+    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if isinstance(limit, int) and window > limit:
+        raise DataError(f"a window of {window} tokens is longer than the model's {limit} positions")
+
+
+def _bytes(samples: Samples, tokens: Tokens) -> NDArray[np.int64]:
+    counted = (row[row != IGNORED].tolist() for row in samples.targets)
+    return np.array([byte_count(tokens.decode(ids)) for ids in counted], dtype=np.int64)
+
+
+def byte_count(text: str) -> int:
+    """Return the UTF-8 bytes of decoded tokens.
+
+    What tokens at the ends hold of a character that is cut counts as one byte each, not as the
+    replacement character that it decodes to.
+    """
+    whole = text.strip(_CUT)
+    return len(whole.encode()) + len(text) - len(whole)
+
+
+def perplexity(model: nn.Module, *files: str, tokenizer: str, **options: Any) -> TextResult:  # noqa: ANN401 - see there
+    """Measure the perplexity of a model on text files.
+
+    `options` are those of `nodelens_hf.evaluations.Perplexity`: window, stride, joiner, text,
+    windows, gguf_file, batch_size.
+    """
+    return measure(Perplexity(files=files, tokenizer=tokenizer, **options), model)
+
+
+def finding_of(protocol: Perplexity, result: TextResult) -> Finding:
+    """Return the result with its protocol, ready for a report."""
+    found, bits = result.perplexity, result.bits_per_byte
+    stride = protocol.stride or protocol.window
+    joined = "the end token" if protocol.joiner is None else repr(protocol.joiner)
+    said = f"windows of {protocol.window} tokens every {stride}, documents joined by {joined}"
+    rows: tuple[tuple[Cell, ...], ...] = (
+        ("perplexity", found.finite(), found.finite_se()),
+        ("bits per byte", bits.finite(), bits.finite_se()),
+        ("nats per token", *_pair(result.evaluation.loss_estimate)),
+        ("tokens counted", result.tokens, None),
+        ("bytes counted", int(result.bytes.sum()), None),
+    )
+    note = f"{said}; every token is counted once; se over windows, which are not independent."
+    numbers = {str(name).replace(" ", "_"): value for name, value, _ in rows}
+    return Finding(
+        kind="intervention",
+        name="perplexity",
+        title="Perplexity",
+        headline=(
+            f"perplexity {found.text('.4g')}, {bits.text('.4f')} bits per byte, on "
+            f"{result.tokens} tokens: {said}",
+        ),
+        tables=(Table("perplexity", "Perplexity", ("measure", "value", "se"), rows, note),),
+        data={
+            **numbers,
+            "perplexity_se": found.finite_se(),
+            "bits_per_byte_se": bits.finite_se(),
+            "window": protocol.window,
+            "stride": stride,
+            "joiner": protocol.joiner,
+            "files": list(protocol.files),
+        },
+    )
+
+
+def _pair(estimate: Estimate) -> tuple[float | None, float | None]:
+    return estimate.finite(), estimate.finite_se()

@@ -47,7 +47,7 @@ def batch(side="right", more=0):
 
 def packed():
     """Return all documents in two rows, which say where each begins."""
-    rows = [sum(DOCUMENTS[:3], []), sum(DOCUMENTS[3:], [])]
+    rows = [[i for each in part for i in each] for part in (DOCUMENTS[:3], DOCUMENTS[3:])]
     ends = [[len(each) for each in DOCUMENTS[:3]], [len(each) for each in DOCUMENTS[3:]]]
     for row, lengths in zip(rows, ends, strict=True):
         position = torch.cat([torch.arange(n) for n in lengths]).unsqueeze(0)

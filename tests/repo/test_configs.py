@@ -10,21 +10,32 @@ from nodelens.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+PRETRAINED = sorted((ROOT / "configs/pretrained").glob("*.yaml"))
+SMALL = {
+    "bytes.yaml": (
+        *("training.epochs=1", "data.windows=96", "capture.samples=32", "capture.folds=4"),
+        "model.config.num_hidden_layers=2",
+    )
+}
+"""What makes a run of minutes one of seconds."""
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*CONFIGS, *PRETRAINED], ids=lambda path: path.name)
 def test_starts_with_the_command_that_runs_it(path):
-    assert path.read_text().splitlines()[0] == f"# nodelens run configs/{path.name}"
+    place = path.relative_to(ROOT)
+    assert path.read_text().splitlines()[0] == f"# nodelens run {place}"
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*CONFIGS, *PRETRAINED], ids=lambda path: path.name)
 def test_has_no_mistake(path, capsys):
     assert main(["config", "check", str(path)]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_runs(path, tmp_path, capsys):
-    assert main(["-q", "run", str(path), f"output={tmp_path}"]) == 0, capsys.readouterr().err
+def test_runs(path, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    overrides = [f"output={tmp_path}", *SMALL.get(path.name, ())]
+    assert main(["-q", "run", str(path), *overrides]) == 0, capsys.readouterr().err
     (report,) = tmp_path.glob("*/*/report.html")
     assert report.stat().st_size > 20_000
 

@@ -27,6 +27,16 @@ def eigenvalues(matrix: Tensor) -> Tensor:
     return values.clamp(min=0.0)
 
 
+def squared_singular_values(matrix: Tensor) -> Tensor:
+    """Return the squared singular values of a matrix, falling, as many as its shorter side.
+
+    The eigenvalues of the product with its own transpose: several times faster than a singular
+    value decomposition, and as good down to 10⁻¹⁶ of the largest value, where no fit begins.
+    """
+    small = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    return eigenvalues(small @ small.T).flip(0)
+
+
 def shares(values: Tensor) -> Tensor:
     """Return non-negative values divided by their sum over the last axis; all 0 if that is 0."""
     total = values.sum(-1, keepdim=True)

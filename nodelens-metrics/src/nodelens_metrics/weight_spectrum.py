@@ -26,12 +26,10 @@ _DATA_FREE = frozenset({"activation_scale", "activation_shift", "functional"})
 
 
 def _values(group: GroupView) -> Tensor:
-    """Return the squared singular values of the weight; raises unless it has any."""
-    import torch
+    """Return the squared singular values of the weight, falling; raises unless it has any."""
+    from nodelens_metrics.spectra import squared_singular_values
 
-    weight = group.producer().weight
-    small = weight if weight.shape[0] <= weight.shape[1] else weight.T
-    values: Tensor = torch.linalg.svdvals(small).square()
+    values = squared_singular_values(group.producer().weight)
     if not values[0] > 0:
         raise NotApplicableError("all weights are 0")
     return values

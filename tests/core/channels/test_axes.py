@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodelens.channels.axes import Concatenation, Product, Solver, Variable, product
+from nodelens.channels.axes import Solver
+from nodelens.channels.expressions import Concatenation, Product, Variable, product
 from nodelens.channels.groups import Extent
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nodelens.channels.axes import Concatenation, Product
+from nodelens.channels.expressions import Concatenation, Product
 from nodelens.channels.rules.table import RULES
 from nodelens.channels.trace import AxisMode, Trace, Traced
 

@@ -7,7 +7,8 @@ from nodelens.testing.world import group_of, make_world, parameters_of, reading,
 
 def test_the_gradient_is_that_of_the_readout_loss():
     world = make_world()
-    wanted = torch.linspace(-1.0, 1.0, 4, dtype=torch.float64).expand(world.activation.shape[:2] + (4,))
+    rows, positions, _ = world.activation.shape
+    wanted = torch.linspace(-1.0, 1.0, 4, dtype=torch.float64).expand(rows, positions, 4)
     a = world.activation.clone().requires_grad_()
     loss = 0.5 * (a @ world.outgoing.T - wanted).square().sum()
     (expected,) = torch.autograd.grad(loss, a)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nodelens.capture.batches import Batch
 from nodelens.capture.plan import Entry
-from nodelens.capture.reading import Segments, check_finite, segments_of
+from nodelens.capture.reading import Segments, check_finite, folds_of, segments_of
 from nodelens.capture.taps import GRADIENTS, Tap
 from nodelens.errors import CaptureError
 from nodelens.statistics.contract import Reading, Statistic
@@ -52,6 +52,7 @@ class Forward:
     first: dict[str, Reading] = field(factory=dict)
     afterwards: list[tuple[Tap, Reading, int]] = field(factory=list)
     outputs: Tensor | None = None
+    fold: dict[bool, Tensor] = field(factory=dict)
 
     @classmethod
     def of(cls, batch: Batch) -> Forward:
@@ -86,6 +87,12 @@ class Forward:
             return
         bad = next(each for each, flag in zip(self.sums, flags, strict=True) if not flag)
         check_finite(bad.sums, bad.name, self.rows, bad.what)
+
+    def folds(self, folds: int, tokens: bool) -> Tensor:
+        """Return the fold of each row, or of each sequence if there are tokens; worked out once."""
+        if tokens not in self.fold:
+            self.fold[tokens] = folds_of(self.rows if tokens else self.numbers, folds)
+        return self.fold[tokens]
 
     @property
     def rows(self) -> Tensor:

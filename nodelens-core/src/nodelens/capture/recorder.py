@@ -22,7 +22,6 @@ from nodelens.capture.reading import (
     by_row,
     finite_sums,
     flat_positions,
-    folds_of,
     grid_of,
     joined,
     nodes_of,
@@ -201,7 +200,7 @@ class Recorder:
         labels, start = now.batch.targets, now.start if laid.tokens else None
         reading = Reading(
             _blank(laid.values, valid),
-            folds_of(index, self.plan.folds),
+            now.folds(self.plan.folds, laid.tokens).to(device),
             valid=valid,
             targets=labels.to(device) if labels is not None and labels.ndim == 1 else None,
             index=index,

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from attrs import define, evolve, field, frozen
 from torch import nn
 
-from nodelens.channels.axes import Leaf, Variable
 from nodelens.channels.blocks import blocks_of
+from nodelens.channels.expressions import Leaf, Variable
 from nodelens.channels.fixed import fixed_groups
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role, Site
 from nodelens.channels.naming import kind_of, place_of, unique

@@ -1,9 +1,7 @@
-"""Axis expressions and their unification: what is known about the axes of every tensor.
+"""The unification of axis expressions: what is known about the axes of every tensor.
 
-An axis is a *variable*, an ordered *product* of expressions (heads × head_dim, as ``view`` makes),
-or a *concatenation* of expressions (as ``cat`` and ``split`` make). Variables are merged by
-union–find; a variable that meets a product or a concatenation is bound to it, everywhere at once.
-What cannot be expressed is frozen with a reason.
+Variables are merged by union–find; a variable that meets a product or a concatenation is bound to
+it, everywhere at once. What cannot be expressed is frozen with a reason.
 """
 
 from __future__ import annotations
@@ -11,59 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, field
 
+from nodelens.channels.expressions import (
+    Concatenation,
+    Expression,
+    Leaf,
+    Product,
+    Variable,
+    concatenation,
+    leaves_of,
+    parts_of,
+    product,
+)
 from nodelens.channels.groups import Extent
-
-
-@define(eq=False)
-class Variable:
-    """An axis of `size` indices whose structure is not known (yet)."""
-
-    size: int
-    number: int
-    bound: Expression | None = None
-    frozen: str | None = None
-    normalised: bool = False
-    attention: tuple[str, str] | None = None
-    """What this is in attention, ``heads``, ``head_dim``, ``value_dim``, and in which module."""
-    cut: str = ""
-    """Where the model cuts it from other indices of an axis, in words."""
-
-
-@frozen(eq=False)
-class Product:
-    """An axis whose index is a tuple of indices, the last running fastest."""
-
-    factors: tuple[Expression, ...]
-
-    @property
-    def size(self) -> int:
-        """The number of indices."""
-        return math.prod(factor.size for factor in self.factors)
-
-
-@frozen(eq=False)
-class Concatenation:
-    """An axis made of segments, one after the other."""
-
-    parts: tuple[Expression, ...]
-
-    @property
-    def size(self) -> int:
-        """The number of indices."""
-        return sum(part.size for part in self.parts)
-
-
-Expression = Variable | Product | Concatenation
-
-
-@frozen
-class Leaf:
-    """A variable inside an expression, and which indices of the axis belong to its nodes."""
-
-    variable: Variable
-    extent: Extent
 
 
 @define
@@ -118,13 +77,13 @@ class Solver:
 
     def swapped(self, left: Expression, right: Expression) -> bool:
         """Whether two axes are the same segments in another order (rotary embedding's halves)."""
-        a, b = _parts(self.resolve(left)), _parts(self.resolve(right))
+        a, b = parts_of(self.resolve(left)), parts_of(self.resolve(right))
         ours, theirs = [id(part) for part in a], [id(part) for part in b]
         return ours != theirs and sorted(ours) == sorted(theirs)
 
     def leaves(self, expression: Expression) -> Iterator[Leaf]:
         """Yield the free variables of an expression with the indices that each occupies."""
-        yield from _leaves(self.resolve(expression), Extent(width=1))
+        yield from leaves_of(self.resolve(expression), Extent(width=1))
 
     def unify(self, left: Expression, right: Expression) -> None:
         """Make two axes of the same size one, freezing both where that cannot be expressed."""
@@ -178,7 +137,7 @@ class Solver:
 
     def _align_parts(self, a: Expression, b: Expression) -> None:
         while isinstance(a, Concatenation) or isinstance(b, Concatenation):
-            remainder, others = self._align_first(_parts(a), _parts(b))
+            remainder, others = self._align_first(parts_of(a), parts_of(b))
             if not remainder:
                 return
             a, b = self.resolve(concatenation(remainder)), self.resolve(concatenation(others))
@@ -202,7 +161,7 @@ class Solver:
             for part in (*parts, *others):
                 self.freeze(part, "an axis that meets itself shifted")
             return [], []
-        front, back = self.cut(first, second.size)
+        front, back = self._cut_inside(first, second.size) or self.cut(first, second.size)
         self.unify(front, second)
         return [back, *parts[1:]], others[1:]
 
@@ -226,6 +185,26 @@ class Solver:
         self.freeze(expression, reason)
         return self.fresh(at, reason), self.fresh(expression.size - at, reason)
 
+    def _cut_inside(self, expression: Expression, at: int) -> tuple[Expression, Expression] | None:
+        """Cut a product inside one of its repetitions; None where the cut is not inside one.
+
+        What repeats is cut at the same index in every repetition: `(2, a + b)` after `a` is `a` and
+        `b + (1, a + b)`.
+        """
+        if not isinstance(expression, Product) or not isinstance(expression.factors[0], Variable):
+            return None
+        head, inner = expression.factors[0], product(expression.factors[1:])
+        before, inside = divmod(at, inner.size)
+        if not inside:
+            return None
+        left, right = self.cut(inner, inside)
+        counts = [before, 1, head.size - before - 1]
+        front, middle, back = (self.fresh(count) if count else None for count in counts)
+        self._bind(head, concatenation([part for part in (front, middle, back) if part]))
+        lead = [product([front, inner])] if front else []
+        rest = [product([back, inner])] if back else []
+        return concatenation([*lead, left]), concatenation([right, *rest])
+
     def _cut_parts(self, parts: Sequence[Expression], at: int) -> tuple[Expression, Expression]:
         front: list[Expression] = []
         rest = list(parts)
@@ -241,73 +220,3 @@ class Solver:
     def _clash(self, expressions: Sequence[Expression]) -> None:
         for expression in expressions:
             self.freeze(expression, "axes that do not divide into common factors meet")
-
-
-def _parts(expression: Expression) -> list[Expression]:
-    return list(expression.parts) if isinstance(expression, Concatenation) else [expression]
-
-
-def product(factors: Sequence[Expression]) -> Expression:
-    """Return the product in normal form; an empty product is a unit axis."""
-    flat: list[Expression] = []
-    for factor in factors:
-        flat.extend(factor.factors if isinstance(factor, Product) else [factor])
-    flat = [factor for factor in flat if factor.size != 1] or flat[:1]
-    if not flat:
-        return Variable(1, -1)
-    if len(flat) == 1:
-        return flat[0]
-    if isinstance(flat[0], Concatenation):
-        return concatenation([product([part, *flat[1:]]) for part in flat[0].parts])
-    return Product(tuple(flat))
-
-
-def concatenation(parts: Sequence[Expression]) -> Expression:
-    """Return the concatenation in normal form."""
-    flat: list[Expression] = []
-    for part in parts:
-        flat.extend(_parts(part))
-    return flat[0] if len(flat) == 1 else Concatenation(tuple(flat))
-
-
-def _leaves(expression: Expression, place: Extent) -> Iterator[Leaf]:
-    """Yield leaves; `place` says where the expression sits: offset, inner size, repetitions."""
-    if isinstance(expression, Variable):
-        yield Leaf(expression, _placed(place, expression.size))
-    elif isinstance(expression, Concatenation):
-        offset = place.offset
-        period = place.period or expression.size * place.inner
-        for part in expression.parts:
-            inside = Extent(part.size, offset, place.inner, place.outer, period)
-            yield from _leaves(part, inside)
-            offset += part.size * place.inner
-    else:
-        yield from _factor_leaves(expression, place)
-
-
-def _placed(place: Extent, width: int) -> Extent:
-    period = place.period if place.outer > 1 and place.period != width * place.inner else 0
-    return Extent(width, place.offset, place.inner, place.outer, period)
-
-
-def _factor_leaves(expression: Product, place: Extent) -> Iterator[Leaf]:
-    inner = place.inner * expression.size
-    for position, factor in enumerate(expression.factors):
-        inner //= factor.size
-        outer = math.prod(f.size for f in expression.factors[:position])
-        regular = place.outer == 1 or place.period in (0, expression.size * place.inner)
-        if regular or outer == 1:
-            repeats = place.outer * outer
-            period = factor.size * inner if outer > 1 else place.period
-            inside = Extent(factor.size, place.offset, inner, repeats, period)
-            yield from _leaves(factor, inside)
-        else:
-            yield from _irregular(factor, place)
-
-
-def _irregular(factor: Expression, place: Extent) -> Iterator[Leaf]:
-    """Two different repetitions around one factor have no single period: freeze what is inside."""
-    for leaf in _leaves(factor, place):
-        reason = "repeated at two different distances"
-        leaf.variable.frozen = leaf.variable.frozen or reason
-        yield leaf

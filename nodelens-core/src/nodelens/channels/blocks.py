@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from nodelens.channels.axes import Variable
+from nodelens.channels.expressions import Variable
 from nodelens.channels.groups import Block
 from nodelens.channels.trace import Port, Trace
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 
-from nodelens.channels.axes import Variable
+from nodelens.channels.expressions import Variable
 from nodelens.channels.groups import ChannelGroup, ParameterSlice
 from nodelens.channels.trace import Trace
 

@@ -9,7 +9,7 @@ from attrs import evolve
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from nodelens.channels.axes import Variable
+from nodelens.channels.expressions import Variable
 from nodelens.channels.groups import ChannelGroup, ParameterSlice
 
 

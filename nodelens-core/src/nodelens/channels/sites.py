@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from nodelens.channels.axes import Expression, Leaf, Variable
+from nodelens.channels.expressions import Expression, Leaf, Variable
 from nodelens.channels.groups import Extent, Rows, Site, Tap
 from nodelens.channels.trace import Axes, Contraction, Port, Trace
 

@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from nodelens.channels.axes import Expression, Solver
+from nodelens.channels.axes import Solver
+from nodelens.channels.expressions import Expression
 
 Axes = tuple[Expression, ...]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from nodelens.channels.axes import Variable
+from nodelens.channels.expressions import Variable
 from nodelens.channels.trace import Trace
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from nodelens.channels.axes import Expression
+from nodelens.channels.expressions import Expression
 from nodelens.channels.trace import Trace
 from nodelens.removal.averages import ALIASES, PARTIAL, Average, canonical
 from nodelens.removal.forward import FORWARD_ERRORS, Example

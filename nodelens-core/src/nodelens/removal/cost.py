@@ -9,7 +9,8 @@ from typing import Any
 from attrs import frozen
 from torch import nn
 
-from nodelens.channels.axes import Expression, Product, Solver, Variable
+from nodelens.channels.axes import Solver
+from nodelens.channels.expressions import Expression, Product, Variable
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.channels.rules.operation import Operation
 from nodelens.channels.trace import Trace

@@ -73,7 +73,7 @@ def _as_many(part: Any, count: int) -> Any:  # noqa: ANN401 - what an operator r
 
 
 def _cast_down(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    return PRECISE.get(kwargs.get("dtype", torch.float64)) == args[0].dtype
+    return bool(PRECISE.get(kwargs.get("dtype", torch.float64)) == args[0].dtype)
 
 
 def _sizes(value: Any) -> object:  # noqa: ANN401 - an argument of an operator

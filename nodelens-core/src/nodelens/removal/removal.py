@@ -42,7 +42,7 @@ from nodelens.removal.verdicts import Verdict
 ONE_HEAD_SIZE = (
     "no integer of the model sets the size of a head for values apart from queries and keys"
 )
-CODE = "the code takes this size from a number or from elsewhere, not from the nodes"
+CODE = "a size there or before it is a number in the code, or follows other nodes"
 
 
 @frozen(eq=False)
@@ -274,10 +274,11 @@ def _refusal(blame: _Blame, remaining: Trouble, trials: int) -> str:
     groups = ", ".join(each.group.name for each in blame.groups)
     why = f"{blame.plain}; " if blame.plain else ""
     tried = "1 setting" if trials == 1 else f"{trials} settings"
+    at = f"{remaining.line}; " if remaining.line else ""
     parts = [
         f"nodes of {groups} cannot be removed: {why}in {remaining.module or 'the model'}, "
-        f"{remaining.reason} ({tried} of the model's integers tried)",
-        *([f"{CODE} ({remaining.line})"] if remaining.line else []),
+        f"{remaining.reason} ({at}{tried} of the model's integers tried)",
+        *([CODE] if remaining.line else []),
         *(f"{each.group.name} is {each.group.cut}" for each in blame.groups if each.group.cut),
         "the model is as before",
     ]

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 from torch import nn
 
-from nodelens.channels.axes import Variable
+from nodelens.channels.expressions import Variable
 from nodelens.channels.groups import ChannelGroup
 from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
 from nodelens.channels.rules.operation import Operation, Rule

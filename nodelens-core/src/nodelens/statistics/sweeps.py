@@ -29,9 +29,8 @@ def chunk_of(reading: Reading) -> int:
 
 def row_slices(reading: Reading) -> list[slice]:
     """Return the rows that are worked on at once; one empty slice if there are none."""
-    rows = len(reading.values)
-    size = max(1, reading.values[0].numel()) if rows else 1
-    return _slices(max(rows, 1), chunk_of(reading) // size)
+    rows, positions, nodes = reading.values.shape
+    return _slices(max(rows, 1), chunk_of(reading) // max(1, positions * nodes))
 
 
 def cuts(reading: Reading) -> list[list[Cut]]:

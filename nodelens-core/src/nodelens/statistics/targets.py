@@ -131,9 +131,11 @@ def labelled_samples(
     samples = reading.values.shape[1] // reading.parts * repeats
     if targets.shape[1] == 1 or targets.shape[1] * repeats != samples:
         values, targets = row_quantity(reading, of).unsqueeze(1), targets.nanmean(1, keepdim=True)
-        valid = (row_counts(reading) > 0).unsqueeze(-1)
-    else:
-        values, targets = quantity_of(reading, of), targets.repeat_interleave(repeats, 1)
-        valid = counted_samples(reading, samples)
-    labelled = targets.isfinite().all(-1)
-    return values, targets, labelled if valid is None else labelled & valid
+        return values, targets, _labelled(targets) & (row_counts(reading) > 0).unsqueeze(-1)
+    targets, valid = targets.repeat_interleave(repeats, 1), counted_samples(reading, samples)
+    labelled = _labelled(targets)
+    return quantity_of(reading, of), targets, labelled if valid is None else labelled & valid
+
+
+def _labelled(targets: Tensor) -> Tensor:
+    return targets.isfinite().all(-1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from nodelens.channels.axes import Expression
+from nodelens.channels.expressions import Expression
 from nodelens.channels.rules.operation import Operation, Rule
 from nodelens.channels.trace import Axes
 

@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nodelens.channels.axes import Expression
+from nodelens.channels.expressions import Expression
 from nodelens.channels.trace import Axes, Contraction, Trace, Traced
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nodelens.channels.axes import product
+from nodelens.channels.expressions import product
 from nodelens.channels.rules.operation import Operation, Rule
 from nodelens.channels.trace import Axes
 

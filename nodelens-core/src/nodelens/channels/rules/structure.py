@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from nodelens.channels.axes import Expression, concatenation, product
+from nodelens.channels.expressions import Expression, concatenation, product
 from nodelens.channels.rules.operation import Operation, Rule, unknown
 from nodelens.channels.trace import Axes
 

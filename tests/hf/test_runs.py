@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,9 @@ LLAMA = {
     "max_position_embeddings": 64,
 }
 KEPT = ["*:residual", "*:value_dim"]
+
+
+PRETRAINED = Path(__file__).parents[2] / "configs/pretrained/language_model.yaml"
 
 
 def settings(tmp_path, **changes):
@@ -149,3 +153,37 @@ def test_documents_as_padded_rows(tmp_path):
     config["capture"] = {"samples": 4, "folds": 2}
     run = nodelens.run(config, "data.validation_fraction=0")
     assert finding(run, "pruning.magnitude")["data"]["carried_out"] == "removal"
+
+
+def test_the_config_for_pretrained_models_takes_a_folder(tmp_path, tokenizer_folder):
+    options = {name: value for name, value in LLAMA.items() if name != "model_type"}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("llama", **options)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    file = settings(tmp_path)["data"]["files"][0]
+    run = nodelens.run(
+        PRETRAINED,
+        f"model.pretrained={tmp_path / 'model'}",
+        f"data.tokenizer={tokenizer_folder}",
+        f"data.files=[{file}]",
+        "data.window=16",
+        "capture.samples=8",
+        f"output={tmp_path / 'outputs'}",
+    )
+    (profile, *_) = [
+        each
+        for each in finding(run, "analysis.layers")["data"]["profiles"]
+        if each["groups"].endswith("mlp:neurons")
+    ]
+    assert (profile["metric"], profile["layers"]) == ("supernode_mass", [0, 1])
+    assert any("supernode_mass" in path.name for path in (run.path / "figures").iterdir())
+
+
+def test_a_window_longer_than_the_model_is_refused_in_words(tmp_path):
+    config = settings(tmp_path)
+    config["model"]["config"] = {
+        "model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 300,
+        "n_positions": 16,
+    }  # fmt: skip
+    with pytest.raises(nodelens.errors.ModelError, match="does not run on samples of shape"):
+        nodelens.run(config)

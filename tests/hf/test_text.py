@@ -32,7 +32,7 @@ def test_packed_text_is_cut_into_windows(folder):
     data = text(folder).load()
     assert data.classes == ()
     assert data.samples.sequences
-    assert data.samples.inputs.shape == (5, 8)  # 46 bytes with two joiners
+    assert data.samples.inputs.shape == (5, 8)  # 44 bytes with the joiner
     assert bytes(data.samples.inputs[0].tolist()) == b"the quic"
     assert data.test is None
 
@@ -40,7 +40,7 @@ def test_packed_text_is_cut_into_windows(folder):
 def test_test_files_are_cut_with_their_stride(folder):
     data = text(folder, test_files=(str(folder / "a.txt"),), stride=4).load()
     counted = data.test.targets[data.test.targets != IGNORED]
-    whole = b"the quick brown fox\n\njumps over the lazy dog\n\n"
+    whole = b"the quick brown fox\n\njumps over the lazy dog"
     assert bytes(counted.tolist()) == whole[1 : 1 + len(counted)]
     assert len(counted) == 43
 
@@ -51,7 +51,7 @@ def test_test_files_are_cut_with_their_stride(folder):
         ({"stride": 9, "test_files": ("a",)}, "data.stride 9 is larger than the window 8"),
         ({"stride": 4}, "data.stride is that of test windows; give data.test_files"),
         ({"objective": "label"}, "data.label: objective label needs the field"),
-        ({"window": 64}, "the text has 46 tokens and a window 64"),
+        ({"window": 64}, "the text has 44 tokens and a window 64"),
         ({"files": ("nowhere",)}, "nowhere matches no file"),
         ({"tokenizer": "./nowhere"}, "data.tokenizer: no tokenizer at ./nowhere"),
     ],
@@ -99,7 +99,7 @@ def test_documents_with_labels(folder):
 
 
 def test_a_label_is_not_needed_where_it_is_not_predicted(folder):
-    assert len(text(folder, "b.jsonl", label="absent").load().samples) == 4
+    assert len(text(folder, "b.jsonl", label="absent").load().samples) == 3
 
 
 def test_a_cache_is_used(folder):

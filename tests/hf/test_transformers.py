@@ -127,3 +127,10 @@ def test_a_model_of_a_billion_parameters_needs_no_weights():
     graph = infer(model, torch.zeros(1, 7, dtype=torch.long))
     assert sum(group.prunable for group in graph) == 1 + 4 * 22
     assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_long_rows_are_traced_as_short_ones_are():
+    model, _ = build("llama")
+    short, long = (infer(model, torch.zeros(2, length).long()) for length in (7, 600))
+    assert long.traced
+    assert [group.name for group in long] == [group.name for group in short]

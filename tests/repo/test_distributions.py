@@ -74,7 +74,7 @@ LAYERS = [
     {"scoring", "training"},
     {"analyses", "interventions", "reports"},
     {"experiments", "testing"},
-    {"api"},
+    {"api", "arguments"},
     {"cli"},
 ]
 """From the lowest: a module imports from its own layer and from lower ones."""

@@ -111,11 +111,14 @@ def _write(path: Path, source: Source, tokens: Tokens, joiner: str | None) -> di
 
 
 def _pieces(found: Iterator[Document], joiner: str | None) -> Iterator[list[str]]:
-    """Yield lists of texts of about `_PIECE` characters together, each followed by its joiner."""
+    """Yield lists of texts of about `_PIECE` characters together, the joiner before all but one.
+
+    A piece thus begins with a joiner: tokenizers divide a text before a blank line, not after it.
+    """
     piece: list[str] = []
     size = 0
-    for document in found:
-        text = document.text + (joiner or "")
+    for number, document in enumerate(found):
+        text = (joiner or "") + document.text if number else document.text
         piece.append(text)
         size += len(text)
         if size >= _PIECE:

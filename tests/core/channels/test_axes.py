@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodelens.channels.axes import Solver
@@ -161,6 +161,7 @@ def trees(draw, depth=2):
     return solver, build(depth)
 
 
+@settings(deadline=None)
 @given(trees())
 def test_leaf_extents_cover_what_a_brute_force_index_walk_finds(case):
     solver, tree = case
@@ -204,3 +205,14 @@ def test_extent_indices_and_views_agree(extent, expected):
     columns = extent.nodes_last(table, 1)
     assert columns.shape == (2, extent.outer, extent.inner, extent.width)
     assert columns[1].flatten(0, 1).T.tolist() == [[12.0 + i for i in row] for row in expected]
+
+
+def test_a_repetition_that_meets_its_own_segments_is_cut_inside():
+    solver = Solver()
+    a, b, rows, inner = solver.fresh(3), solver.fresh(3), solver.fresh(2), solver.fresh(6)
+    solver.unify(Concatenation((a, b, a, b)), Product((rows, inner)))
+    assert [leaf.variable for leaf in solver.leaves(inner)] == [
+        leaf.variable for leaf in solver.leaves(Concatenation((a, b)))
+    ]
+    assert a.frozen is None
+    assert b.frozen is None

@@ -124,3 +124,24 @@ def test_mistakes_are_told_in_words(nodelens, arguments, message):
     assert told.code == 2
     assert message in told.err
     assert "Traceback" not in told.err
+
+
+def test_what_a_node_spans_and_what_is_unused_is_told(nodelens, tmp_path, monkeypatch):
+    (tmp_path / "own_spanning.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Own(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.a, self.b, self.c = nn.Linear(5, 8), nn.Linear(4, 2), nn.Linear(3, 3)\n"
+        "    def forward(self, x):\n"
+        "        return self.b(self.a(x).unflatten(-1, (2, 4)).relu().sum(1))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = ["own_spanning:Own", "--shape", "5", "--allow-import", "own_spanning"]
+    told = nodelens("inspect", *arguments).out
+    assert "MACs; 2 indices of a.weight\n" in told
+    assert "the forward does not use c.weight, c.bias\n" in told
+    assert json.loads(nodelens("inspect", *arguments, "--json").out)["unused"] == [
+        "c.weight",
+        "c.bias",
+    ]

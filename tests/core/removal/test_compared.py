@@ -195,3 +195,11 @@ def test_standardised_weights_are_shifted():
     assert verdict.status == "shifted"
     assert verdict.reason == "normalised"
     assert verdict.difference > 1e-3
+
+
+def test_training_is_compared_on_the_larger_batch():
+    model = CountsInTraining().eval()
+    with torch.no_grad():  # the nodes that stay are dead on the example
+        model.a.bias[:4] = -model.a(X).amax(0)[:4] - 1e-3
+    with pytest.raises(ModelError, match="in training"):
+        remove(model, infer(model, X), HALF, X)

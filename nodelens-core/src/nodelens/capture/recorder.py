@@ -221,7 +221,9 @@ class Recorder:
         key = (tap.entry.name, tap.place)
         if key not in self.pivots:
             states = self.states.get(tap.entry.name, {})
-            known = [state["pivot"] for s, state in states.items() if _at(s, tap, state)]
+            width = reading.values.shape[-1]
+            found = [state["pivot"] for s, state in states.items() if _at(s, tap, state)]
+            known = [pivot for pivot in found if len(pivot) == width]
             self.pivots[key] = known[0] if known else mean_of(reading)
         return self.pivots[key].to(reading.values.device)
 

@@ -104,7 +104,7 @@ def leaves_of(expression: Expression, place: Extent) -> Iterator[Leaf]:
             yield from leaves_of(part, inside)
             offset += part.size * place.inner
     else:
-        yield from _factorleaves_of(expression, place)
+        yield from _factor_leaves(expression, place)
 
 
 def _placed(place: Extent, width: int) -> Extent:
@@ -112,7 +112,7 @@ def _placed(place: Extent, width: int) -> Extent:
     return Extent(width, place.offset, place.inner, place.outer, period)
 
 
-def _factorleaves_of(expression: Product, place: Extent) -> Iterator[Leaf]:
+def _factor_leaves(expression: Product, place: Extent) -> Iterator[Leaf]:
     inner = place.inner * expression.size
     for position, factor in enumerate(expression.factors):
         inner //= factor.size

@@ -122,6 +122,8 @@ def _as_json(graph: ChannelGraph, found: Costs, verdicts: list[Verdict]) -> dict
         "traced": graph.traced,
         "note": graph.note,
         "unknown_operators": dict(graph.unknown_operators),
+        "unused": list(graph.unused),
+        "mixed": graph.mixed,
         "model": asdict(found.model),
         "groups": [{**asdict(group), "node": asdict(found.nodes[group.name])} for group in graph],
         "verdicts": [asdict(verdict) for verdict in verdicts],
@@ -138,6 +140,10 @@ def _as_text(graph: ChannelGraph, found: Costs, verdicts: list[Verdict]) -> Iter
         yield wrapped(
             f"no rule for {name} in {module or 'the model'}: what it touches is frozen", 0
         )
+    if graph.unused:
+        yield wrapped(f"the forward does not use {', '.join(graph.unused)}", 0)
+    if graph.mixed:
+        yield wrapped(f"samples of a batch are mixed: {graph.mixed}", 0)
     for group in graph:
         yield ""
         yield f"{group.name}: {group.width} nodes"
@@ -145,7 +151,7 @@ def _as_text(graph: ChannelGraph, found: Costs, verdicts: list[Verdict]) -> Iter
 
 
 def _facts(group: ChannelGroup, cost: Cost, verdict: Verdict | None) -> Iterator[tuple[str, str]]:
-    yield "one node", _cost(cost)
+    yield "one node", _cost(cost) + _several(group)
     yield "written by", _owners(group, "producer") or "nothing"
     yield "read by", _owners(group, "consumer") or "no weight"
     followers = _owners(group, "carrier")
@@ -157,6 +163,14 @@ def _facts(group: ChannelGroup, cost: Cost, verdict: Verdict | None) -> Iterator
     yield "state", state + (", normalised" if group.normalised else "")
     if verdict is not None:
         yield "removal", str(verdict).removeprefix(f"{verdict.group}: ")
+
+
+def _several(group: ChannelGroup) -> str:
+    """Say how many indices of the parameter that writes it one node has, if not one."""
+    for part in group.role("producer"):
+        count = part.extent.inner * part.extent.outer
+        return f"; {count} indices of {part.parameter}" if count > 1 else ""
+    return ""
 
 
 def _owners(group: ChannelGroup, role: Role) -> str:

@@ -113,7 +113,7 @@ def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> None:
     try:
         with untouched(handle.module), torch.no_grad():
             logits = logits_of(example.call(handle.module))
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
         shape = tuple(example.args[0].shape[1:])
         reason = str(error).strip().splitlines()[0]
         raise ModelError(

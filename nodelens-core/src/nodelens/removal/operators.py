@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -73,7 +72,7 @@ def _as_many(part: Any, count: int) -> Any:  # noqa: ANN401 - what an operator r
 
 
 def _cast_down(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    return bool(PRECISE.get(kwargs.get("dtype", torch.float64)) == args[0].dtype)
+    return args[0].dtype in PRECISE.values() and kwargs.get("dtype") in PRECISE
 
 
 def _sizes(value: Any) -> object:  # noqa: ANN401 - an argument of an operator

@@ -144,7 +144,7 @@ def _further(
     else:
         found.append(other)
     failed = None
-    for example in [each.example for each in (first, other) if each is not None]:
+    for example in [each.example for each in (other, first) if each is not None]:
         trained = _reference(subject, evolve(example, training=True), precise)
         if _accepted(trained, first):
             return [*found, trained], limits

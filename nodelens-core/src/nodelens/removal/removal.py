@@ -28,6 +28,7 @@ from nodelens.removal.proof import (
     comparing,
     references,
 )
+from nodelens.removal.renaming import renaming_notes
 from nodelens.removal.search import Search
 from nodelens.removal.slicing import (
     Change,
@@ -143,7 +144,12 @@ def perform_removal(
         keep={each.group.name: _indices(each) for each in found},
         verdicts=_verdicts(subject, search.moved, against),
         rules=followed,
-        notes=(*notes.texts, *_hint_notes(known, followed), *_precision_note(against)),
+        notes=(
+            *notes.texts,
+            *_hint_notes(known, followed),
+            *_precision_note(against),
+            *renaming_notes(graph, found),
+        ),
         parameters=(before, _parameters(model)),
     )
 

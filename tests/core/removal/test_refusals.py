@@ -1,0 +1,108 @@
+"""What a refusal says: the line of the model's code, the cut, and names that are taken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nodelens.channels.infer import infer
+from nodelens.errors import ModelError
+
+X = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Literal(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(x)).view(-1, 8))
+
+
+class Sliced(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        h = F.relu(self.a(x))
+        return self.b(h[:, :4]) + self.c(h[:, 4:])
+
+
+class FixedState(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.o = nn.GRUCell(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.o(self.cell(x, x.new_zeros(len(x), 5)))
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x, *, keep=None, means=None, seed=None):
+        return self.b(F.relu(self.a(x)))
+
+
+class Stacked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        h = self.a(x).unflatten(-1, (-1, 4))
+        return self.b(F.relu(h * torch.tensor([1.0, 2.0, 3.0, 4.0])).flatten(1))
+
+
+def _refusal(model, name, keep):
+    with pytest.raises(ModelError) as caught:
+        infer(model, X).remove(model, {name: keep}, X)
+    return str(caught.value)
+
+
+def test_the_line_with_a_number_is_quoted():
+    told = _refusal(Literal().eval(), "a:neurons", [0, 1, 2])
+    line = Literal.forward.__code__.co_firstlineno + 1
+    code = "return self.b(F.relu(self.a(x)).view(-1, 8))"
+    assert f"(test_refusals.py, line {line}: {code}; " in told
+    assert "; a size there or before it is a number in the code, or follows other nodes; " in told
+    assert told.endswith("; the model is as before")
+
+
+def test_the_cut_is_told():
+    told = _refusal(Sliced().eval(), "a:neurons", [0, 1])
+    assert "; a:neurons is cut at index 4 of 8 by slice in the model; " in told
+
+
+def test_gates_of_a_recurrent_cell_are_no_cut():
+    told = _refusal(FixedState().eval(), "cell:residual", [0, 1])
+    assert "hidden0 has inconsistent hidden_size" in told
+    assert "x.new_zeros(len(x), 5)" in told
+    assert "is cut at" not in told
+
+
+@pytest.mark.parametrize("name", ["keep", "means", "seed"])
+def test_inputs_that_are_called_like_arguments_are_named(name):
+    model = Named().eval()
+    match = f"{name} must be .*, got Tensor; if {name} is an input of the model, give it by"
+    with pytest.raises(ModelError, match=match):
+        infer(model, X).verify(model, X, **{name: X})
+
+
+def test_names_that_move_to_other_groups_are_told():
+    model = Stacked().eval()
+    graph = infer(model, X)
+    factors = [each.name for each in graph if each.name.startswith("a:neurons")]
+    assert factors == ["a:neurons", "a:neurons:2"]
+    removal = graph.remove(model, {"a:neurons": [1]}, X)
+    assert removal.notes == (
+        "one node is left of a:neurons: inferred again, that is no group; "
+        "a:neurons:2 is called a:neurons",
+    )
+    assert infer(model, X)["a:neurons"].width == graph["a:neurons:2"].width

@@ -132,6 +132,14 @@ def test_an_unpruned_model_is_an_ordinary_folder(tmp_path):
     assert torch.equal(logits(loaded, {"input_ids": X}), logits(model, {"input_ids": X}))
 
 
+def test_where_the_weights_were_read_from_is_no_difference(tmp_path):
+    model = language_model()
+    model.is_quantized, model.quantization_method = True, "gguf"  # as transformers marks GGUF files
+    assert nodelens_hf.save(model, tmp_path / "out") == "transformers"
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert torch.equal(logits(loaded, {"input_ids": X}), logits(model, {"input_ids": X}))
+
+
 def test_a_folder_is_never_written_over_or_half_written(tmp_path, monkeypatch):
     model = language_model()
     (tmp_path / "out").mkdir()

@@ -56,7 +56,6 @@ SHOWN = [
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_page_shows_the_file(name):
     blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    assert len(blocks) == len(SHOWN)
     assert (TEMPLATE / name).read_text(encoding="utf-8") in blocks
 
 

@@ -10,10 +10,13 @@ from nodelens_hf.handles import handle_of
 from nodelens_hf.tasks import auto_class
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from nodelens.models.contract import ModelHandle, ModelRequest
     from nodelens_hf.backend import HuggingFace
 
 ADVICE = "a hub id needs a network or the hub's cache, a folder must exist"
+_MARKS = ("hf_quantizer", "is_quantized", "quantization_method")
 
 
 def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
@@ -31,7 +34,20 @@ def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
         model = auto_class(backend.task).from_pretrained(source, **_options(backend, folder))
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(_reason(source, error, folder.is_dir())) from error
+    if backend.gguf_file is not None:
+        _unmark(model)
     return handle_of(model, f"{type(model).__name__} from {source}", backend, pretrained=True)
+
+
+def _unmark(model: PreTrainedModel) -> None:
+    """Remove the marks of a quantized model: weights of a GGUF file are plain once they are read.
+
+    Marked models cannot be saved.
+    """
+    for owner, names in ((model, _MARKS), (model.config, ("quantization_config",))):
+        for name in names:
+            if name in vars(owner):
+                delattr(owner, name)
 
 
 def _options(backend: HuggingFace, folder: Path) -> dict[str, Any]:

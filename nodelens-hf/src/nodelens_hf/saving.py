@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,7 +45,8 @@ def save(
     changes = _against_own_config(model)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        part = target.parent / f".{target.name}-{secrets.token_hex(8)}"
+        part.mkdir()
         try:
             _write(model, part, changes, tokenizer, card)
             part.replace(target)

@@ -17,6 +17,7 @@ _BOOKKEEPING = frozenset(
     {
         *("training", "_is_hf_initialized", "_is_full_backward_hook"),
         *("name_or_path", "_name_or_path", "transformers_version"),
+        *("is_quantized", "quantization_method", "_weight_conversions", "_use_kernels"),
     }
 )
 """Attributes that say where a model comes from, not what it computes."""

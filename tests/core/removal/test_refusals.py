@@ -32,6 +32,12 @@ class Sliced(nn.Module):
         return self.b(h[:, :4]) + self.c(h[:, 4:])
 
 
+class Halved(Sliced):
+    def forward(self, x):
+        left, right = F.relu(self.a(x)).chunk(2, 1)
+        return self.b(left) + self.c(right)
+
+
 class FixedState(nn.Module):
     def __init__(self):
         super().__init__()
@@ -77,7 +83,17 @@ def test_the_line_with_a_number_is_quoted():
 
 def test_the_cut_is_told():
     told = _refusal(Sliced().eval(), "a:neurons", [0, 1])
-    assert "; a:neurons is cut at index 4 of 8 by slice in the model; " in told
+    assert "; a:neurons is cut at index 4 of 8 by slice in the model, from a:neurons:2: " in told
+
+
+def test_halves_are_removed_in_one_call_where_one_alone_is_refused():
+    model = Halved().eval()
+    told = _refusal(model, "a:neurons", [0, 1])
+    assert "from a:neurons:2: remove as many there in the same call; " in told
+    keep = {"a:neurons": [0, 1], "a:neurons:2": [1, 3]}
+    removal = infer(model, X).remove(model, keep, X)
+    assert [each.status for each in removal.verdicts] == ["exact", "exact"]
+    assert model.b.in_features == 2
 
 
 def test_gates_of_a_recurrent_cell_are_no_cut():

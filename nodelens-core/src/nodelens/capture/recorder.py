@@ -26,6 +26,7 @@ from nodelens.capture.reading import (
     joined,
     nodes_of,
     on_device,
+    plain_nodes,
     samples_first,
     valid_positions,
 )
@@ -175,6 +176,10 @@ class Recorder:
         """Return ``(rows, positions, nodes)``, every packed sequence a row of its own."""
         now = self._during()
         name, rows = tap.site.name, now.batch.rows
+        if now.batch.length is None and tap.place not in ("input", "weight"):
+            plain = plain_nodes(tensor, tap.site, tap.rows, rows)
+            if plain is not None:
+                return Positions(plain, tokens=False)
         if tap.place in ("input", "weight"):
             shaped = outputs_of if tap.second else features_of
             found = samples_first(shaped(module, tensor), tap.rows, rows, name).unsqueeze(-2)

@@ -28,6 +28,7 @@ from nodelens.removal.proof import (
     comparing,
     references,
 )
+from nodelens.removal.refusals import Blame, refusal
 from nodelens.removal.renaming import renaming_notes
 from nodelens.removal.search import Search
 from nodelens.removal.slicing import (
@@ -43,7 +44,6 @@ from nodelens.removal.verdicts import Verdict
 ONE_HEAD_SIZE = (
     "no integer of the model sets the size of a head for values apart from queries and keys"
 )
-CODE = "a size there or before it is a number in the code, or follows other nodes"
 
 
 @frozen(eq=False)
@@ -138,7 +138,8 @@ def perform_removal(
             search.follow_names()
     if remaining is not None:
         journal.undo(start)
-        raise ModelError(_refusal(_blame(subject, example, remaining), remaining, search.trials))
+        blame = _blame(subject, example, remaining)
+        raise ModelError(refusal(subject, blame, remaining, search.trials))
     followed = tuple(rule for each in search.performed for rule in each.rules)
     return Removal(
         keep={each.group.name: _indices(each) for each in found},
@@ -230,24 +231,16 @@ def _why_shifted(subject: Subject, change: Change) -> str:
     return ", ".join([*normalised, *(["means at padded borders"] if padded else [])])
 
 
-@frozen(eq=False)
-class _Blame:
-    """Which groups are to blame for a refusal, and what is known beyond the trouble."""
-
-    groups: Sequence[Change]
-    plain: str = ""
-
-
-def _blame(subject: Subject, example: Example, remaining: Trouble) -> _Blame:
+def _blame(subject: Subject, example: Example, remaining: Trouble) -> Blame:
     found = subject.changes
     if len(found) > 1:
         alone = [each for each in found if not _alone(subject, each, example)]
         if not alone:
-            return _Blame(_near(found, remaining.module), "each can be removed alone, not together")
+            return Blame(_near(found, remaining.module), "each can be removed alone, not together")
         found = alone
     if all(each.group.kind == "value_dim" for each in found):
-        return _Blame(found, ONE_HEAD_SIZE)
-    return _Blame(found if len(subject.changes) > 1 else _near(found, remaining.module))
+        return Blame(found, ONE_HEAD_SIZE)
+    return Blame(found if len(subject.changes) > 1 else _near(found, remaining.module))
 
 
 def _alone(subject: Subject, change: Change, example: Example) -> bool:
@@ -274,18 +267,3 @@ def _near(found: Sequence[Change], place: str) -> Sequence[Change]:
             return near
         place = place.rpartition(".")[0]
     return found
-
-
-def _refusal(blame: _Blame, remaining: Trouble, trials: int) -> str:
-    groups = ", ".join(each.group.name for each in blame.groups)
-    why = f"{blame.plain}; " if blame.plain else ""
-    tried = "1 setting" if trials == 1 else f"{trials} settings"
-    at = f"{remaining.line}; " if remaining.line else ""
-    parts = [
-        f"nodes of {groups} cannot be removed: {why}in {remaining.module or 'the model'}, "
-        f"{remaining.reason} ({at}{tried} of the model's integers tried)",
-        *([CODE] if remaining.line else []),
-        *(f"{each.group.name} is {each.group.cut}" for each in blame.groups if each.group.cut),
-        "the model is as before",
-    ]
-    return "; ".join(parts)

@@ -1,0 +1,51 @@
+"""Why a removal is refused, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from nodelens.channels.groups import ChannelGroup
+from nodelens.removal.proof import Subject, Trouble
+from nodelens.removal.slicing import Change
+
+CODE = "a size there or before it is a number in the code, or follows other nodes"
+
+
+@frozen(eq=False)
+class Blame:
+    """Which groups are to blame for a refusal, and what is known beyond the trouble."""
+
+    groups: Sequence[Change]
+    plain: str = ""
+
+
+def refusal(subject: Subject, blame: Blame, remaining: Trouble, trials: int) -> str:
+    """Return the text of a refusal: which groups, what fails, in which line, and what is cut."""
+    groups = ", ".join(each.group.name for each in blame.groups)
+    why = f"{blame.plain}; " if blame.plain else ""
+    tried = "1 setting" if trials == 1 else f"{trials} settings"
+    at = f"{remaining.line}; " if remaining.line else ""
+    parts = [
+        f"nodes of {groups} cannot be removed: {why}in {remaining.module or 'the model'}, "
+        f"{remaining.reason} ({at}{tried} of the model's integers tried)",
+        *([CODE] if remaining.line else []),
+        *(_cut(subject, each.group) for each in blame.groups if each.group.cut),
+        "the model is as before",
+    ]
+    return "; ".join(parts)
+
+
+def _cut(subject: Subject, group: ChannelGroup) -> str:
+    """Say where the code cuts a group from others, and which of these could lose nodes with it."""
+    removed = [each.group.name for each in subject.changes]
+    others = [
+        each.name
+        for each in subject.graph
+        if each.prunable and each.cut == group.cut and each.name not in removed
+    ]
+    together = (
+        f", from {', '.join(others)}: remove as many there in the same call" if others else ""
+    )
+    return f"{group.name} is {group.cut}{together}"

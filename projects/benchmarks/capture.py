@@ -3,7 +3,8 @@
 python projects/benchmarks/capture.py [forward] [gradient] [gram] [memory]
 
 Every ratio is of medians over interleaved rounds in one process; the spread is that of the rounds'
-own ratios. Memory is the peak of a process of its own.
+own ratios. On a CPU it is processor time on one thread, which other work on the machine does not
+lengthen; on a GPU it is time on the wall. Memory is the peak of a process of its own.
 """
 
 from __future__ import annotations
@@ -110,12 +111,14 @@ class Subject:
 
 
 def seconds(work: Callable[[], None]) -> float:
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
+    if DEVICE.type == "cpu":
+        started = time.process_time()
+        work()
+        return time.process_time() - started
+    torch.cuda.synchronize()
     started = time.perf_counter()
     work()
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
+    torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
@@ -225,6 +228,8 @@ def main(chosen: list[str]) -> None:
         peak(int(chosen[1]))
         return
     torch.manual_seed(0)
+    if DEVICE.type == "cpu":
+        torch.set_num_threads(1)
     parts = {"forward": forward, "gradient": gradient, "gram": gram, "memory": memory}
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {DEVICE}")
     for name in chosen or parts:

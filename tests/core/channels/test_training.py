@@ -117,3 +117,35 @@ def test_a_square_weight_keeps_its_roles_through_both_passes():
     group = infer(Loop(), torch.zeros(5, 9))["a:residual"]
     roles = [(p.axis, p.role) for p in group.slices if p.parameter == "step.weight"]
     assert roles == [(0, "producer"), (1, "consumer")]
+
+
+class ShuffleUnits(nn.Module):
+    """Units as in ShuffleNet V2: half of the channels pass by, and both halves are shuffled."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+        self.units = nn.ModuleList([nn.Conv2d(4, 4, 1) for _ in range(2)])
+
+    def forward(self, x):
+        h = self.stem(x)
+        for unit in self.units:
+            left, right = h.chunk(2, 1)
+            h = (
+                torch.cat([left, unit(right)], 1)
+                .unflatten(1, (2, -1))
+                .transpose(1, 2)
+                .flatten(1, 2)
+            )
+        return self.last(h)
+
+
+def test_segments_of_the_first_pass_are_found_again_in_training():
+    torch.manual_seed(0)
+    model, x = ShuffleUnits().eval(), torch.randn(2, 3, 4, 4)
+    graph = infer(model, x)
+    halves = [group for group in graph if group.name.startswith("stem:channels")]
+    assert [(group.width, group.frozen) for group in halves] == [(2, None), (2, None), (4, None)]
+    keep = {"stem:channels": [0], "stem:channels:2": [1], "stem:channels:3": [0, 2]}
+    verdicts = graph.remove(model, keep, x).verdicts
+    assert [verdict.status for verdict in verdicts] == ["exact", "exact", "exact"]

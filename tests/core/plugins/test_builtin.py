@@ -19,7 +19,7 @@ def test_the_core_offers_what_a_first_run_needs():
         "backend": ["mlp", "cnn", "resnet", "import"],
         "dataset": ["digits", "arrays", "idx", "image_folder"],
         "metric": [],
-        "analysis": ["agreement", "clusters"],
+        "analysis": ["agreement", "clusters", "layers"],
         "intervention": ["ablation", "oracle"],
         "pruner": [],
         "report": ["html", "json"],

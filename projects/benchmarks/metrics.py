@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -137,7 +137,8 @@ def hessian() -> None:
             model, [(x, y)], [metric], folds=2
         ),
     }
-    if importlib.util.find_spec("curvlinops") and importlib.util.find_spec("einops"):
+    needed = ("curvlinops", "einops", "linear_operator")
+    if all(map(importlib.util.find_spec, needed)):
         from curvlinops import HessianLinearOperator, hutchinson_trace
 
         def total() -> None:
@@ -178,7 +179,8 @@ def spectrum() -> None:
 
 def peak(name: str) -> None:
     {"score_together": score_together, "score_one_by_one": score_one_by_one}[name]()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    status = Path("/proc/self/status").read_text().splitlines()  # VmHWM starts anew at exec
+    print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:")))
 
 
 def main(chosen: list[str]) -> None:

@@ -31,8 +31,9 @@ def run(python: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
 def third_party(folder: Path) -> Path:
     """Return a view of the installed packages without NodeLens and without editable installs."""
     folder.mkdir()
-    for packages in site.getsitepackages():
-        for entry in Path(packages).iterdir():
+    there = (Path(packages) for packages in site.getsitepackages())
+    for packages in filter(Path.is_dir, there):  # Debian lists folders that need not exist
+        for entry in packages.iterdir():
             own = entry.name.lower().startswith(
                 ("nodelens", "__editable__", "_editable", "_nodelens")
             )

@@ -14,6 +14,7 @@ from nodelens.errors import NotApplicableError
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.reservoir import Reservoir
+from nodelens_metrics.information import NOISE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from nodelens.scoring.contract import Better
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
-
-NOISE = 1e-6
-"""Relative variance of independent noise, which bounds what an exact copy gets: 6.56 nats."""
 
 _COUNT: Any = validators.optional(validators.ge(1))
 Dead = Literal["worst", "best", "any"]
@@ -161,8 +159,8 @@ class NextLayerCKA:
     dead: ClassVar[Dead] = "any"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """Sampled rows, and the pair that says which group is next."""
-        return (Reservoir(size=self.rows, per="row"), CrossGram())
+        """Sampled rows, the same of both groups."""
+        return (Reservoir(size=self.rows, per="row"),)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the similarity; raises `NotApplicableError` with fewer than four rows."""

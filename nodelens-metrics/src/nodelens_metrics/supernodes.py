@@ -14,6 +14,7 @@ from attrs import field, frozen, validators
 
 from nodelens.statistics.gradients import GradientMoments
 from nodelens.statistics.gram import Gram
+from nodelens_metrics.information import NOISE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 _SOURCE = "Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475"
 _FUNCTIONAL = frozenset({"functional", "incoming_scale"})
 _SHARE: Any = [validators.gt(0.0), validators.le(1.0)]
-NOISE = 1e-6
-"""Relative variance of independent noise, which bounds what an exact copy gets: 6.56 nats."""
-
 Dead = Literal["worst", "best", "any"]
 
 

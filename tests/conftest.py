@@ -7,3 +7,5 @@ import os
 # Results are compared bit for bit; hub access is never wanted.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# The models are small, and tests may run in several processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")

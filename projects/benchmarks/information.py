@@ -1,18 +1,23 @@
-"""Information metrics beside a matrix product, THOI and scikit-learn, in one process.
+"""Information metrics beside a matrix product, THOI, hoi and scikit-learn: time and memory.
 
     pip install -c constraints.txt scikit-learn
-    pip install --no-deps thoi tqdm   # or --thoi FOLDER, where `pip install --target` put it
-    python projects/benchmarks/information.py [FAMILY ...] [--repeats 3] [--markdown FILE]
+    pip install --no-deps --target FOLDER thoi tqdm hoi pandas jax jaxlib jax-tqdm
+    pip install --no-deps --target FOLDER chex toolz absl-py ml_dtypes opt_einsum
+    python projects/benchmarks/information.py [FAMILY ...] [--libraries FOLDER] [--markdown FILE]
 
-Both sides of a row take turns and the shortest time of each counts. In brackets is the time of
-processors over all threads, which other programs on the machine change less. Where THOI cannot be
-imported its rows are left out, and the table says so.
+Both sides of a row take turns in one process and the shortest time of each counts. In brackets is
+the time of processors over all threads, which other programs on the machine change less. Memory is
+the peak of a process of its own that does the work once, over what it held before. Where a library
+cannot be imported its rows are left out, and the table says so. What both sides estimate must
+agree.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
+import subprocess
 import sys
 import time
 import warnings
@@ -20,15 +25,21 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from attrs import frozen
 from sklearn.feature_selection import mutual_info_classif
 
-from nodelens_metrics.estimators import copula_label_information, label_information
+from nodelens_metrics.estimators import (
+    copula_label_information,
+    label_information,
+    normal_scores,
+)
 from nodelens_metrics.higher_order import o_information_of_triplets
 from nodelens_metrics.neighbours import ksg_label_information
 from nodelens_metrics.pairwise import pairwise_information
+from nodelens_metrics.sets import measure_biases
 
 Work = Callable[[], object]
 
@@ -40,7 +51,9 @@ class Row:
     what: str
     ours: tuple[str, Work]
     theirs: tuple[str, Work]
-    wanted: str
+    wanted: str = "—"
+    same: Callable[[Any], torch.Tensor] | None = None
+    """What turns the result of theirs into ours, where both estimate the same."""
 
 
 def normal(*shape: int) -> torch.Tensor:
@@ -59,14 +72,17 @@ def pairs() -> Iterator[Row]:
         )
 
 
+def variables() -> torch.Tensor:
+    return normal(2_000, 100).double() @ normal(100, 100).double()
+
+
 def triplets() -> Iterator[Row]:
     from thoi.measures.gaussian_copula import nplets_measures
 
-    x = normal(2_000, 100).double() @ normal(100, 100).double()
-    covariance = torch.corrcoef(x.T)
+    covariance = torch.corrcoef(variables().T)
     every = torch.combinations(torch.arange(100), 3)
     yield Row(
-        "O-information of all 161,700 triplets of 100 variables",
+        "O-information of all 161,700 triplets of 100 variables, from their covariance",
         ("o_information_of_triplets", lambda: o_information_of_triplets(covariance)),
         (
             "THOI nplets_measures",
@@ -75,6 +91,30 @@ def triplets() -> Iterator[Row]:
             ),
         ),
         "8 times as fast",
+        lambda theirs: theirs[..., 2].flatten(),
+    )
+
+
+def copulas() -> Iterator[Row]:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from hoi.metrics import Oinfo
+
+    x = variables()
+
+    def ours() -> torch.Tensor:
+        bias = measure_biases("o", 3, torch.tensor(float(len(x))))[3]
+        return o_information_of_triplets(torch.corrcoef(normal_scores(x).T)) - bias
+
+    yield Row(
+        "O-information of all 161,700 triplets of 100 variables × 2,000 samples, by their copula",
+        ("normal_scores, o_information_of_triplets", ours),
+        (
+            "hoi Oinfo",
+            lambda: Oinfo(x.numpy(), verbose=False).fit(minsize=3, maxsize=3, method="gc"),
+        ),
+        same=lambda theirs: torch.tensor(theirs[:, 0]) * math.log(2),
     )
 
 
@@ -96,6 +136,7 @@ def labels() -> Iterator[Row]:
             (estimate.__name__, lambda estimate=estimate: estimate(x, y)),
             theirs,
             "50 times as fast" if "binned" in name else "—",
+            torch.from_numpy if "KSG" in name else None,
         )
 
 
@@ -127,14 +168,48 @@ def measured(row: Row, repeats: int) -> tuple[Seconds, Seconds]:
     return shortest([ours for ours, _ in runs[1:]]), shortest([theirs for _, theirs in runs[1:]])
 
 
-def lines(rows: Iterator[Row], repeats: int) -> Iterator[str]:
-    for row in rows:
-        ours, theirs = measured(row, repeats)
+def resident(field: str) -> float:
+    """Return a number of /proc about this process in MiB: VmRSS, or its peak VmHWM."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
+
+
+def peak(options: argparse.Namespace, family: str, number: int, side: str) -> float:
+    """Return the peak memory in MiB of one side's work in a process of its own."""
+    command = [sys.executable, __file__, family, "--alone", f"{number}.{side}"]
+    command += ["--threads", str(options.threads)]
+    command += ["--libraries", options.libraries] if options.libraries else []
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return max(1.0, float(done.stdout.split()[-1]))
+
+
+def alone(row: Row, side: str) -> None:
+    """Print the peak memory of one side's work over what this process held before."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts anew
+    before = resident("VmRSS")
+    seconds(row.ours[1] if side == "ours" else row.theirs[1])
+    print(resident("VmHWM") - before)
+
+
+def lines(family: str, rows: Iterator[Row], options: argparse.Namespace) -> Iterator[str]:
+    for number, row in enumerate(rows):
+        ours, theirs = measured(row, options.repeats)
         wall, processor = ours.wall / theirs.wall, ours.processor / theirs.processor
+        held = [peak(options, family, number, side) for side in ("ours", "theirs")]
         yield (
-            f"| {row.what} | {row.ours[0]}: {ours} | {row.theirs[0]}: {theirs} | "
-            f"{_ratio(wall)} ({_ratio(processor)}) | {row.wanted} |"
+            f"| {row.what} | {row.ours[0]}: {ours}, {held[0]:.0f} MiB | "
+            f"{row.theirs[0]}: {theirs}, {held[1]:.0f} MiB | "
+            f"{_ratio(wall)} ({_ratio(processor)}) | {_ratio(held[0] / held[1])} | "
+            f"{difference(row)} | {row.wanted} |"
         )
+
+
+def difference(row: Row) -> str:
+    """Return the largest difference of two estimates of the same."""
+    if row.same is None:
+        return "—"
+    ours, theirs = row.ours[1](), row.same(row.theirs[1]())
+    return f"{(ours - theirs).abs().max().item():.0e}"
 
 
 def _ratio(share: float) -> str:
@@ -142,27 +217,35 @@ def _ratio(share: float) -> str:
 
 
 def main() -> None:
-    families = {family.__name__: family for family in (pairs, triplets, labels)}
+    families = {family.__name__: family for family in (pairs, triplets, copulas, labels)}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("families", nargs="*", help=f"of {', '.join(families)}; all without")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--thoi", help="folder that THOI is installed in")
+    parser.add_argument("--libraries", help="folder that THOI and hoi are installed in")
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
-    if options.thoi:
-        sys.path.append(options.thoi)
-    table = ["| what | NodeLens | beside | ratio | wanted |", "|---|---|---|---|---|"]
+    if options.libraries:
+        sys.path.append(options.libraries)
+    if options.alone:
+        number, side = options.alone.split(".")
+        alone(list(families[options.families[0]]())[int(number)], side)
+        return
+    table = [
+        "| what | NodeLens | beside | time | memory | difference | wanted |",
+        "|---|---|---|---|---|---|---|",
+    ]
     print(*table, sep="\n")
     for name in options.families or families:
         try:
-            for line in lines(families[name](), options.repeats):
+            for line in lines(name, families[name](), options):
                 table.append(line)
                 print(line, flush=True)
         except ModuleNotFoundError as missing:
-            table.append(f"| {name} | — | {missing} | — | — |")
+            table.append(f"| {name} | — | {missing} | — | — | — | — |")
             print(table[-1])
     if options.markdown:
         options.markdown.write_text("\n".join(table) + "\n", encoding="utf-8")

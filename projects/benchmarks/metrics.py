@@ -1,9 +1,10 @@
 """Many metrics together, and single ones beside the libraries that have them, as ratios.
 
-python projects/benchmarks/metrics.py [together] [conductance] [hessian] [spectrum]
+    python projects/benchmarks/metrics.py [together] [conductance] [hessian] [spectrum]
 
-Captum, curvlinops and WeightWatcher are compared with where they are installed. Every ratio is of
-medians over interleaved rounds in one process.
+Captum, curvlinops and WeightWatcher are compared with where they are installed. Every ratio of
+times is of medians over interleaved rounds in one process; every peak of memory is that of a
+process of its own, which imports what it needs and does the work once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +26,9 @@ from torch.nn import functional as F
 
 import nodelens
 
-ROUNDS = 3
+Works = dict[str, Callable[[], object]]
+"""What is compared, by name; the first is what the others are divided by."""
+
 FORTY = [
     *("weight_l1", "weight_l2", "weight_linf", "outgoing_l1", "outgoing_l2", "group_l2", "lamp"),
     *("fpgm", "outgoing_entropy", "weight_cosine", "activation_mean", "activation_mean_abs"),
@@ -34,6 +38,7 @@ FORTY = [
     *("class_selectivity", "fisher_ratio", "class_information", "taylor", "taylor_2016", "snip"),
     *("token_taylor", "first_order", "sample_fisher", "loss_proxy", "gradient_norm"),
 ]
+PROBES = 8
 
 
 def network() -> nn.Module:
@@ -51,151 +56,162 @@ def images(count: int = 512) -> list[tuple[Tensor, Tensor]]:
     return list(zip(x.split(64), y.split(64), strict=True))
 
 
+def together() -> Works:
+    model, data = network(), images()
+
+    def one_by_one() -> None:
+        for name in FORTY:
+            nodelens.score(model, data, [name])
+
+    return {"together": lambda: nodelens.score(model, data, FORTY), "one by one": one_by_one}
+
+
+def conductance() -> Works:
+    model, (x, y) = network(), images(16)[0]
+    metric = {"name": "conductance", "steps": 50}
+
+    def by_captum(kind: str, *neuron: object) -> object:
+        import captum.attr
+
+        attribution = getattr(captum.attr, kind)(model, model[3])
+        return attribution.attribute(x, *neuron, target=y, n_steps=50)
+
+    works: Works = {"NodeLens, all layers": lambda: nodelens.score(model, [(x, y)], [metric])}
+    if importlib.util.find_spec("captum"):
+        works["captum LayerConductance, one layer"] = lambda: by_captum("LayerConductance")
+        works["captum NeuronConductance, 1 neuron of 32,768"] = lambda: by_captum(
+            "NeuronConductance", (0, 0, 0)
+        )
+    return works
+
+
+def perceptron(width: int) -> nn.Module:
+    torch.manual_seed(0)
+    hidden = [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
+    return nn.Sequential(*hidden, nn.Linear(width, 10)).eval()
+
+
+def hessian() -> Works:
+    """Return traces of all nodes of a network whose products take longer than a call."""
+    from nodelens.capture.batches import Batch
+    from nodelens.capture.losses import row_losses
+    from nodelens_metrics.passes.products import product_with
+
+    model, random = perceptron(512), torch.Generator().manual_seed(0)
+    x, y = torch.randn(512, 512, generator=random), torch.randint(10, (512,), generator=random)
+    metric = {"name": "hessian_trace", "probes": PROBES}
+    weights = [each.requires_grad_() for each in model.parameters()]
+
+    def gradients() -> None:
+        for _ in range(PROBES):
+            torch.autograd.grad(F.cross_entropy(model(x), y, reduction="sum"), weights)
+
+    def products() -> None:
+        product = product_with("hessian", model, Batch((x,), targets=y), row_losses, weights)
+        for _ in range(PROBES):
+            product([torch.randint_like(each, 2) * 2 - 1 for each in weights])
+
+    works: Works = {
+        f"{PROBES} gradients": gradients,
+        f"NodeLens, {PROBES} products, all nodes": products,
+        f"NodeLens, {PROBES} probes, all nodes, errors": lambda: nodelens.score(
+            model, [(x, y)], [metric], folds=2
+        ),
+    }
+    if importlib.util.find_spec("curvlinops") and importlib.util.find_spec("linear_operator"):
+        works[f"curvlinops, {PROBES} probes, one total"] = lambda: one_total(model, x, y)
+    return works
+
+
+def one_total(model: nn.Module, x: Tensor, y: Tensor) -> object:
+    """Return the trace of the whole Hessian by curvlinops."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from curvlinops import HessianLinearOperator, hutchinson_trace
+
+        loss, parameters = nn.CrossEntropyLoss(reduction="sum"), [*model.parameters()]
+        operator = HessianLinearOperator(
+            model, loss, parameters, [(x, y)], check_deterministic=False
+        )
+        return hutchinson_trace(operator, num_matvecs=PROBES)
+
+
+def spectrum() -> Works:
+    from nodelens_metrics.spectra import power_law, squared_singular_values
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4096, 4096, bias=False))
+    weight = model[0].weight.detach().normal_()
+
+    def watch() -> None:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import weightwatcher
+
+            weightwatcher.WeightWatcher(model=model).analyze(plot=False)
+
+    works: Works = {"NodeLens": lambda: power_law(squared_singular_values(weight.double()))}
+    if importlib.util.find_spec("weightwatcher"):
+        works["WeightWatcher"] = watch
+    return works
+
+
+PARTS: dict[str, tuple[Callable[[], Works], int, str]] = {
+    "together": (together, 2, "40 metrics of a three-layer CNN, 512 images of 3 x 32 x 32"),
+    "conductance": (conductance, 3, "conductance of a CNN's channels, 50 steps, 16 images"),
+    "hessian": (hessian, 3, "traces of the Hessian over a perceptron's 1,024 nodes, 512 rows"),
+    "spectrum": (spectrum, 1, "power law of the spectrum of a 4,096 x 4,096 weight"),
+}
+
+
 def seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
-def report(base: str, works: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> None:
-    """Print the median time of each work and its ratio to that of `base`."""
-    times: dict[str, list[float]] = {name: [] for name in works}
+def times_of(works: Works, rounds: int) -> dict[str, list[float]]:
+    """Return the times of each work in interleaved rounds, after one to warm up."""
     for work in works.values():
         work()
-    for _ in range(rounds):
-        for name, work in works.items():
-            times[name].append(seconds(work))
-    middle = {name: statistics.median(found) for name, found in times.items()}
-    for name, value in middle.items():
-        own = [value / middle[base] for value in times[name]]
-        spread = f"rounds {min(own):.2f} to {max(own):.2f}"
-        print(f"  {name:48} {value:9.3f} s {value / middle[base]:9.2f} x   {spread}")
+    found = [{name: seconds(work) for name, work in works.items()} for _ in range(rounds)]
+    return {name: [each[name] for each in found] for name in works}
 
 
-def score_together() -> None:
-    nodelens.score(network(), images(), FORTY)
+def peak_of(part: str, name: str) -> float:
+    """Return the peak of a process's memory in MiB that does one work."""
+    command = [sys.executable, __file__, "peak", part, name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
 
 
-def score_one_by_one() -> None:
-    model, data = network(), images()
-    for name in FORTY:
-        nodelens.score(model, data, [name])
-
-
-def together() -> None:
-    assert len(FORTY) == 40
-    print("40 metrics of a three-layer CNN, 512 images of 3 x 32 x 32")
-    report("together", {"together": score_together, "one by one": score_one_by_one}, rounds=2)
-    for name in ("score_together", "score_one_by_one"):
-        command = [sys.executable, __file__, "peak", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        print(f"  peak memory of {name:32} {float(done.stdout):9.0f} MiB")
-
-
-def conductance() -> None:
-    model, (x, y) = network(), images(16)[0]
-    print("conductance of all 128 channels of the second convolution, 50 steps, 16 images")
-    metric = {"name": "conductance", "steps": 50}
-    works = {"NodeLens, all layers": lambda: nodelens.score(model, [(x, y)], [metric])}
-    if importlib.util.find_spec("captum"):
-        from captum.attr import LayerConductance, NeuronConductance
-
-        layer, neuron = LayerConductance(model, model[3]), NeuronConductance(model, model[3])
-        options = {"target": y, "n_steps": 50}
-        works["captum LayerConductance, one layer"] = lambda: layer.attribute(x, **options)
-
-        works["captum NeuronConductance, 1 neuron of 32,768"] = lambda: neuron.attribute(
-            x, (0, 0, 0), target=y, n_steps=50
+def report(part: str) -> None:
+    """Print the median time and the peak memory of each work, and their ratios to the first's."""
+    made, rounds, title = PARTS[part]
+    print(title)
+    times = times_of(made(), rounds)
+    peaks = {name: peak_of(part, name) for name in times}
+    base = next(iter(times))
+    for name, found in times.items():
+        own = [t / b for t, b in zip(found, times[base], strict=True)]
+        middle = statistics.median(found)
+        print(
+            f"  {name:46} {middle:8.3f} s {statistics.median(own):7.2f} x "
+            f"({min(own):.2f} to {max(own):.2f})"
+            f"   {peaks[name]:6.0f} MiB {peaks[name] / peaks[base]:5.2f} x",
+            flush=True,
         )
-    report("NodeLens, all layers", works)
-
-
-def perceptron() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
-    ).eval()
-
-
-def hessian() -> None:
-    model = perceptron()
-    random = torch.Generator().manual_seed(0)
-    x, y = torch.randn(256, 64, generator=random), torch.randint(10, (256,), generator=random)
-    print("traces of the Hessian over the weights of every node, 8 probes, 256 rows")
-    metric = {"name": "hessian_trace", "probes": 8}
-
-    def gradients() -> None:
-        for parameter in model.parameters():
-            parameter.requires_grad_()
-        for _ in range(8):
-            F.cross_entropy(model(x), y, reduction="sum").backward()
-            model.zero_grad()
-
-    works: dict[str, Callable[[], object]] = {
-        "8 gradients": gradients,
-        "NodeLens, all nodes, with standard errors": lambda: nodelens.score(
-            model, [(x, y)], [metric], folds=2
-        ),
-    }
-    needed = ("curvlinops", "einops", "linear_operator")
-    if all(map(importlib.util.find_spec, needed)):
-        from curvlinops import HessianLinearOperator, hutchinson_trace
-
-        def total() -> None:
-            parameters = [p.requires_grad_() for p in model.parameters()]
-            loss = nn.CrossEntropyLoss(reduction="sum")
-            operator = HessianLinearOperator(
-                model, loss, parameters, [(x, y)], check_deterministic=False
-            )
-            hutchinson_trace(operator, num_matvecs=8)
-
-        works["curvlinops, one total"] = total
-    report("8 gradients", works)
-
-
-def spectrum() -> None:
-    from nodelens_metrics.spectra import power_law, squared_singular_values
-
-    torch.manual_seed(0)
-    weight = torch.randn(4096, 4096)
-    print("power law of the spectrum of a 4,096 x 4,096 weight")
-    works: dict[str, Callable[[], object]] = {
-        "NodeLens": lambda: power_law(squared_singular_values(weight.double())),
-    }
-    if importlib.util.find_spec("weightwatcher"):
-        with contextlib.redirect_stdout(io.StringIO()):
-            import weightwatcher
-
-        model = nn.Sequential(nn.Linear(4096, 4096, bias=False))
-        model[0].weight.data = weight
-
-        def watch() -> None:
-            with contextlib.redirect_stdout(io.StringIO()):
-                weightwatcher.WeightWatcher(model=model).analyze(plot=False)
-
-        works["WeightWatcher"] = watch
-    report("NodeLens", works, rounds=1)
-
-
-def peak(name: str) -> None:
-    {"score_together": score_together, "score_one_by_one": score_one_by_one}[name]()
-    status = Path("/proc/self/status").read_text().splitlines()  # VmHWM starts anew at exec
-    print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:")))
 
 
 def main(chosen: list[str]) -> None:
     if chosen[:1] == ["peak"]:
-        peak(chosen[1])
+        PARTS[chosen[1]][0]()[chosen[2]]()
+        status = Path("/proc/self/status").read_text().splitlines()  # VmHWM starts anew at exec
+        print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:")))
         return
-    parts = {
-        "together": together,
-        "conductance": conductance,
-        "hessian": hessian,
-        "spectrum": spectrum,
-    }
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    for name in chosen or parts:
-        parts[name]()
+    for part in chosen or PARTS:
+        report(part)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,10 @@ _DISTIL = {
     "max_position_embeddings": 64,
 }  # fmt: skip
 _TWO = {"num_key_value_heads": 2}
+_GEMMA4 = {
+    "head_dim": 8, "global_head_dim": 16, "hidden_size_per_layer_input": 0,
+    "layer_types": ["sliding_attention", "full_attention"],
+}  # fmt: skip
 _LM, _MLM = AutoModelForCausalLM, AutoModelForMaskedLM
 
 SUITE = {
@@ -70,6 +74,7 @@ SUITE = {
     "mistral": lambda: _text(_LM, "mistral", **TEXT, **_TWO),
     "gemma": lambda: _text(_LM, "gemma", **TEXT, num_key_value_heads=1, head_dim=8),
     "gemma3_text": lambda: _text(_LM, "gemma3_text", **TEXT, num_key_value_heads=1, head_dim=8),
+    "gemma4_text": lambda: _text(_LM, "gemma4_text", **TEXT, **_TWO, **_GEMMA4),
     "phi3": lambda: _text(_LM, "phi3", **TEXT, **_TWO),
     "gpt_neox": lambda: _text(_LM, "gpt_neox", **TEXT),
     "mixtral": lambda: _text(_LM, "mixtral", **TEXT, **_TWO, num_local_experts=4),

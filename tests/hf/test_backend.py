@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,6 +94,29 @@ def test_pickled_weights_are_refused(tmp_path):
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match="pickled weights can run any code"):
         image(pretrained=str(tmp_path)).build(REQUEST)
+
+
+def test_pickled_weights_are_read_where_they_are_allowed(tmp_path):
+    made = image(config=RESNET).build(REQUEST).module
+    made.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(made.state_dict(), tmp_path / "pytorch_model.bin")
+    handle = image(pretrained=str(tmp_path), allow_pickle=True).build(REQUEST)
+    assert torch.equal(handle.module(X).logits, made(X).logits)
+    assert handle.notes["weights"] == "pickled"
+
+
+def test_a_pickled_file_that_holds_more_than_weights_is_never_read(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    image(config=RESNET).build(REQUEST).module.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({"classifier.1.bias": Trap()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="holds more than weights, and that is never read"):
+        image(pretrained=str(tmp_path), allow_pickle=True).build(REQUEST)
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_a_damaged_weight_file_is_named(tmp_path):

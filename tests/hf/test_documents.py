@@ -62,7 +62,7 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path):
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_text("")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"pip install nodelens-hf\[parquet\]"):
+    with pytest.raises(DataError, match=r"pip install 'nodelens-hf\[parquet\]'"):
         texts(tmp_path / "a.parquet")
 
 

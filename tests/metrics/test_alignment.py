@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from nodelens.channels.groups import Extent, ParameterSlice
 from nodelens.errors import NotApplicableError
+from nodelens.testing.rewritings import select_rows
 from nodelens.testing.world import make_world, view_of
 from nodelens_metrics.alignment import (
     ClassRayleighQuotient,
@@ -14,8 +15,8 @@ from nodelens_metrics.alignment import (
     InputInformation,
     RayleighQuotient,
     SpectralAlignment,
-    direction_profile,
 )
+from nodelens_metrics.directions import directions_of
 
 COVARIANCE = [[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 1.0]]
 
@@ -69,10 +70,10 @@ def test_zero_weights_get_zero(score):
 @pytest.mark.parametrize(
     ("slices", "reason"),
     [
-        ((), "0 weights write these nodes"),
+        ((), "no parameter writes these nodes"),
         (
-            tuple(ParameterSlice("layer.weight", 0, "producer", Extent(7)) for _ in range(2)),
-            "2 weights write these nodes",
+            tuple(ParameterSlice(name, 0, "producer", Extent(7)) for name in ("a.w", "b.w")),
+            "2 weights write these nodes: a.w, b.w; metrics with the option 'producer'",
         ),
         (
             (ParameterSlice("layer.weight", 0, "producer", Extent(1, inner=7)),),
@@ -128,7 +129,7 @@ def test_a_node_along_an_eigenvector_draws_on_one_direction(score, gaussian):
 def test_the_profile_sums_to_the_variance_of_the_pre_activation():
     world = make_world()
     metric = InputDirections()
-    profile = direction_profile(view_of(world, metric.needs()))
+    profile = directions_of(view_of(world, metric.needs()), None).profile()
     exact = world.pre.flatten(0, 1).var(0, correction=0)
     torch.testing.assert_close(profile.sum(1), exact, rtol=1e-10, atol=0.0)
 
@@ -156,3 +157,15 @@ def test_within_classes_it_is_the_variance_of_each_class(across):
     }[across]
     exact = reduced / world.incoming.square().sum(1)
     torch.testing.assert_close(metric.score(view_of(world, metric.needs())), exact)
+
+
+def test_a_class_of_one_sample_has_no_quotient():
+    world = make_world(positions=1)
+    rows = [row for row in range(world.rows) if world.targets[row] != 2]
+    alone = [*rows, int((world.targets == 2).nonzero()[0])]
+    metric = ClassRayleighQuotient(across="smallest")
+    few, with_one = (
+        metric.score(view_of(select_rows(world, chosen), metric.needs()))
+        for chosen in (rows, alone)
+    )
+    torch.testing.assert_close(with_one, few)

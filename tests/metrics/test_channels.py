@@ -113,6 +113,25 @@ def test_convolutions_read_their_own_patches(groups):
     torch.testing.assert_close(torch.from_numpy(found.values), expected)
 
 
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_relative_importance_of_grouped_convolutions(kind):
+    """Every channel is read by the outputs of its own group; a node is a channel of each group."""
+    torch.manual_seed(2)
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 1), nn.ReLU(), kind(4, 6, 2, groups=2), nn.ReLU(), nn.Conv2d(6, 2, 1)
+    ).double()
+    x = torch.randn(8, 2, 5, 5).double()
+    scores = nodelens.score(model, [x], [RIA()], folds=2)
+    weight = model[2].weight.detach().unflatten(0, (2, -1))  # groups, then outputs or inputs
+    if kind is nn.ConvTranspose2d:
+        weight = weight.transpose(1, 2)
+    ones = torch.ones(2 * 4, dtype=torch.float64)
+    shares = [published_ria(block.flatten(1), ones).sum(0).view(2, -1).sum(1) for block in weight]
+    norm = rms(F.relu(model[0](x)).detach().unflatten(1, (2, 2)), 0, 1, 3, 4)
+    found = torch.from_numpy(scores["RIA", "0:channels:2"].values)
+    torch.testing.assert_close(found, sum(shares) * norm**0.5)
+
+
 def test_without_a_reader_there_is_a_reason(score):
     from nodelens.channels.groups import ChannelGroup
     from nodelens.scoring.view import GroupView

@@ -5,26 +5,27 @@ from scipy.stats import rankdata
 from torch import nn
 
 import nodelens
+from nodelens.config.check import check_config
+from nodelens.config.load import raw_from_mapping
 from nodelens.config.options import option_fields, structure_options
 from nodelens.errors import ConfigError, NotApplicableError
+from nodelens.plugins.manager import load_plugins
+from nodelens.scoring.scores import Scores
 from nodelens.testing.composed import composed
 from nodelens.testing.metric_checks import scores as scores_of
 from nodelens.testing.rewritings import select_nodes, silence
 from nodelens.testing.world import make_world, view_of
-from nodelens_metrics.activations import ActivationRMS, Kurtosis, ZeroFraction
+from nodelens_metrics.activations import ActivationRMS, ZeroFraction
 from nodelens_metrics.composites import Composite
 from nodelens_metrics.magnitudes import BNScale
 from nodelens_metrics.norms import WeightL2
 from nodelens_metrics.parts import Part, rank_fractions, standard_scores
-from nodelens_metrics.weight_spectrum import WeightAlpha
 
 METRICS = {
     "rms": ActivationRMS(),
     "zeros": ZeroFraction(),
     "norm": WeightL2(),
-    "kurtosis": Kurtosis(),
     "scale": BNScale(),
-    "alpha": WeightAlpha(),
 }
 
 
@@ -94,26 +95,25 @@ def test_contributions_add_up():
     view = view_of(world, (*METRICS["rms"].needs(),))
     view = evolve(view, network=evolve(view.network, metrics=METRICS))
     parts = made.contributions(view)
-    assert parts.shape == (2, world.nodes)
-    torch.testing.assert_close(parts.sum(0), composite(world, "rms", Part("norm", 2.0)))
-    assert parts.amax(1).tolist() == pytest.approx([1 / 3, 2 / 3])
+    expected = composite(world, "rms", Part("norm", 2.0))
+    torch.testing.assert_close(parts["rms"] + parts["norm"], expected)
+    assert [each.max().item() for each in parts.values()] == pytest.approx([1 / 3, 2 / 3])
 
 
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        ("kurtosis", "'kurtosis' has no direction and ranks no nodes"),
-        ("alpha", "'alpha' describes whole layers"),
+        ("kurtosis", "'kurtosis' has no direction and ranks no nodes; take it out of parts"),
+        ("effective_rank", "'effective_rank' describes whole layers and ranks no nodes"),
     ],
 )
-def test_parts_that_rank_nothing_are_refused(part, reason):
-    with pytest.raises(ConfigError, match=reason):
-        composite(make_world(), "rms", part)
-
-
-def test_a_part_that_is_not_in_the_run_is_refused():
-    with pytest.raises(ConfigError, match="'taylor' is no metric of this run; add it to metrics"):
-        Composite(("taylor",)).score(view_of(make_world(), ()))
+def test_parts_that_rank_nothing_are_refused_before_any_data_is_read(part, reason):
+    chosen = {"name": "composite", "parts": ["activation_rms", part], "label": "mine"}
+    with pytest.raises(ConfigError, match=f"metrics: mine: {reason}"):
+        nodelens.score(nn.Linear(2, 2), None, [chosen])
+    config = {"model": "cnn", "data": "digits", "metrics": [chosen]}
+    with pytest.raises(ConfigError, match=f"metrics: mine: {reason}"):
+        check_config(raw_from_mapping(config), load_plugins().registry)
 
 
 def test_where_a_part_is_not_applicable_its_reason_is_told():
@@ -142,6 +142,20 @@ def test_a_run_keeps_the_parts_and_gives_the_composite_an_error(model):
     torch.testing.assert_close(values["composite"], expected)
     assert made.se is not None
     assert made.se.max() > 0.0
+
+
+def test_what_each_part_gives_is_kept_with_the_scores(model, tmp_path):
+    parts = ["activation_rms", {"name": "weight_l2", "weight": 2}]
+    scores = run(model, {"name": "composite", "parts": parts})
+    scores.save(tmp_path / "scores.safetensors")
+    for kept in (scores, Scores.load(tmp_path / "scores.safetensors")):
+        found = kept["composite", "0:neurons"].contributions
+        assert list(found) == ["activation_rms", "weight_l2"]
+        values = torch.from_numpy(kept["weight_l2", "0:neurons"].values)
+        torch.testing.assert_close(torch.from_numpy(found["weight_l2"]), fractions(values) * 2 / 3)
+        total = found["activation_rms"] + found["weight_l2"]
+        assert total == pytest.approx(kept["composite", "0:neurons"].values)
+        assert kept["weight_l2", "0:neurons"].contributions == {}
 
 
 def test_a_composite_of_weights_has_no_sampling_error(model):

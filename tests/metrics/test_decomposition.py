@@ -109,6 +109,15 @@ def test_the_bias_is_subtracted_from_every_term():
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
 
 
+def test_a_sketch_counts_in_the_bias():
+    world = make_world()
+    plain = scores(CoInformation(sketch=16, noise=QUIET), world)
+    corrected = scores(CoInformation(sketch=16, correct_bias=True, noise=QUIET), world)
+    count = 1 + 1 / (1 / 35 + 1 / 16)
+    one, two = (gaussian_information_bias(d, 1, count) for d in (1, 2))
+    torch.testing.assert_close(plain - corrected, (2 * one - two).expand(7))
+
+
 def test_synergy_of_unrelated_nodes_is_biased_by_half_over_n():
     x = torch.randn(4000, 50, 3, generator=torch.Generator().manual_seed(0)).double()
     x = x - x.mean(1, keepdim=True)

@@ -68,6 +68,11 @@ def test_a_massive_activation_is_above_100_and_1000_medians(score, peak, is_mass
     assert found[0].item() == pytest.approx(abs(peak) / 200.0, rel=0.03)
 
 
+def test_the_flag_is_one_for_massive_nodes_only(score):
+    nodes = massive([2000.0, 150.0, -300.0, 0.2])
+    assert score(MassiveActivation(bins=FINE, flag=True), nodes).tolist() == [1.0, 0.0, 1.0, 0.0]
+
+
 def test_below_100_nothing_is_massive(score):
     found = score(MassiveActivation(), massive([90.0], scale=1e-3))
     assert found.tolist() == pytest.approx([0.9])

@@ -9,6 +9,7 @@ from scipy.special import psi
 from scipy.stats import norm, rankdata
 
 from nodelens.errors import NotApplicableError
+from nodelens_metrics import estimators, permutation
 from nodelens_metrics.estimators import (
     average_ranks,
     copula_information,
@@ -19,6 +20,8 @@ from nodelens_metrics.estimators import (
     label_information,
     normal_scores,
 )
+from nodelens_metrics.neighbours import ksg_label_information
+from nodelens_metrics.permutation import label_p_values
 
 
 def normal(*shape, seed=0):
@@ -125,6 +128,15 @@ def test_copula_information_of_gaussians(rho):
     assert found[1] == 0.0
 
 
+@pytest.mark.parametrize("noise", [1e-6, 1e-3])
+def test_a_monotone_map_of_a_number_gets_what_a_duplicate_gets(noise):
+    x = normal(60, 1)
+    found = copula_information(x, -x[:, 0].exp(), noise=noise)
+    duplicate = -0.5 * math.log(1 - 1 / (1 + noise) ** 2)
+    bias = gaussian_information_bias(1, 1, 60).item()
+    assert found.item() == pytest.approx(duplicate - bias, rel=1e-6)
+
+
 def brute_binned(column, y, bins):
     ordered = np.sort(column)
     edges = [ordered[len(column) * b // bins] for b in range(1, bins)]
@@ -177,3 +189,23 @@ def test_unlabelled_samples_do_not_count():
 def test_one_class_is_a_reason(estimate):
     with pytest.raises(NotApplicableError, match="fewer than two classes have"):
         estimate(normal(6, 2), torch.zeros(6, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        label_information,
+        copula_label_information,
+        ksg_label_information,
+        lambda x, y: normal_scores(x),
+        lambda x, y: label_p_values(x, y, torch.Generator().manual_seed(0), 9),
+        lambda x, y: label_p_values(x, y, torch.Generator().manual_seed(0), 9, estimator="copula"),
+    ],
+)
+def test_some_nodes_at_a_time_get_what_all_at_once_get(monkeypatch, work):
+    y = torch.arange(30) % 3
+    x = normal(30, 7).relu() + y[:, None]
+    expected = work(x, y)
+    monkeypatch.setattr(estimators, "_AT_ONCE", 70)
+    monkeypatch.setattr(permutation, "_AT_ONCE", 400)
+    torch.testing.assert_close(work(x, y), expected, rtol=0, atol=1e-12)

@@ -4,7 +4,10 @@ import math
 
 import pytest
 import torch
+from tests.metrics.networks import Perceptron, batches, made
+from tests.metrics.networks import data as samples
 
+import nodelens
 from nodelens_metrics.fisher import (
     Curvature,
     EmpiricalFisher,
@@ -149,6 +152,18 @@ def test_rows_cancel_in_snip_and_not_in_attribution_patching(score):
     a, g = torch.ones(4, 1), torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
     assert score(Snip(), a, gradient=g).item() == 0.0
     assert score(AttributionPatching(), a, gradient=g).item() == 1.0
+
+
+def test_snip_is_normalised_over_the_whole_network():
+    net = made(Perceptron)
+    x, y = samples(12, 4)
+    plain, normalised = (
+        nodelens.score(net, batches(x, y), [Snip(normalise=each)]) for each in (False, True)
+    )
+    total = sum(score.values.sum() for score in plain)
+    assert len(plain.groups) == 2
+    for score in normalised:
+        assert score.values == pytest.approx(plain["Snip", score.group].values / total)
 
 
 def test_gradient_norm_sees_dead_nodes(score):

@@ -6,7 +6,7 @@ import torch
 
 from nodelens.errors import NotApplicableError
 from nodelens_metrics import higher_order
-from nodelens_metrics.estimators import gaussian_entropy_bias
+from nodelens_metrics.estimators import gaussian_entropy_bias, gaussian_information_bias
 from nodelens_metrics.greedy import GreedyOInformation
 from nodelens_metrics.higher_order import (
     DualTotalCorrelation,
@@ -109,6 +109,22 @@ def test_the_metric_subtracts_that_bias(score, gaussian):
     bias = 3 * one - three - (3 * two - 2 * three)
     plain_, corrected = (score(OInformation(correct_bias=c), x) for c in (False, True))
     torch.testing.assert_close(plain_ - corrected, torch.full((5,), bias).double())
+
+
+@pytest.mark.parametrize("metric", MEASURES)
+def test_a_constant_node_has_no_bias_of_its_own(score, gaussian, metric):
+    """Of sets of three with the constant, two nodes are left, whose bias is that of a pair."""
+    x = torch.cat([gaussian(covariance(2).tolist()), torch.zeros(40, 1)], dim=1)
+    plain_, corrected = (score(metric(correct_bias=c), x) for c in (False, True))
+    pair = 0.0 if metric is OInformation else gaussian_information_bias(1, 1, 40).item()
+    torch.testing.assert_close(plain_ - corrected, torch.full((3,), pair).double())
+
+
+@pytest.mark.parametrize("metric", MEASURES)
+def test_a_sketch_counts_in_the_bias(score, metric):
+    x = torch.randn(3000, 30, generator=torch.Generator().manual_seed(2))
+    corrected = score(metric(sketch=40, correct_bias=True), x)
+    assert corrected.abs().mean() < 0.15 * score(metric(sketch=40), x).abs().mean() + 0.002
 
 
 def test_sampled_sets_estimate_the_mean_over_all(score, gaussian):

@@ -5,6 +5,7 @@ import torch
 
 from nodelens_metrics.estimators import gaussian_information_bias
 from nodelens_metrics.information import NOISE, PeerRedundancy, Redundancy
+from nodelens_metrics.sets import with_noise
 
 QUIET = 1e-12
 DUPLICATE = -0.5 * math.log(1 - 1 / (1 + NOISE) ** 2)
@@ -90,12 +91,40 @@ def test_fewer_samples_than_nodes_stay_finite(score):
     assert score(PeerRedundancy(), x).isfinite().all()
 
 
+@pytest.mark.parametrize("nodes", [40, 400])
+def test_rounding_of_float32_products_does_not_outweigh_the_noise(nodes):
+    """No node is known better than noise of its own allows, and none is undefined."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(30, nodes, generator=random).repeat_interleave(8, 1).double()
+    rho = torch.corrcoef(x.T)
+    error = 4e-6 * torch.randn(rho.shape, generator=random).double()
+    found = with_noise((rho + error + error.T).fill_diagonal_(1.0), NOISE)
+    values = torch.linalg.eigvalsh(found)
+    assert values[0].item() == pytest.approx(NOISE, rel=0.01)
+    known = torch.cholesky_inverse(torch.linalg.cholesky(found)).diagonal()
+    assert known.max() < 1.01 / NOISE
+    assert (found - rho).abs().max() < 1e-3
+
+
 def test_the_bias_of_every_pair_with_a_node_that_varies_is_subtracted(score, gaussian):
     x = torch.cat([gaussian(RHO), torch.zeros(40, 1)], dim=1)
     plain, corrected = (score(Redundancy(correct_bias=c), x) for c in (False, True))
     bias = gaussian_information_bias(1, 1, 40).item() * 3 / 4
     assert (plain - corrected)[:4].tolist() == pytest.approx([bias] * 4, abs=1e-12)
     assert corrected[4] == 0.0
+
+
+def test_half_of_unrelated_nodes_are_correlated_negatively(score):
+    """So that half of the bias is there to be subtracted from positive correlations alone."""
+    x = torch.randn(50, 200, generator=torch.Generator().manual_seed(1))
+    plain, corrected = (
+        score(Redundancy(positive_only=True, correct_bias=c), x) for c in (False, True)
+    )
+    bias = gaussian_information_bias(1, 1, 50).item() / 2
+    assert plain.mean().item() == pytest.approx(bias, rel=0.05)
+    above = corrected > 0
+    expected = (plain - corrected)[above]
+    torch.testing.assert_close(expected, torch.full_like(expected, bias))
 
 
 def test_corrected_noise_is_about_nothing(score):

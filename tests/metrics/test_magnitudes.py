@@ -1,11 +1,12 @@
 import pytest
 import torch
+from attrs import evolve
 from torch import nn
 
 import nodelens
 from nodelens.channels.groups import ChannelGroup, Extent, ParameterSlice
 from nodelens.errors import NotApplicableError
-from nodelens.scoring.view import GroupView
+from nodelens.scoring.view import GroupView, Network
 from nodelens_metrics.magnitudes import LAMP, BNScale, GatedMagnitude, GroupNorm
 
 WIDTH = Extent(2)
@@ -22,7 +23,8 @@ def view(roles, **parameters):
 def of_model(model, x, name):
     graph = nodelens.infer(model.eval(), x)
     parameters = dict(model.named_parameters()) | dict(model.named_buffers())
-    return GroupView(graph[name], {}, parameters, torch.ones(1, dtype=torch.bool))
+    network = Network(modules=dict(model.named_modules()))
+    return GroupView(graph[name], {}, parameters, torch.ones(1, dtype=torch.bool), network)
 
 
 @pytest.fixture
@@ -66,6 +68,26 @@ def test_bn_scales_of_a_residual_stream_are_averaged():
 def test_without_a_normalisation_there_is_no_scale():
     with pytest.raises(NotApplicableError, match="no normalisation with a scale"):
         BNScale().score(view({"w": ("producer", 0)}, w=[[1.0], [2.0]]))
+
+
+def test_the_slope_of_a_prelu_is_no_scale():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.PReLU(4), nn.Conv2d(4, 2, 3))
+    layer = of_model(model, torch.randn(2, 3, 8, 8), "0:channels")
+    with pytest.raises(NotApplicableError, match="no normalisation"):
+        BNScale().score(layer)
+    first, _, second = model.double()
+    slices = [first.weight.square().sum((1, 2, 3)), second.weight.square().sum((0, 2, 3))]
+    found = GroupNorm(normalise=False).score(layer)
+    torch.testing.assert_close(found, sum(slices).detach() / 2, rtol=1e-6, atol=0)
+
+
+def test_a_tied_weight_is_one_slice():
+    roles = {"embed": ("producer", 1)}
+    layer = view(roles, embed=[[3.0, 0.0], [-4.0, 1.0]])
+    tied = ParameterSlice("embed", 1, "consumer", WIDTH)
+    both = evolve(layer, group=evolve(layer.group, slices=(*layer.group.slices, tied)))
+    assert GatedMagnitude().score(both).tolist() == [5.0, 1.0]
+    assert GroupNorm(normalise=False).score(both).tolist() == [25.0, 1.0]
 
 
 def test_a_depthwise_kernel_is_no_normalisation():
@@ -115,6 +137,13 @@ def test_lamp_is_the_published_score_of_node_norms(score):
     found = score(LAMP(), torch.ones(2, 6), w=w)
     assert found.tolist() == pytest.approx(lamp(w.tolist()))
     assert found.max() == 1.0
+
+
+def test_lamp_of_the_group_counts_what_reads_a_node_too(score):
+    random = torch.Generator().manual_seed(1)
+    w, v = (torch.randn(*shape, generator=random).double() for shape in ((6, 3), (2, 6)))
+    found = score(LAMP(of="group"), torch.ones(2, 6), w=w, v=v)
+    assert found.tolist() == pytest.approx(lamp(torch.cat([w, v.T], dim=1).tolist()))
 
 
 def test_lamp_gives_equal_nodes_equal_scores(score):

@@ -62,6 +62,15 @@ def test_two_producers_count_as_one_long_row():
     assert WeightL2().score(layer).tolist() == [5.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("metric", "expected"), [(GroupL1(), [5.0, 1.0]), (GroupL2(), [13.0**0.5, 1.0])], ids=str
+)
+def test_a_tied_weight_is_counted_once(metric, expected):
+    slices = (ParameterSlice("embed", 1, role, WIDTH) for role in ("producer", "consumer"))
+    layer = view(*slices, embed=[[3.0, 0.0], [-2.0, 1.0]])
+    assert metric.score(layer).tolist() == pytest.approx(expected)
+
+
 def test_weights_in_half_precision_are_summed_in_float64():
     layer = view(ParameterSlice("w", 0, "producer", WIDTH), w=[[300.0, 400.0], [1.0, 0.0]])
     layer.parameters["w"] = layer.parameters["w"].half()

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 import nodelens
 from nodelens.errors import CaptureError
 from nodelens_metrics.passes.baselines import blank
-from nodelens_metrics.paths import Conductance, InternalInfluence
+from nodelens_metrics.paths import Conductance, ConductanceCompleteness, InternalInfluence
 
 
 @pytest.fixture
@@ -78,6 +78,28 @@ def test_every_layer_that_cuts_the_network_sums_to_the_whole(samples, baseline):
     assert errors[1] < errors[0] / 5 and errors[2] < errors[1] / 5
 
 
+@pytest.mark.parametrize("target", ["log_likelihood", "logit"])
+@pytest.mark.parametrize("baseline", ["zero", "mean"])
+def test_conductances_divided_by_their_completeness_are_the_whole_exactly(
+    samples, baseline, target
+):
+    net, (x, y) = made(Perceptron, nn.ReLU), samples
+    start = 0 * x if baseline == "zero" else x.mean(1, keepdim=True).expand_as(x)
+    whole = gain(net, x, y, start)
+    if target == "logit":
+        whole = (net(x) - net(start)).gather(1, y.unsqueeze(1)).mean()
+    missing = []
+    for steps in (3, 9):
+        metrics = [kind(steps, baseline, target) for kind in (Conductance, ConductanceCompleteness)]
+        scores = nodelens.score(net, batches(x, y, (5,)), metrics)
+        for group in scores.groups:
+            share = scores["ConductanceCompleteness", group].values.item()
+            total = scores["Conductance", group].values.sum() / share
+            assert total == pytest.approx(whole.item(), rel=1e-12)
+            missing.append(abs(share - 1))
+    assert 0 < max(missing[2:]) < max(missing[:2])
+
+
 class Square(nn.Module):
     """A quadratic function of a hidden layer that is linear in the input."""
 
@@ -94,6 +116,14 @@ def test_where_the_output_is_quadratic_two_points_are_exact(samples):
     (score,) = nodelens.score(net, batches(x, y), [Conductance(2, target="logit")])
     logits = (net(x) - net(0 * x)).gather(1, y.unsqueeze(1))
     assert score.values.sum() == pytest.approx(logits.mean().item(), rel=1e-10)
+
+
+def test_nodes_that_are_read_at_several_places_have_no_completeness():
+    scores = nodelens.score(
+        made(Attention), [texts()], [ConductanceCompleteness(3), Conductance(3)]
+    )
+    complete = {group for metric, group in scores.layers if metric == "ConductanceCompleteness"}
+    assert complete == {group for group in scores.groups if "residual" not in group}
 
 
 def test_where_the_output_is_linear_it_is_gradient_times_change(samples):
@@ -183,6 +213,25 @@ def test_a_transformer_with_residuals_and_attention():
     scores = nodelens.score(made(Attention), [texts()], [Conductance(3), InternalInfluence(3)])
     assert not scores.failed and len(scores.groups) == 3
     assert all(abs(score.values).max() > 0 for score in scores)
+
+
+class Keywords(Tokens):
+    """Calls its embeddings by keyword, and reads a mask of floats."""
+
+    def forward(self, input_ids, attention_mask=None):
+        places = self.place(input=torch.arange(input_ids.shape[1]))
+        vectors = self.embed(input=input_ids) * attention_mask.unsqueeze(-1)
+        return self.head(F.gelu(self.up(vectors + places)))
+
+
+@pytest.mark.parametrize("baseline", ["zero", "mean"])
+def test_embeddings_called_by_keyword_are_moved_and_a_mask_of_floats_is_not(baseline):
+    plain = texts()
+    masked = {**plain, "attention_mask": torch.ones(6, 5, dtype=torch.float64)}
+    for metric in (Conductance(4, baseline), InternalInfluence(4, baseline)):
+        expected = next(iter(nodelens.score(made(Tokens), [plain], [metric])))
+        found = next(iter(nodelens.score(made(Keywords), [masked], [metric])))
+        assert found.values == pytest.approx(expected.values)
 
 
 class Shifted(Tokens):

@@ -64,8 +64,16 @@ def test_class_redundancy_against_the_classes(score):
     x, y = two_classes()
     found = score(ClassRedundancy(noise=QUIET), x, targets=y)
     torch.testing.assert_close(found, (within(x, y).sum(1) / 3).clamp(min=0.0))
-    found = score(ClassRedundancy(noise=QUIET, top=1), x, targets=y)
-    best = within(x, y).fill_diagonal_(-9.0).amax(1)
+    for top in (1, 2):
+        found = score(ClassRedundancy(noise=QUIET, top=top), x, targets=y)
+        best = within(x, y).fill_diagonal_(-9.0).topk(top, dim=1).values.mean(1)
+        torch.testing.assert_close(found, best.clamp(min=0.0))
+
+
+def test_the_node_itself_is_no_partner_when_others_share_less_than_the_bias(score):
+    x, y = normal(60, 4), torch.tensor([0] * 40 + [1] * 20)
+    best = within(x, y).fill_diagonal_(-9.0).topk(2, dim=1).values.mean(1)
+    found = score(ClassRedundancy(noise=QUIET, top=2), x, targets=y)
     torch.testing.assert_close(found, best.clamp(min=0.0))
 
 

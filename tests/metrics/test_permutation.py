@@ -60,6 +60,14 @@ def test_constant_nodes_have_one_and_none_has_zero(score, estimator):
     assert found.min() == 0.1
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_constant_away_from_zero_has_one_without_being_settled_before(estimator):
+    _, y = nodes(61)
+    x = torch.full((61, 1), 0.1, dtype=torch.float64)
+    random = torch.Generator().manual_seed(0)
+    assert label_p_values(x, y, random, 49, estimator=estimator).tolist() == [1.0]
+
+
 def test_one_class_is_a_reason(score):
     with pytest.raises(NotApplicableError, match="fewer than two classes have"):
         score(LabelSignificance(), torch.ones(4, 2))

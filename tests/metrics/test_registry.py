@@ -27,33 +27,50 @@ VARIANTS = {
     "activation_quantile": [{"q": 0.75}, {"bins": 32}],
     "signed_quantile": [{"q": 0.75}, {"q": 0.75, "bins": 32}],
     "activation_entropy": [{"bins": 32}],
-    "massive_activation": [{"magnitude": 1e6}, {"ratio": 1.0}, {"bins": 32}],
+    "massive_activation": [
+        {"magnitude": 1e6},
+        {"ratio": 1.0},
+        {"bins": 32},
+        {"flag": True, "magnitude": 6.0, "ratio": 1.0},
+    ],
+    "lamp": [{"of": "group"}],
     "ria": [{"power": 0.25}],
+    "nisp": [{"final": "inf_fs"}],
     "dass": [{"power": 0.25}],
     "composite": [{"by": "standard"}, {"parts": (Part("activation_rms", 3.0), "weight_l2")}],
-    "rayleigh_quotient": [{"scale": name} for name in ("layer", "trace", "largest")],
+    "rayleigh_quotient": [
+        *({"scale": name} for name in ("layer", "trace", "largest")),
+        *({"producer": "layer", "scale": name} for name in ("absolute", "trace", "largest")),
+    ],
     "class_rayleigh_quotient": [{"across": "largest"}, {"across": "smallest"}],
-    "spectral_alignment": [{"variance": 0.5}],
+    "spectral_alignment": [{"variance": 0.5}, {"producer": "layer"}],
+    "input_directions": [{"producer": "layer"}],
+    "input_information": [{"producer": "layer"}],
     "leverage": [{"ridge": 1.0}, {"centred": True}],
     "eigen_share": [{"top": None}],
-    "eigenspectrum_decay": [{"skip": 1}, {"until": 1.0}],
-    "activation_correlation": [{"absolute": False}, {"top": 2}],
-    "activation_cosine": [{"top": 2}],
+    "eigenspectrum_decay": [{"skip": 1}, {"until": 1.0}, {"until": 1.0, "weighted": False}],
+    "activation_correlation": [{"absolute": False}, {"top": 2}, {"sketch": 16}],
+    "weight_correlation": [{"absolute": False}, {"top": 2}],
+    "activation_cosine": [{"top": 2}, {"sketch": 16}],
     "next_layer_information": [{"top": 1}],
     "next_layer_cka": [{"rows": 8}],
     "supernode": [{"core": 0.5}],
     "supernode_mass": [{"core": 0.5}],
     "core_connection": [{"support": 0.5}, {"core": 0.8, "support": 0.5}],
-    "core_redundancy": [{"core": 0.5}, {"core": 0.5, "top": 1}],
+    "core_redundancy": [{"core": 0.5}, {"core": 0.5, "top": 1}, {"sketch": 16}],
     "scar": [
         {"variant": "conn", "halo": 0.5},
         {"core": 0.5},
         {"halo": 0.5},
         {"halo": 0.5, "support": 0.5},
         {"halo": 0.5, "core": 0.5, "top": 1},
+        {"halo": 0.5, "core": 0.5, "sketch": 16},
     ],
-    "weight_alpha": [{"weighted": True}],
-    "weight_spikes": [{"of": "number"}],
+    "weight_alpha": [{"weighted": True}, {"producer": "layer"}],
+    "weight_alpha_distance": [{"producer": "layer"}],
+    "weight_stable_rank": [{"producer": "layer"}],
+    "weight_effective_rank": [{"producer": "layer"}],
+    "weight_spikes": [{"of": "number"}, {"producer": "layer"}],
     "redundancy": [
         {"top": 2},
         {"positive_only": True},
@@ -105,6 +122,23 @@ VARIANTS = {
         name: [{"size": 4}, {"sets": 5}, {"correct_bias": True}, {"noise": 0.1}, {"sketch": 16}]
         for name in ("o_information", "total_correlation", "dual_total_correlation")
     },
+    **{
+        f"class_{name}": [
+            {"size": 4},
+            {"sets": 5},
+            {"correct_bias": False},
+            {"noise": 0.1},
+            {"samples": 24},
+        ]
+        for name in ("o_information", "total_correlation", "dual_total_correlation")
+    },
+    "class_greedy_o_information": [
+        {"goal": "synergy"},
+        {"size": 3},
+        {"pool": 3},
+        {"noise": 0.1},
+        {"samples": 32},
+    ],
     "greedy_o_information": [
         {"goal": "synergy"},
         {"size": 3},
@@ -131,7 +165,12 @@ VARIANTS = {
         *({"aggregate": name} for name in ("prod", "max", "last")),
     ],
     "llm_pruner_vector": [{"aggregate": name} for name in ("prod", "max", "last")],
-    "kfac": [{"repair": "weights"}, {"repair": "weights", "damping": 0.0}],
+    "kfac": [
+        {"repair": "weights"},
+        {"repair": "weights", "damping": 0.0},
+        {"labels": "data"},
+    ],
+    "eigendamage_share": [{"labels": "data"}],
     "reconstruction_error": [
         *({"repair": name} for name in ("none", "mean_bias", "weights")),
         {"damping": 1e-6},
@@ -153,11 +192,13 @@ VARIANTS = {
         {"target": "logit"},
         {"absolute": True},
     ],
+    "conductance_completeness": [{"steps": 4}, {"baseline": "mean"}, {"target": "logit"}],
     "internal_influence": [{"steps": 4}, {"baseline": "mean"}, {"target": "logit"}],
 }
 REQUIRED = {
     "composite": {"parts": ("activation_rms", "weight_l2")},
     "conductance": {"steps": 3},  # of 20, for time
+    "conductance_completeness": {"steps": 3},
     "internal_influence": {"steps": 3},
     "hessian_trace": {"probes": 1},  # of 8
     "obd": {"probes": 1},
@@ -262,6 +303,10 @@ def test_the_metric_of_a_largest_value_has_no_jackknife():
     kinds = {spec.name: metric_class(spec.target) for spec in SPECS}
     without = {name for name, kind in kinds.items() if not getattr(kind, "jackknife", True)}
     assert without == {
+        "class_dual_total_correlation",
+        "class_greedy_o_information",
+        "class_o_information",
+        "class_total_correlation",
         "dual_total_correlation",
         "greedy_o_information",
         "label_significance",

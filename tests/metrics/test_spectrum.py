@@ -52,6 +52,25 @@ def test_a_layer_of_known_spectrum(score, gaussian, metric, values, expected):
     assert found.tolist() == pytest.approx([expected])
 
 
+def published_decay(eigenvalues, ranks):
+    """The fit of the authors' code: weighted normal equations in −log k and 1."""
+    k = np.array(list(ranks)) + 1
+    x = np.stack([-np.log(k), np.ones(len(k))], axis=1)
+    weights = (1.0 / k)[:, None]
+    return np.linalg.solve(x.T @ (x * weights), (weights * x).T @ np.log(eigenvalues[k - 1]))[0]
+
+
+@pytest.mark.parametrize(("skip", "until", "ranks"), [(0, 1.0, range(8)), (2, 0.75, range(2, 6))])
+def test_the_decay_is_the_published_fit(score, gaussian, skip, until, ranks):
+    values = np.array([9.0, 7.0, 2.0, 1.5, 1.4, 0.3, 0.2, 0.01])
+    x = gaussian(diagonal(*values))
+    found = score(EigenspectrumDecay(skip=skip, until=until), x)
+    assert found.tolist() == pytest.approx([published_decay(values, ranks)])
+    plain = score(EigenspectrumDecay(skip=skip, until=until, weighted=False), x)
+    k = np.array(list(ranks)) + 1
+    assert plain.tolist() == pytest.approx([-np.polyfit(np.log(k), np.log(values[k - 1]), 1)[0]])
+
+
 def test_contributions_are_what_leaving_a_node_out_changes():
     world = make_world()
     covariance = covariance_of(world)

@@ -19,10 +19,17 @@ from nodelens_metrics.supernodes import (
     protection,
     redundancy_to,
 )
+from nodelens_metrics.tiles import PackedCorrelations
 
 
 def tensor(*values):
     return torch.tensor(values, dtype=torch.float64)
+
+
+def made(correlation):
+    """Return correlations as they are read from a pass."""
+    ones = torch.ones(len(correlation), dtype=torch.float64)
+    return PackedCorrelations(correlation.flatten(), ones, torch.tensor(100.0))
 
 
 def scored(metric, world):
@@ -50,16 +57,16 @@ def test_connection_is_the_weight_on_the_core_s_outputs():
 
 def test_only_positive_correlation_is_redundant():
     correlation = torch.tensor([[1.0, 0.6, -0.9], [0.6, 1.0, 0.0], [-0.9, 0.0, 1.0]]).double()
-    found = redundancy_to(correlation, torch.tensor([True, False, False]), top=5)
+    found = redundancy_to(made(correlation), torch.tensor([True, False, False]), top=5)
     assert found.tolist() == pytest.approx([0.0, -0.5 * math.log(1 - 0.36), 0.0], rel=1e-5)
 
 
 def test_redundancy_averages_over_the_closest_supernodes():
     correlation = torch.eye(4, dtype=torch.float64)
-    correlation[3, :3] = tensor(0.1, 0.5, 0.9)
+    correlation[3, :3] = correlation[:3, 3] = tensor(0.1, 0.5, 0.9)
     core = torch.tensor([True, True, True, False])
     expected = sum(-0.5 * math.log(1 - r * r) for r in (0.5, 0.9)) / 2
-    assert redundancy_to(correlation, core, top=2)[3].item() == pytest.approx(expected, rel=1e-5)
+    assert redundancy_to(made(correlation), core, top=2)[3].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_halo_is_the_best_connected_tenth_of_the_others():
@@ -100,7 +107,7 @@ def test_redundancy_is_the_correlation_of_q():
     world = make_world()
     q = (world.activation * world.gradient).flatten(0, 1)
     core = scored(Supernode(), world).bool()
-    expected = redundancy_to(torch.corrcoef(q.T), core, 5)
+    expected = redundancy_to(made(torch.corrcoef(q.T)), core, 5)
     torch.testing.assert_close(scored(CoreRedundancy(), world), expected)
 
 

@@ -1,15 +1,30 @@
 import pytest
 import torch
+from attrs import evolve
 
 from nodelens.statistics.contract import Layout, Reading
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.sketch import GramSketch
 from nodelens.testing import check_statistic
+from nodelens.testing.metric_checks import scores
+from nodelens.testing.world import make_world
 from nodelens_metrics import tiles
+from nodelens_metrics.class_sets import ClassGreedyOInformation, ClassOInformation
+from nodelens_metrics.decomposition import TargetExcess, TargetRedundancy, TargetSynergy
 from nodelens_metrics.estimators import standardised
-from nodelens_metrics.pairwise import pairwise_information
+from nodelens_metrics.greedy import GreedyOInformation
+from nodelens_metrics.higher_order import OInformation
+from nodelens_metrics.information import Redundancy
+from nodelens_metrics.pairwise import mean_of_others, pairwise_information
+from nodelens_metrics.peers import (
+    ClassInteraction,
+    ClassRedundancy,
+    CopulaRedundancy,
+    KSGRedundancy,
+)
+from nodelens_metrics.similarity import ActivationCorrelation, ActivationCosine
+from nodelens_metrics.supernodes import CoreRedundancy
 from nodelens_metrics.target_gram import TargetGram
-from nodelens_metrics.tiled_gram import TiledGram
 from nodelens_metrics.tiles import FactoredCorrelations, correlations_in, correlations_of
 
 WIDTHS = [1, 2, 9, 300]
@@ -45,12 +60,12 @@ def test_tiles_are_the_rows_of_the_correlations(nodes, monkeypatch):
     x = samples(nodes)
     expected = summary_of(Gram(), x).correlation
     factored = FactoredCorrelations(standardised(x), torch.tensor(float(len(x))))
-    for found in (correlations_in(summary_of(TiledGram(), x)), correlations_of(x), factored):
+    for found in (correlations_in(summary_of(Gram(), x)), correlations_of(x), factored):
         torch.testing.assert_close(whole(found), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("nodes", WIDTHS)
-@pytest.mark.parametrize("statistic", [TiledGram(), GramSketch(rank=8)], ids=str)
+@pytest.mark.parametrize("statistic", [Gram(), GramSketch(rank=8)], ids=str)
 def test_entries_are_those_of_the_tiles(nodes, statistic):
     found = correlations_in(summary_of(statistic, samples(nodes)))
     every = torch.arange(nodes)
@@ -59,23 +74,32 @@ def test_entries_are_those_of_the_tiles(nodes, statistic):
     assert found.live.tolist() == [nodes <= 2 or node != 1 for node in range(nodes)]
 
 
-@pytest.mark.parametrize("nodes", WIDTHS)
-def test_the_summary_is_that_of_the_gram(nodes):
-    x = samples(nodes)
-    found, expected = summary_of(TiledGram(), x), summary_of(Gram(), x)
-    for name in ("count", "mean", "variance", "covariance", "second_moment", "correlation"):
-        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+def test_a_sketch_counts_as_noise_of_its_own():
+    assert correlations_in(summary_of(Gram(), samples(9))).count == 40
+    found = correlations_in(summary_of(GramSketch(rank=39), samples(9))).count
+    assert found.item() == pytest.approx(1 + 39 / 2)
 
 
-def test_it_takes_the_place_of_the_gram_of_activations_alone():
-    assert TiledGram().covers(Gram())
-    assert not TiledGram().covers(Gram(of="gate"))
-    assert not TiledGram().covers(Gram(tap="input"))
+@pytest.mark.parametrize("top", [1, 2, 9, None])
+@pytest.mark.parametrize("largest", [True, False])
+def test_the_own_column_is_no_partner(top, largest):
+    values = -torch.rand(6, 6, generator=torch.Generator().manual_seed(0)).double()
+    expected = [
+        sorted((values[i, j].item() for j in range(6) if j != i), reverse=largest)[:top]
+        for i in range(6)
+    ]
+    found = torch.cat(
+        [
+            mean_of_others(values[rows].clone(), rows.start, top, largest=largest)
+            for rows in (slice(0, 4), slice(4, 6))
+        ]
+    )
+    assert found.tolist() == pytest.approx([sum(row) / len(row) for row in expected])
 
 
-def test_a_gram_has_no_tiles():
-    with pytest.raises(TypeError, match="GramSummary has neither a triangle nor a sketch"):
-        correlations_in(summary_of(Gram(), samples(3)))
+def test_without_others_there_is_nothing_to_average():
+    assert mean_of_others(torch.ones(1, 1), 0).tolist() == [0.0]
+    assert mean_of_others(torch.ones(1, 1), 0, top=2).tolist() == [0.0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -91,7 +115,38 @@ def test_pairwise_information_of_an_array(dtype):
     torch.testing.assert_close(pairwise_information(x, top=5), top, **tolerance)
 
 
-STATISTICS = [TiledGram(), TargetGram(), TargetGram(sketch=8)]
+@pytest.mark.parametrize(
+    "metric",
+    [
+        Redundancy(top=2),
+        CopulaRedundancy(top=2),
+        KSGRedundancy(partners=2),
+        ClassRedundancy(),
+        ClassInteraction(),
+        ActivationCorrelation(top=2),
+        ActivationCosine(),
+        TargetRedundancy(),
+        TargetSynergy(top=2),
+        TargetExcess(pool=3, top=2),
+        OInformation(sets=4),
+        GreedyOInformation(),
+        ClassOInformation(sets=4),
+        ClassGreedyOInformation(),
+        CoreRedundancy(core=0.5),
+    ],
+    ids=lambda metric: type(metric).__name__,
+)
+@pytest.mark.parametrize("sketch", [False, True])
+def test_a_score_does_not_depend_on_the_size_of_tiles(monkeypatch, metric, sketch):
+    world = make_world(nodes=11)
+    metric = evolve(metric, sketch=8) if sketch and hasattr(metric, "sketch") else metric
+    expected = scores(metric, world)
+    monkeypatch.setattr(tiles, "_AT_ONCE", {"cpu": 25})
+    monkeypatch.setattr(tiles, "_LEAST_ROWS", 2)
+    torch.testing.assert_close(scores(metric, world), expected, rtol=1e-9, atol=1e-12)
+
+
+STATISTICS = [TargetGram(), TargetGram(sketch=8)]
 CHECKS = [check for statistic in STATISTICS for check in check_statistic(statistic)]
 
 

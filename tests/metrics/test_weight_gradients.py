@@ -138,3 +138,55 @@ def test_a_transformer_is_scored_but_for_what_has_no_weight_of_its_own():
     scores = nodelens.score(made(Attention), [batch], metrics)
     assert not scores.failed
     assert any(group.startswith("up") for group in scores.groups)
+
+
+class Recurrent(torch.nn.Module):
+    """Layers that are called twice, between layers that are called once."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = torch.nn.Linear(4, 5), torch.nn.Linear(5, 3)
+        self.up, self.down = torch.nn.Linear(5, 6), torch.nn.Linear(6, 5)
+
+    def forward(self, x):
+        x = self.first(x)
+        for _ in range(2):
+            x = x + self.down(torch.tanh(self.up(x)))
+        return self.head(x)
+
+
+def test_the_gradients_of_all_calls_of_a_layer_are_added_before_they_are_squared():
+    net, (x, y) = made(Recurrent), data(7, 4)
+    group = next(g for g in nodelens.infer(net, x) if g.name.startswith("up"))
+    rows = [
+        torch.autograd.grad(F.cross_entropy(net(x[row : row + 1]), y[row : row + 1]), net.up.weight)
+        for row in range(len(x))
+    ]
+    gradients = torch.stack([row[0] for row in rows])
+    scores = nodelens.score(net, batches(x, y, (3, 4)), [TaylorWeights(), LLMPrunerVector()])
+    expected = (net.up.weight.detach() * gradients).square().sum(2).mean(0)
+    found = torch.as_tensor(scores["TaylorWeights", group.name].values)
+    torch.testing.assert_close(found, expected)
+    assert len(scores["LLMPrunerVector", group.name].values) == 6
+
+
+class Tied(torch.nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.again, self.head = (torch.nn.Linear(4, 4) for _ in range(3))
+        self.again.weight = self.first.weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.again(torch.tanh(self.first(x)))))
+
+
+@pytest.mark.parametrize(
+    "metric", [TaylorWeights(), TaylorWeights(joint=True), LLMPrunerElement()], ids=str
+)
+def test_the_gradient_of_one_use_is_not_that_of_a_tied_weight(metric):
+    net, (x, y) = made(Tied), data(7, 4)
+    scores = nodelens.score(net, [(x, y)], [metric])
+    assert not len(scores)
+    assert any("first and again share one weight" in why for why in scores.skipped.values())

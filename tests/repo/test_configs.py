@@ -14,7 +14,7 @@ PRETRAINED = sorted((ROOT / "configs/pretrained").glob("*.yaml"))
 SMALL = {
     "bytes.yaml": (
         *("training.epochs=1", "data.windows=96", "capture.samples=32", "capture.folds=4"),
-        "model.config.num_hidden_layers=2",
+        *("model.config.num_hidden_layers=2", "recovery.steps=5"),
     )
 }
 """What makes a run of minutes one of seconds."""

@@ -72,7 +72,7 @@ LAYERS = [
     {"statistics"},
     {"capture", "masks", "removal", "data", "models"},
     {"scoring", "training"},
-    {"analyses", "interventions", "reports"},
+    {"analyses", "interventions", "recovery", "reports"},
     {"experiments", "testing"},
     {"api", "arguments"},
     {"cli"},

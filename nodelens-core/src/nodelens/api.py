@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nodelens.arguments import (
     budget_bytes,
-    check_forward,
     check_numbers,
-    check_targets,
+    check_share,
     chosen_metrics,
-    count_outputs,
-    device_of,
-    peeked,
     plain_module,
+    stopping_settings,
 )
 from nodelens.errors import ConfigError
-
-log = logging.getLogger("nodelens")
+from nodelens.models.contract import Permissions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,6 +23,7 @@ if TYPE_CHECKING:
     from nodelens.capture.engine import Loss
     from nodelens.capture.ranks import Ranks
     from nodelens.channels.groups import ChannelGraph
+    from nodelens.config.schema import StoppingSettings
     from nodelens.plugins.manager import Plugins
     from nodelens.scoring.contract import Metric
     from nodelens.scoring.scores import Scores
@@ -51,6 +46,8 @@ def score(
     folds: int = 8,
     classes: int | None = None,
     memory_budget: str | int | None = "2GiB",
+    tokens: float = 1.0,
+    until: Mapping[str, Any] | StoppingSettings | None = None,
     ranks: Ranks | None = None,
     plugins: Plugins | None = None,
 ) -> Scores:
@@ -64,57 +61,33 @@ def score(
     sketches; the log says so. `loss` maps the model's output and the batch to one summed loss per
     row, ``(rows,)``; left out, the cross-entropy of the logits.
     `classes` is needed only by class metrics when the model has more outputs than the data has
-    classes. The model stays as it was, on its own device. Raises `NodelensError` subclasses for
-    mistakes.
+    classes. `tokens` is the share of the positions that products of pairs of nodes are taken from:
+    ``0.125`` takes an eighth, for standard errors up to √8 times as wide. With `until`, such as
+    ``{"metric": "taylor", "top": 0.1, "stable": 0.95}``, no more batches are read once the top of
+    that metric is stable: `Scores.samples` says how many it took, the log whether they were enough.
+    The model stays as it was, on its own device. Raises `NodelensError` subclasses for mistakes.
 
     Where torch's process group is initialised, every rank must call this with the same batches and
     reads its share of them (batch number modulo ranks); every rank returns the scores of all.
     ``ranks=Ranks()``, of `nodelens.capture.ranks`, keeps one process apart.
     """
-    import torch
-
-    from nodelens.capture.engine import CaptureRequest
-    from nodelens.capture.fitting import plan_metrics
-    from nodelens.capture.losses import row_losses
     from nodelens.capture.ranks import group_ranks
-    from nodelens.channels.infer import infer as infer_channels
+    from nodelens.experiments.own_model import Options, score_model
     from nodelens.plugins.manager import load_plugins
-    from nodelens.scoring.engine import ScoreRequest
 
     loaded = plugins or load_plugins()
-    model = plain_module(model)
     check_numbers(folds, classes)
-    budget = budget_bytes(memory_budget)
     chosen = chosen_metrics(metrics, loaded)
-    first, rest = peeked(batches)
-    example = first.to(device_of(model))
-    check_forward(model, example)
-    rules = loaded.operator_rules()
-    with torch.inference_mode(False):
-        graph = infer_channels(model, *example.args, rules=rules, **example.kwargs)
-    planned = plan_metrics(graph, chosen, folds, model=model, budget=budget)
-    if planned.plan.targets:
-        classes = classes or count_outputs(model, example)
-        planned = plan_metrics(graph, chosen, folds, classes, model=model, budget=budget)
-    plan = planned.plan
-    for note in plan.notes:
-        log.warning("%s", note)
-    check_targets(first, plan.gradient and loss is None, plan.targets)
-    with TemporaryDirectory(prefix="nodelens-") as folder, torch.inference_mode(False):
-        request = CaptureRequest(
-            model,
-            graph,
-            rest,
-            plan,
-            device_of(model),
-            loss or row_losses,
-            store=Path(folder),
-            ranks=ranks or group_ranks(),
-        )
-        capture = loaded.capture(request)
-        scores = loaded.score(ScoreRequest(model, graph, planned.metrics, capture))
-    loaded.scored(scores, None)
-    return scores
+    options = Options(
+        loss=loss,
+        folds=folds,
+        classes=classes,
+        budget=budget_bytes(memory_budget),
+        tokens=check_share(tokens),
+        until=stopping_settings(until, chosen),
+        ranks=ranks or group_ranks(),
+    )
+    return score_model(plain_module(model), batches, chosen, options, loaded)
 
 
 def run(
@@ -122,21 +95,25 @@ def run(
     *overrides: str,
     resume: str | Path | None = None,
     allow_import: Sequence[str] = (),
+    trust_remote_code: bool = False,
     plugins: Plugins | None = None,
 ) -> RunFolder:
     """Do everything that a config says and return the run folder.
 
     `config` is the path of a YAML file or a mapping of the same shape; `overrides` are strings like
     ``training.epochs=5``. `resume` is the folder of a run that was killed, interrupted or failed,
-    or its id: it goes on, by its own config where none is given. Raises `ConfigError` for a config
-    with a ``sweep:`` (see `run_all`), and `RunError` for a run that cannot go on.
+    or its id: it goes on, by its own config where none is given. `allow_import` are the prefixes of
+    modules that a config may name for a model, `trust_remote_code` runs the code that comes with a
+    transformers model; a config cannot allow either. Raises `ConfigError` for a config with a
+    ``sweep:`` (see `run_all`), and `RunError` for a run that cannot go on.
     """
     resumed = None
     if resume is not None:
         resumed, config = _resumed(resume, config)
     elif config is None:
         raise ConfigError(["give a config, or a run to resume"])
-    folders = _runs(config, overrides, allow_import, plugins, single=True, resume=resumed)
+    allowed = Permissions(tuple(allow_import), trust_remote_code)
+    folders = _runs(config, overrides, allowed, plugins, single=True, resume=resumed)
     return next(folders)
 
 
@@ -156,16 +133,18 @@ def run_all(
     config: str | Path | Mapping[str, Any],
     *overrides: str,
     allow_import: Sequence[str] = (),
+    trust_remote_code: bool = False,
     plugins: Plugins | None = None,
 ) -> list[RunFolder]:
     """Do every run of a config with a ``sweep:`` and return the run folders, in order."""
-    return list(_runs(config, overrides, allow_import, plugins, single=False))
+    allowed = Permissions(tuple(allow_import), trust_remote_code)
+    return list(_runs(config, overrides, allowed, plugins, single=False))
 
 
 def _runs(
     config: str | Path | Mapping[str, Any],
     overrides: Sequence[str],
-    allow_import: Sequence[str],
+    allowed: Permissions,
     plugins: Plugins | None,
     single: bool,
     resume: RunFolder | None = None,
@@ -190,4 +169,4 @@ def _runs(
     loaded = plugins or load_plugins(plugin_settings(raw))
     checked = [check_config(point, loaded.registry) for point in points]
     for each in checked:
-        yield run_experiment(each, loaded, allow_import=tuple(allow_import), resume=resume)
+        yield run_experiment(each, loaded, allowed=allowed, resume=resume)

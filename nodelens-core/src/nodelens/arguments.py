@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from nodelens.errors import ConfigError, DataError, ModelError
+from nodelens.errors import ConfigError, DataError, ModelError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from nodelens.capture.batches import Batch
+    from nodelens.config.schema import StoppingSettings
     from nodelens.plugins.manager import Plugins
     from nodelens.scoring.contract import Metric
 
@@ -82,6 +83,37 @@ def check_numbers(folds: object, classes: object) -> None:
         raise ConfigError([f"folds: expected a whole number of at least 2, got {folds!r}"])
     if classes is not None and (type(classes) is not int or classes < 2):
         raise ConfigError([f"classes: expected a whole number of at least 2, got {classes!r}"])
+
+
+def check_share(tokens: object) -> float:
+    """Return a share of the positions; raises `ConfigError` unless it is above 0, at most 1."""
+    if isinstance(tokens, bool) or not isinstance(tokens, int | float) or not 0.0 < tokens <= 1.0:
+        raise ConfigError([f"tokens: expected a number above 0 and at most 1, got {tokens!r}"])
+    return float(tokens)
+
+
+def stopping_settings(
+    until: Mapping[str, Any] | StoppingSettings | None, metrics: Collection[str]
+) -> StoppingSettings | None:
+    """Return when to stop, from a mapping like ``capture.until`` of a config.
+
+    Raises `ConfigError` for a mapping of another shape, and for a metric that is not scored.
+    """
+    from nodelens.config.options import structure_options
+    from nodelens.config.schema import StoppingSettings
+
+    if until is None:
+        return None
+    found: object = until
+    if isinstance(until, Mapping):
+        found = structure_options(StoppingSettings, until, "until")
+    if not isinstance(found, StoppingSettings):
+        example = "{'metric': 'taylor', 'top': 0.1, 'stable': 0.95}"
+        raise ConfigError([f"until: expected a mapping such as {example}, got {until!r}"])
+    if found.metric not in metrics:
+        hint = did_you_mean(found.metric, metrics)
+        raise ConfigError([f"until: {found.metric!r} is not one of the metrics{hint}"])
+    return found
 
 
 def check_forward(model: nn.Module, batch: Batch) -> None:

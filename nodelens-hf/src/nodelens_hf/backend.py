@@ -21,7 +21,8 @@ class HuggingFace:
     """A transformers model for a task.
 
     Exactly one of `pretrained` and `config` is given. Weights are read from safetensors unless
-    pickled ones are allowed, and code that comes with a model is never run.
+    pickled ones are allowed. Code that comes with a model is run with
+    ``--trust-remote-code`` only.
 
     Attributes:
         task: what the model is for; decides the class that is loaded.
@@ -32,7 +33,8 @@ class HuggingFace:
         dtype: precision of the weights; auto takes what is stored.
         attention: implementation of attention; auto leaves it to transformers.
         device_map: how accelerate spreads a large model over devices, such as auto.
-        allow_pickle: read pickled weights where there are no safetensors; they can run any code.
+        allow_pickle: read pickled weights where there are no safetensors, by torch's unpickler of
+            weights alone.
     """
 
     task: Task = field(default="causal_lm", validator=validators.in_(get_args(Task)))

@@ -18,6 +18,18 @@ def model_card(facts: Mapping[str, Any]) -> str:
     return _HEAD + "\n" + "\n\n".join(_parts(facts)) + "\n"
 
 
+def loading(kind: str, reason: str) -> str:
+    """Return the part of a card that says how to load the model, a transformers class.
+
+    `reason` says why plain ``from_pretrained`` does not do; empty where it does.
+    """
+    module, call = (
+        ("nodelens_hf", "load") if reason else ("transformers", f"{kind}.from_pretrained")
+    )
+    code = f"```python\nimport {module}\n\nmodel = {module}.{call}(FOLDER)\n```"
+    return f"## Loading\n\n{code}" + (f"\n\nIn this way only: {reason}." if reason else "")
+
+
 def _parts(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"# {facts.get('title', 'A pruned model')}"
     yield "\n".join(f"- {sentence}" for sentence in facts.get("findings", ()))
@@ -28,6 +40,10 @@ def _parts(facts: Mapping[str, Any]) -> Iterator[str]:
         )
     if method := facts.get("method"):
         yield "## Method\n\n" + _listed(method)
+    if recovery := facts.get("recovery"):
+        yield "## Recovery\n\nTrained after pruning, on samples that were not measured on.\n\n" + (
+            _listed(recovery)
+        )
     if measures := facts.get("measures"):
         yield "## Measured\n\n" + _table(facts["columns"], measures)
     if data := facts.get("data"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
 
 from nodelens_hf.skeletons import Difference
 
@@ -13,69 +15,98 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
-_DERIVED = {"head_dim": "head_dim", "head_size": "head_dim"}
-"""Attributes of modules that a configuration may name although it derives them by default."""
+_HEAD_SIZES = ("head_dim", "head_size")
+"""Attributes of attention that a configuration names ``head_dim``, or derives by default."""
 
 
-def candidates(model: PreTrainedModel, changes: Difference) -> Iterator[PretrainedConfig]:
+@frozen(eq=False)
+class Candidate:
+    """A configuration, and the fields in which it says more than the model's own."""
+
+    config: PretrainedConfig
+    fields: frozenset[str]
+
+
+def candidates(model: PreTrainedModel, changes: Difference) -> Iterator[Candidate]:
     """Yield copies of the configuration that name widths which it derived or did not have.
 
     First those with one width for all layers, then one with a width per layer, for the classes that
     read it. Whether a class reads them is for the caller to find out: build from it and compare.
     """
-    named = _with_derived(model, changes)
-    if named is not None:
-        yield named
-    layered = _with_layer_widths(model, changes)
-    if layered is not None:
-        yield layered
+    for make in (_with_derived, _with_layer_widths):
+        found = make(model, changes)
+        if found is not None:
+            yield found
 
 
-def _with_derived(model: PreTrainedModel, changes: Difference) -> PretrainedConfig | None:
-    """Return the configuration with head size and inner width written out, if all layers agree."""
-    values: dict[str, set[int]] = {}
-    for attributes in changes.attributes.values():
-        for name, field in _DERIVED.items():
-            if name in attributes:
-                values.setdefault(field, set()).add(attributes[name])
+def _with_derived(model: PreTrainedModel, changes: Difference) -> Candidate | None:
+    """Return the configuration with derived widths written out, if all layers agree on them."""
+    found = {
+        "head_dim": {
+            attributes[name]
+            for attributes in changes.attributes.values()
+            for name in _HEAD_SIZES
+            if name in attributes
+        }
+    }
     if getattr(model.config, "n_inner", 0) is None:
-        inner = {a["nf"] for p, a in changes.attributes.items() if p.endswith("c_fc") and "nf" in a}
-        values["n_inner"] = inner
-    agreed = {field: next(iter(found)) for field, found in values.items() if len(found) == 1}
+        found["n_inner"] = {
+            attributes["nf"]
+            for path, attributes in changes.attributes.items()
+            if path.endswith("c_fc") and "nf" in attributes
+        }
+    if getattr(model.config, "mlp_ratio", None) is not None:
+        found["mlp_ratio"] = {
+            shape[0] / shape[1]
+            for name, shape in changes.shapes.items()
+            if name.endswith("fc1.weight")
+        }
+    agreed = {field: next(iter(values)) for field, values in found.items() if len(values) == 1}
     if not agreed:
         return None
     config = copy.deepcopy(model.config)
     for field, value in agreed.items():
         setattr(config, field, value)
-    return config
+    return Candidate(config, frozenset(agreed))
 
 
-def _with_layer_widths(model: PreTrainedModel, changes: Difference) -> PretrainedConfig | None:
+def _with_layer_widths(model: PreTrainedModel, changes: Difference) -> Candidate | None:
     """Return the configuration with `per_layer_config`; None where there is no such form."""
-    config = copy.deepcopy(model.config)
-    widths: Any = _layer_widths(model, changes)
-    if not hasattr(config, "is_heterogeneous") or not widths:
+    config: Any = copy.deepcopy(model.config)
+    if not hasattr(config, "is_heterogeneous"):
         return None
     try:
-        config.per_layer_config = widths
-    except (TypeError, ValueError, AttributeError, KeyError, RuntimeError):
-        return None
-    return config
+        widths = _layer_widths(config, changes)
+        said = {int(layer): own for layer, own in _said_per_layer(config).items()}
+        config.per_layer_config = {
+            layer: said.get(layer, {}) | widths.get(layer, {}) for layer in said | widths
+        }
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        return None  # layers that the configuration does not number, or fields that it refuses
+    fields = frozenset(field for own in widths.values() for field in own)
+    return Candidate(config, fields) if fields else None
 
 
-def _layer_widths(model: PreTrainedModel, changes: Difference) -> dict[int, dict[str, int]]:
+def _said_per_layer(config: Any) -> Mapping[str, dict[str, Any]]:  # noqa: ANN401 - any model's
+    """Return what a configuration says of single layers already."""
+    said: Mapping[str, dict[str, Any]] = config.to_dict().get("per_layer_config") or {}
+    return said
+
+
+def _layer_widths(config: Any, changes: Difference) -> dict[int, dict[str, int]]:  # noqa: ANN401 - any model's
     """Return the widths of every layer that has its own, by what its modules are called."""
     found: dict[int, dict[str, int]] = {}
-    head = getattr(model.config, "head_dim", None)
     for name, shape in changes.shapes.items():
         layer = _LAYER.search(name)
         if layer is None:
             continue
-        width = found.setdefault(int(layer.group(1)), {})
+        number = int(layer.group(1))
+        width = found.setdefault(number, {})
         if name.endswith(("down_proj.weight", "fc2.weight")):
             width["intermediate_size"] = shape[1]
-        if head and name.endswith("k_proj.weight"):
-            width["num_key_value_heads"] = shape[0] // head
-        if head and name.endswith("q_proj.weight"):
-            width["num_attention_heads"] = shape[0] // head
+        if name.endswith(("k_proj.weight", "q_proj.weight")):
+            head = getattr(config.per_layer_config[number], "head_dim", None)
+            kind = "num_key_value_heads" if "k_proj" in name else "num_attention_heads"
+            if head:
+                width[kind] = shape[0] // head
     return {layer: width for layer, width in found.items() if width}

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from nodelens.errors import DataError
+from nodelens_hf import records
 
-SUFFIXES = (".txt", ".md", ".rst", ".jsonl", ".json", ".parquet")
+SUFFIXES = (".txt", ".md", ".rst", *records.SUFFIXES)
 _PIECE = 1 << 20
 """Bytes of a file that are read at once."""
-_ROWS = 256
-"""Rows of a parquet file that are read at once."""
 
 
 @frozen
@@ -36,29 +35,32 @@ class Source:
     label: str | None = None
 
 
-def find_files(patterns: Sequence[str]) -> tuple[Path, ...]:
+def find_files(patterns: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> tuple[Path, ...]:
     """Return the files of paths, folders and patterns, sorted, each once.
 
-    Of a folder, all files below it with a suffix that can be read. Raises `DataError` for a pattern
-    that matches nothing.
+    Of a folder, all files below it with one of `suffixes`; a folder that ``datasets`` saved counts
+    as a file. Raises `DataError` for a pattern that matches nothing.
     """
     found: list[Path] = []
     for pattern in patterns:
-        matched = _matched(Path(pattern).expanduser())
+        matched = _matched(Path(pattern).expanduser(), suffixes)
         if not matched:
             raise DataError(
                 f"data.files: {pattern} matches no file; give files, patterns such as 'docs/*.txt' "
-                f"or folders that hold {', '.join(SUFFIXES)}"
+                f"or folders that hold {', '.join(suffixes)}"
             )
         found.extend(matched)
     return tuple(dict.fromkeys(found))
 
 
-def _matched(path: Path) -> list[Path]:
-    if path.is_file():
+def _matched(path: Path, suffixes: Sequence[str]) -> list[Path]:
+    if path.is_file() or records.is_dataset(path):
         return [path]
+    if (path / "dataset_dict.json").is_file():
+        splits = ", ".join(str(each) for each in sorted(path.iterdir()) if each.is_dir())
+        raise DataError(f"data.files: {path} holds several splits; give one of {splits}")
     if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in SUFFIXES)
+        return sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in suffixes)
     if not any(sign in str(path) for sign in "*?["):
         return []
     parts = path.parts
@@ -73,21 +75,26 @@ def documents(source: Source) -> Iterator[Document]:
     Raises `DataError` with file and line.
     """
     for path in source.files:
-        try:
+        with readable(path):
             yield from (each for each in _of_file(path, source) if each.text.strip())
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror}") from error
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise `DataError` that names the file where it is no text, or cannot be read."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
 
 
 def _of_file(path: Path, source: Source) -> Iterator[Document]:
-    if path.suffix == ".jsonl":
-        yield from _of_lines(path, source)
-    elif path.suffix == ".json":
-        yield from _of_json(path, source)
-    elif path.suffix == ".parquet":
-        yield from _of_parquet(path, source)
+    if records.has_records(path):
+        columns = [name for name in (source.text, source.label) if name is not None]
+        for record, where in records.records(path, columns):
+            yield _of_record(record, source, where)
     elif source.label is not None:
         yield from (Document(each.text, path.parent.name) for each in _of_text(path))
     else:
@@ -113,49 +120,6 @@ def _of_text(path: Path) -> Iterator[Document]:
         yield Document("".join(paragraph).rstrip("\n"))
 
 
-def _of_lines(path: Path, source: Source) -> Iterator[Document]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path}, line {number}: not JSON ({error.msg})") from error
-                yield _of_record(record, source, f"{path}, line {number}")
-
-
-def _of_json(path: Path, source: Source) -> Iterator[Document]:
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
-    many = list(records.values()) if isinstance(records, dict) else records
-    if not isinstance(many, list):
-        raise DataError(f"{path}: expected a list of records or of texts")
-    for number, record in enumerate(many):
-        yield _of_record(record, source, f"{path}, record {number}")
-
-
-def _of_parquet(path: Path, source: Source) -> Iterator[Document]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise DataError(
-            f"{path}: parquet needs pyarrow; pip install nodelens-hf[parquet]"
-        ) from error
-    try:
-        with parquet.ParquetFile(path) as file:
-            wanted = [name for name in (source.text, source.label) if name in file.schema.names]
-            columns = wanted if source.text in wanted else None  # all, for the message
-            number = 0
-            for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
-                for record in batch.to_pylist():
-                    yield _of_record(record, source, f"{path}, row {number}")
-                    number += 1
-    except ArrowException as error:
-        raise DataError(f"{path}: not a parquet file ({error})") from error
-
-
 def _of_record(record: Any, source: Source, where: str) -> Document:  # noqa: ANN401 - any JSON
     if isinstance(record, str) and source.label is None:
         return Document(record)
@@ -173,8 +137,10 @@ def content_key(source: Source, *settings: object) -> str:
     """Return a hash of what the files hold and of the settings, for caches."""
     digest = hashlib.sha256(repr(settings).encode())
     for path in source.files:
-        digest.update(f"{path.name} {path.stat().st_size} ".encode())
-        with path.open("rb") as stream:
-            while piece := stream.read(_PIECE):
-                digest.update(piece)
+        parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for part in parts:
+            digest.update(f"{part.name} {part.stat().st_size} ".encode())
+            with part.open("rb") as stream:
+                while piece := stream.read(_PIECE):
+                    digest.update(piece)
     return digest.hexdigest()[:32]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen, validators
 
+from nodelens.errors import DataError
+
 if TYPE_CHECKING:
     from nodelens.interventions.contract import InterventionRequest
+    from nodelens.models.contract import Permissions
     from nodelens.reports.parts import Finding
 
 
@@ -87,3 +91,51 @@ class MultipleChoice:
         from nodelens_hf.questions import finding_of, measure
 
         return finding_of(self, measure(self, request.model))
+
+
+@frozen
+class LmEval:
+    """Tasks of the Language Model Evaluation Harness, the package lm-eval, on the model as it is.
+
+    Needs ``pip install 'nodelens-hf[lm-eval]'``. Tasks that come with the package read their data
+    from the hub or its cache; tasks of your own lie in a folder, with any data they name.
+
+    Attributes:
+        tasks: names of tasks or groups of tasks; ``lm-eval ls tasks`` shows those of the package.
+        tokenizer: a folder or hub id that has the model's tokenizer.
+        gguf_file: a GGUF file in the tokenizer's folder that holds the tokenizer.
+        shots: examples before every question; null leaves that to the task.
+        limit: questions of each task, the first ones; null asks all.
+        window: the longest input in tokens; null is what the model's configuration says.
+        include_path: a folder with files of further tasks. Such files can hold code, so that this
+            needs ``--trust-remote-code``.
+        batch_size: inputs that go through the model at once.
+    """
+
+    tasks: tuple[str, ...] = field(validator=validators.min_len(1))
+    tokenizer: str
+    gguf_file: str | None = None
+    shots: int | None = field(default=None, validator=validators.optional(validators.ge(0)))
+    limit: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+    window: int | None = field(default=None, validator=validators.optional(validators.ge(2)))
+    include_path: str | None = None
+    batch_size: int = field(default=8, validator=validators.ge(1))
+
+    def check(self, allowed: Permissions) -> None:
+        """Raise `DataError` where lm-eval is missing, and for task files that are not allowed."""
+        if find_spec("lm_eval") is None:
+            raise DataError(
+                "intervention lm_eval needs lm-eval; pip install 'nodelens-hf[lm-eval]'"
+            )
+        if self.include_path is not None and not allowed.remote_code:
+            raise DataError(
+                f"include_path: task files in {self.include_path} can hold code, which a config "
+                "cannot allow; read them, and pass --trust-remote-code if you trust them"
+            )
+
+    def run(self, request: InterventionRequest) -> Finding:
+        """Return the results of all tasks on the model as it is."""
+        self.check(request.allowed)
+        from nodelens_hf.harness import finding_of, measure
+
+        return finding_of(self, measure(self, request.model, request.seed))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nodelens.models.contract import ModelHandle
 from nodelens_hf.hints import HINTS
+from nodelens_hf.remote_code import is_remote, remote_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
 def handle_of(
     model: PreTrainedModel, origin: str, backend: HuggingFace, *, pretrained: bool = False
 ) -> ModelHandle:
-    """Return the handle of a model in evaluation mode, without a key–value cache."""
+    """Return the handle of a model in evaluation mode, without a key–value cache.
+
+    A model whose class came with its weights is not saved: no folder would load without that code.
+    """
     notes: dict[str, str] = {"task": backend.task}
     if getattr(model.config, "use_cache", None):
         model.config.use_cache = False
         notes["use_cache"] = "switched off: every forward reads whole windows"
     cached = "use_cache" in notes
+    if is_remote(model):
+        notes["remote_code"] = remote_files(model)
     placed = backend.device_map is not None
     model.train(False)
     return ModelHandle(
@@ -37,7 +43,7 @@ def handle_of(
         hints=HINTS,
         placed=placed,
         vocabulary=getattr(model.config.get_text_config(), "vocab_size", None),
-        save=partial(_save, backend, cached),
+        save=None if is_remote(model) else partial(_save, backend, cached),
     )
 
 
@@ -46,6 +52,7 @@ def _save(
 ) -> str:
     """Write a pruned model with tokenizer and card, and return the call that loads it."""
     from nodelens_hf.cards import model_card
+    from nodelens_hf.progress_bars import without_bars
     from nodelens_hf.saving import save
     from nodelens_hf.tasks import TASKS
     from nodelens_hf.tokenizers import tokenizer_of
@@ -54,7 +61,8 @@ def _save(
     if cached:
         written.config.use_cache = True
     tokenizer = tokenizer_of(backend.pretrained, backend.gguf_file, backend.revision)
-    loader = save(written, folder, tokenizer=tokenizer, card=model_card(facts))
+    with without_bars():
+        loader = save(written, folder, tokenizer=tokenizer, card=model_card(facts))
     if loader == "transformers":
         return f"transformers.{TASKS[backend.task].auto}.from_pretrained(folder)"
     return "nodelens_hf.load(folder)"

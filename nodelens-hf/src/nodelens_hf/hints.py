@@ -11,8 +11,18 @@ from nodelens.removal.hints import AttributeHint
 _NEURONS = (
     *("intermediate_size", "ffn_dim", "n_inner", "d_ff", "hidden_dim", "ffn_hidden_size"),
     *("encoder_ffn_dim", "decoder_ffn_dim", "moe_intermediate_size", "expert_ffn_hidden_size"),
+    "intermediate_dim",
 )
-_INNER = ("*mlp*", "*intermediate*", "*ffn*", "*fc1", "*.ff*", "*DenseReluDense*", "*lin1")
+_INNER = (
+    "*experts",
+    "*mlp*",
+    "*intermediate*",
+    "*ffn*",
+    "*fc1",
+    "*.ff*",
+    "*DenseReluDense*",
+    "*lin1",
+)
 _HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads")
 _RESIDUAL = ("hidden_size", "n_embd", "d_model", "dim")
 
@@ -25,7 +35,13 @@ HINTS = (
     ),
     AttributeHint("config.num_key_value_heads", ("*:kv_groups",)),
     AttributeHint("*.num_key_value_groups", ("*:query_heads",)),
-    *(AttributeHint(f"config.{name}", ("*:heads",)) for name in _HEADS),
+    AttributeHint("*.num_key_value_groups", ("*:heads",)),
+    AttributeHint("*.inner_dim", ("*:heads",), "indices"),
+    *(
+        AttributeHint(f"{owner}config.{name}", ("*:heads",))
+        for owner in ("", "*.")
+        for name in _HEADS
+    ),
     *(AttributeHint(f"config.{name}", ("*:kv_groups", "*:query_heads")) for name in _HEADS),
     *(AttributeHint(f"config.{name}", ("*:residual",)) for name in _RESIDUAL),
 )

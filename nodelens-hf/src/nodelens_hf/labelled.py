@@ -10,7 +10,7 @@ from nodelens.data.contract import LoadedData, Samples
 from nodelens.errors import DataError
 from nodelens_hf.documents import Document, documents
 from nodelens_hf.sampling import reservoir
-from nodelens_hf.windows import encoded, padded
+from nodelens_hf.windows import encoded, matched, padded
 
 if TYPE_CHECKING:
     from nodelens_hf.text import Text
@@ -27,12 +27,9 @@ def labelled(text: Text, tokens: Tokens) -> LoadedData:
     unknown = next((each.label for each in test if each.label not in classes), None)
     if unknown is not None:
         raise DataError(f"data.test_files: label {unknown!r} does not occur in data.files")
-    return LoadedData(
-        _samples(train, classes, text, tokens),
-        classes,
-        test=_samples(test, classes, text, tokens) if test else None,
-        origin=", ".join(text.files),
-    )
+    made = [_samples(each, classes, text, tokens) for each in (train, test) if each]
+    samples, *tests = matched(made, tokens)
+    return LoadedData(samples, classes, tests[0] if tests else None, ", ".join(text.files))
 
 
 def _chosen(text: Text, files: tuple[str, ...], limit: int | None) -> list[Document]:

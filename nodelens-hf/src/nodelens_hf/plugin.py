@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodelens import hookimpl
-from nodelens.plugins.specs import BackendSpec, DatasetSpec, InterventionSpec
+from nodelens.plugins.specs import BackendSpec, DatasetSpec, InterventionSpec, RecoverySpec
 
 
 @hookimpl
@@ -44,4 +44,21 @@ def nodelens_register_interventions() -> list[InterventionSpec]:
             target="nodelens_hf.evaluations:MultipleChoice",
             summary="Accuracy on multiple-choice questions of JSON Lines files.",
         ),
+        InterventionSpec(
+            name="lm_eval",
+            target="nodelens_hf.evaluations:LmEval",
+            summary="Tasks of the Language Model Evaluation Harness (extra lm-eval).",
+        ),
+    ]
+
+
+@hookimpl
+def nodelens_register_recoveries() -> list[RecoverySpec]:
+    """Offer the recovery by adapters."""
+    return [
+        RecoverySpec(
+            name="lora",
+            target="nodelens_hf.lora:LoRA",
+            summary="Low-rank changes of the weights of any model, by peft.",
+        )
     ]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
 
 from nodelens.errors import ModelError
 from nodelens_hf.handles import handle_of
+from nodelens_hf.progress_bars import without_bars
 from nodelens_hf.tasks import auto_class
 
 if TYPE_CHECKING:
@@ -16,6 +21,9 @@ if TYPE_CHECKING:
     from nodelens_hf.backend import HuggingFace
 
 ADVICE = "a hub id needs a network or the hub's cache, a folder must exist"
+_UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, UnpicklingError)
+"""What transformers raises for a model that it cannot read."""
+_GGUF_PACKAGES = ("gguf", "accelerate")
 _MARKS = ("hf_quantizer", "is_quantized", "quantization_method")
 
 
@@ -30,13 +38,22 @@ def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
         source = str(folder)
     elif backend.gguf_file is not None or source.startswith((".", "/", "~")):
         raise ModelError(f"{source}: there is no such folder")
+    trusted = request.trust_remote_code
+    options = {**_options(backend, folder), "trust_remote_code": trusted}
     try:
-        model = auto_class(backend.task).from_pretrained(source, **_options(backend, folder))
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        with without_bars():
+            model = auto_class(backend.task).from_pretrained(source, **options)
+    except Exception as error:
+        if not (trusted or isinstance(error, (*_UNREADABLE, SafetensorError))):
+            raise  # the code of a model may raise anything, ours and transformers' may not
+        if backend.gguf_file is not None:
+            raise ModelError(_gguf_reason(folder / backend.gguf_file, error)) from error
         raise ModelError(_reason(source, error, folder.is_dir())) from error
     if backend.gguf_file is not None:
         _unmark(model)
-    return handle_of(model, f"{type(model).__name__} from {source}", backend, pretrained=True)
+    handle = handle_of(model, f"{type(model).__name__} from {source}", backend, pretrained=True)
+    pickled = folder.is_dir() and backend.allow_pickle and not list(folder.glob("*.safetensors"))
+    return evolve(handle, notes={**handle.notes, "weights": "pickled"}) if pickled else handle
 
 
 def _unmark(model: PreTrainedModel) -> None:
@@ -53,7 +70,6 @@ def _unmark(model: PreTrainedModel) -> None:
 def _options(backend: HuggingFace, folder: Path) -> dict[str, Any]:
     options: dict[str, Any] = {
         "dtype": backend.dtype,
-        "trust_remote_code": False,
         "local_files_only": folder.is_dir(),
     }
     if backend.gguf_file is None and not backend.allow_pickle:
@@ -72,6 +88,11 @@ def _check_folder(folder: Path, backend: HuggingFace) -> None:
     if backend.gguf_file is not None:
         if not (folder / backend.gguf_file).is_file():
             raise ModelError(f"{folder}: no file {backend.gguf_file} there")
+        if missing := [name for name in _GGUF_PACKAGES if find_spec(name) is None]:
+            raise ModelError(
+                f"{folder / backend.gguf_file}: a GGUF file needs {' and '.join(missing)}: "
+                "pip install nodelens-hf[gguf]"
+            )
         return
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: no config.json there; give a folder of save_pretrained")
@@ -82,6 +103,19 @@ def _check_folder(folder: Path, backend: HuggingFace) -> None:
         )
 
 
+def _gguf_reason(file: Path, error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{file}: damaged, or of a kind of GGUF that transformers does not read: {lines[0]}"
+
+
 def _reason(source: str, error: Exception, local: bool) -> str:
+    if isinstance(error, ValueError) and "trust_remote_code" in str(error):
+        return (
+            f"{source}: the model is Python code that comes with it, which is not run; read the "
+            "code, and pass --trust-remote-code if you trust it (trust_remote_code=True from "
+            "Python; a config cannot say so)"
+        )
+    if isinstance(error, UnpicklingError):
+        return f"{source}: a pickled file there holds more than weights, and that is never read"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return f"{source}: {lines[0]}" + ("" if local else f" ({ADVICE})")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nodelens.errors import ModelError, RunError
+from nodelens_hf.cards import loading
 from nodelens_hf.config_widths import candidates
 from nodelens_hf.skeletons import Difference, apply, difference, skeleton
 
@@ -36,8 +37,9 @@ def save(
 
     ``transformers`` where its configuration says all widths: plain ``from_pretrained`` loads it.
     Else ``nodelens_hf``: `load` does, from a description of every changed width beside the weights.
-    Weights are safetensors, tied ones are written once. `card` is the text of the model card. The
-    folder appears whole or not at all; raises `RunError` when it exists or cannot be written.
+    Weights are safetensors, tied ones are written once. `card` is the text of the model card, to
+    which is added how to load it. The folder appears whole or not at all; raises `RunError` when it
+    exists or cannot be written.
     """
     target = Path(folder)
     if target.exists():
@@ -60,13 +62,14 @@ def save(
 def _against_own_config(model: PreTrainedModel) -> Difference:
     """Return what the model's configuration does not say, after writing out what it can say."""
     changes = difference(skeleton(type(model), model.config), model)
-    for config in candidates(model, changes) if changes else ():
+    for candidate in candidates(model, changes) if changes else ():
         try:
-            remaining = difference(skeleton(type(model), config), model)
+            built = skeleton(type(model), candidate.config)
         except (AttributeError, RuntimeError, ValueError):  # the class cannot be built from it
             continue
+        remaining = difference(built, model, candidate.fields)
         if not remaining:
-            model.config = config
+            model.config = candidate.config
             return remaining
     return changes
 
@@ -81,7 +84,8 @@ def _write(
     if tokenizer is not None:
         tokenizer.save_pretrained(str(folder))
     if card:
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        text = f"{card.rstrip()}\n\n{loading(type(model).__name__, _reason(model, changes))}\n"
+        (folder / "README.md").write_text(text, encoding="utf-8")
     if not changes:
         model.save_pretrained(str(folder))
         return
@@ -89,6 +93,13 @@ def _write(
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.save_pretrained(str(folder))
     _write_described(model, folder, changes)
+
+
+def _reason(model: PreTrainedModel, changes: Difference) -> str:
+    """Return in words why the configuration does not do; empty where it does."""
+    if not changes:
+        return ""
+    return f"the configuration of {model.config.model_type} cannot say that {changes.first()}"
 
 
 def _write_described(model: PreTrainedModel, folder: Path, changes: Difference) -> None:
@@ -113,7 +124,7 @@ def _write_described(model: PreTrainedModel, folder: Path, changes: Difference) 
         "shapes": changes.shapes,
         "configs": changes.configs,
         "tied": tied,
-        "note": "load with nodelens_hf.load(folder): widths differ from the configuration",
+        "note": f"load with nodelens_hf.load(folder): {_reason(model, changes)}",
     }
     text = json.dumps(described, indent=1, allow_nan=False)
     (folder / SHAPE_FILE).write_text(text, encoding="utf-8")
@@ -180,8 +191,8 @@ def _rebuilt(
     from safetensors.torch import load_file
 
     model = skeleton(kind, config)
-    try:
-        state = load_file(path / WEIGHTS_FILE)
+    try:  # copies lie where fresh tensors do: some kernels choose by that how they add up
+        state = {name: each.clone() for name, each in load_file(path / WEIGHTS_FILE).items()}
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path / WEIGHTS_FILE}: {error}") from error
     buffers = {

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 _PLAIN = (bool, int, float, str, type(None))
 _BOOKKEEPING = frozenset(
     {
-        *("training", "_is_hf_initialized", "_is_full_backward_hook"),
+        *("training", "_is_hf_initialized", "_is_full_backward_hook", "use_cache"),
         *("name_or_path", "_name_or_path", "transformers_version"),
         *("is_quantized", "quantization_method", "_weight_conversions", "_use_kernels"),
+        "shift_size",  # every forward of Swin sets it by the size of its images
     }
 )
-"""Attributes that say where a model comes from, not what it computes."""
+"""Attributes that say where a model comes from or how it is run, not what it computes."""
 
 
 @frozen(eq=False)
@@ -40,6 +41,15 @@ class Difference:
     def __bool__(self) -> bool:
         return bool(self.attributes or self.shapes or self.buffers or self.configs)
 
+    def first(self) -> str:
+        """Return one of the changes in words."""
+        for name, shape in self.shapes.items():
+            return f"{name} has the shape {'×'.join(map(str, shape))}"
+        for path, values in (*self.attributes.items(), *self.configs.items()):
+            name, value = next(iter(values.items()))
+            return f"{path}.{name} is {value}".removeprefix(".")
+        return f"{next(iter(self.buffers))} has other values"
+
 
 def skeleton(kind: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
     """Return the model that a configuration builds, its weights not yet initialised."""
@@ -52,8 +62,14 @@ def skeleton(kind: type[PreTrainedModel], config: PretrainedConfig) -> PreTraine
     return built
 
 
-def difference(built: nn.Module, model: nn.Module) -> Difference:
-    """Return how `model` differs from what its configuration builds; both have the same modules."""
+def difference(
+    built: nn.Module, model: nn.Module, named: frozenset[str] = frozenset()
+) -> Difference:
+    """Return how `model` differs from what a configuration builds; both have the same modules.
+
+    Fields of modules' configurations that are `named` are no difference: the configuration says
+    there what the model's own one left to be derived.
+    """
     modules = dict(built.named_modules())
     attributes: dict[str, dict[str, Any]] = {}
     for path, module in model.named_modules():
@@ -73,10 +89,12 @@ def difference(built: nn.Module, model: nn.Module) -> Difference:
         for name, buffer in model.named_buffers()
         if name not in ours and not _same(buffer, unsaved.get(name))
     }
-    return Difference(attributes, shapes, buffers, _own_configs(modules, model))
+    return Difference(attributes, shapes, buffers, _own_configs(modules, model, named))
 
 
-def _own_configs(modules: dict[str, nn.Module], model: nn.Module) -> dict[str, dict[str, Any]]:
+def _own_configs(
+    modules: dict[str, nn.Module], model: nn.Module, named: frozenset[str]
+) -> dict[str, dict[str, Any]]:
     """Return the fields in which configurations of modules differ from what would be built."""
     found: dict[str, dict[str, Any]] = {}
     for path, module in model.named_modules():
@@ -84,7 +102,7 @@ def _own_configs(modules: dict[str, nn.Module], model: nn.Module) -> dict[str, d
         if ours is not None and theirs is not None:
             built = plain_attributes(theirs)
             fields = plain_attributes(ours)
-            changed = {name: v for name, v in fields.items() if built.get(name) != v}
+            changed = {n: v for n, v in fields.items() if n not in named and built.get(n) != v}
             if changed:
                 found[path] = changed
     return found

@@ -16,6 +16,7 @@ Task = Literal[
     "sequence_classification",
     "token_classification",
     "image_classification",
+    "encoder",
 ]
 
 
@@ -35,6 +36,7 @@ TASKS: dict[Task, TaskClass] = {
     "sequence_classification": TaskClass("AutoModelForSequenceClassification", labels=True),
     "token_classification": TaskClass("AutoModelForTokenClassification", labels=True),
     "image_classification": TaskClass("AutoModelForImageClassification", images=True, labels=True),
+    "encoder": TaskClass("AutoModel"),
 }
 
 
@@ -51,7 +53,7 @@ def fields_of(task: Task, request: ModelRequest) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if described.labels and request.classes:
         fields["num_labels"] = request.classes
-    if described.images:
+    if described.images or (task == "encoder" and len(request.input_shape) == 3):
         channels, height, _ = request.input_shape
         fields |= {"num_channels": channels, "image_size": height}
     return fields

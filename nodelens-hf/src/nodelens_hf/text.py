@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from attrs import field, frozen, validators
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nodelens_hf.tokenizers import Tokens
 
 _AT_LEAST_ONE: Any = validators.optional(validators.ge(1))
-Objective = Literal["next", "masked", "label"]
+Objective = Literal["next", "masked", "label", "tags", "target", "none"]
 
 
 @frozen
@@ -32,10 +32,11 @@ class Text:
         tokenizer: a folder or hub id that has a tokenizer, or ``bytes``.
         gguf_file: a GGUF file in the tokenizer's folder that holds the tokenizer.
         test_files: files that are kept for the final evaluation; none: a share of the rows is.
-        text: the field of a record that holds the text.
-        label: the field of a record that holds the label, for objective label; of text files the
-            folder is the label.
-        objective: what is predicted: the next token, masked tokens, or the label of a document.
+        text: the field of a record that holds the text, or the list of words for objective tags.
+        label: the field of a record that holds what objectives label, tags and target predict; of
+            text files the folder is the label.
+        objective: what is predicted: the next token, masked tokens, the label of a document, the
+            tags of its words, the target text of an encoder-decoder, or nothing (none).
         layout: packed joins all documents and cuts windows; padded makes a row of each document.
         window: tokens per row.
         windows: rows that are kept of the files, drawn at random; null keeps all.
@@ -53,9 +54,7 @@ class Text:
     test_files: tuple[str, ...] = ()
     text: str = "text"
     label: str | None = None
-    objective: Objective = field(
-        default="next", validator=validators.in_(("next", "masked", "label"))
-    )
+    objective: Objective = field(default="next", validator=validators.in_(get_args(Objective)))
     layout: Literal["packed", "padded"] = field(
         default="packed", validator=validators.in_(("packed", "padded"))
     )
@@ -76,24 +75,37 @@ class Text:
         if self.stride is not None and not self.test_files:
             raise DataError("data.stride is that of test windows; give data.test_files as well")
         tokens = load_tokenizer(self.tokenizer, self.gguf_file)
-        if self.labels:
+        if self.objective == "label":
             from nodelens_hf.labelled import labelled
 
             return labelled(self, tokens)
+        if self.objective == "tags":
+            from nodelens_hf.tagged import tagged
+
+            return tagged(self, tokens)
+        if self.objective == "target":
+            from nodelens_hf.pairs import pairs
+
+            return pairs(self, tokens)
         return self._unlabelled(tokens)
 
     @property
     def labels(self) -> bool:
-        """Whether documents have labels."""
-        return self.objective == "label"
+        """Whether a field of the records is predicted."""
+        return self.objective in ("label", "tags", "target")
 
     def _unlabelled(self, tokens: Tokens) -> LoadedData:
         from nodelens.data.contract import LoadedData
 
         samples = self._samples(self.files, tokens, self.windows, self.window)
         stride = self.stride or self.window
-        test = self._samples(self.test_files, tokens, None, stride) if self.test_files else None
         origin = f"{', '.join(self.files)}, {self.layout} to {self.window} tokens"
+        if not self.test_files:
+            return LoadedData(samples, classes=(), origin=origin)
+        from nodelens_hf.windows import matched
+
+        test = self._samples(self.test_files, tokens, None, stride)
+        samples, test = matched((samples, test), tokens)
         return LoadedData(samples, classes=(), test=test, origin=origin)
 
     def _samples(
@@ -111,7 +123,7 @@ class Text:
             samples = self._rows(files, tokens, limit)
         if self.objective == "masked":
             return cutting.masked(samples, tokens, self.masked, self.seed)
-        return samples
+        return cutting.unlabelled(samples) if self.objective == "none" else samples
 
     def _rows(self, files: tuple[str, ...], tokens: Tokens, limit: int | None) -> Samples:
         """Return one padded row per document, drawn at random if there are too many."""
@@ -125,7 +137,7 @@ class Text:
         if not chosen:
             raise DataError(f"{', '.join(files)}: there is no text to tokenise")
         texts = (each.text for each in chosen)
-        rows = cutting.encoded(texts, tokens, self.window, closed=self.objective == "masked")
+        rows = cutting.encoded(texts, tokens, self.window, closed=self.objective != "next")
         inputs, mask = cutting.padded(rows, self.window, tokens)
         following = cutting.next_tokens(inputs).masked_fill(cutting.next_tokens(mask) != 1, IGNORED)
         return Samples(inputs, following, {"attention_mask": mask})

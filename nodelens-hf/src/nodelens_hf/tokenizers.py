@@ -26,7 +26,8 @@ class Tokens:
 
     `encode` gives ids without special tokens, `decode` gives text back. `size` is the number of
     ids, `end` the id that ends a document, `pad` and `mask` those of padding and of a masked
-    position, None where the tokenizer has none. `identity` names it for caches.
+    position, None where the tokenizer has none. `identity` names it for caches. `located` gives the
+    ids of a text and the characters that each stands for, from and to; None where that is not told.
     """
 
     encode: Encode
@@ -37,11 +38,12 @@ class Tokens:
     begin: int | None = None
     pad: int | None = None
     mask: int | None = None
+    located: Callable[[str], tuple[list[int], list[tuple[int, int]]]] | None = None
 
 
 def load_tokenizer(source: str, gguf_file: str | None = None) -> Tokens:
     """Return the tokenizer of a folder or hub id, or ``bytes``; raises `DataError` without one."""
-    return _bytes() if source == BYTES else _of_transformers(_read(source, gguf_file))
+    return _bytes() if source == BYTES else _of_transformers(transformers_tokenizer(source, gguf_file))
 
 
 def tokenizer_of(pretrained: str | None, gguf_file: str | None, revision: str | None) -> Any:  # noqa: ANN401 - transformers' tokenizers share no type
@@ -49,12 +51,13 @@ def tokenizer_of(pretrained: str | None, gguf_file: str | None, revision: str | 
     if pretrained is None:
         return None
     try:
-        return _read(pretrained, gguf_file, revision)
+        return transformers_tokenizer(pretrained, gguf_file, revision)
     except DataError:
         return None
 
 
-def _read(source: str, gguf_file: str | None, revision: str | None = None) -> Any:  # noqa: ANN401 - two unrelated classes
+def transformers_tokenizer(source: str, gguf_file: str | None, revision: str | None = None) -> Any:  # noqa: ANN401 - two unrelated classes
+    """Return transformers' own tokenizer of a folder or hub id; raises `DataError` without one."""
     from transformers import AutoTokenizer
 
     local = Path(source).expanduser().is_dir()
@@ -79,6 +82,12 @@ def _of_transformers(tokenizer: Any) -> Tokens:  # noqa: ANN401 - two unrelated 
         ids: list[list[int]] = found["input_ids"]
         return ids
 
+    def located(text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        found = tokenizer(
+            text, add_special_tokens=False, verbose=False, return_offsets_mapping=True
+        )
+        return list(found["input_ids"]), list(found["offset_mapping"])
+
     size = max(len(tokenizer), int(tokenizer.vocab_size))
     return Tokens(
         encode=encode,
@@ -95,6 +104,7 @@ def _of_transformers(tokenizer: Any) -> Tokens:  # noqa: ANN401 - two unrelated 
         else tokenizer.cls_token_id,
         pad=tokenizer.pad_token_id,
         mask=tokenizer.mask_token_id,
+        located=located if tokenizer.is_fast else None,
     )
 
 
@@ -116,4 +126,12 @@ def _bytes() -> Tokens:
         begin=256,
         pad=257,
         mask=258,
+        located=_located_bytes,
     )
+
+
+def _located_bytes(text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    spans = [
+        (place, place + 1) for place, sign in enumerate(text) for _ in range(len(sign.encode()))
+    ]
+    return list(text.encode()), spans

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
+from torch.nn import functional as F
 
 from nodelens.data.contract import Samples
 from nodelens.errors import DataError
@@ -99,18 +100,63 @@ def masked(samples: Samples, tokens: Tokens, share: float, seed: int) -> Samples
     return Samples(inputs, targets, samples.fields)
 
 
+def matched(parts: Sequence[Samples], tokens: Tokens) -> list[Samples]:
+    """Return samples padded on the right to equal numbers of positions, field by field."""
+    pad = tokens.pad if tokens.pad is not None else tokens.end
+    longest = max(each.inputs.shape[1] for each in parts)
+
+    def wider(values: Tensor, length: int, fill: int | None) -> Tensor:
+        return F.pad(values, (0, length - values.shape[1]), value=fill)
+
+    def field(name: str) -> int:
+        return max(each.fields[name].shape[1] for each in parts)
+
+    return [
+        evolve(
+            each,
+            inputs=wider(each.inputs, longest, pad),
+            targets=each.targets
+            if not each.sequences
+            else wider(each.targets, max(part.targets.shape[1] for part in parts), IGNORED),
+            fields={
+                name: wider(values, field(name), IGNORED if name == "labels" else 0)
+                for name, values in each.fields.items()
+            },
+        )
+        for each in parts
+    ]
+
+
+def closed_row(tokens: Tokens, length: int) -> tuple[list[int], list[int]]:
+    """Return the ids that begin and end a row; raises `DataError` if they leave no room."""
+    begin = [] if tokens.begin is None else [tokens.begin]
+    end = [] if tokens.end is None or tokens.end == tokens.begin else [tokens.end]
+    if length - len(begin) - len(end) < 1:
+        raise DataError(f"data.window: {length} tokens leave no room for text")
+    return begin, end
+
+
+def unlabelled(samples: Samples) -> Samples:
+    """Return samples of which no position has a label."""
+    return evolve(samples, targets=torch.full_like(samples.targets, IGNORED))
+
+
 def encoded(
-    texts: Iterable[str], tokens: Tokens, length: int, *, closed: bool = True
+    texts: Iterable[str],
+    tokens: Tokens,
+    length: int,
+    *,
+    closed: bool = True,
+    begun: bool = True,
 ) -> list[list[int]]:
     """Return the ids of documents between begin and end token, where the tokenizer has them.
 
-    A document that is too long is cut; with `closed` it still has the end token.
+    A document that is too long is cut; with `closed` it still has the end token. Without `begun`
+    there is no begin token, as in the targets of encoder-decoders.
     """
-    begin = [] if tokens.begin is None else [tokens.begin]
-    end = [] if tokens.end is None or tokens.end == tokens.begin else [tokens.end]
-    room = length - len(begin) - len(end)
-    if room < 1:
-        raise DataError(f"data.window: {length} tokens leave no room for text")
+    begin, end = closed_row(tokens, length)
+    if not begun:
+        begin, end = [], [] if tokens.end is None else [tokens.end]
     rows = [[*begin, *ids, *end] for ids in tokens.encode(list(texts))]
     if closed:
         return [row if len(row) <= length else [*row[: length - len(end)], *end] for row in rows]

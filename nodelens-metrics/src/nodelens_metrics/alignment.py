@@ -2,8 +2,12 @@
 
 With w the row of weights that writes a node, x what it is multiplied with (for a convolution its
 patches, zero padding included), Σ the covariance of x, λ_k and e_k its eigenvalues and -vectors,
-and y = wᵀx + b the pre-activation. All need exactly one weight row per node. Nodes without weights,
-and inputs that do not vary, give 0.
+and y = wᵀx + b the pre-activation. Nodes without weights, and inputs that do not vary, give 0.
+
+A gated unit is written by two rows that read the same x, a head by a block of rows of three
+weights: there is no one w. The option `producer` names the weight that is asked about (``up_proj``,
+``v_proj``); where it writes a node with several rows W, wᵀΣw becomes tr WΣWᵀ and ‖w‖² becomes
+‖W‖_F², so that the quotient is the mean over the rows, weighted by their squared norms.
 """
 
 from __future__ import annotations
@@ -21,12 +25,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.scoring.contract import Better
+    from nodelens.scoring.producers import Producer
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
 
 _PREACTIVATION = Moments(tap="preactivation")
 _INPUT = Moments(tap="input")
-_COVARIANCE = Gram(tap="input")
+COVARIANCE = Gram(tap="input")
+"""The covariance of what a producer's weights are multiplied with."""
+
 _STUDY = "Safaai et al. 2026, 2605.07086"
 _SCALE_FREE = frozenset({"activation_scale", "activation_shift", "functional", "incoming_scale"})
 Dead = Literal["worst", "best", "any"]
@@ -36,17 +43,22 @@ Dead = Literal["worst", "best", "any"]
 class RayleighQuotient:
     """The input variance along a node's weights: wᵀΣw / wᵀw, Σ the covariance of what it reads.
 
-    Read as Var(y)/‖w‖² from the pre-activation, which is the same number without the covariance.
+    Read as Var(y)/‖w‖² from the pre-activation, which is the same number without the covariance,
+    unless the producer is named: several producers' pre-activations are not told apart.
 
     Attributes:
         scale: what it is divided by: nothing, the layer's mean quotient (1 is then ordinary in
             every layer), the trace of Σ (the share of the input's variance), or the largest
-            eigenvalue of Σ (1 for the leading direction; needs the covariance).
+            eigenvalue of Σ (1 for the leading direction; needs the covariance). All but the first
+            give a pure number.
+        producer: name of the weight that is asked about, or the last parts of its path; needs the
+            covariance. None takes the only row that writes a node.
     """
 
     scale: Literal["absolute", "layer", "trace", "largest"] = field(
         default="absolute", validator=validators.in_(("absolute", "layer", "trace", "largest"))
     )
+    producer: str | None = None
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "input²"
     formula: ClassVar[str] = "wᵀΣw / wᵀw = Var(y) / ‖w‖², divided by the scale"
@@ -55,40 +67,56 @@ class RayleighQuotient:
     dead: ClassVar[Dead] = "any"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """Moments of the pre-activation, and what the scale is made of."""
+        """Moments of the pre-activation, or the covariance of the input, and what scales it."""
+        if self.producer is not None:
+            return (COVARIANCE,)
         scales: dict[str, tuple[Statistic[Any], ...]] = {
             "trace": (_INPUT,),
-            "largest": (_COVARIANCE,),
+            "largest": (COVARIANCE,),
         }
         return (_PREACTIVATION, *scales.get(self.scale, ()))
 
     def score(self, group: GroupView) -> Tensor:
-        """Return the quotients; raises `NotApplicableError` unless one weight row writes a node."""
+        """Return the quotients; raises `NotApplicableError` unless one weight writes the nodes."""
         from nodelens_metrics.arithmetic import ratio
 
-        producer = group.producer()
-        quotient = ratio(group[_PREACTIVATION].variance, producer.weight.square().sum(1))
-        if self.scale == "absolute":
-            return quotient
-        if self.scale == "layer":
-            return ratio(quotient, quotient.mean())
-        return ratio(quotient, self._of_input(group)[producer.block])
+        producer = self._producer(group)
+        variance = self._variance(group, producer)
+        if self.scale in ("trace", "largest"):
+            variance = ratio(variance, self._of_input(group, producer)[producer.block])
+        quotient = ratio(variance.sum(1), producer.rows.square().sum((1, 2)))
+        return ratio(quotient, quotient.mean()) if self.scale == "layer" else quotient
 
-    def _of_input(self, group: GroupView) -> Tensor:
+    def _producer(self, group: GroupView) -> Producer:
+        return group.producer() if self.producer is None else group.written_by(self.producer)
+
+    def _variance(self, group: GroupView, producer: Producer) -> Tensor:
+        """Return the variance that every row writes, ``(nodes, rows)``."""
+        from nodelens_metrics.directions import input_covariance, written_variance
+
+        if self.producer is None:
+            return group[_PREACTIVATION].variance.unsqueeze(1)
+        return written_variance(producer, input_covariance(group, producer))
+
+    def _of_input(self, group: GroupView, producer: Producer) -> Tensor:
         """Return the scale of every run of input features, ``(blocks,)``."""
-        from nodelens_metrics.spectra import blocks_of, eigenvalues
+        from nodelens_metrics.directions import input_covariance
+        from nodelens_metrics.spectra import eigenvalues
 
+        if self.scale == "trace" and self.producer is None:
+            return group[_INPUT].variance.view(producer.blocks, -1).sum(1)
+        covariance = input_covariance(group, producer)
         if self.scale == "trace":
-            return group[_INPUT].variance.view(group.producer().blocks, -1).sum(1)
-        return eigenvalues(blocks_of(group[_COVARIANCE].covariance))[:, -1]
+            return covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
+        return eigenvalues(covariance)[:, -1]
 
 
 @frozen
 class ClassRayleighQuotient:
     """The input variance along a node's weights within a class: wᵀΣ_c w / wᵀw.
 
-    Σ_c is the covariance of what a node reads in samples of class c. Classes that do not occur are
-    left out.
+    Σ_c is the covariance of what a node reads in samples of class c. Classes with fewer than two
+    samples are left out.
 
     Attributes:
         across: how classes are put together: the mean over samples, the largest, or the smallest.
@@ -114,10 +142,10 @@ class ClassRayleighQuotient:
 
         norm = group.producer().weight.square().sum(1)
         classes = group[self.needs()[0]]
-        there = classes.count > 0
+        there = classes.count > 1
         variance, count = classes.variance[there], classes.count[there].unsqueeze(1)
         if not len(variance):
-            raise NotApplicableError("no row has a label")
+            raise NotApplicableError("no class has two samples")
         if self.across == "mean":
             return ratio((variance * count).sum(0) / count.sum(), norm)
         return ratio(variance.amax(0) if self.across == "largest" else variance.amin(0), norm)
@@ -129,8 +157,13 @@ class InputDirections:
 
     The profile is the share of a node's variance that each eigenvector of Σ gives; 1 for a node
     that follows one direction, the number of features for one that follows all alike.
+
+    Attributes:
+        producer: name of the weight that is asked about, or the last parts of its path; None takes
+            the only one that writes the nodes.
     """
 
+    producer: str | None = None
     better: ClassVar[Better] = "neither"
     unit: ClassVar[str] = "1"
     formula: ClassVar[str] = "exp(−Σ_k p_k log p_k), p_k = (w·e_k)² λ_k / wᵀΣw"
@@ -140,15 +173,16 @@ class InputDirections:
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """The covariance of the input."""
-        return (_COVARIANCE,)
+        return (COVARIANCE,)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the effective numbers of directions, 0 where the input does not reach the node."""
         import torch
 
         from nodelens_metrics.arithmetic import ratio
+        from nodelens_metrics.directions import directions_of
 
-        profile = direction_profile(group)
+        profile = directions_of(group, self.producer).profile()
         total = profile.sum(1)
         share = ratio(profile, total.unsqueeze(1))
         number: Tensor = torch.special.entr(share).sum(1).exp()
@@ -161,9 +195,12 @@ class SpectralAlignment:
 
     Attributes:
         variance: how much of the input's variance the leading directions hold together.
+        producer: name of the weight that is asked about, or the last parts of its path; None takes
+            the only one that writes the nodes.
     """
 
     variance: float = field(default=0.9, validator=(validators.gt(0.0), validators.lt(1.0)))
+    producer: str | None = None
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "1"
     formula: ClassVar[str] = "Σ_k≤K (w·e_k)² / ‖w‖², K directions hold the given share of trace Σ"
@@ -173,49 +210,19 @@ class SpectralAlignment:
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """The covariance of the input."""
-        return (_COVARIANCE,)
+        return (COVARIANCE,)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the shares, between 0 and 1."""
-        import torch
-
         from nodelens_metrics.arithmetic import ratio
-        from nodelens_metrics.spectra import blocks_of
+        from nodelens_metrics.directions import directions_of
 
-        producer = group.producer()
-        values, vectors = torch.linalg.eigh(blocks_of(group[_COVARIANCE].covariance))
-        values = values.clamp(min=0.0).flip(-1)
+        found = directions_of(group, self.producer)
+        values, producer = found.values, found.producer
         before = values.cumsum(-1) - values
         leading = (before < self.variance * values.sum(-1, keepdim=True)) & (values > 0)
-        parts = _projections(producer.weight, vectors.flip(-1), producer.block).square()
-        share: Tensor = (parts * leading[producer.block]).sum(1)
-        return ratio(share, producer.weight.square().sum(1))
-
-
-def direction_profile(group: GroupView) -> Tensor:
-    """Return the variance that every direction of the input gives each node, ``(nodes, features)``.
-
-    (w·e_k)² λ_k, from the largest eigenvalue to the smallest; its sum over k is wᵀΣw.
-    """
-    import torch
-
-    from nodelens_metrics.spectra import blocks_of
-
-    producer = group.producer()
-    values, vectors = torch.linalg.eigh(blocks_of(group[_COVARIANCE].covariance))
-    values = values.clamp(min=0.0).flip(-1)
-    along = _projections(producer.weight, vectors.flip(-1), producer.block)
-    profile: Tensor = along.square() * values[producer.block]
-    return profile
-
-
-def _projections(weight: Tensor, vectors: Tensor, block: Tensor) -> Tensor:
-    """Return w·e_k, ``(nodes, features)``, each node with the eigenvectors of its own block."""
-    if len(vectors) == 1:
-        return weight @ vectors[0]
-    import torch
-
-    return torch.einsum("nf,nfk->nk", weight, vectors[block])
+        share = (found.along.square() * leading[producer.block]).sum((1, 2))
+        return ratio(share, producer.rows.square().sum((1, 2)))
 
 
 @frozen
@@ -224,11 +231,20 @@ class InputInformation:
 
     The noise is the median variance of the layer's pre-activations, over the nodes that vary, so
     the ordinary node gets ½ log 2 = 0.35 nats. 0 where the pre-activation is constant.
+
+    Attributes:
+        producer: name of the weight that is asked about, or the last parts of its path; needs the
+            covariance. A node that it writes with several rows is a channel with several outputs,
+            of the node's mean variance. None takes the only row that writes a node.
     """
 
+    producer: str | None = None
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "nats"
-    formula: ClassVar[str] = "½ log(1 + Var(y)/σ0²), σ0² = median over the layer of Var(y)"
+    formula: ClassVar[str] = (
+        "½ log(1 + Var(y)/σ0²), σ0² = median over the layer of Var(y); several rows: "
+        "½ log det(I + WΣWᵀ/σ0²)"
+    )
     source: ClassVar[str] = f"{_STUDY}, input information (proxy)"
     invariances: ClassVar[frozenset[str]] = frozenset(
         {"activation_scale", "activation_shift", "functional"}
@@ -236,16 +252,29 @@ class InputInformation:
     dead: ClassVar[Dead] = "any"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """Moments of the pre-activation."""
-        return (_PREACTIVATION,)
+        """Moments of the pre-activation, or the covariance of the input."""
+        return (_PREACTIVATION,) if self.producer is None else (COVARIANCE,)
 
     def score(self, group: GroupView) -> Tensor:
-        """Return the information; raises `NotApplicableError` without a pre-activation site."""
-        from nodelens_metrics.arithmetic import varies
+        """Return the information; raises `NotApplicableError` unless one weight writes nodes."""
+        from nodelens_metrics.spectra import eigenvalues
 
+        written = self._written(group)
+        power = written.diagonal(dim1=-2, dim2=-1).mean(-1)
+        if not (power > 0).any():
+            return power * 0.0
+        noise = power[power > 0].quantile(0.5)
+        return 0.5 * (eigenvalues(written) / noise).log1p().sum(-1)
+
+    def _written(self, group: GroupView) -> Tensor:
+        """Return the covariance of what the rows of each node write, ``(nodes, rows, rows)``."""
+        from nodelens_metrics.arithmetic import varies
+        from nodelens_metrics.directions import input_covariance, written_covariance
+
+        if self.producer is not None:
+            producer = group.written_by(self.producer)
+            return written_covariance(producer, input_covariance(group, producer))
+        group.producer()
         moments = group[_PREACTIVATION]
         live = varies(moments.mean, moments.variance)
-        if not live.any():
-            return moments.variance * 0.0
-        signal = moments.variance.where(live, 0.0)
-        return 0.5 * (signal / signal[live].quantile(0.5)).log1p()
+        return moments.variance.where(live, 0.0)[:, None, None]

@@ -145,17 +145,14 @@ def _written(group: GroupView, part: ParameterSlice) -> Tensor:
 def _relative(group: GroupView, part: ParameterSlice) -> Tensor:
     """Return the relative importance of one weight that reads the nodes, ``(nodes,)``.
 
-    Inputs are features: the positions of a kernel count apart. The shares that an input gives its
-    outputs add up to 1.
+    Inputs are features: the positions of a kernel count apart, and the channels of a grouped
+    convolution are read by their own outputs. The shares that an input gives its outputs add up
+    to 1.
     """
-    import torch
-
     from nodelens_metrics.arithmetic import ratio
-    from nodelens_metrics.propagation import output_axis
+    from nodelens_metrics.connections import by_node, connections
 
-    weight = group.parameters[part.parameter].detach().abs().double()
-    outputs = output_axis(group, part)
-    mass = weight.movedim(outputs, 0).flatten(1).sum(1)
-    by_output = torch.tensordot(weight, ratio(mass * 0.0 + 1.0, mass), dims=([outputs], [0]))
-    by_input = (weight.sum(outputs) > 0).double()
-    return part.extent.nodes_first(by_output + by_input, 0).sum(1)
+    size = connections(group, part)
+    by_output = ratio(size, size.sum((2, 3), keepdim=True)).sum(1)
+    by_input = (size.sum(1) > 0).double()
+    return by_node(part, (by_output + by_input).sum(-1)).sum(1)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import field, frozen, validators
 
-from nodelens.errors import ConfigError, NotApplicableError
+from nodelens.errors import NotApplicableError
 from nodelens.scoring.contract import level_of
 from nodelens_metrics.parts import By, Part, as_parts, check_names, comparable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.scoring.contract import Better, Metric
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
 
@@ -55,36 +56,44 @@ class Composite:
         """Nothing but what the parts need."""
         return ()
 
+    def unfit(self, parts: Mapping[str, Metric]) -> list[str]:
+        """Return which metrics rank no nodes."""
+        what = {name: _ranks_nothing(metric) for name, metric in parts.items()}
+        return [
+            f"{name!r} {reason} and ranks no nodes; take it out of parts"
+            for name, reason in what.items()
+            if reason
+        ]
+
     def score(self, group: GroupView) -> Tensor:
         """Return the sums of the contributions.
 
-        Raises `NotApplicableError` where a part is not applicable, `ConfigError` for parts that
-        rank no nodes.
+        Raises `NotApplicableError` where a part is not applicable.
         """
-        return self.contributions(group).sum(0)
-
-    def contributions(self, group: GroupView) -> Tensor:
-        """Return what each part gives each node, ``(parts, nodes)``; raises as `score` does."""
         import torch
 
+        return torch.stack(list(self.contributions(group).values())).sum(0)
+
+    def contributions(self, group: GroupView) -> dict[str, Tensor]:
+        """Return what each part gives each node, ``(nodes,)`` by name; raises as `score` does."""
         parts = as_parts(self.parts)
         total = sum(part.weight for part in parts)
-        ranked = [comparable(_importance(group, part.name), self.by) for part in parts]
-        return torch.stack(
-            [part.weight / total * each for part, each in zip(parts, ranked, strict=True)]
-        )
+        return {
+            part.name: part.weight / total * comparable(_importance(group, part.name), self.by)
+            for part in parts
+        }
+
+
+def _ranks_nothing(metric: Metric) -> str:
+    if level_of(metric) == "layer":
+        return "describes whole layers"
+    return "has no direction" if metric.better == "neither" else ""
 
 
 def _importance(group: GroupView, name: str) -> Tensor:
     """Return a part's values with the sign that makes high mean "keep"."""
-    metric = group.network.metrics.get(name)
-    if metric is None:
-        raise ConfigError([f"composite: {name!r} is no metric of this run; add it to metrics"])
-    if metric.better == "neither" or level_of(metric) == "layer":
-        what = "describes whole layers" if level_of(metric) == "layer" else "has no direction"
-        raise ConfigError([f"composite: {name!r} {what} and ranks no nodes; take it out of parts"])
     try:
         values = group.part(name)
     except NotApplicableError as reason:
         raise NotApplicableError(f"its part {name}: {reason}") from reason
-    return values if metric.better == "high" else -values
+    return values if group.network.metrics[name].better == "high" else -values

@@ -79,8 +79,8 @@ class FlapIFV:
 class FlapWIFV:
     """Weighted input feature variance: the error of the next layer when a node becomes its mean.
 
-    Exact for one node and a linear consumer. It goes with a repair that folds the mean into the
-    consumer's bias. 0 for dead and for constant nodes.
+    Exact for one node of one feature and a linear consumer that reads it once. It goes with a
+    repair that folds the mean into the consumer's bias. 0 for dead and for constant nodes.
     """
 
     better: ClassVar[Better] = "high"

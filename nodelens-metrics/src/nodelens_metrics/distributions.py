@@ -128,11 +128,13 @@ class MassiveActivation:
         magnitude: the least |a| of a massive activation.
         ratio: how many medians it is at least.
         bins: bins of the histogram that the median is read from.
+        flag: give 1 for a node that is massive and 0 for any other.
     """
 
     magnitude: float = field(default=100.0, validator=validators.gt(0.0))
     ratio: float = field(default=1000.0, validator=validators.gt(0.0))
     bins: int = field(default=64, validator=_BINS)
+    flag: bool = False
     better: ClassVar[Better] = "neither"
     unit: ClassVar[str] = "1"
     formula: ClassVar[str] = "min(max|a| / magnitude, max|a| / (ratio · median|a|))"
@@ -149,11 +151,11 @@ class MassiveActivation:
         return (Magnitudes(), LogHistogram(bins=self.bins))
 
     def score(self, group: GroupView) -> Tensor:
-        """Return the smaller ratio; only the first one in a group that is all zeros."""
+        """Return the smaller ratio, or whether it is 1 or more."""
         peak = group[Magnitudes()].peak
         median = _median_of_all(group[LogHistogram(bins=self.bins)])
         threshold = (self.ratio * median).clamp(min=self.magnitude)
-        return peak / threshold
+        return (peak >= threshold).double() if self.flag else peak / threshold
 
 
 def share_below(summary: HistogramSummary, bound: Tensor) -> Tensor:

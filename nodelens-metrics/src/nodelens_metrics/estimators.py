@@ -7,7 +7,7 @@ independent, and nothing depends on their order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from nodelens.errors import NotApplicableError
@@ -21,8 +21,19 @@ BINS = 8
 FLOOR = 0.75
 """The least variance within a class, as a share of the variance within classes on average."""
 
-_AT_ONCE = 2**24
+_AT_ONCE = 2**22
 """Entries of a table of nodes by samples that are worked on at once."""
+
+
+def some_at_once(work: Callable[[Tensor], Tensor], x: Tensor, each: int = 1) -> Tensor:
+    """Return `work` of x ``(samples, nodes)``, a result per node, done for some nodes at a time.
+
+    `each` is how many numbers the work holds for each of x.
+    """
+    import torch
+
+    step = max(1, _AT_ONCE // max(1, len(x) * each))
+    return torch.cat([work(part) for part in torch.split(x, step, dim=1)], dim=-1)
 
 
 def gaussian_entropy_bias(variables: int, samples: Tensor | float) -> Tensor:
@@ -74,8 +85,11 @@ def normal_scores(x: Tensor) -> Tensor:
     """
     import torch
 
-    scores: Tensor = torch.special.ndtri(average_ranks(x) / (len(x) + 1))
-    return scores
+    def scores(some: Tensor) -> Tensor:
+        found: Tensor = torch.special.ndtri(average_ranks(some) / (len(some) + 1))
+        return found
+
+    return some_at_once(scores, x)
 
 
 def one_hot(y: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
@@ -102,17 +116,10 @@ def label_information(x: Tensor, y: Tensor, *, bins: int = BINS, correct: bool =
     the cells that occur; within [0, H(y)], 0 for constant nodes. Samples labelled below 0 do not
     count. Raises `NotApplicableError` with fewer than two classes.
     """
-    import torch
-
     usable, classes = one_hot(y, at_least=1)
-    x, label, count = x[usable], classes.argmax(1), classes.sum(0)
-    entropy = _surprise(count / len(label))
-    step = max(1, _AT_ONCE // len(label))
-    parts = [
-        _binned_information(x.T[first : first + step], label, bins, correct)
-        for first in range(0, x.shape[1], step)
-    ]
-    return torch.cat(parts).clamp(min=0.0).clamp(max=float(entropy))
+    label, entropy = classes.argmax(1), _surprise(classes.mean(0))
+    found = some_at_once(lambda some: _binned_information(some.T, label, bins, correct), x[usable])
+    return found.clamp(min=0.0).clamp(max=float(entropy))
 
 
 def binned(x: Tensor, bins: int) -> Tensor:
@@ -204,20 +211,22 @@ def copula_label_information(x: Tensor, y: Tensor, *, shared_variance: bool = Tr
     return gaussian_label_information(scores, y[usable], shared_variance=shared_variance)
 
 
-def copula_information(x: Tensor, y: Tensor) -> Tensor:
+def copula_information(x: Tensor, y: Tensor, *, noise: float = 1e-6) -> Tensor:
     """Return the information between every node and numbers y ``(samples,)``, by their copula.
 
-    −½ log(1 − ρ²) of the normal scores less its bias, at least 0; 0 for constants. Source: Ince et
-    al. 2017, 10.1002/hbm.23471, Gaussian copula information of two continuous variables.
+    −½ log(1 − ρ²) of the normal scores, each given noise of that relative variance, less its bias,
+    at least 0; 0 for constants. Source: Ince et al. 2017, 10.1002/hbm.23471, Gaussian copula
+    information of two continuous variables.
     """
     import torch
 
+    from nodelens_metrics.pairwise import information
+
     scores = normal_scores(torch.cat([x.double(), y.double().unsqueeze(1)], dim=1))
     whitened = standardised(scores)
-    rho = (whitened.T @ whitened[:, -1])[:-1]
-    found = -0.5 * (-rho.square().clamp(max=1 - 1e-15)).log1p()
-    live = rho != 0
-    return (found - gaussian_information_bias(1, 1, len(x))).clamp(min=0.0).masked_fill(~live, 0.0)
+    rho = (whitened.T @ whitened[:, -1])[:-1].clamp(-1.0, 1.0)
+    found = information(rho / (1.0 + noise)) - gaussian_information_bias(1, 1, len(x))
+    return found.clamp(min=0.0)
 
 
 def standardised(x: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ class HRank:
     """The mean rank of a node's feature map over images.
 
     The source ranks maps after the nonlinearity, as here. Not defined where the positions are no
-    grid of height and width.
+    grid of height and width: for tokens and dense layers, and where the next layer reads the maps
+    flattened, since height and width are not to be told from the flat numbers.
     """
 
     better: ClassVar[Better] = "high"
@@ -45,7 +46,10 @@ class HRank:
         """Return the mean ranks."""
         ranks = group[MapRanks()]
         if not ranks.rows > 0:
-            raise NotApplicableError("the positions are no grid of height and width")
+            raise NotApplicableError(
+                "what the next layer reads has no grid of height and width: there are no maps, or "
+                "they are flattened; chip needs no grid"
+            )
         return ranks.mean
 
 

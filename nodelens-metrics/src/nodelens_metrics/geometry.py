@@ -88,19 +88,15 @@ class WeightCosine:
         import torch
 
         from nodelens_metrics.arithmetic import ratio
+        from nodelens_metrics.pairwise import mean_of_others
 
         rows = group.incoming()
         unit = ratio(rows, rows.norm(dim=1, keepdim=True))
-        count = min(self.top or group.width, group.width - 1)
-        if count == 0:
-            return rows.sum(1) * 0.0
         means = []
         for first in range(0, group.width, CHUNK):
             cosine = unit[first : first + CHUNK] @ unit.T
             cosine = cosine.abs() if self.absolute else cosine
-            own = torch.arange(len(cosine), device=rows.device)
-            cosine[own, own + first] = -torch.inf
-            means.append(cosine.topk(count, dim=1).values.mean(1))
+            means.append(mean_of_others(cosine, first, self.top))
         return torch.cat(means)
 
 

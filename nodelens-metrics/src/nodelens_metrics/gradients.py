@@ -2,8 +2,9 @@
 
 g = dL/da of the loss summed over rows and positions, with the labels of the data; q = a·g at one
 position; Q_n = Σ_t q over the positions of row n, the gradient of row n's loss at a gate that
-multiplies the node. At a minimum of the loss E[q] is near 0, so the signed first order says little.
-All but `GradientNorm` give 0 for a dead node.
+multiplies what all consumers of the node read. What a residual stream carries past them is none of
+g. At a minimum of the loss E[q] is near 0, so the signed first order says little. All but
+`GradientNorm` give 0 for a dead node.
 """
 
 from __future__ import annotations
@@ -147,9 +148,9 @@ class AttributionPatching:
     unit: ClassVar[str] = "loss"
     formula: ClassVar[str] = "mean_n |Q_n|"
     source: ClassVar[str] = (
-        "Kramár et al. 2024, AtP*, 2403.00745, the contribution of a node by plain attribution "
-        "patching (Syed et al. 2023, 2310.10348), with zeros for the noise prompt; its equations "
-        "were not at hand"
+        "Kramár et al. 2024, AtP*, 2403.00745, the contribution c(n) = E|I(n)| of a node by plain "
+        "attribution patching, I = (n(noise) − n(clean)) · ∂L/∂n, with zeros for the noise prompt; "
+        "equations as an implementation quotes them, the paper was not at hand"
     )
     invariances: ClassVar[frozenset[str]] = frozenset({"functional", "incoming_scale"})
     dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
@@ -172,13 +173,13 @@ class Snip:
     initialisation.
 
     Attributes:
-        normalise: divide by the sum over the layer, as published over the network.
+        normalise: divide by the sum over all nodes of the network that are read, as published.
     """
 
     normalise: bool = False
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "loss"
-    formula: ClassVar[str] = "|mean_n Q_n|"
+    formula: ClassVar[str] = "|mean_n Q_n|; normalised: divided by its sum over the network"
     source: ClassVar[str] = (
         "Lee et al. 2019, SNIP, 1810.02340, connection sensitivity |∂L/∂c| at c = 1; nodes in "
         "place of weights"
@@ -192,10 +193,15 @@ class Snip:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the sensitivities."""
+        import torch
+
         from nodelens_metrics.arithmetic import ratio
 
         change = group[RowGradients()].q.abs()
-        return ratio(change, change.sum()) if self.normalise else change
+        if not self.normalise:
+            return change
+        total = [view[RowGradients()].q.abs().sum() for view in _read_groups(group)]
+        return ratio(change, torch.stack(total).sum())
 
 
 @frozen
@@ -222,3 +228,10 @@ class GradientNorm:
     def score(self, group: GroupView) -> Tensor:
         """Return the root mean square."""
         return group[GradientMoments()].g2.sqrt()
+
+
+def _read_groups(group: GroupView) -> list[GroupView]:
+    """Return all groups of the network whose gradients are read, over the same folds."""
+    states = group.network.states
+    names = [each.name for each in group.network.graph or ()]
+    return [group.view_of(name) for name in names if RowGradients() in states.get(name, {})]

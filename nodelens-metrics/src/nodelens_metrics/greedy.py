@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 from attrs import evolve, field, frozen, validators
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from nodelens.scoring.contract import Better
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
-    from nodelens_metrics.tiles import Correlations
+    from nodelens_metrics.class_correlations import Terms
 
+Goal = Literal["redundancy", "synergy"]
 _AT_ONCE = 2**18
 
 
@@ -38,9 +40,7 @@ class GreedyOInformation:
         sketch: rank of the sketch that correlations are estimated from; None takes them exact.
     """
 
-    goal: Literal["redundancy", "synergy"] = field(
-        default="redundancy", validator=validators.in_(("redundancy", "synergy"))
-    )
+    goal: Goal = field(default="redundancy", validator=validators.in_(get_args(Goal)))
     size: int = field(default=4, validator=validators.ge(3))
     pool: int = field(default=16, validator=validators.ge(2))
     noise: float = field(default=NOISE, validator=validators.ge(1e-12))
@@ -63,44 +63,72 @@ class GreedyOInformation:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the O-information; raises `NotApplicableError` with too few nodes."""
-        import torch
-
-        from nodelens_metrics.sets import joint_correlations
         from nodelens_metrics.tiles import correlations_in
 
-        pool = min(self.pool, group.width - 1)
-        if pool < self.size - 1:
-            raise NotApplicableError(
-                f"a set of {self.size} needs {self.size - 1} partners, there are {pool}"
-            )
         rho = correlations_in(group[second_moments(self.sketch)])
-        members = connected(rho, pool)
-        step = max(1, _AT_ONCE // (pool**2 * 9))
-        sign = 1.0 if self.goal == "redundancy" else -1.0
-        found = [
-            _grown(
-                joint_correlations(rho, members[first : first + step], self.noise), self.size, sign
-            )
-            for first in range(0, len(members), step)
-        ]
-        return torch.cat(found) * rho.live
+        return extreme_o_information([(1.0, rho)], self) * rho.live
 
 
-def connected(rho: Correlations, pool: int) -> Tensor:
+class GreedyMetric(Protocol):
+    """The options of metrics that look for sets."""
+
+    @property
+    def goal(self) -> Goal:
+        """What is looked for."""
+
+    @property
+    def size(self) -> int:
+        """Nodes in a set."""
+
+    @property
+    def pool(self) -> int:
+        """Partners that are considered."""
+
+    @property
+    def noise(self) -> float:
+        """Relative variance of the noise given to all."""
+
+
+def extreme_o_information(terms: Terms, metric: GreedyMetric) -> Tensor:
+    """Return Ω of the set that is found around each node, ``(nodes,)`` float64.
+
+    Of several correlations it is the weighted mean of each set's. Raises `NotApplicableError` with
+    too few nodes.
+    """
+    import torch
+
+    from nodelens_metrics.sets import joint_correlations
+
+    pool = min(metric.pool, len(terms[0][1].live) - 1)
+    if pool < metric.size - 1:
+        raise NotApplicableError(
+            f"a set of {metric.size} needs {metric.size - 1} partners, there are {pool}"
+        )
+    sign = 1.0 if metric.goal == "redundancy" else -1.0
+    step = max(1, _AT_ONCE // (pool**2 * 9))
+    found = []
+    for members in torch.split(connected(terms, pool), step):
+        joint = [(weight, joint_correlations(rho, members, metric.noise)) for weight, rho in terms]
+        found.append(_grown(joint, metric.size, sign))
+    return torch.cat(found)
+
+
+def connected(terms: Terms, pool: int) -> Tensor:
     """Return each node and the `pool` nodes it is most strongly connected with, in that order."""
     import torch
 
+    from nodelens_metrics.class_correlations import mean_strengths
+
     strength, nearest = [], []
-    for first, tile in rho.tiles():
+    for first, tile in mean_strengths(terms):
         tile[:, first : first + len(tile)].fill_diagonal_(0.0)
-        found = tile.abs().topk(pool, dim=1)
+        found = tile.topk(pool, dim=1)
         strength.append(found.values)
         nearest.append(found.indices)
     near, weight = torch.cat(nearest), torch.cat(strength)
     every = torch.arange(len(near), device=near.device)
     step = max(1, _AT_ONCE // len(near))
-    parts = [every[first : first + step] for first in range(0, len(near), step)]
-    return torch.cat([_two_steps(near, weight, nodes) for nodes in parts])
+    return torch.cat([_two_steps(near, weight, nodes) for nodes in torch.split(every, step)])
 
 
 def _two_steps(near: Tensor, weight: Tensor, nodes: Tensor) -> Tensor:
@@ -116,20 +144,21 @@ def _two_steps(near: Tensor, weight: Tensor, nodes: Tensor) -> Tensor:
     return torch.cat([nodes.unsqueeze(1), strongest.topk(pool, dim=1).indices], dim=1)
 
 
-def _grown(matrices: Tensor, size: int, sign: float) -> Tensor:
+def _grown(joint: Sequence[tuple[float, Tensor]], size: int, sign: float) -> Tensor:
     """Return Ω of the set grown from the first variable of each matrix, ``(matrices,)``."""
     import torch
 
     from nodelens_metrics.higher_order import o_information
 
-    variables = matrices.shape[-1]
-    pairs = torch.combinations(torch.arange(1, variables, device=matrices.device))
+    matrices, variables = joint[0][1].shape[:2]
+    every = torch.arange(matrices, device=joint[0][1].device)
+    pairs = torch.combinations(torch.arange(1, variables, device=every.device))
     sets = torch.cat([pairs.new_zeros(len(pairs), 1), pairs], dim=1)
-    candidates = sets.expand(len(matrices), -1, -1)
+    candidates = sets.expand(matrices, -1, -1)
     while True:
-        values = o_information(_submatrices(matrices, candidates))
+        parts = [weight * o_information(_submatrices(each, candidates)) for weight, each in joint]
+        values = torch.stack(parts).sum(0)
         best = (sign * values).argmax(1)
-        every = torch.arange(len(matrices), device=best.device)
         chosen, value = candidates[every, best], values[every, best]
         if chosen.shape[1] == size:
             return value

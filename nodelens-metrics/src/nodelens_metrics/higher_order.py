@@ -162,8 +162,10 @@ class OInformation:
     def score(self, group: GroupView) -> Tensor:
         """Return the mean O-information; raises `NotApplicableError` with too few nodes."""
         from nodelens_metrics.sets import mean_over_sets
+        from nodelens_metrics.tiles import correlations_in
 
-        return mean_over_sets(group, self, "o")
+        rho = correlations_in(group[second_moments(self.sketch)])
+        return mean_over_sets([(1.0, rho)], self, "o")
 
 
 @frozen
@@ -207,8 +209,10 @@ class TotalCorrelation:
     def score(self, group: GroupView) -> Tensor:
         """Return the mean total correlation; raises `NotApplicableError` with too few nodes."""
         from nodelens_metrics.sets import mean_over_sets
+        from nodelens_metrics.tiles import correlations_in
 
-        return mean_over_sets(group, self, "tc")
+        rho = correlations_in(group[second_moments(self.sketch)])
+        return mean_over_sets([(1.0, rho)], self, "tc")
 
 
 @frozen
@@ -253,5 +257,7 @@ class DualTotalCorrelation:
     def score(self, group: GroupView) -> Tensor:
         """Return the mean; raises `NotApplicableError` with too few nodes."""
         from nodelens_metrics.sets import mean_over_sets
+        from nodelens_metrics.tiles import correlations_in
 
-        return mean_over_sets(group, self, "dtc")
+        rho = correlations_in(group[second_moments(self.sketch)])
+        return mean_over_sets([(1.0, rho)], self, "dtc")

@@ -8,13 +8,11 @@ rounding noise of bfloat16.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import evolve, field, frozen, validators
 
 from nodelens.statistics.gram import Gram
-from nodelens_metrics.tiled_gram import TiledGram
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from nodelens.scoring.contract import Better
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
+    from nodelens.statistics.quantities import Quantity
 
 NOISE = 1e-6
 """Relative variance of the noise that every node is given."""
@@ -35,11 +34,11 @@ INVARIANCES = frozenset({"activation_scale", "activation_shift", "functional", "
 """Scale and offset of a node do not matter to what it says."""
 
 
-def second_moments(sketch: int | None) -> Statistic[Any]:
+def second_moments(sketch: int | None, of: Quantity = "value") -> Statistic[Any]:
     """Return the statistic that correlations are read from: exact, or a sketch of some rank."""
     from nodelens.statistics.sketch import GramSketch
 
-    return TiledGram() if sketch is None else GramSketch(rank=sketch)
+    return Gram(of=of) if sketch is None else GramSketch(of=of, rank=sketch)
 
 
 @frozen
@@ -93,10 +92,7 @@ class Redundancy:
         from nodelens_metrics.tiles import correlations_in
 
         rho = correlations_in(group[second_moments(self.sketch)])
-        bias = 0.0
-        if self.correct_bias:
-            bias = float(gaussian_information_bias(1, 1, rho.count))
-            bias += float(gaussian_information_bias(1, 1, float(self.sketch or math.inf)))
+        bias = float(gaussian_information_bias(1, 1, rho.count)) if self.correct_bias else 0.0
         return mean_information(
             rho, noise=self.noise, top=self.top, positive_only=self.positive_only, bias=bias
         )
@@ -132,8 +128,8 @@ class PeerRedundancy:
         """Return the information, 0 or more."""
         import torch
 
-        matrix = group[Gram()].correlation
-        matrix.diagonal().add_(self.noise)
-        factor = torch.linalg.cholesky(matrix)
-        precision = torch.cholesky_inverse(factor).diagonal()
-        return 0.5 * (matrix.diagonal() * precision).log().clamp(min=0.0)
+        from nodelens_metrics.sets import with_noise
+
+        matrix = with_noise(group[Gram()].correlation, self.noise)
+        precision = torch.cholesky_inverse(torch.linalg.cholesky(matrix)).diagonal()
+        return 0.5 * precision.log().clamp(min=0.0)

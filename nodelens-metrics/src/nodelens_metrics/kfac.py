@@ -1,12 +1,14 @@
 """The Kronecker-factored Fisher matrix of the weights that write a node.
 
-For y = Wx + b and g = dL/dy, K-FAC takes the Fisher matrix of the weights as A ⊗ G with A = E[xxᵀ]
-and G = E[ggᵀ], means over positions. Both scores see A only through WAWᵀ = E[yyᵀ], the second
-moment of the pre-activations, which holds the bias too (x with a 1 appended) and costs as much for
-a convolution as for a linear layer. So they apply wherever pre-activations are read.
+For y = Wx + b and g = dL/dy, K-FAC takes the Fisher matrix of the weights as T·A ⊗ S with A =
+E[xxᵀ] and S = E[ggᵀ], means over positions, and T the positions of a row, which count as
+independent (Grosse & Martens 2016, 1602.01407, for convolutions). Both scores see A only through
+WAWᵀ = E[yyᵀ], the second moment of the pre-activations, which holds the bias too (x with a 1
+appended) and costs as much for a convolution as for a linear layer. So they apply wherever one
+weight writes each node.
 
-Values are per position: times the positions of a row they are the loss of a row, if positions are
-taken as independent, as in the convolutional K-FAC (Grosse & Martens 2016, 1602.01407).
+The labels of a Fisher matrix are drawn from the model, as in the source. 0 for a node that is
+always off before the nonlinearity's kink.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import field, frozen, validators
 
+from nodelens.statistics.gradients import GradientMoments, Labels
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments
+from nodelens_metrics.kronecker import GradientGram, RowLength
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +30,9 @@ if TYPE_CHECKING:
     from nodelens.statistics.contract import Statistic
 
 _WRITTEN = Gram(tap="preactivation")
-_GRADIENTS = Gram(tap="preactivation", of="gradient")
 _INVARIANCES = frozenset({"activation_shift", "functional"})
+_LABELS = validators.in_(("model", "data"))
+_PAPER = "Wang et al. 2019, EigenDamage, 1905.05934"
 
 
 @frozen
@@ -35,77 +40,99 @@ class KFAC:
     """The loss change of removing the weights that write a node, with the K-FAC Fisher matrix.
 
     ``weights`` lets the other nodes' weights make up for the loss, as far as the gradients of the
-    nodes are correlated. The published code sums the wrong way, Σ (w²A) in place of wAwᵀ; this is
-    the formula. 0 for a node that is always off before the nonlinearity's kink.
+    nodes are correlated.
 
     Attributes:
         repair: ``none`` for the change as it is, ``weights`` for that after the other rows of the
             weight have been updated.
-        damping: added to the diagonal of G before it is inverted, relative to its mean; 0 raises
-            `NotApplicableError` where G is singular.
+        damping: added to the diagonal of S before it is inverted, relative to its mean; 0 raises
+            `NotApplicableError` where S is singular.
+        labels: ``model`` for the Fisher matrix, ``data`` for the empirical one.
     """
 
     repair: Literal["none", "weights"] = field(
         default="none", validator=validators.in_(("none", "weights"))
     )
     damping: float = field(default=0.01, validator=validators.ge(0.0))
+    labels: Labels = field(default="model", validator=_LABELS)
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "loss"
-    formula: ClassVar[str] = "½ G_ii wAwᵀ = ½ E[g²] E[y²]; repaired: ½ wAwᵀ / (G⁻¹)_ii"
+    formula: ClassVar[str] = "½ T S_ii wAwᵀ = ½ T E[g²] E[y²]; repaired: ½ T wAwᵀ / (S⁻¹)_ii"
     source: ClassVar[str] = (
-        "Wang et al. 2019, EigenDamage, 1905.05934, the baselines Kron-OBD and Kron-OBS; their "
-        "code was read, the equations were not at hand"
+        f"{_PAPER}, Kron-OBD and Kron-OBS (Alg. 1): ½ S_ii θᵀAθ and ½ θᵀAθ / [S⁻¹]_ii. Their code "
+        "takes Σ(w²A) for wAwᵀ and leaves the ½ out. The equations were read in a summary of the "
+        "paper, the paper was not at hand"
     )
     invariances: ClassVar[frozenset[str]] = _INVARIANCES
     dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """Second moments of pre-activations, and of their gradients."""
-        return (Moments(tap="preactivation"), _GRADIENTS)
+        """Squares of pre-activations and of their gradients; all pairs of these for a repair."""
+        return (Moments(tap="preactivation"), self._gradients, RowLength())
 
     def score(self, group: GroupView) -> Tensor:
         """Return the changes; raises `NotApplicableError` where several weights write the nodes."""
         from nodelens_metrics.arithmetic import unexplained
 
         group.producer()
-        moment = group[_GRADIENTS].second_moment
-        size = moment.diagonal() if self.repair == "none" else unexplained(moment, self.damping)
-        return 0.5 * size * group[Moments(tap="preactivation")].mean_square
+        found = group[self._gradients]
+        if self.repair == "none":
+            size = found.g2
+        else:
+            size = unexplained(found.second_moment, self.damping)
+        energy = group[Moments(tap="preactivation")].mean_square
+        scores: Tensor = 0.5 * group[RowLength()] * size * energy
+        return scores
+
+    @property
+    def _gradients(self) -> Any:  # noqa: ANN401 - either of two statistics
+        if self.repair == "none":
+            return GradientMoments(tap="preactivation", labels=self.labels)
+        return _products(self.labels)
 
 
 @frozen
-class EigenDamage:
+class EigenDamageShare:
     """A node's share of the loss that the directions of its layer's Fisher matrix carry.
 
-    EigenDamage prunes directions, not nodes: it turns the weights into the eigenbasis of A ⊗ G,
+    EigenDamage prunes directions, not nodes: it turns the weights into the eigenbasis of A ⊗ S,
     W' = QᵀWP, and scores row k of W' by ½ Σ_j λ_k λ_j w'_kj². Here each direction's score is
     divided among the nodes by their squared loadings Q_ik², which sum to one: a node is worth
     keeping if it takes part in directions that matter. The scores of a layer sum to that of all its
     directions.
+
+    Attributes:
+        labels: ``model`` for the Fisher matrix, ``data`` for the empirical one.
     """
 
+    labels: Labels = field(default="model", validator=_LABELS)
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "loss"
-    formula: ClassVar[str] = "½ Σ_k Q_ik² λ_k q_kᵀ E[yyᵀ] q_k, G = QΛQᵀ"
+    formula: ClassVar[str] = "½ T Σ_k Q_ik² λ_k q_kᵀ E[yyᵀ] q_k, S = QΛQᵀ"
     source: ClassVar[str] = (
-        "Wang et al. 2019, EigenDamage, 1905.05934, importance in the Kronecker-factored "
-        "eigenbasis, as in its code; the division among nodes is not theirs"
+        f"{_PAPER}, importance in the Kronecker-factored eigenbasis, as in its code; the division "
+        "among nodes is not theirs"
     )
     invariances: ClassVar[frozenset[str]] = _INVARIANCES
     dead: ClassVar[Literal["worst", "best", "any"]] = "worst"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Second moments of pre-activations and of their gradients."""
-        return (_WRITTEN, _GRADIENTS)
+        return (_WRITTEN, _products(self.labels), RowLength())
 
     def score(self, group: GroupView) -> Tensor:
         """Return the shares; raises `NotApplicableError` where several weights write the nodes."""
         import torch
 
         group.producer()
-        moment = group[_GRADIENTS].second_moment
+        moment = group[_products(self.labels)].second_moment
         values, vectors = torch.linalg.eigh(moment)
         energy = ((group[_WRITTEN].second_moment @ vectors) * vectors).sum(0)
-        scores = 0.5 * values.clamp(min=0.0) * energy.clamp(min=0.0)
+        scores = 0.5 * group[RowLength()] * values.clamp(min=0.0) * energy.clamp(min=0.0)
         shares: Tensor = vectors.square() @ scores
         return shares.masked_fill(moment.diagonal() == 0, 0.0)
+
+
+def _products(labels: Labels) -> Any:  # noqa: ANN401 - either of two statistics
+    """Return the products of gradients; with the data's labels those that other metrics read."""
+    return GradientGram() if labels == "model" else Gram(tap="preactivation", of="gradient")

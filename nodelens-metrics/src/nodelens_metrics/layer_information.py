@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import field, frozen, validators
 
+from nodelens.statistics.gram import Gram
 from nodelens_metrics.information import INVARIANCES, NOISE
-from nodelens_metrics.tiled_gram import TiledGram
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -48,7 +48,7 @@ class LayerTotalCorrelation:
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """The covariance of the activations."""
-        return (TiledGram(),)
+        return (Gram(),)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the total correlation, ``(1,)``."""
@@ -76,7 +76,7 @@ class LayerDualTotalCorrelation:
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """The covariance of the activations."""
-        return (TiledGram(),)
+        return (Gram(),)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the dual total correlation, ``(1,)``."""
@@ -104,7 +104,7 @@ class LayerOInformation:
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """The covariance of the activations."""
-        return (TiledGram(),)
+        return (Gram(),)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the O-information, ``(1,)``."""
@@ -112,8 +112,6 @@ class LayerOInformation:
 
 
 def _of_group(group: GroupView, noise: float, measure: Measure) -> Tensor:
-    from nodelens_metrics.sets import measured
+    from nodelens_metrics.sets import measured, with_noise
 
-    matrix = group[TiledGram()].correlation / (1.0 + noise)
-    matrix.fill_diagonal_(1.0)
-    return measured(matrix, measure).unsqueeze(0)
+    return measured(with_noise(group[Gram()].correlation, noise), measure).unsqueeze(0)

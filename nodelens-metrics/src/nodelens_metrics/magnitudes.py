@@ -135,10 +135,17 @@ class LAMP:
     """The share of a node's squared weights in those of all nodes that are at least as large.
 
     The published score is of single weights; this is its version for nodes, on the squared L2 norm
-    of the weights that write a node. 1 for the largest node, so that global pruning spares one node
-    of every group. Equal nodes get equal scores. 0 for nodes without weights.
+    of their weights. 1 for the largest node, so that global pruning spares one node of every group.
+    Equal nodes get equal scores; sorted one after the other, as the published code has them, the
+    first would get less. 0 for nodes without weights.
+
+    Attributes:
+        of: the weights that write a node, or all of its group: those that read it too.
     """
 
+    of: Literal["incoming", "group"] = field(
+        default="incoming", validator=validators.in_(("incoming", "group"))
+    )
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "1"
     formula: ClassVar[str] = "‖w_i‖² / Σ_j ‖w_j‖² over j with ‖w_j‖ ≥ ‖w_i‖"
@@ -146,7 +153,7 @@ class LAMP:
         "Lee et al. 2021, Layer-Adaptive Sparsity for the Magnitude-based Pruning, 2010.07611, the "
         "LAMP score, with nodes in place of weights"
     )
-    invariances: ClassVar[frozenset[str]] = _UNSEEN | {"functional"}
+    invariances: ClassVar[frozenset[str]] = _UNSEEN
     dead: ClassVar[Dead] = "any"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
@@ -159,7 +166,8 @@ class LAMP:
 
         from nodelens_metrics.arithmetic import ratio
 
-        size = group.incoming().square().sum(1)
+        weights = [group.incoming()] if self.of == "incoming" else _weights(group)
+        size = torch.stack([part.square().sum(1) for part in weights]).sum(0)
         ordered = size.sort().values
         at_least = ordered.flip(0).cumsum(0).flip(0)
         return ratio(size, at_least[torch.searchsorted(ordered, size)])
@@ -167,13 +175,23 @@ class LAMP:
 
 def _weights(group: GroupView) -> list[Tensor]:
     """Return the slices of all weights that write or read the nodes, ``(nodes, …)`` each."""
-    parts = [*group.group.role("producer"), *group.group.role("consumer")]
-    if not parts:
+    weights = group.weights()
+    if not weights:
         raise NotApplicableError("no weight writes or reads these nodes")
-    return [group.slice_of(part) for part in parts]
+    return weights
 
 
 def _scales(group: GroupView) -> list[ParameterSlice]:
-    """Return the carriers that multiply: scales of normalisations and depthwise kernels."""
-    carriers = group.group.role("carrier")
-    return [part for part in carriers if part.parameter.rpartition(".")[2] == "weight"]
+    """Return the carriers that multiply: scales of normalisations and depthwise kernels.
+
+    The slope of a PReLU is one for each node too, but it only scales what is negative.
+    """
+    from torch.nn import PReLU
+
+    modules = group.network.modules
+    scales = []
+    for part in group.group.role("carrier"):
+        module, _, name = part.parameter.rpartition(".")
+        if name == "weight" and not isinstance(modules.get(module), PReLU):
+            scales.append(part)
+    return scales

@@ -45,15 +45,24 @@ def ksg_label_information(
     """
     import torch
 
-    from nodelens_metrics.estimators import ascending, one_hot
+    from nodelens_metrics.estimators import one_hot, some_at_once
 
     usable, classes = one_hot(y, at_least=2)
     keys = (torch.arange(len(x), device=x.device) if keys is None else keys)[usable]
-    x = x[usable]
+    members = classes.T.bool()
+    return some_at_once(lambda some: _label_information(some, members, neighbours, keys), x[usable])
+
+
+def _label_information(x: Tensor, members: Tensor, neighbours: int, keys: Tensor) -> Tensor:
+    """Return the information of some nodes; `members` is ``(classes, samples)``."""
+    import torch
+
+    from nodelens_metrics.estimators import ascending
+
     points = untied(x, keys)
     everyone = ascending(points)
     total = points.new_zeros(len(points))
-    for member in classes.T.bool():
+    for member in members:
         own = ascending(points[:, member])
         k = min(neighbours, own.shape[1] - 1)
         inside = _within(everyone, own, _distance(own, k))

@@ -1,7 +1,8 @@
 """Norms of the weights that write a node, that read it, or both; biases left out.
 
-Several weights in one role (gate and up projection, two readers) count as one long row. A dead ReLU
-is not noticed: its weights need not be small.
+Several weights in one role (gate and up projection, two readers) count as one long row; one that
+writes and reads the same nodes (a tied embedding) counts once in the norms of the whole group. A
+dead ReLU is not noticed: its weights need not be small.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import frozen
+
+from nodelens.errors import NotApplicableError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,7 +168,7 @@ class GroupL1:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the norms; raises `NotApplicableError` without writers or without readers."""
-        return group.incoming().abs().sum(1) + group.outgoing().abs().sum(1)
+        return _all_weights(group).abs().sum(1)
 
 
 @frozen
@@ -185,7 +188,7 @@ class GroupL2:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the norms; raises `NotApplicableError` without writers or without readers."""
-        return (group.incoming().square().sum(1) + group.outgoing().square().sum(1)).sqrt()
+        return _all_weights(group).square().sum(1).sqrt()
 
 
 @frozen
@@ -205,4 +208,14 @@ class GroupLinf:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the norms; raises `NotApplicableError` without writers or without readers."""
-        return group.incoming().abs().amax(1).maximum(group.outgoing().abs().amax(1))
+        return _all_weights(group).abs().amax(1)
+
+
+def _all_weights(group: GroupView) -> Tensor:
+    """Return the weights that write or read each node, ``(nodes, weights)``, tied ones once."""
+    import torch
+
+    for role, verb in (("producer", "writes"), ("consumer", "reads")):
+        if not any(part.role == role for part in group.group.slices):
+            raise NotApplicableError(f"no parameter {verb} these nodes")
+    return torch.cat(group.weights(), dim=1)

@@ -159,20 +159,23 @@ def averaged(
     """
     import torch
 
+    from nodelens_metrics.pairwise import mean_of_others
+
     found, pairs = [], _pairs(group, metric)
-    partners = pairs.nodes - 1
-    if partners == 0:
-        return torch.zeros(1, dtype=torch.float64, device=pairs.rho.live.device)
     for first, rho, parts in pairs.parts():
         values: Tensor = getattr(parts, part)
-        own = torch.zeros_like(rho, dtype=torch.bool)
-        own[:, first : first + len(rho)].fill_diagonal_(True)
-        count = partners if pool is None else min(pool, partners)
-        if count < partners:
-            nearest = rho.abs().masked_fill(own, -1.0).topk(count, dim=1).indices
-            values, own = values.gather(1, nearest), own.gather(1, nearest)
-        count = min(metric.top or count, count)
-        edge = -torch.inf if largest else torch.inf
-        chosen = values.masked_fill(own, edge).topk(count, dim=1, largest=largest).values
-        found.append(chosen.mean(1))
+        if pool is not None and pool < pairs.nodes - 1:
+            values = values.where(_nearest(rho, first, pool), -torch.inf if largest else torch.inf)
+        top = min(metric.top or pairs.nodes, pool or pairs.nodes)
+        found.append(mean_of_others(values, first, top, largest=largest))
     return torch.cat(found)
+
+
+def _nearest(rho: Tensor, first: int, pool: int) -> Tensor:
+    """Return which nodes are the `pool` most correlated ones of others, ``(rows, nodes)``."""
+    import torch
+
+    strength = rho.abs()
+    strength[:, first : first + len(rho)].fill_diagonal_(-1.0)
+    chosen = torch.zeros_like(rho, dtype=torch.bool)
+    return chosen.scatter_(1, strength.topk(pool, dim=1).indices, True)

@@ -38,13 +38,12 @@ def mean_information(
 ) -> Tensor:
     """Return the mean over all partners, or the `top` largest, less `bias` per varying partner.
 
-    0 for constant nodes; at least 0.
+    Of unrelated nodes half are correlated negatively, so that `positive_only` halves the bias. 0
+    for constant nodes; at least 0.
     """
     import torch
 
     live, found = rho.live.double(), []
-    partners = max(1, len(live) - 1)
-    count = min(top or partners, partners)
     for first, tile in rho.tiles():
         tile /= 1.0 + noise
         if positive_only:
@@ -52,8 +51,24 @@ def mean_information(
         tile[:, first : first + len(tile)].fill_diagonal_(0.0)
         shared = information(tile)
         if bias:
-            shared -= bias * live
-            shared[:, first : first + len(tile)].fill_diagonal_(0.0)
-        total = shared.sum(1) if count == partners else shared.topk(count, dim=1).values.sum(1)
-        found.append(total / count)
+            shared -= live * (bias / 2 if positive_only else bias)
+        found.append(mean_of_others(shared, first, top))
     return torch.cat(found).clamp(min=0.0) * live
+
+
+def mean_of_others(
+    tile: Tensor, first: int, top: int | None = None, *, largest: bool = True
+) -> Tensor:
+    """Return the mean of each row without its own column, or of its `top` largest or smallest.
+
+    `tile` is ``(rows, nodes)``, the rows those of the nodes from `first` on, and is written to. 0
+    where there is no other node.
+    """
+    partners = tile.shape[1] - 1
+    count = min(top or partners, partners)
+    own = tile[:, first : first + len(tile)]
+    if count == partners:
+        own.fill_diagonal_(0.0)
+        return tile.sum(1) / max(1, partners)
+    own.fill_diagonal_(float("-inf") if largest else float("inf"))
+    return tile.topk(count, dim=1, largest=largest).values.mean(1)

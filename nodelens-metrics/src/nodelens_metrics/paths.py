@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import field, frozen, validators
 
+from nodelens.errors import NotApplicableError
 from nodelens_metrics.passes.path import PathGradients, Target
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ class Conductance:
     """The part of F(x) − F(x₀) that flows through a node: F is what the model says of the label.
 
     Complete: over the nodes of a layer that everything passes through the parts sum to the whole,
-    up to the error of the quadrature, which falls with 1/steps². Positive where the node speaks for
-    the label. 0 for dead nodes and for those that are the same all along the path.
+    up to the error of the quadrature, which falls with 1/steps² and which
+    `conductance_completeness` shows. Positive where the node speaks for the label. 0 for dead nodes
+    and for those that are the same all along the path.
 
     Attributes:
         steps: points of the path, 2 or more; one gradient each.
@@ -49,8 +51,8 @@ class Conductance:
     source: ClassVar[str] = (
         "Dhamdhere et al. 2019, How Important Is a Neuron?, 1805.12233, conductance; differences "
         "of activations in place of da/dα: Shrikumar et al. 2018, 1807.09946; integrated "
-        "gradients: Sundararajan et al. 2017, 1703.01365. Checked against their implementation in "
-        "captum's documentation; the papers' equations were not at hand"
+        "gradients: Sundararajan et al. 2017, 1703.01365. The papers were not at hand; checked "
+        "against captum's LayerConductance, which its tests check against the first one's procedure"
     )
     invariances: ClassVar[frozenset[str]] = frozenset(
         {"activation_shift", "functional", "incoming_scale"}
@@ -65,6 +67,51 @@ class Conductance:
         """Return the conductances."""
         found = group[PathGradients(self.steps, self.baseline, self.target)]
         return found.magnitude if self.absolute else found.conductance
+
+
+@frozen
+class ConductanceCompleteness:
+    """The share of F(x) − F(x₀) that the conductances of a layer's nodes sum to.
+
+    1 less the error of the quadrature where everything passes through the layer: take more steps
+    where it is far from 1. What flows past the layer is missing. 0 where the model says the same of
+    baseline and data. Not defined for nodes that are read at several places of the network, as in a
+    residual stream: each of them may carry the whole.
+
+    Attributes:
+        steps: points of the path, 2 or more; one gradient each.
+        baseline: ``zero``, or ``mean``: every image's mean colour, every text's mean embedding.
+        target: ``log_likelihood``, minus the loss, or ``logit``, that of the label.
+    """
+
+    steps: int = field(default=20, validator=_STEPS)
+    baseline: Literal["zero", "mean"] = field(default="zero", validator=_BASELINES)
+    target: Target = field(default="log_likelihood", validator=_TARGETS)
+    level: ClassVar[Literal["node", "layer"]] = "layer"
+    better: ClassVar[Better] = "neither"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "Σ conductances / mean_n (F(x) − F(x₀))"
+    source: ClassVar[str] = (
+        "completeness: Sundararajan et al. 2017, 1703.01365; Dhamdhere et al. 2019, 1805.12233"
+    )
+    invariances: ClassVar[frozenset[str]] = frozenset(
+        {"activation_shift", "functional", "incoming_scale"}
+    )
+    dead: ClassVar[Literal["worst", "best", "any"]] = "any"
+
+    def needs(self) -> tuple[Any, ...]:
+        """Gradients along a path."""
+        return (PathGradients(self.steps, self.baseline, self.target),)
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the share; raises `NotApplicableError` where nodes are read at several places."""
+        from nodelens_metrics.arithmetic import ratio
+
+        places = len(group.group.at("activation"))
+        if places > 1:
+            raise NotApplicableError(f"the nodes are read at {places} places of the network")
+        found = group[PathGradients(self.steps, self.baseline, self.target)]
+        return ratio(found.conductance.sum(), found.change).view(1)
 
 
 @frozen

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import field, frozen, validators
 
 from nodelens.statistics.reservoir import Reservoir
+from nodelens_metrics.class_correlations import Terms, factored, within_classes
 from nodelens_metrics.information import INVARIANCES, NOISE
 from nodelens_metrics.targets import SAMPLES, labelled_rows, samples_of, settled
 
@@ -161,8 +162,8 @@ class ClassRedundancy:
     def score(self, group: GroupView) -> Tensor:
         """Return the mean information; raises `NotApplicableError` with under two classes."""
         values, labels, _ = samples_of(group, self.samples)
-        within = _by_class(values, labels)
-        return _averaged([(share, rho) for share, rho in within], self.noise, self.top).clamp(min=0)
+        within = within_classes(values, labels, _LEAST_ROWS)
+        return _averaged(within, self.noise, self.top).clamp(min=0.0)
 
 
 @frozen
@@ -195,57 +196,29 @@ class ClassInteraction:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the difference; raises `NotApplicableError` with under two classes."""
-        from nodelens_metrics.estimators import one_hot
-
         values, labels, _ = samples_of(group, self.samples)
-        within = _by_class(values, labels)
-        usable, _ = one_hot(labels, _LEAST_ROWS)
-        return _averaged([*within, (-1.0, factored(values[usable]))], self.noise, None)
+        terms = within_classes(values, labels, _LEAST_ROWS, over_all=-1.0)
+        return _averaged(terms, self.noise, None)
 
 
 _LEAST_ROWS = 5
 """Rows of a class that a correlation within it needs, for its bias to be small enough to know."""
 
 
-def factored(values: Tensor) -> FactoredCorrelations:
-    """Return the correlations between the nodes of samples ``(samples, nodes)``."""
-    from nodelens_metrics.estimators import standardised
-    from nodelens_metrics.tiles import FactoredCorrelations
-
-    return FactoredCorrelations(
-        standardised(values), values.new_tensor(float(len(values)), dtype=values.dtype)
-    )
-
-
-def _by_class(values: Tensor, labels: Tensor) -> list[tuple[float, FactoredCorrelations]]:
-    from nodelens_metrics.estimators import class_samples
-
-    parts = class_samples(values, labels, _LEAST_ROWS)
-    return [(share, factored(settled(rows))) for share, rows in parts]
-
-
-def _averaged(
-    terms: list[tuple[float, FactoredCorrelations]], noise: float, top: int | None
-) -> Tensor:
+def _averaged(terms: Terms, noise: float, top: int | None) -> Tensor:
     """Return the mean over partners of the weighted information of several correlations."""
     import torch
 
     from nodelens_metrics.estimators import gaussian_information_bias
-    from nodelens_metrics.pairwise import information
+    from nodelens_metrics.pairwise import information, mean_of_others
 
     biases = [float(gaussian_information_bias(1, 1, rho.count)) for _, rho in terms]
     found = []
     for tiles in zip(*(rho.tiles() for _, rho in terms), strict=True):
-        first, shape = tiles[0][0], tiles[0][1].shape
-        total = tiles[0][1].new_zeros(shape)
+        first, total = tiles[0][0], torch.zeros_like(tiles[0][1])
         for (weight, rho), bias, (_, tile) in zip(terms, biases, tiles, strict=True):
             live = rho.live.double()
             both = live[first : first + len(tile), None] * live
-            tile[:, first : first + len(tile)].fill_diagonal_(0.0)
             total += weight * (information(tile / (1.0 + noise)) - bias * both)
-        total[:, first : first + len(total)].fill_diagonal_(0.0)
-        partners = max(1, shape[1] - 1)
-        count = min(top or partners, partners)
-        chosen = total.sum(1) if count == partners else total.topk(count, dim=1).values.sum(1)
-        found.append(chosen / count)
+        found.append(mean_of_others(total, first, top))
     return torch.cat(found)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nodelens.statistics.contract import Statistic
 
 Estimator = Literal["binned", "copula", "gaussian"]
-_AT_ONCE = 2**26
+_AT_ONCE = 2**22
 
 
 @frozen
@@ -83,27 +83,43 @@ def label_p_values(
     """
     import torch
 
-    from nodelens_metrics.estimators import normal_scores, one_hot
+    from nodelens_metrics.estimators import one_hot, some_at_once
 
     usable, classes = one_hot(y, at_least=1)
-    x, count = x[usable].double(), classes.sum(0)
+    rows = len(classes)
+    orders = [torch.randperm(rows, generator=random) for _ in range(permutations)]
+    shuffles = torch.stack([torch.arange(rows), *orders], dim=1).to(x.device)
+
+    def p_values(some: Tensor) -> Tensor:
+        features = _features(some.double(), estimator, bins)
+        return _p_values(features, classes, shuffles, estimator, some.shape[1])
+
+    return some_at_once(p_values, x[usable], bins if estimator == "binned" else 1)
+
+
+def _features(x: Tensor, estimator: Estimator, bins: int) -> Tensor:
+    """Return what is summed over the samples of a class, ``(samples, features)``."""
+    from nodelens_metrics.estimators import normal_scores, standardised
+
     if estimator == "binned":
-        features = _bin_members(x, bins)
-    else:
-        values = normal_scores(x) if estimator == "copula" else x
-        features = values - values.mean(0)
-        features = features / features.square().sum(0).sqrt().clamp(min=1e-300)
-    own = _strength(features.T @ classes, count, x.shape[1], estimator)
-    least = own - 1e-9 * own.abs()
-    above = torch.zeros_like(own)
-    step = max(1, _AT_ONCE // (features.shape[1] * len(count)))
-    for first in range(0, permutations, step):
-        number = min(step, permutations - first)
-        orders = [torch.randperm(len(x), generator=random) for _ in range(number)]
-        shuffled = classes[torch.stack(orders, dim=1).to(x.device)].flatten(1)
-        found = _strength(features.T @ shuffled, count, x.shape[1], estimator)
-        above += (found >= least).sum(1, keepdim=True)
-    return ((above + 1) / (permutations + 1)).squeeze(1)
+        return _bin_members(x, bins)
+    return standardised(normal_scores(x) if estimator == "copula" else x)
+
+
+def _p_values(
+    features: Tensor, classes: Tensor, shuffles: Tensor, estimator: Estimator, nodes: int
+) -> Tensor:
+    """Return the p-values; the first of `shuffles`, ``(samples, orders)``, is the data's order."""
+    import torch
+
+    count, found = classes.sum(0), []
+    step = max(1, _AT_ONCE // (max(features.shape) * len(count)))
+    for some in torch.split(shuffles, step, dim=1):
+        sums = features.T @ classes[some].flatten(1)
+        found.append(_strength(sums, count, nodes, estimator))
+    strength = torch.cat(found, dim=1)
+    own = strength[:, :1]
+    return (strength >= own - 1e-9 * own.abs()).double().mean(1)
 
 
 def _bin_members(x: Tensor, bins: int) -> Tensor:

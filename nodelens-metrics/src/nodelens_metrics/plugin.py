@@ -93,6 +93,7 @@ _METRICS = {
     },
     "similarity": {
         "activation_correlation": ("ActivationCorrelation", "Mean correlation with other nodes."),
+        "weight_correlation": ("WeightCorrelation", "Mean correlation of incoming weights."),
         "activation_cosine": ("ActivationCosine", "Mean cosine with other nodes."),
         "next_layer_information": ("NextLayerInformation", "What it says of the next group."),
         "next_layer_cka": ("NextLayerCKA", "How alike a group and the next one are."),
@@ -150,6 +151,12 @@ _METRICS = {
     "greedy": {
         "greedy_o_information": ("GreedyOInformation", "O-information of the best set found."),
     },
+    "class_sets": {
+        "class_o_information": ("ClassOInformation", "O-information of sets within classes."),
+        "class_total_correlation": ("ClassTotalCorrelation", "Total correlation within classes."),
+        "class_dual_total_correlation": ("ClassDualTotalCorrelation", "Its dual within classes."),
+        "class_greedy_o_information": ("ClassGreedyOInformation", "The best set within classes."),
+    },
     "layer_information": {
         "layer_total_correlation": ("LayerTotalCorrelation", "Total correlation of a layer."),
         "layer_dual_total_correlation": ("LayerDualTotalCorrelation", "Dual total correlation."),
@@ -190,7 +197,7 @@ _METRICS = {
     },
     "kfac": {
         "kfac": ("KFAC", "Loss change of a node's weights by Kronecker factors."),
-        "eigendamage": ("EigenDamage", "Share of the loss in the directions of the Fisher."),
+        "eigendamage_share": ("EigenDamageShare", "Share of the loss in the Fisher's directions."),
     },
     "reconstruction": {
         "reconstruction_error": (
@@ -205,6 +212,10 @@ _METRICS = {
     },
     "paths": {
         "conductance": ("Conductance", "What flows through a node on the way from a baseline."),
+        "conductance_completeness": (
+            "ConductanceCompleteness",
+            "Share of the output's change that a layer's conductances sum to.",
+        ),
         "internal_influence": ("InternalInfluence", "Mean gradient on the way from a baseline."),
     },
 }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from nodelens.errors import NotApplicableError
+from nodelens.statistics.reservoir import Reservoir
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,43 +17,56 @@ if TYPE_CHECKING:
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
 
+Final = Literal["weights", "inf_fs"]
+_OUTPUTS = ("model output", "vocabulary")
+"""Why nodes that no weight reads are frozen where they are outputs of the model."""
+
 
 @frozen
 class NISP:
     """A node's share in all model outputs, along the absolute weights of everything behind it.
 
-    Every output of the model counts 1, which gives the final response layer the sums of its
-    outgoing weights; the paper ranks that layer by a method of choice (Inf-FS). Activations,
-    normalisations, pooling and depthwise kernels pass importance on unchanged. In a residual stream
-    a node counts from the point on where it was written, so that a block's neurons answer for all
-    later blocks; the stream's own nodes count from its beginning. The order of the forward pass
-    stands for dependence: a parallel branch that is computed later counts as behind, and a shared
-    module counts at its last call. Not applicable where nodes are read by something that is not a
-    weight (queries and keys). Reads all weights behind the group.
+    The paper ranks the final response layer, the one that the outputs read, by its responses, with
+    a method of choice: its own is ``inf_fs``, and a dead node then counts as one that nothing is
+    correlated with. ``weights`` needs no data: every output counts 1, which gives that layer the
+    sums of its outgoing weights.
+
+    Activations, normalisations, pooling, and kernels of which a node owns whole groups (depthwise)
+    pass importance on unchanged, a gate, an attention pattern and what goes through them alike.
+    Where what writes a node has other components than what reads it (a key that several query heads
+    read), they share its importance evenly. In a residual stream a node counts from the point on
+    where it was written, so that a block's neurons answer for all later blocks; the stream's own
+    nodes count from its beginning. The order of the forward pass stands for dependence: a parallel
+    branch that is computed later counts as behind, and a shared module counts at its last call. Not
+    applicable where nodes are read by something that is not a weight, with no heads that say what
+    becomes of them. Reads all weights behind the group.
+
+    Attributes:
+        final: what the final response layer is ranked by: its outgoing weights, or infinite feature
+            selection on samples of its activations.
     """
 
+    final: Final = field(default="weights", validator=validators.in_(("weights", "inf_fs")))
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "1"
-    formula: ClassVar[str] = "s_k = |W_k+1|ᵀ s_k+1, s = 1 at the outputs"
+    formula: ClassVar[str] = "s_k = |W_k+1|ᵀ s_k+1, s = 1 at the outputs or Inf-FS before them"
     source: ClassVar[str] = (
         "Yu et al. 2018, NISP, 1711.05908, the propagation of importance; the equation is not "
-        "verified against the paper's text"
+        "verified against the paper's text. Inf-FS: Roffo et al. 2015, ICCV, and its code"
     )
-    invariances: ClassVar[frozenset[str]] = frozenset(
-        {"activation_scale", "activation_shift", "incoming_scale"}
-    )
+    invariances: ClassVar[frozenset[str]] = frozenset({"activation_shift", "incoming_scale"})
     dead: ClassVar[Literal["worst", "best", "any"]] = "any"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """Nothing but weights."""
-        return ()
+        """Nothing but weights, or samples of the activations."""
+        return () if self.final == "weights" else (Reservoir(),)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the scores; raises `NotApplicableError` where importance cannot be passed back."""
         graph = group.network.graph
         if graph is None or not graph.traced:
             raise NotApplicableError("it is not known what follows these nodes")
-        return _Propagation(group).of(group, written=-1)
+        return _Propagation(self.final).of(group, written=-1, parts=1)[:, 0]
 
 
 @frozen(eq=False)
@@ -60,78 +74,128 @@ class _Propagation:
     """One way back through a network; `known` are scores of a group from a point on.
 
     Points are numbers of traced tensors, which grow along the forward pass: what is written after a
-    point is read later still, so that the way has an end.
+    point is read later still, so that the way has an end. Scores are ``(nodes, parts)``, in as many
+    parts as a weight has rows that write a node.
     """
 
-    view: GroupView
-    known: dict[tuple[str, int], Tensor] = field(factory=dict)
+    final: Final
+    known: dict[tuple[str, int, int], Tensor] = field(factory=dict)
 
-    def of(self, view: GroupView, written: int) -> Tensor:
+    def of(self, view: GroupView, written: int, parts: int) -> Tensor:
         """Return the scores of a group's nodes for what reads them after `written`."""
-        key = (view.group.name, written)
+        key = (view.group.name, written, parts)
         if key not in self.known:
-            self.known[key] = self._read(view, written)
+            self.known[key] = self._read(view, written, parts)
         return self.known[key]
 
-    def _read(self, view: GroupView, written: int) -> Tensor:
+    def _read(self, view: GroupView, written: int, parts: int) -> Tensor:
         import torch
 
         readers = view.group.role("consumer")
         if not readers:
-            if view.group.frozen == "model output":
-                return torch.ones(view.width, dtype=torch.float64)
             raise NotApplicableError(f"no weight reads the nodes of {view.group.name}")
-        total = torch.zeros(view.width, dtype=torch.float64)
+        total = torch.zeros(view.width, parts, dtype=torch.float64)
+        ends = False
         for part in readers:
-            if _point(view.group, part, "input") >= written:
-                total += self._through(view, part).cpu()
+            if _point(view, view.group, part, "input") < written:
+                continue
+            found, final = self._through(view, part)
+            ends |= final
+            if not (final and self.final == "inf_fs"):
+                total += _in_parts(found, parts)
+        if ends and self.final == "inf_fs":
+            total += _in_parts(_responses(view), parts)
         return total
 
-    def _through(self, view: GroupView, part: ParameterSlice) -> Tensor:
-        """Return what a node gets from the outputs of one weight that reads it."""
+    def _through(self, view: GroupView, part: ParameterSlice) -> tuple[Tensor, bool]:
+        """Return what nodes get from the outputs of one weight that reads them, ``(nodes, parts)``.
+
+        And whether these are outputs of the model.
+        """
         import torch
 
-        weight = view.parameters[part.parameter].detach().abs().double()
-        outputs = output_axis(view, part)
-        written = self._written(view, part, outputs).to(weight)
-        passed = torch.tensordot(weight, written, dims=([outputs], [0]))
-        return part.extent.nodes_first(passed, 0).sum(1)
+        from nodelens_metrics.connections import by_node, connections
 
-    def _written(self, view: GroupView, part: ParameterSlice, axis: int) -> Tensor:
-        """Return the scores of what a weight writes, ``(outputs,)``; 1 where no group is known."""
+        mass = connections(view, part).sum(-1)
+        groups = len(mass) if part.axis == 0 else 1
+        score, final = self._written(view, part, groups)
+        passed = torch.einsum("goi,go->gi", mass, score.to(mass.device).view(mass.shape[:2]))
+        return by_node(part, passed).cpu(), final
+
+    def _written(self, view: GroupView, part: ParameterSlice, groups: int) -> tuple[Tensor, bool]:
+        """Return the scores of what a weight writes, ``(groups, outputs)``, and whether it ends.
+
+        1 of the model's outputs. `groups` are those of a transposed convolution, whose weight has
+        one index for an output of every group.
+        """
         import torch
 
-        size = view.parameters[part.parameter].shape[axis]
-        score = torch.ones(size, dtype=torch.float64)
-        for target in view.network.graph or ():
-            for slice_ in target.role("producer"):
-                if (slice_.parameter, slice_.axis) == (part.parameter, axis):
-                    point = _point(target, slice_, "output")
-                    behind = self.of(view.view_of(target.name), point)
-                    slice_.extent.nodes_last(score, 0).copy_(behind)
+        from nodelens_metrics.connections import output_axis
+
+        axis = output_axis(view, part)
+        score = torch.ones(groups, view.parameters[part.parameter].shape[axis], dtype=torch.float64)
+        known = torch.zeros_like(score[0], dtype=torch.bool)
+        for target, slice_ in self._writers(view, part.parameter, axis):
+            cells = slice_.extent.nodes_last(known, 0)
+            if bool(cells.all()) or target.frozen in _OUTPUTS:
+                continue
+            point = _point(view, target, slice_, "output")
+            rows = groups * cells[..., 0].numel()
+            behind = self.of(view.view_of(target.name), point, rows)
+            place = slice_.extent.nodes_last(score, 1)
+            place.copy_(behind.mT.view_as(place))
+            cells.fill_(True)
+        return score, not bool(known.any())
+
+    def _writers(
+        self, view: GroupView, parameter: str, axis: int
+    ) -> list[tuple[ChannelGroup, ParameterSlice]]:
+        """Return the groups that a weight writes along an axis, each with its slice of it.
+
+        Several groups may cut the same rows (heads, their dimensions, groups of a convolution):
+        those that are read first come first, those that nothing reads last.
+        """
+        found = [
+            (target, slice_)
+            for target in view.network.graph or ()
+            for slice_ in target.role("producer")
+            if (slice_.parameter, slice_.axis) == (parameter, axis)
+        ]
+        return sorted(found, key=lambda pair: _first_read(view, pair[0]))
+
+
+def _first_read(view: GroupView, group: ChannelGroup) -> float:
+    """Return the first traced tensor in which a group's nodes are read, infinity if in none."""
+    readers = group.role("consumer")
+    return min((_point(view, group, part, "input") for part in readers), default=float("inf"))
+
+
+def _responses(view: GroupView) -> Tensor:
+    """Return the scores of a final response layer by its activations, ``(nodes, 1)``."""
+    from nodelens_metrics.responses import infinite_feature_selection
+
+    return infinite_feature_selection(view[Reservoir()].values).unsqueeze(1).cpu()
+
+
+def _in_parts(score: Tensor, parts: int) -> Tensor:
+    """Return scores ``(nodes, components)`` in as many parts, shared evenly if not one to one."""
+    if score.shape[1] == parts:
         return score
+    return score.sum(1, keepdim=True).expand(-1, parts) / parts
 
 
-def _point(group: ChannelGroup, part: ParameterSlice, end: Literal["input", "output"]) -> int:
-    """Return the traced tensor that a weight reads, or its module writes, at the last call."""
-    module = part.parameter.rpartition(".")[0]
-    values = [site.value for site in group.sites if (site.module, site.end) == (module, end)]
+def _point(
+    view: GroupView, group: ChannelGroup, part: ParameterSlice, end: Literal["input", "output"]
+) -> int:
+    """Return the traced tensor that a weight reads, or its module writes, at the last call.
+
+    A tied weight is used by every module that has it.
+    """
+    weight = view.parameters[part.parameter]
+    users = {name.rpartition(".")[0] for name, each in view.parameters.items() if each is weight}
+    values = [site.value for site in group.sites if site.module in users and site.end == end]
     if end == "input":
         values += [site.value for site in group.sites if site.argument == part.parameter]
     if not values:
         raise NotApplicableError(f"it is not known when {part.parameter} is used")
     return max(values)
-
-
-def output_axis(view: GroupView, part: ParameterSlice) -> int:
-    """Return the axis of what a weight writes, given a part of it along the axis that it reads.
-
-    Raises `NotApplicableError` for what is neither a matrix nor the weight of a convolution.
-    """
-    from torch.nn.modules.conv import _ConvNd
-
-    module = view.network.modules.get(part.parameter.rpartition(".")[0])
-    matrix = view.parameters[part.parameter].ndim == 2
-    if part.axis > 1 or not (matrix or isinstance(module, _ConvNd)):
-        raise NotApplicableError(f"{part.parameter} is neither a matrix nor a convolution's weight")
-    return 1 - part.axis

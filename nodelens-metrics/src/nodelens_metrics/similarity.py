@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from nodelens.errors import NotApplicableError
-from nodelens.statistics.gram import Gram
 from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.reservoir import Reservoir
-from nodelens_metrics.information import NOISE
+from nodelens_metrics.information import NOISE, RANK, second_moments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from nodelens.statistics.contract import Statistic
 
 _COUNT: Any = validators.optional(validators.ge(1))
+_RANKS = validators.optional(validators.ge(2))
 Dead = Literal["worst", "best", "any"]
 
 
@@ -34,10 +34,12 @@ class ActivationCorrelation:
     Attributes:
         absolute: take |ρ|, so that a node and its negative are alike.
         top: average the largest `top` partners only; None averages all.
+        sketch: rank of the sketch that correlations are estimated from; None takes them exact.
     """
 
     absolute: bool = True
     top: int | None = field(default=None, validator=_COUNT)
+    sketch: int | None = field(default=None, validator=_RANKS)
     better: ClassVar[Better] = "low"
     unit: ClassVar[str] = "1"
     formula: ClassVar[str] = "mean_j |ρ_ij|, j ≠ i"
@@ -48,12 +50,26 @@ class ActivationCorrelation:
     dead: ClassVar[Dead] = "any"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """The covariance of the activations."""
-        return (Gram(),)
+        """The covariance of the activations, or a sketch of it."""
+        return (second_moments(self.sketch),)
+
+    def sketched(self) -> ActivationCorrelation:
+        """Return the metric from a sketch of rank 1024."""
+        return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the means, between −1 and 1."""
-        return _mean_of_others(group[Gram()].correlation, self.absolute, self.top)
+        import torch
+
+        from nodelens_metrics.pairwise import mean_of_others
+        from nodelens_metrics.tiles import correlations_in
+
+        tiles = correlations_in(group[second_moments(self.sketch)]).tiles()
+        found = [
+            mean_of_others(tile.abs_() if self.absolute else tile, first, self.top)
+            for first, tile in tiles
+        ]
+        return torch.cat(found)
 
 
 @frozen
@@ -62,9 +78,11 @@ class ActivationCosine:
 
     Attributes:
         top: average the largest `top` partners only; None averages all.
+        sketch: rank of the sketch that correlations are estimated from; None takes them exact.
     """
 
     top: int | None = field(default=None, validator=_COUNT)
+    sketch: int | None = field(default=None, validator=_RANKS)
     better: ClassVar[Better] = "low"
     unit: ClassVar[str] = "1"
     formula: ClassVar[str] = "mean_j |E[a_i a_j]| / sqrt(E[a_i²] E[a_j²]), j ≠ i"
@@ -75,28 +93,71 @@ class ActivationCosine:
     dead: ClassVar[Dead] = "best"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """The second moments of the activations."""
-        return (Gram(),)
+        """The second moments of the activations, or a sketch of them."""
+        return (second_moments(self.sketch),)
+
+    def sketched(self) -> ActivationCosine:
+        """Return the metric from a sketch of rank 1024."""
+        return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
-        """Return the means, between 0 and 1."""
+        """Return the means, between 0 and 1, of (ρ_ij σ_i σ_j + μ_i μ_j) over both sizes."""
+        import torch
+
         from nodelens_metrics.arithmetic import ratio
+        from nodelens_metrics.pairwise import mean_of_others
+        from nodelens_metrics.tiles import correlations_in
 
-        moments = group[Gram()].second_moment
-        size = moments.diagonal().sqrt()
-        return _mean_of_others(ratio(moments, size.outer(size)), True, self.top)
+        moments, found = group[second_moments(self.sketch)], []
+        size = (moments.variance + moments.mean.square()).sqrt()
+        spread, level = ratio(moments.variance.sqrt(), size), ratio(moments.mean, size)
+        for first, tile in correlations_in(moments).tiles():
+            rows = slice(first, first + len(tile))
+            tile *= spread[rows, None] * spread
+            tile += level[rows, None] * level
+            found.append(mean_of_others(tile.abs_(), first, self.top))
+        return torch.cat(found)
 
 
-def _mean_of_others(alike: Tensor, absolute: bool, top: int | None) -> Tensor:
-    """Return the mean of each row without its diagonal, or of its largest entries."""
-    partners = len(alike) - 1
-    alike = alike.abs() if absolute else alike.clone()
-    if partners == 0:
-        return alike.sum(1) * 0.0
-    if top is None or top >= partners:
-        return (alike.sum(1) - alike.diagonal()) / partners
-    alike.fill_diagonal_(-float("inf"))
-    return alike.topk(top, dim=1).values.mean(1)
+@frozen
+class WeightCorrelation:
+    """The mean correlation of a node's incoming weights with those of the others.
+
+    `weight_cosine` of weights less their mean over the inputs, which two nodes may share without
+    looking for the same pattern. 0 for nodes all of whose weights are equal.
+
+    Attributes:
+        absolute: take |ρ|, so that a node and its negative are alike.
+        top: average the largest `top` partners only; None averages all.
+    """
+
+    absolute: bool = True
+    top: int | None = field(default=None, validator=_COUNT)
+    better: ClassVar[Better] = "low"
+    unit: ClassVar[str] = "1"
+    formula: ClassVar[str] = "mean_j |corr(w_i, w_j)|, j ≠ i, over the inputs"
+    source: ClassVar[str] = "common; Pearson correlation"
+    invariances: ClassVar[frozenset[str]] = frozenset(
+        {"activation_scale", "activation_shift", "functional", "incoming_scale"}
+    )
+    dead: ClassVar[Dead] = "any"
+
+    def needs(self) -> tuple[Statistic[Any], ...]:
+        """Nothing but weights."""
+        return ()
+
+    def score(self, group: GroupView) -> Tensor:
+        """Return the means; raises `NotApplicableError` where no parameter writes the nodes."""
+        import torch
+
+        from nodelens_metrics.class_correlations import factored
+        from nodelens_metrics.pairwise import mean_of_others
+
+        found = [
+            mean_of_others(tile.abs_() if self.absolute else tile, first, self.top)
+            for first, tile in factored(group.incoming().T).tiles()
+        ]
+        return torch.cat(found)
 
 
 @frozen
@@ -126,12 +187,9 @@ class NextLayerInformation:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the means."""
-        from nodelens_metrics.arithmetic import ratio
+        from nodelens_metrics.pairwise import information
 
-        both = group[CrossGram()]
-        scale = both.variance.sqrt().outer(both.other_variance.sqrt())
-        rho = ratio(both.covariance, scale).clamp(-1.0, 1.0) / (1.0 + NOISE)
-        shared = -0.5 * (-rho.square()).log1p()
+        shared = information(group[CrossGram()].correlation / (1.0 + NOISE))
         count = min(self.top or shared.shape[1], shared.shape[1])
         return shared.topk(count, dim=1).values.mean(1)
 

@@ -67,6 +67,18 @@ def participation_ratio(trace: Tensor, squares: Tensor) -> Tensor:
     return torch.where(squares > 0, trace.square() / squares.where(squares > 0, 1.0), 0.0)
 
 
+def decay(values: Tensor, first: int, weighted: bool) -> Tensor:
+    """Return −slope of log λ_k over log k by least squares, k = first, first + 1, …; a scalar.
+
+    Weighted, λ_k counts 1/k, so that every factor in k has about the same weight.
+    """
+    rank = torch.arange(len(values), dtype=values.dtype, device=values.device) + first
+    weight = 1.0 / rank if weighted else torch.ones_like(rank)
+    x, y = (each - (weight @ each) / weight.sum() for each in (rank.log(), values.log()))
+    slope: Tensor = ((weight * x) @ y) / ((weight * x) @ x)
+    return -slope
+
+
 def without_each(covariance: Tensor) -> Tensor:
     """Return the eigenvalues of a covariance without each node, ``(nodes, nodes − 1)``, rising.
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from nodelens.statistics.gradients import GradientMoments
-from nodelens.statistics.gram import Gram
-from nodelens_metrics.information import NOISE
+from nodelens_metrics.information import NOISE, RANK, second_moments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,10 +21,12 @@ if TYPE_CHECKING:
     from nodelens.scoring.contract import Better
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.contract import Statistic
+    from nodelens_metrics.tiles import Correlations
 
 _SOURCE = "Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475"
 _FUNCTIONAL = frozenset({"functional", "incoming_scale"})
 _SHARE: Any = [validators.gt(0.0), validators.le(1.0)]
+_RANKS = validators.optional(validators.ge(2))
 Dead = Literal["worst", "best", "any"]
 
 
@@ -44,7 +45,9 @@ class Supernode:
     jackknife: ClassVar[bool] = False
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "1"
-    formula: ClassVar[str] = "1 if LP_i is among the largest ⌈core · nodes⌉, else 0"
+    formula: ClassVar[str] = (
+        "1 if LP_i is among the largest round(core · nodes), at least one, else 0"
+    )
     source: ClassVar[str] = f"{_SOURCE}, core"
     invariances: ClassVar[frozenset[str]] = _FUNCTIONAL
     dead: ClassVar[Dead] = "worst"
@@ -126,10 +129,12 @@ class CoreRedundancy:
     Attributes:
         core: share of the nodes that are supernodes; at least one is.
         top: number of supernodes that are averaged over.
+        sketch: rank of the sketch that correlations are estimated from; None takes them exact.
     """
 
     core: float = field(default=0.01, validator=_SHARE)
     top: int = field(default=5, validator=validators.ge(1))
+    sketch: int | None = field(default=None, validator=_RANKS)
     better: ClassVar[Better] = "low"
     unit: ClassVar[str] = "nats"
     formula: ClassVar[str] = "mean over the top s in core of −½ log(1 − r₊²), r = corr(q_i, q_s)"
@@ -138,13 +143,17 @@ class CoreRedundancy:
     dead: ClassVar[Dead] = "best"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """Gradients by position, and the covariance of q."""
-        return (GradientMoments(), Gram(of="gate"))
+        """Gradients by position, and the covariance of q or a sketch of it."""
+        return (GradientMoments(), second_moments(self.sketch, of="gate"))
+
+    def sketched(self) -> CoreRedundancy:
+        """Return the metric from a sketch of rank 1024."""
+        return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the information."""
         core = core_of(_loss_proxy(group), self.core)
-        return redundancy_to(group[Gram(of="gate")].correlation, core, self.top)
+        return redundancy_to(_correlations_of_q(group, self.sketch), core, self.top)
 
 
 @frozen
@@ -163,6 +172,7 @@ class Scar:
         support: share of the outputs that are the core's write support; at least one is. The
             default is the published 256 of 4,096.
         top: number of supernodes that redundancy is averaged over.
+        sketch: rank of the sketch that correlations are estimated from; None takes them exact.
     """
 
     variant: Literal["prot", "conn"] = field(
@@ -172,6 +182,7 @@ class Scar:
     halo: float = field(default=0.1, validator=_SHARE)
     support: float = field(default=1 / 16, validator=_SHARE)
     top: int = field(default=5, validator=validators.ge(1))
+    sketch: int | None = field(default=None, validator=_RANKS)
     better: ClassVar[Better] = "high"
     unit: ClassVar[str] = "loss"
     formula: ClassVar[str] = "LP · Protect, or LP · (1 − Conn + Conn · Protect); the core on top"
@@ -180,15 +191,19 @@ class Scar:
     dead: ClassVar[Dead] = "worst"
 
     def needs(self) -> tuple[Statistic[Any], ...]:
-        """Gradients by position, and the covariance of q."""
-        return (GradientMoments(), Gram(of="gate"))
+        """Gradients by position, and the covariance of q or a sketch of it."""
+        return (GradientMoments(), second_moments(self.sketch, of="gate"))
+
+    def sketched(self) -> Scar:
+        """Return the metric from a sketch of rank 1024."""
+        return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the protected proxies; those of the core have the largest other one added."""
         proxy = _loss_proxy(group)
         core = core_of(proxy, self.core)
         conn = connection(group.outgoing().abs(), core, self.support)
-        shared = redundancy_to(group[Gram(of="gate")].correlation, core, self.top)
+        shared = redundancy_to(_correlations_of_q(group, self.sketch), core, self.top)
         factor = protection(shared, halo_of(conn, core, self.halo))
         if self.variant == "conn":
             factor = 1.0 - conn + conn * factor
@@ -200,6 +215,12 @@ class Scar:
 def _loss_proxy(group: GroupView) -> Tensor:
     """Return ½ E[q²] of every node."""
     return 0.5 * group[GradientMoments()].q2
+
+
+def _correlations_of_q(group: GroupView, sketch: int | None) -> Correlations:
+    from nodelens_metrics.tiles import correlations_in
+
+    return correlations_in(group[second_moments(sketch, of="gate")])
 
 
 def core_size(nodes: int, share: float) -> int:
@@ -222,12 +243,14 @@ def connection(outgoing: Tensor, core: Tensor, support: float) -> Tensor:
     return ratio(outgoing[:, chosen].sum(1), outgoing.sum(1))
 
 
-def redundancy_to(correlation: Tensor, core: Tensor, top: int) -> Tensor:
+def redundancy_to(correlations: Correlations, core: Tensor, top: int) -> Tensor:
     """Return the mean information with the closest supernodes, ``(nodes,)``; 0 in the core."""
-    rho = correlation[:, core].clamp(min=0.0) / (1.0 + NOISE)
-    if not rho.shape[1]:
-        return correlation.diagonal() * 0.0
-    shared = -0.5 * (-rho.square()).log1p()
+    from nodelens_metrics.pairwise import information
+
+    members = core.nonzero().flatten()
+    if not len(members):
+        return core.double()
+    shared = information(correlations.columns(members).clamp(min=0.0) / (1.0 + NOISE))
     mean = shared.topk(min(top, shared.shape[1]), dim=1).values.mean(1)
     return mean.masked_fill(core, 0.0)
 
@@ -243,7 +266,10 @@ def halo_of(conn: Tensor, core: Tensor, share: float) -> Tensor:
 
 
 def protection(shared: Tensor, halo: Tensor) -> Tensor:
-    """Return Protect, ``(nodes,)``: 1 outside the halo, 0.2 for its most redundant node."""
+    """Return Protect, ``(nodes,)``: 1 outside the halo, 0.2 for its most redundant node.
+
+    A halo of one node has no order and is not lowered.
+    """
     import torch
 
     factor = torch.ones_like(shared)

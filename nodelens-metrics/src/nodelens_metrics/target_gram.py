@@ -21,7 +21,7 @@ class TargetGram:
     The samples are those of `TargetMoments`: positions where each has its own prediction (tokens),
     else rows, because the positions of an image share one prediction. Correlations between pixels
     and correlations with an image's margin do not belong to one distribution. The summary is that
-    of a `TiledGram`, or of a `GramSketch`, of ``nodes + 3`` nodes, the outputs last.
+    of a `Gram`, or of a `GramSketch`, of ``nodes + 3`` nodes, the outputs last.
 
     Attributes:
         sketch: the rank of a sketch that takes the place of the whole matrix.
@@ -65,20 +65,12 @@ def _samples(reading: Reading) -> Reading:
     """Return a reading whose last nodes are the outputs, by position or by row."""
     import torch
 
-    from nodelens.statistics.quantities import row_quantity
-    from nodelens.statistics.rows import row_counts, upcast
+    from nodelens.statistics.rows import upcast
+    from nodelens.statistics.targets import labelled_samples
 
-    assert reading.outputs is not None
-    outputs, values, valid = reading.outputs.double(), upcast(reading.values), reading.valid
-    repeats = values.shape[1] // outputs.shape[1]
-    if repeats in (1, reading.parts) and repeats * outputs.shape[1] == values.shape[1]:
-        outputs = outputs.repeat_interleave(repeats, 1)
-    else:
-        values = row_quantity(reading, "value").unsqueeze(1)
-        outputs, valid = outputs.nanmean(1, keepdim=True), row_counts(reading).unsqueeze(1) > 0
-    finite = outputs.isfinite().all(-1)
-    joined = torch.cat([values, outputs.nan_to_num().to(values.dtype)], dim=2)
-    counted = finite if valid is None else finite & valid
+    values, outputs, counted = labelled_samples(reading)
+    values = upcast(values)
+    joined = torch.cat([values, outputs.to(values.dtype)], dim=2)
     return evolve(
         reading,
         values=joined.masked_fill(~counted.unsqueeze(-1), 0.0),

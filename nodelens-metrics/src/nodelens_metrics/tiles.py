@@ -8,18 +8,19 @@ sketch, and never holds the square.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nodelens.statistics.gram import GramSummary
+    from nodelens.statistics.sketch import SketchSummary
     from nodelens.statistics.triangle import Triangle
 
 _AT_ONCE = {"cpu": 2**18, "cuda": 2**25}
 """Entries of a tile, by device: what stays in a processor's cache, or fills a device."""
-
 
 _LEAST_ROWS = 128
 """Rows of a product that are worth reading the whole factor for."""
@@ -44,6 +45,9 @@ class Correlations(Protocol):
 
     def entries(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the correlations of pairs of nodes, of the broadcast shape of both indices."""
+
+    def columns(self, nodes: Tensor) -> Tensor:
+        """Return the correlations of all nodes with some, ``(nodes, some)`` float64."""
 
 
 @frozen(eq=False)
@@ -79,6 +83,14 @@ class FactoredCorrelations:
             rho = (self.factor[:, a] * self.factor[:, b]).sum(0).clamp(-1.0, 1.0)
             found.append(rho.where(a != b, 1.0))
         return torch.cat(found).view(shape).double()
+
+    def columns(self, nodes: Tensor) -> Tensor:
+        """Return some columns of zᵀz, one on the diagonal."""
+        import torch
+
+        rho = (self.factor.T @ self.factor[:, nodes]).double().clamp_(-1.0, 1.0)
+        rho[nodes, torch.arange(len(nodes), device=nodes.device)] = 1.0
+        return rho
 
 
 @frozen(eq=False)
@@ -125,6 +137,12 @@ class PackedCorrelations:
         size = self._size()
         return (found / (size[row] * size[column])).clamp(-1.0, 1.0).where(row != column, 1.0)
 
+    def columns(self, nodes: Tensor) -> Tensor:
+        """Return the entries of some columns."""
+        import torch
+
+        return self.entries(torch.arange(len(self.variance), device=nodes.device)[:, None], nodes)
+
     def _triangle(self) -> Triangle:
         from nodelens.statistics.triangle import Triangle
 
@@ -164,22 +182,25 @@ def correlations_of(x: Tensor) -> PackedCorrelations:
     triangle = Triangle(x.shape[1])
     packed = centred.new_zeros(triangle.size)
     triangle.add_products(packed, centred)
-    diagonals = [block[columns].diagonal() for _, columns, block in triangle.blocks(packed)]
-    square = torch.cat(diagonals)
+    square = triangle.diagonal(packed)
     rounding = len(x) * (8 * torch.finfo(x.dtype).eps * mean).square()
     variance = square.where(square > rounding, square.new_zeros(()))
     return PackedCorrelations(packed, variance, torch.tensor(float(len(x)), dtype=torch.float64))
 
 
-def correlations_in(summary: Any) -> Correlations:  # noqa: ANN401 - of any of three statistics
-    """Return the correlations of the summary of a `TiledGram`, a `Gram` or a `GramSketch`."""
+def correlations_in(summary: GramSummary | SketchSummary) -> Correlations:
+    """Return the correlations of the summary of a `Gram` or of a `GramSketch`.
+
+    A sketch adds the noise of as many samples as its rank: its `count` is the number of samples
+    that have as much noise as these and the sketch together.
+    """
     import torch
 
-    if hasattr(summary, "packed"):
+    from nodelens.statistics.gram import GramSummary
+
+    if isinstance(summary, GramSummary):
         return PackedCorrelations(summary.packed, summary.variance, summary.count)
-    variance = summary.variance
-    if hasattr(summary, "sketch"):
-        size = variance.sqrt()
-        size = size.where(size > 0, torch.inf)
-        return FactoredCorrelations(summary.sketch / size, summary.count)
-    raise TypeError(f"{type(summary).__name__} has neither a triangle nor a sketch")
+    size = summary.variance.sqrt()
+    size = size.where(size > 0, torch.inf)
+    count = 1.0 + 1.0 / (1.0 / (summary.count - 1.0) + 1.0 / len(summary.sketch))
+    return FactoredCorrelations(summary.sketch / size, count)

@@ -54,7 +54,8 @@ class LLMPrunerElement:
 
     Attributes:
         order: ``first``, ``second`` (the squared gradients in place of the Hessian), or ``mix`` of
-            both.
+            both, in the units of a row's loss: to that of a token the second order weighs T times
+            less, with T tokens in a row.
         aggregate: how slices become one number: ``sum``, ``prod``, ``max`` or ``last``.
     """
 
@@ -146,7 +147,7 @@ class TaylorWeights:
         import torch
 
         if self.joint:
-            group.producer()
+            _check_untied(group, group.producer().module)
             return group[RowGradients(tap="preactivation")].q2
         parts = [_slice(group, part) for part in group.group.role("producer")]
         if not parts:
@@ -182,6 +183,7 @@ def _slice(group: GroupView, part: ParameterSlice) -> _Slice:
     module, _, name = part.parameter.rpartition(".")
     if name != "weight":
         raise NotApplicableError(f"{part.parameter} is not the weight of a layer that can be read")
+    _check_untied(group, module)
     found = group.at_module(WeightGradients(), module)
     shape = group.parameters[part.parameter].shape
     gradient, squares = (
@@ -189,6 +191,15 @@ def _slice(group: GroupView, part: ParameterSlice) -> _Slice:
         for value in (found.mean, found.mean_square)
     )
     return _Slice(group.slice_of(part), gradient, squares)
+
+
+def _check_untied(group: GroupView, module: str) -> None:
+    """Raise `NotApplicableError` if other modules have the weight too: all are read one by one."""
+    modules = group.network.modules
+    weight = getattr(modules.get(module), "weight", None)
+    owners = [path for path, each in modules.items() if getattr(each, "weight", None) is weight]
+    if weight is not None and len(owners) > 1:
+        raise NotApplicableError(f"{' and '.join(owners)} share one weight, read one by one")
 
 
 def _like(rows: Tensor, shape: tuple[int, ...]) -> Tensor:

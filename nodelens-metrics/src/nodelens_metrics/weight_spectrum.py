@@ -1,7 +1,10 @@
 """The spectrum of a layer's weights: layer metrics that need no data.
 
-W is the weight that writes the group, one row per node (a convolution's kernels flattened to
-``(nodes, inputs · kernel)``), σ its singular values, λ = σ². All need one weight row per node.
+W is the weight that writes the group (a convolution's kernels flattened to ``(outputs, inputs ·
+kernel)``), σ its singular values, λ = σ². Where several weights write the group (gate and up
+projection, query, key and value, a residual stream) every one has a spectrum of its own, and the
+option `producer` names the one that is asked about. A weight with several groups in one matrix (a
+fused projection) is taken whole as far as it writes the group.
 """
 
 from __future__ import annotations
@@ -25,20 +28,20 @@ _MARTIN = "Martin & Mahoney 2021, 1901.08276 and 2002.06716; WeightWatcher"
 _DATA_FREE = frozenset({"activation_scale", "activation_shift", "functional"})
 
 
-def _values(group: GroupView) -> Tensor:
+def _values(group: GroupView, producer: str | None) -> Tensor:
     """Return the squared singular values of the weight, falling; raises unless it has any."""
     from nodelens_metrics.spectra import squared_singular_values
 
-    values = squared_singular_values(group.producer().weight)
+    values = squared_singular_values(group.written_by(producer).weight)
     if not values[0] > 0:
         raise NotApplicableError("all weights are 0")
     return values
 
 
-def _fitted(group: GroupView) -> PowerLaw:
+def _fitted(values: Tensor) -> PowerLaw:
     from nodelens_metrics.spectra import power_law
 
-    fitted = power_law(_values(group))
+    fitted = power_law(values)
     if fitted is None:
         raise NotApplicableError("a power law needs at least six different singular values")
     return fitted
@@ -54,9 +57,12 @@ class WeightAlpha:
 
     Attributes:
         weighted: multiply by log10 λ_max (α̂, α-hat), which takes the layer's scale into account.
+        producer: name of the weight that is asked about, or the last parts of its path; None takes
+            the only one that writes the nodes.
     """
 
     weighted: bool = False
+    producer: str | None = None
     level: ClassVar[str] = "layer"
     better: ClassVar[Better] = "neither"
     unit: ClassVar[str] = "1"
@@ -71,14 +77,21 @@ class WeightAlpha:
 
     def score(self, group: GroupView) -> Tensor:
         """Return α or α̂."""
-        values, fitted = _values(group), _fitted(group)
+        values = _values(group, self.producer)
+        fitted = _fitted(values)
         return values[:1] * 0.0 + fitted.alpha * (values[0].log10() if self.weighted else 1.0)
 
 
 @frozen
 class WeightAlphaDistance:
-    """How badly a power law fits the tail of a weight's spectrum: Kolmogorov–Smirnov distance."""
+    """How badly a power law fits the tail of a weight's spectrum: Kolmogorov–Smirnov distance.
 
+    Attributes:
+        producer: name of the weight that is asked about, or the last parts of its path; None takes
+            the only one that writes the nodes.
+    """
+
+    producer: str | None = None
     level: ClassVar[str] = "layer"
     better: ClassVar[Better] = "neither"
     unit: ClassVar[str] = "1"
@@ -93,13 +106,20 @@ class WeightAlphaDistance:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the distance, between 0 and 1."""
-        return _values(group)[:1] * 0.0 + _fitted(group).distance
+        values = _values(group, self.producer)
+        return values[:1] * 0.0 + _fitted(values).distance
 
 
 @frozen
 class WeightStableRank:
-    """The stable rank of a weight: its squared Frobenius norm over its squared spectral norm."""
+    """The stable rank of a weight: its squared Frobenius norm over its squared spectral norm.
 
+    Attributes:
+        producer: name of the weight that is asked about, or the last parts of its path; None takes
+            the only one that writes the nodes.
+    """
+
+    producer: str | None = None
     level: ClassVar[str] = "layer"
     better: ClassVar[Better] = "neither"
     unit: ClassVar[str] = "1"
@@ -114,14 +134,20 @@ class WeightStableRank:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the rank, at least 1."""
-        values = _values(group)
+        values = _values(group, self.producer)
         return (values.sum() / values[0]).view(1)
 
 
 @frozen
 class WeightEffectiveRank:
-    """The effective rank of a weight."""
+    """The effective rank of a weight.
 
+    Attributes:
+        producer: name of the weight that is asked about, or the last parts of its path; None takes
+            the only one that writes the nodes.
+    """
+
+    producer: str | None = None
     level: ClassVar[str] = "layer"
     better: ClassVar[Better] = "neither"
     unit: ClassVar[str] = "1"
@@ -138,7 +164,7 @@ class WeightEffectiveRank:
         """Return the rank, at least 1."""
         from nodelens_metrics.spectra import effective_rank
 
-        return effective_rank(_values(group)).view(1)
+        return effective_rank(_values(group, self.producer)).view(1)
 
 
 @frozen
@@ -149,11 +175,14 @@ class WeightSpikes:
 
     Attributes:
         of: the largest value over the edge, or the number of values above it.
+        producer: name of the weight that is asked about, or the last parts of its path; None takes
+            the only one that writes the nodes.
     """
 
     of: Literal["largest", "number"] = field(
         default="largest", validator=validators.in_(("largest", "number"))
     )
+    producer: str | None = None
     level: ClassVar[str] = "layer"
     better: ClassVar[Better] = "neither"
     unit: ClassVar[str] = "1"
@@ -170,6 +199,6 @@ class WeightSpikes:
         """Return the ratio, or the number."""
         from nodelens_metrics.spectra import bulk_edge
 
-        values = _values(group)
-        edge = bulk_edge(values, *group.producer().weight.shape)
+        values = _values(group, self.producer)
+        edge = bulk_edge(values, *group.written_by(self.producer).weight.shape)
         return values[:1] / edge if self.of == "largest" else (values > edge).sum().double().view(1)

@@ -1,8 +1,8 @@
 """How a node spreads what it writes over the weights that read it.
 
 p_o = |W_oi| / Σ_o |W_oi| is the share of one connection, of all readers together; a kernel of a
-convolution counts each of its weights. Only the shape counts, not the size. A node without outgoing
-weights has no shape and gets 0.
+convolution, and a node of several features, count each of their weights. Only the shape counts, not
+the size. A node without outgoing weights has no shape and gets 0.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import field, frozen, validators
+
+from nodelens.errors import NotApplicableError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,8 +91,9 @@ class WriteConcentration:
 class WriteOverlap:
     """The share of a node's outgoing strength that goes where its whole group writes most.
 
-    Those are the outputs with the largest Σ_i p_oi: a node counts by its shares, so that one large
-    node does not decide alone. Weights only; the version around a core of nodes that the loss finds
+    Those are the outputs with the largest Σ_i p_oi, where all connections of a node with one output
+    count together: a node counts by its shares, so that one large node does not decide alone.
+    Weights only; the version around a core of nodes that the loss finds
     important is in the family of supernodes.
 
     Attributes:
@@ -112,8 +115,17 @@ class WriteOverlap:
         return ()
 
     def score(self, group: GroupView) -> Tensor:
-        """Return the shares; raises `NotApplicableError` where no parameter reads the nodes."""
-        shares = outgoing_shares(group)
+        """Return the shares; raises `NotApplicableError` where no matrix reads the nodes."""
+        import torch
+
+        from nodelens_metrics.arithmetic import ratio
+        from nodelens_metrics.connections import strengths
+
+        readers = group.group.role("consumer")
+        if not readers:
+            raise NotApplicableError("no parameter reads these nodes")
+        strength = torch.cat([strengths(group, part) for part in readers], dim=1)
+        shares = ratio(strength, strength.sum(1, keepdim=True))
         count = max(1, round(self.share * shares.shape[1]))
         return shares[:, shares.sum(0).topk(count).indices].sum(1)
 

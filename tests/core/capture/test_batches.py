@@ -108,3 +108,18 @@ def test_labels_beyond_the_outputs_are_named():
     batch = Batch((X,), targets=torch.tensor([0, 5, 1]))
     with pytest.raises(DataError, match="label 5 does not fit a model of 4 outputs"):
         row_losses(X, batch)
+
+
+def test_a_mask_that_is_added_to_attention_scores_is_not_read_the_wrong_way_round():
+    added = torch.tensor([[0.0, -torch.inf], [0.0, 0.0]])
+    ids = torch.zeros(2, 2, dtype=torch.long)
+    with pytest.raises(DataError, match="attention_mask has negative values, as one that is added"):
+        as_batch({"input_ids": ids, "attention_mask": added})
+    batch = as_batch({"input_ids": ids, "attention_mask": torch.tensor([[1.0, 0.0], [1.0, 1.0]])})
+    assert batch.mask is not None
+    assert batch.mask.tolist() == [[True, False], [True, True]]
+
+
+def test_what_a_pair_is_made_of_is_told():
+    with pytest.raises(DataError, match="cannot read a batch of type tuple of ndarray, ndarray;"):
+        as_batch((X.numpy(), Y.numpy()))

@@ -172,6 +172,20 @@ def test_the_api_reads_a_list_several_times_and_says_so(model, caplog):
         assert torch.allclose(*(torch.tensor(s.values) for s in (tight[key], score)), rtol=1e-10)
 
 
+def test_batches_in_another_order_for_every_pass_are_refused(model):
+    class Shuffled:
+        def __init__(self):
+            self.times = 0
+
+        def __iter__(self):
+            self.times += 1
+            yield from BATCHES[self.times % 4 :] + BATCHES[: self.times % 4]
+
+    nodelens.score(model, Shuffled(), [Exact()], memory_budget=None)
+    with pytest.raises(DataError, match="the first batch of pass 2 is not that of the pass"):
+        nodelens.score(model, Shuffled(), [Exact()], memory_budget=12_000)
+
+
 @pytest.mark.parametrize("given", ["2 GB", "-1MiB", "much", 0, -5, 1.5])
 def test_a_budget_that_is_no_size_is_refused(model, given):
     with pytest.raises(ConfigError, match="memory_budget: expected a size such as 512MiB or 4GiB"):

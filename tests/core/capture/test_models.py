@@ -110,9 +110,9 @@ def test_every_call_of_a_shared_module_is_read_once(capture_of):
     model = of(Shared)
     got = capture_of(model, [(x[:5], y[:5]), (x[5:], y[5:])], VALUES + GRADIENTS)
     assert set(got.fired.values()) == {4} or min(got.fired.values()) >= 2
-    for place, states in got.states.items():
-        sites = got.plan.entry(place).group.at("activation")
-        assert states[Moments()]["count"].sum() == 9 * len(sites)
+    for entry in got.plan.entries:
+        counts = got.states[entry.name][Moments()]["count"]
+        assert counts.sum() == 9 * len(entry.group.at("activation"))
 
 
 class InPlace(Net):
@@ -193,6 +193,25 @@ def test_compiled_modules_are_refused(how, capture_of):
 
     with pytest.raises(ModelError, match="compiled, and hooks on compiled modules may silently"):
         check_hookable(given)
+
+
+class CompiledInside(Net):
+    """Calls a function of its own that is compiled."""
+
+    def __init__(self):
+        super().__init__()
+        self.fast = torch.compile(self.part, backend="eager")
+
+    def forward(self, x):
+        return self.c(self.fast(x))
+
+
+def test_functions_compiled_inside_a_model_are_read_too(capture_of, check_same):
+    expected = capture_of(of(Net), [data()], VALUES + GRADIENTS)
+    model = of(CompiledInside)
+    with torch.no_grad():
+        model(data()[0])  # what is compiled here has no hooks in it
+    check_same(capture_of(model, [data()], VALUES + GRADIENTS), expected)
 
 
 def test_wrappers_that_hide_the_model_are_refused():
@@ -284,6 +303,18 @@ def test_a_model_that_draws_gives_the_same_statistics_again(capture_of, check_sa
     check_same(results[1], results[0], rtol=0.0)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_what_a_model_draws_belongs_to_the_batch(capture_of, check_same, order):
+    x, y = data(12)
+    parts = [
+        Batch((x[n : n + 4],), targets=y[n : n + 4], index=torch.arange(n, n + 4))
+        for n in (0, 4, 8)
+    ]
+    expected = capture_of(of(Random), parts, VALUES + GRADIENTS, (x[:2], y[:2]))
+    found = capture_of(of(Random), [parts[n] for n in order], VALUES + GRADIENTS, (x[:2], y[:2]))
+    check_same(found, expected)
+
+
 def test_inputs_made_in_inference_mode_are_taken(capture_of, check_same):
     expected = capture_of(of(Net), [data()], VALUES + GRADIENTS)
     with torch.inference_mode():
@@ -362,6 +393,22 @@ def test_what_is_not_finite_is_named(where, capture_of):
     assert f"the {where} at " in str(error.value)
     assert "is not finite: nodes " in str(error.value)
     assert ("samples 6;" if where == "activation" else "samples 0, 1, 2, 3;") in str(error.value)
+
+
+def test_what_is_not_finite_in_the_first_batch_is_named_and_nothing_else(capture_of):
+    x, y = data()
+    x[6, 2] = torch.nan
+    with pytest.raises(CaptureError, match=r"is not finite: nodes .*, samples 6; look at these"):
+        capture_of(of(Net), [(x, y)], (Moments(), Gram()), data())
+
+
+def test_data_without_a_single_label_are_refused(capture_of):
+    x, y = data()
+    some = torch.full_like(y, -100)
+    some[4] = 1
+    capture_of(of(Net), [(x, some)], GRADIENTS)
+    with pytest.raises(DataError, match=r"no sample has a label \(all are -100 or padd"):
+        capture_of(of(Net), [(x, torch.full_like(y, -100))], GRADIENTS)
 
 
 class Break(torch.autograd.Function):

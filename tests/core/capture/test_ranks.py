@@ -8,7 +8,7 @@ from queue import Queue
 
 import pytest
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -178,13 +178,27 @@ def test_every_rank_can_end_with_everything():
         check_same(found, expected)
 
 
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_share_of_the_positions_is_the_same_for_any_number_of_ranks(world, dtype):
+    batches = batches_of([6, 6, 6, 5], dtype)
+
+    def thinned(**options):
+        request = request_for(batches, dtype, EVERY, **options)
+        return evolve(request, plan=evolve(request.plan, tokens=0.25))
+
+    expected = run_capture(thinned())
+    found = captures(world, lambda ranks: thinned(ranks=ranks))[0]
+    check_same(found, expected)
+    assert found.counts.positions == expected.counts.positions
+    assert found.counts.chosen == expected.counts.chosen
+
+
 def test_several_passes_are_merged_one_by_one():
     batches = batches_of([5, 5, 5])
     expected = run_capture(request_for(batches))
 
     def divided(ranks):
-        from attrs import evolve
-
         request = request_for(batches, ranks=ranks)
         names = [entry.name for entry in request.plan.everything if entry.statistics]
         plan = evolve(request.plan, parts=((names[0],), tuple(names[1:])))
@@ -242,9 +256,18 @@ def test_ranks_with_different_plans_are_refused():
         captures(2, differing)
 
 
-def test_no_batch_for_any_rank_is_an_error():
-    from attrs import evolve
+def test_ranks_with_different_batches_are_refused():
+    batches = batches_of([5, 5, 5])
 
+    def differing(ranks):
+        mine = batches[::-1] if ranks.rank else batches
+        return evolve(request_for(batches, ranks=ranks), batches=mine)
+
+    with pytest.raises(CaptureError, match="rank 1 was given other batches than rank 0; give all"):
+        captures(2, differing)
+
+
+def test_no_batch_for_any_rank_is_an_error():
     batches = batches_of([4])
 
     def nothing(ranks):

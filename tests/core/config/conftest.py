@@ -95,6 +95,7 @@ COMPONENTS: dict[str, dict[str, type]] = {
     "analysis": {"agreement": Plain, "clusters": Plain},
     "intervention": {"ablation": Ablation},
     "pruner": {"taylor": Taylor, "broken": int},
+    "recovery": {"fine_tune": Plain},
     "report": {"html": Plain, "json": Plain},
 }
 

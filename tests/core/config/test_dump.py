@@ -158,6 +158,7 @@ def test_the_dump_is_written_for_people(registry):
         "analyses: []\n"
         "interventions: []\n"
         "pruning: []\n"
+        "recovery: []\n"
         "reports: [html, json]\n"
     )
 

@@ -89,7 +89,7 @@ def test_errors_point_to_the_command_line():
         (
             "extends=a.yaml",
             "'extends' is not a section; known: analyses, capture, data, device, interventions, "
-            "metrics, model, name, output, plugins, pruning, reports, seed, sweep, threads, "
+            "metrics, model, name, output, plugins, pruning, recovery, reports, seed, sweep, threads, "
             "training",
         ),
         ("metrics.3=x", "metrics is a list; its items are numbered, from 0 to 2, not '3'"),

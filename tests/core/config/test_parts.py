@@ -55,3 +55,20 @@ def test_an_unknown_part_gets_the_closest_name():
 def test_a_circle_is_an_error(name, circle):
     with pytest.raises(ConfigError, match=f"metrics: {circle}: made of each other in a circle"):
         joined(name)
+
+
+@frozen
+class Fussy(Metric):
+    def unfit(self, parts):
+        return [f"{name!r} has {len(part.made_of)} parts" for name, part in parts.items()]
+
+
+def test_what_a_metric_has_against_its_parts_is_told_for_all_of_them():
+    metrics = {"first": Fussy(("plain", "one")), "second": Fussy(("one",))}
+    with pytest.raises(ConfigError) as error:
+        with_parts(metrics, OFFERED.__getitem__, OFFERED)
+    assert error.value.problems == (
+        "metrics: first: 'plain' has 0 parts",
+        "metrics: first: 'one' has 1 parts",
+        "metrics: second: 'one' has 1 parts",
+    )

@@ -129,6 +129,12 @@ def test_infer_is_public(model):
         ({"metrics": [{"top": 5}]}, "{'top': 5} has no name"),
         ({"folds": 0}, "folds: expected a whole number of at least 2, got 0"),
         ({"folds": "8"}, "folds: expected a whole number of at least 2, got '8'"),
+        ({"tokens": 0.0}, "tokens: expected a number above 0 and at most 1, got 0.0"),
+        ({"tokens": "1/8"}, "tokens: expected a number above 0 and at most 1, got '1/8'"),
+        ({"until": "taylor"}, "until: expected a mapping such as {'metric': 'taylor', "),
+        ({"until": {"metric": "tailor"}}, "until: 'tailor' is not one of the metrics; did you"),
+        ({"until": {"metric": "taylor", "tops": 0.1}}, "until.tops"),
+        ({"until": {"metric": "taylor", "top": 2}}, "until.top"),
         ({"classes": 1}, "classes: expected a whole number of at least 2, got 1"),
         ({"loss": lambda out, batch: out.mean()}, "shape (40,): use reduction='none'"),
         ({"loss": lambda out, batch: None}, "the loss returned NoneType; it must return one"),
@@ -195,3 +201,46 @@ def test_a_metric_of_an_unknown_direction_is_refused(model):
 
     with pytest.raises(PluginError, match="better is 'up', not one of"):
         nodelens.score(model, [X], metrics=[Upwards()])
+
+
+def many(rows=512, size=16):
+    random = torch.Generator().manual_seed(3)
+    x, y = torch.randn(rows, 5, generator=random), torch.randint(0, 3, (rows,), generator=random)
+    return list(zip(x.split(size), y.split(size), strict=True))
+
+
+def test_scoring_stops_once_the_top_is_stable_and_says_after_how_many_samples(model, caplog):
+    caplog.set_level("INFO")
+    until = {"metric": "activation_rms", "top": 0.5, "stable": 0.5}
+    scores = nodelens.score(model, many(), ["activation_rms", "taylor"], folds=4, until=until)
+    assert 32 <= scores.samples < 512
+    assert f"the top by activation_rms was stable after {scores.samples} samples" in caplog.text
+    part = nodelens.score(model, many()[: scores.samples // 16], ["taylor"], folds=4)
+    np.testing.assert_array_equal(
+        scores["taylor", "0:neurons"].values, part["taylor", "0:neurons"].values
+    )
+
+
+def test_samples_that_are_not_enough_are_told(model, caplog):
+    until = {"metric": "first_order", "top": 0.4, "stable": 1.0}
+    scores = nodelens.score(model, many(48), ["first_order"], folds=4, until=until)
+    assert scores.samples == 48
+    assert "the top by first_order was not stable after 48 samples" in caplog.text
+
+
+def test_a_rule_that_cannot_be_judged_is_refused(model):
+    until = {"metric": "weight_l2"}
+    with pytest.raises(ConfigError, match="until: 'weight_l2' reads no data, so that it is stable"):
+        nodelens.score(model, many(), ["weight_l2"], until=until)
+
+
+def test_pairs_of_nodes_from_a_share_of_the_positions(model):
+    metrics = ["redundancy", "activation_rms"]
+    whole, part = (nodelens.score(model, many(), metrics, tokens=each) for each in (1.0, 0.25))
+    one, other = (scores["redundancy", "0:neurons"] for scores in (whole, part))
+    assert (one.values != other.values).all()
+    assert 1.0 < np.median(other.se / one.se) < 4.0
+    assert (np.abs(other.values - one.values) < 5.0 * other.se).all()
+    np.testing.assert_array_equal(
+        *(scores["activation_rms", "0:neurons"].values for scores in (whole, part))
+    )

@@ -169,6 +169,18 @@ def test_a_run_is_found_by_its_id(tmp_path, monkeypatch, capsys):
     assert run.status() == "finished"
 
 
+@pytest.mark.parametrize("override", ["capture.samples=32", "data.path=a/b", "metrics=[taylor]"])
+def test_an_override_is_not_taken_for_a_config(tmp_path, monkeypatch, capsys, override):
+    monkeypatch.chdir(tmp_path)
+    run = stopped(tmp_path / "outputs", monkeypatch, PLACES["scores"])
+    assert main(["run", "--resume", run.path.name, override]) == 2
+    told = capsys.readouterr().err
+    assert "--resume goes on with the config that the run has begun with, and" in told
+    assert f"start a new run: nodelens run {run.path.relative_to(tmp_path)}" in told
+    assert told.splitlines()[0].endswith(f"config.yaml {override}")
+    assert run.status() == "failed"
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -22,6 +22,7 @@ def test_the_core_offers_what_a_first_run_needs():
         "analysis": ["agreement", "clusters", "layers"],
         "intervention": ["ablation", "oracle"],
         "pruner": [],
+        "recovery": ["fine_tune"],
         "report": ["html", "json"],
         "command": [],
         "rule": [],

@@ -55,8 +55,14 @@ class Repeats(nn.Module):
         return self.last(self.first(x) + repetitions)
 
 
-def coverage(metric, draw, truth, rows=512, loss=None):
+def coverage(metric, draw, truth, rows=512, loss=None, tokens=1.0):
     """Return the share of nodes whose interval holds the truth."""
+    score = score_of(metric, draw, rows, loss, tokens)
+    low, high = score.interval()
+    return float(np.mean((low <= truth) & (truth <= high)))
+
+
+def score_of(metric, draw, rows, loss=None, tokens=1.0):
     torch.manual_seed(0)
     model = Repeats()
     nn.init.zeros_(model.first.weight)
@@ -67,7 +73,7 @@ def coverage(metric, draw, truth, rows=512, loss=None):
     batches = [{"x": x, "repetitions": each} for x, each in parts]
     graph = infer(model, **{key: value[:2] for key, value in batches[0].items()})
     entry = PlanEntry(graph["first:neurons"], metric.needs())
-    plan = CapturePlan((entry,), folds=8)
+    plan = CapturePlan((entry,), folds=8, tokens=tokens)
     options = {} if loss is None else {"loss": loss}
     capture = run_capture(
         CaptureRequest(model, graph, batches, plan, torch.device("cpu"), **options)
@@ -75,8 +81,7 @@ def coverage(metric, draw, truth, rows=512, loss=None):
     scores = compute_scores(ScoreRequest(model, graph, {"m": metric}, capture))
     score = scores["m", "first:neurons"]
     assert score.folds == 8
-    low, high = score.interval()
-    return float(np.mean((low <= truth) & (truth <= high)))
+    return score
 
 
 def normal(rows):
@@ -155,3 +160,39 @@ def linear(output, batch):
 )
 def test_gradient_statistics(metric, truth):
     assert 0.93 <= coverage(metric, normal, truth, loss=linear) <= 0.97
+
+
+@frozen
+class FewMoments(Moments):
+    """Moments from the share of the positions that products of pairs of nodes are taken from.
+
+    As many numbers as nodes, where a covariance of all repetitions would have their square.
+    """
+
+    requires = frozenset({"quadratic"})
+
+
+def test_intervals_from_a_share_of_the_samples_hold_the_truth_as_often():
+    for name, truth in (("mean", 0.0), ("variance", 1.0)):
+        metric = Of(FewMoments(), name)
+        assert 0.93 <= coverage(metric, normal, truth, rows=2048, tokens=0.125) <= 0.97
+
+
+@pytest.mark.slow
+def test_intervals_from_a_share_of_dependent_tokens_hold_the_truth_as_often():
+    assert 0.93 <= coverage(Of(FewMoments(), "mean"), tokens, 0.0, rows=256, tokens=0.25) <= 0.97
+
+
+@pytest.mark.parametrize("share", [0.5, 0.125])
+def test_errors_from_a_share_of_independent_samples_are_wider_by_its_root(share):
+    whole, part = (
+        score_of(Of(FewMoments(), "mean"), normal, 2048, tokens=each).se for each in (1.0, share)
+    )
+    assert np.median(part) / np.median(whole) == pytest.approx(share**-0.5, rel=0.1)
+
+
+def test_errors_from_a_share_of_dependent_tokens_are_less_wide_than_that():
+    whole, part = (
+        score_of(Of(FewMoments(), "mean"), tokens, 128, tokens=each).se for each in (1.0, 0.25)
+    )
+    assert 1.0 < np.median(part) / np.median(whole) < 1.6 < 0.25**-0.5

@@ -32,6 +32,17 @@ def test_a_constant_node_correlates_with_nothing(summary_of, values):
     assert found.isfinite().all()
 
 
+@pytest.mark.parametrize("nodes", [5, 300])
+def test_the_variance_is_the_diagonal_of_the_covariance(summary_of, nodes):
+    values = torch.randn(40, 1, nodes, generator=torch.Generator().manual_seed(0))
+    values[..., 1] = 0.3
+    found = summary_of(Gram(), values)
+    assert torch.equal(found.variance, found.covariance.diagonal())
+    assert found.covariance[1].tolist() == found.covariance[:, 1].tolist() == [0.0] * nodes
+    exact = values.double().var(0, correction=0)[0]
+    torch.testing.assert_close(found.variance, exact, rtol=1e-5, atol=1e-6)
+
+
 def test_folds_are_kept_apart(values):
     fold = torch.arange(12) % 3
     state = Gram().start(Layout(5, 3))

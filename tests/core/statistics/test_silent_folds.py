@@ -48,7 +48,7 @@ def without_the_active_fold(statistic, dtype, batches=3):
     [
         (Moments(), ("mean", "variance")),
         (Moments(order=4), ("mean", "variance", "fourth")),
-        (Gram(), ("mean", "covariance")),
+        (Gram(), ("mean", "packed")),
         (ClassMoments(), ("mean", "variance")),
         (GradientMoments(), ("q2", "centred_q2")),
         (GramSketch(rank=16), ("mean", "sketch")),

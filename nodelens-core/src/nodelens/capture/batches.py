@@ -24,6 +24,12 @@ class Batch:
     ``(rows,)`` int64, gives every row's own where they do not follow each other. `segments`,
     ``(rows, positions)`` of integers, numbers the sequences of packed rows: equal numbers in a row
     are one sequence, which statistics of whole rows then take as their unit.
+
+    `decoder_mask`, ``(rows, target positions)`` of bool, is the mask of what the decoder of an
+    encoder-decoder reads. Sites tell the two apart by their number of positions, so that these
+    differ. `tagged` says that the labels of positions are classes, not tokens of a vocabulary.
+    `reference`, ``(rows, positions, features)``, is what a model without predictions gave before it
+    was changed.
     """
 
     args: tuple[Any, ...]
@@ -33,6 +39,22 @@ class Batch:
     first: int = 0
     index: Tensor | None = None
     segments: Tensor | None = None
+    decoder_mask: Tensor | None = None
+    tagged: bool = False
+    reference: Tensor | None = None
+
+    def __attrs_post_init__(self) -> None:
+        other = self.decoder_mask
+        if other is None:
+            return
+        if self.segments is not None:
+            raise DataError("packed rows are for models without a decoder of their own")
+        if self.mask is not None and self.mask.shape[1] == other.shape[1]:
+            raise DataError(
+                f"source and target have {other.shape[1]} positions each, so that the padding of "
+                "one cannot be told from that of the other; pad either by one more position, and "
+                "give decoder_attention_mask"
+            )
 
     @property
     def rows(self) -> int:
@@ -52,6 +74,11 @@ class Batch:
         found = self.segments if self.mask is None else self.mask
         return None if found is None else found.shape[1]
 
+    def length_in(self, axes: Sequence[int]) -> int | None:
+        """Return the number of tokens that one of `axes` counts; `length` where none fits."""
+        other = None if self.decoder_mask is None else self.decoder_mask.shape[1]
+        return other if other in axes and self.length not in axes else self.length
+
     def rows_where(self, chosen: Tensor) -> Batch:
         """Return the rows where `chosen`, ``(rows,)`` of bool, is True."""
         rows = self.rows
@@ -69,6 +96,8 @@ class Batch:
             mask=pick(self.mask),
             index=self.numbers[chosen.to(self.numbers.device)],
             segments=pick(self.segments),
+            decoder_mask=pick(self.decoder_mask),
+            reference=pick(self.reference),
         )
 
     def _leading(self) -> Tensor:
@@ -90,6 +119,8 @@ class Batch:
             targets=move(self.targets),
             mask=move(self.mask),
             segments=move(self.segments),
+            decoder_mask=move(self.decoder_mask),
+            reference=move(self.reference),
         )
 
     def call(self, model: nn.Module) -> Any:  # noqa: ANN401 - whatever the model returns
@@ -101,8 +132,9 @@ def as_batch(value: Any, first: int = 0) -> Batch:  # noqa: ANN401 - that is the
     """Return a `Batch` for a tensor, ``(inputs, targets)``, ``(inputs,)``, a dict, or a `Batch`.
 
     Dicts, and dataclasses by their fields, are keyword arguments; ``labels``/``targets`` are taken
-    out as targets, and ``attention_mask`` also says which positions count. Raises `DataError` for
-    anything else.
+    out as targets, and ``attention_mask`` also says which positions count, as
+    ``decoder_attention_mask`` does of a decoder's; without it all ``decoder_input_ids`` count.
+    Raises `DataError` for anything else.
     """
     if isinstance(value, Batch):
         return value if value.index is not None else evolve(value, first=first)
@@ -119,15 +151,47 @@ def as_batch(value: Any, first: int = 0) -> Batch:  # noqa: ANN401 - that is the
         if targets is None or isinstance(targets, Tensor):
             return Batch(args=(value[0],), targets=targets, first=first)
     raise DataError(
-        f"cannot read a batch of type {type(value).__name__}; "
+        f"cannot read a batch of type {_type_of(value)}; "
         "give a tensor, (inputs, targets), a dict or dataclass of keyword arguments, or a "
         "nodelens Batch"
     )
+
+
+def _type_of(value: Any) -> str:  # noqa: ANN401 - whatever was given
+    """Return the type in words, with those of the items of a sequence."""
+    name = type(value).__name__
+    if not isinstance(value, tuple | list):
+        return name
+    return f"{name} of {', '.join(type(item).__name__ for item in value) or 'nothing'}"
 
 
 def _from_mapping(value: Mapping[str, Any], first: int) -> Batch:
     kwargs = dict(value)
     targets = next((kwargs.pop(key) for key in _TARGET_KEYS if key in kwargs), None)
     mask = kwargs.get("attention_mask")
-    counts = mask.bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None
-    return Batch(args=(), kwargs=kwargs, targets=targets, mask=counts, first=first)
+    counts = _counts(mask) if isinstance(mask, Tensor) and mask.ndim == 2 else None
+    return Batch(
+        args=(),
+        kwargs=kwargs,
+        targets=targets,
+        mask=counts,
+        first=first,
+        decoder_mask=None if counts is None else _decoder_mask(kwargs),
+    )
+
+
+def _counts(mask: Tensor) -> Tensor:
+    """Return which positions count; raises `DataError` for a mask that is added to the scores."""
+    if mask.is_floating_point() and bool((mask < 0).any()):
+        raise DataError(
+            "attention_mask has negative values, as one that is added to attention scores, where 0 "
+            "means that a token counts; give 1 for tokens that count and 0 for padding"
+        )
+    return mask.bool()
+
+
+def _decoder_mask(kwargs: Mapping[str, Any]) -> Tensor | None:
+    mask, ids = (kwargs.get(f"decoder_{name}") for name in ("attention_mask", "input_ids"))
+    if isinstance(mask, Tensor) and mask.ndim == 2:
+        return _counts(mask)
+    return torch.ones_like(ids, dtype=torch.bool) if isinstance(ids, Tensor) else None

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,19 +14,20 @@ import torch
 from attrs import define, field, frozen
 from torch import Tensor
 
+from nodelens.capture.counts import Counts
 from nodelens.capture.specification import spec_of
 from nodelens.capture.stored import StoredStates, read_slots, write_states
 from nodelens.errors import RunError
 from nodelens.storage.tensor_files import read_metadata, read_tensors
 
 if TYPE_CHECKING:
+    from nodelens.capture.accumulator import States
     from nodelens.capture.plan import CapturePlan
-    from nodelens.capture.recorder import States
 
 log = logging.getLogger("nodelens")
 
 NAME = "checkpoint.safetensors"
-FORMAT = "nodelens checkpoint 1"
+FORMAT = "nodelens checkpoint 2"
 _SHARE = 10
 """Between two files passes at least so many times the time that one takes to write."""
 
@@ -37,18 +37,27 @@ class Position:
     """How far a capture is, and what all its passes have added up.
 
     `passes` are finished; of the one that goes on, `batches` were read. `limit` is the number of
-    batches of the first pass, None until it is known that it ends early. `pivots` are those of the
-    pass that goes on; `stored` are the states of finished passes that lie in files.
+    batches of the first pass, None until it is known that it ends early. `counts` say what finished
+    passes have read, `now` what the one that goes on has; `pivots` are those of that one. `stored`
+    are the states of finished passes that lie in files, `first` tells the first batch from others.
     """
 
     rows: Tensor
     states: States = field(factory=dict)
-    fired: Counter[str] = field(factory=Counter)
+    counts: Counts = field(factory=Counts)
+    now: Counts = field(factory=Counts)
     passes: int = 0
     batches: int = 0
     limit: int | None = None
     pivots: dict[tuple[str, str], Tensor] = field(factory=dict)
     stored: StoredStates = field(factory=StoredStates)
+    first: str = ""
+
+    def counts_so_far(self) -> Counts:
+        """Return what all passes have read."""
+        total = Counts.of_json(self.counts.as_json())
+        total.add(self.now)
+        return total
 
     def __str__(self) -> str:
         """Return the position in words."""
@@ -99,7 +108,8 @@ class Checkpoint:
             "passes": position.passes,
             "batches": position.batches,
             "limit": position.limit,
-            "fired": dict(position.fired),
+            "counts": position.counts.as_json(),
+            "now": position.now.as_json(),
             "pivots": [[*at, str(pivot.device)] for at, pivot in pivots],
             "stored": [file.name for file in position.stored.files],
         }
@@ -156,6 +166,7 @@ def plan_key(plan: CapturePlan) -> str:
     ]
     visits = [spec_of(statistic) for statistic in plan.visits]
     whole = [entries, visits, plan.folds, plan.quadratic_folds, plan.classes, plan.parts]
+    whole += [plan.tokens] if plan.thinned else []
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
@@ -173,7 +184,8 @@ def _position(path: Path, where: dict[str, Any], plan: CapturePlan) -> Position:
     position = Position(
         rows=rows,
         states=states,
-        fired=Counter(where["fired"]),
+        counts=Counts.of_json(where["counts"]),
+        now=Counts.of_json(where["now"]),
         passes=where["passes"],
         batches=where["batches"],
         limit=where["limit"],

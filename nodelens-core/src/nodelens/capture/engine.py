@@ -13,21 +13,26 @@ import torch
 from attrs import field, frozen
 from torch import Tensor, nn
 
-from nodelens.capture.batches import Batch, as_batch
+from nodelens.capture.batches import Batch
 from nodelens.capture.checkpoint import Checkpoint, Position
+from nodelens.capture.counts import Counts
+from nodelens.capture.hooks import uncompiled
 from nodelens.capture.losses import row_losses
 from nodelens.capture.merging import first_pass, merge_pass
-from nodelens.capture.plan import CapturePlan
+from nodelens.capture.plan import LOSS, CapturePlan
+from nodelens.capture.planning import LOSSES
 from nodelens.capture.propagation import read_batch, visit_batch
 from nodelens.capture.ranks import Ranks
 from nodelens.capture.reading import folds_of
 from nodelens.capture.recorder import Recorder
 from nodelens.capture.stored import StateMap, StoredStates, slots_of, write_states
+from nodelens.capture.stream import check_repeatable, numbered
 from nodelens.capture.taps import Tap, taps_of
 from nodelens.channels.groups import ChannelGraph, Site
 from nodelens.errors import CaptureError, DataError
-from nodelens.models.randomness import own_randomness
+from nodelens.models.randomness import own_randomness, reseed
 from nodelens.progress import Progress
+from nodelens.statistics.contract import IGNORED
 
 Loss = Callable[[Any, Batch], Tensor]
 
@@ -63,13 +68,18 @@ class CaptureRequest:
 class Capture:
     """The statistics of every place, by fold.
 
-    `rows`, ``(folds,)`` int64, counts samples; `fired` how often each site was read.
+    `rows`, ``(folds,)`` int64, counts samples, `counts` what was read, and of which share.
     """
 
     states: StateMap
     rows: Tensor
     plan: CapturePlan
-    fired: Mapping[str, int] = field(factory=dict)
+    counts: Counts = field(factory=Counts)
+
+    @property
+    def fired(self) -> Mapping[str, int]:
+        """How often each site was read."""
+        return dict(self.counts.fired)
 
     @property
     def samples(self) -> int:
@@ -90,6 +100,7 @@ def run_capture(request: CaptureRequest) -> Capture:
         torch.inference_mode(False),
         untouched(request.model),
         own_randomness(request.seed, "capture", device=request.device),
+        uncompiled(),
     ):
         done = _start(request)
         while done.passes < plan.passes:
@@ -104,7 +115,7 @@ def run_capture(request: CaptureRequest) -> Capture:
 def captured_until(request: CaptureRequest, done: Position) -> Capture:
     """Return what a capture has added up so far."""
     states = done.stored if done.stored.slots else done.states
-    return Capture(states, done.rows, request.plan, dict(done.fired))
+    return Capture(states, done.rows, request.plan, done.counts_so_far())
 
 
 def _start(request: CaptureRequest) -> Position:
@@ -127,14 +138,15 @@ def _stream(request: CaptureRequest, done: Position) -> None:
         request.graph,
         entries,
         done.states,
-        done.fired,
+        done.now,
         request.observe,
         pivots=done.pivots,
     )
     with recorder.attached(request.model):
         fresh = not done.batches
-        share = numbered(request, partial(_adopt_pivots, request, done) if fresh else None)
+        share = numbered(request, done, partial(_adopt_pivots, request, done) if fresh else None)
         for batch in islice(share, done.batches, done.limit):
+            _draw_anew(request, batch)
             read_batch(request, recorder, batch)
             if _counted(request, done, batch):
                 break
@@ -149,6 +161,7 @@ def _adopt_pivots(request: CaptureRequest, done: Position, batch: Batch) -> None
     entries = request.plan.streams[done.passes]
     recorder = Recorder(request.plan, request.graph, entries, pivots=done.pivots)
     with recorder.attached(request.model):
+        _draw_anew(request, batch)
         read_batch(request, recorder, batch)
     for entry in entries:
         for statistic, state in recorder.states.get(entry.name, {}).items():
@@ -162,10 +175,19 @@ def _visit(request: CaptureRequest, done: Position) -> None:
     """Do one pass of a statistic that runs the model itself, from where it stands."""
     statistic = request.plan.visits[done.passes - len(request.plan.streams)]
     earlier = captured_until(request, done).states
-    for batch in islice(numbered(request), done.batches, done.limit):
+    for batch in islice(numbered(request, done), done.batches, done.limit):
+        _draw_anew(request, batch)
         visit_batch(request, statistic, batch, done.states, earlier)
         if _counted(request, done, batch):
             break
+
+
+def _draw_anew(request: CaptureRequest, batch: Batch) -> None:
+    """Let a model that draws random numbers draw those of this batch.
+
+    They are the same in every pass and process, and after a resumption.
+    """
+    reseed(request.seed, "capture", *batch.numbers[:1].tolist(), device=request.device)
 
 
 def _counted(request: CaptureRequest, done: Position, batch: Batch) -> bool:
@@ -188,6 +210,8 @@ def _end_pass(request: CaptureRequest, done: Position) -> None:
     """Put the states of a pass into a file where memory is short, and keep the position."""
     _merge_ranks(request, done)
     done.passes, done.batches = done.passes + 1, 0
+    done.counts.add(done.now)
+    done.now = Counts()
     done.pivots.clear()
     if request.store and request.plan.spills:
         path = request.store / f"pass-{done.passes}.safetensors"
@@ -212,43 +236,9 @@ def _merge_ranks(request: CaptureRequest, done: Position) -> None:
     if ranks.world > 1:
         visits = () if streamed else (plan.visits[done.passes - len(plan.streams)],)
         read = {entry.name: entry.statistics if streamed else visits for entry in entries}
-        merge_pass(ranks, plan, done, read, [tap.name for tap in taps], everywhere)
+        merge_pass(ranks, plan, done, read, everywhere)
     if everywhere or not ranks.rank:
         _check_fired(taps, done)
-
-
-def check_repeatable(request: CaptureRequest) -> None:
-    """Raise `DataError` when several passes are planned over batches that can be read once."""
-    if request.plan.passes > 1 and isinstance(request.batches, Iterator):
-        raise DataError(
-            f"these metrics read the data {request.plan.passes} times, and the batches are an "
-            "iterator, which can be read once: give a list or a DataLoader"
-        )
-    if request.enough and request.ranks.world > 1:
-        raise DataError(
-            "a capture that stops when its samples will do is for one process: each of several "
-            "sees its own share only; leave capture.until out, or start one process"
-        )
-
-
-def numbered(
-    request: CaptureRequest, first_elsewhere: Callable[[Batch], None] | None = None
-) -> Iterator[Batch]:
-    """Yield this rank's batches on the request's device, the rows of all batches numbered through.
-
-    Batches without rows are left out. `first_elsewhere` is given the first batch if another rank
-    reads it.
-    """
-    first = 0
-    for number, value in enumerate(request.batches):
-        batch = as_batch(value, first)
-        if not batch.rows:
-            continue
-        if request.ranks.has(number):
-            yield batch.to(request.device)
-        elif not first and first_elsewhere:
-            first_elsewhere(batch.to(request.device))
-        first += batch.rows
 
 
 @contextmanager
@@ -277,8 +267,14 @@ def untouched(model: nn.Module) -> Iterator[None]:
 def _check_fired(taps: Sequence[Tap], done: Position) -> None:
     if not int(done.rows.sum()):
         raise DataError("no calibration batch came; give at least one sample")
+    for statistic, state in done.states.get(LOSS, {}).items():
+        if statistic == LOSSES and not float(state["count"].sum()):
+            raise DataError(
+                f"no sample has a label (all are {IGNORED} or padding), so that the loss and every "
+                "gradient are 0; give labels, or leave out the metrics of gradients"
+            )
     for tap in taps:
-        if not done.fired[tap.name]:
+        if not done.now.fired[tap.name]:
             raise CaptureError(
                 f"{tap.site.name} was never read, so {tap.entry.name} has no statistics; "
                 "the model takes another path on these batches than on the first one"

@@ -11,19 +11,36 @@ from torch import Tensor
 
 from nodelens.capture.batches import Batch
 from nodelens.capture.plan import Entry
-from nodelens.capture.reading import Segments, check_finite, folds_of, segments_of
+from nodelens.capture.reading import Segments, folds_of, not_finite, segments_of
 from nodelens.capture.taps import GRADIENTS, Tap
 from nodelens.errors import CaptureError
 from nodelens.statistics.contract import Reading, Statistic
+from nodelens.statistics.rows import members_of
 
 
 @frozen(eq=False)
 class Sums:
-    """Row sums that show whether everything in a reading was finite."""
+    """Row sums that show whether everything in a reading was finite.
+
+    `sums` is ``(rows, nodes)``, `rows` the number of each row in the data, `what` says what was
+    summed. What is no sum over nodes has one column, and `nodes` False.
+    """
 
     sums: Tensor
-    name: str
+    rows: Tensor
     what: str
+    nodes: bool = True
+
+
+@frozen(eq=False)
+class Samples:
+    """What is known of each row of a batch, on one device; `members` is that of a `Reading`."""
+
+    index: Tensor
+    fold: Tensor
+    members: Tensor
+    start: Tensor | None
+    targets: Tensor | None
 
 
 @define(eq=False)
@@ -33,8 +50,8 @@ class Forward:
     `calls` counts the calls of modules. `late` are the taps that the first forward read without a
     gradient, which a recomputation is to bring; `arrived` counts gradients by labels and tap.
     `outputs` are numbers about the output, once it is there.
-    `held` waits for all sites of a group, `second` for the other tensor of two, `afterwards` for
-    the model's output.
+    `held` waits for all sites of a group, `first` for the other tensor of two, `afterwards` for
+    the model's output. `shares` are the taps whose share of the samples was counted.
     """
 
     batch: Batch
@@ -52,7 +69,8 @@ class Forward:
     first: dict[str, Reading] = field(factory=dict)
     afterwards: list[tuple[Tap, Reading, int]] = field(factory=list)
     outputs: Tensor | None = None
-    fold: dict[bool, Tensor] = field(factory=dict)
+    samples: dict[tuple[bool, torch.device], Samples] = field(factory=dict)
+    shares: set[str] = field(factory=set)
 
     @classmethod
     def of(cls, batch: Batch) -> Forward:
@@ -82,17 +100,33 @@ class Forward:
         """Raise `CaptureError` when a value was not finite; one look at each device."""
         if not self.sums:
             return
-        flags = [each.sums.isfinite().all() for each in self.sums]
-        if bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all()):
+        totals = [each.sums.sum() for each in self.sums]  # of finite row sums: NaN or inf if one is
+        finite = torch.stack([each.to(totals[0].device) for each in totals]).isfinite().tolist()
+        if all(finite):
             return
-        bad = next(each for each, flag in zip(self.sums, flags, strict=True) if not flag)
-        check_finite(bad.sums, bad.name, self.rows, bad.what)
+        bad = self.sums[finite.index(False)]
+        raise CaptureError(not_finite(bad.sums, bad.rows, bad.what, bad.nodes))
 
-    def folds(self, folds: int, tokens: bool) -> Tensor:
-        """Return the fold of each row, or of each sequence if there are tokens; worked out once."""
-        if tokens not in self.fold:
-            self.fold[tokens] = folds_of(self.rows if tokens else self.numbers, folds)
-        return self.fold[tokens]
+    def samples_on(self, device: torch.device, folds: int, tokens: bool) -> Samples:
+        """Return what is known of each row, or of each sequence if there are tokens; made once."""
+        if (tokens, device) not in self.samples:
+            numbers = self.rows if tokens else self.numbers
+            fold, labels = folds_of(numbers, folds), self.batch.targets
+            start = self.start if tokens else None
+            self.samples[tokens, device] = Samples(
+                numbers.to(device),
+                fold.to(device),
+                members_of(fold, folds).to(device),
+                None if start is None else start.to(device),
+                labels.to(device) if labels is not None and labels.ndim == 1 else None,
+            )
+        return self.samples[tokens, device]
+
+    def first_share(self, tap: str) -> bool:
+        """Return whether this is the first time that samples of a tap are chosen; they stay so."""
+        known = tap in self.shares
+        self.shares.add(tap)
+        return not known
 
     @property
     def rows(self) -> Tensor:
@@ -105,6 +139,11 @@ class Forward:
         if self.segments is not None:
             return self.segments.valid
         return None if self.batch.mask is None else self.batch.mask.bool()
+
+    def mask_of(self, length: int | None) -> Tensor | None:
+        """Return the mask of rows with that many tokens: the decoder's, or `mask`."""
+        other = self.batch.decoder_mask
+        return other if other is not None and other.shape[1] == length else self.mask
 
     @property
     def start(self) -> Tensor | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nodelens.capture.taps import Tap
@@ -98,6 +100,19 @@ def _show(
             tensor = tensors.get("input")
         if isinstance(tensor, Tensor):
             read(tap, path, module, tensor)
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run functions inside the model that ``torch.compile`` was applied to as they were before.
+
+    What was compiled before the hooks came would not call them, and compiling them fails.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing can have been compiled, and it loads slowly
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def check_hookable(model: nn.Module) -> None:

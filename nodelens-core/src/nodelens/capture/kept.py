@@ -9,6 +9,7 @@ from typing import Any
 from attrs import evolve
 
 from nodelens.capture.checkpoint import plan_key
+from nodelens.capture.counts import Counts
 from nodelens.capture.engine import Capture
 from nodelens.capture.plan import CapturePlan
 from nodelens.capture.stored import Slot, StoredStates, read_slots, write_states
@@ -16,7 +17,7 @@ from nodelens.errors import RunError
 from nodelens.statistics.contract import covering
 from nodelens.storage.tensor_files import read_metadata, read_tensors
 
-_FORMAT = "nodelens capture 1"
+_FORMAT = "nodelens capture 2"
 _ROWS = "rows"
 
 
@@ -28,7 +29,8 @@ def save_capture(path: Path, capture: Capture) -> None:
         "quadratic_folds": plan.quadratic_folds,
         "classes": plan.classes,
         "notes": plan.notes,
-        "fired": dict(capture.fired),
+        "tokens": plan.tokens if plan.thinned else 1.0,
+        "counts": capture.counts.as_json(),
         "plan": plan_key(plan),
     }
     metadata = {"capture": _FORMAT, "about": json.dumps(about)}
@@ -55,17 +57,23 @@ def load_capture(path: Path, plan: CapturePlan, device: str = "") -> Capture:
         quadratic_folds=about["quadratic_folds"],
         notes=tuple(about["notes"]),
     )
-    return Capture(StoredStates({}, plan.budget, slots), rows, stored, about["fired"])
+    counts = Counts.of_json(about["counts"])
+    return Capture(StoredStates({}, plan.budget, slots), rows, stored, counts)
 
 
 def _check(
-    path: Path, plan: CapturePlan, about: dict[str, int], slots: dict[str, dict[object, Slot]]
+    path: Path, plan: CapturePlan, about: dict[str, Any], slots: dict[str, dict[object, Slot]]
 ) -> None:
     for name in ("folds", "classes"):
         if about[name] != getattr(plan, name):
             raise RunError(
                 f"{path}: has {about[name]} {name}, the plan {getattr(plan, name)}; run it again"
             )
+    if plan.pairwise and about["tokens"] != plan.tokens:
+        raise RunError(
+            f"{path}: covariances saw {about['tokens']:g} of the positions, the plan asks for "
+            f"{plan.tokens:g}; run it again"
+        )
     asked: list[tuple[str, Any]] = [
         (entry.name, s) for entry in plan.everything for s in entry.statistics
     ]

@@ -36,6 +36,15 @@ def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever the model retur
     return logits
 
 
+def has_logits(output: Any) -> bool:  # noqa: ANN401 - whatever the model returns
+    """Return whether `logits_of` finds logits in an output."""
+    try:
+        logits_of(output)
+    except ModelError:
+        return False
+    return True
+
+
 def row_losses(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever the model returns
     """Return the cross-entropy of every row in nats, ``(rows,)``: the *sum* over its positions.
 
@@ -57,6 +66,21 @@ def row_losses(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever 
         reduction="none",
     )
     return flat.view(len(targets), -1).sum(1)
+
+
+def label_counts(batch: Batch) -> Tensor:
+    """Return how many labels the loss of each row is summed over, ``(rows,)`` int64.
+
+    One for each row where the targets are no class indices, or where there are none: a loss of the
+    user's own says what it is summed over.
+    """
+    targets = batch.targets
+    if targets is None or targets.is_floating_point() or len(targets) != batch.rows:
+        return torch.ones(batch.rows, dtype=torch.int64)
+    labelled = targets != IGNORED
+    if batch.mask is not None and targets.shape == batch.mask.shape:
+        labelled = labelled & batch.mask.bool().to(targets.device)
+    return labelled.flatten(1).sum(1) if targets.ndim > 1 else labelled.long()
 
 
 def _check_targets(logits: Tensor, targets: Tensor) -> None:

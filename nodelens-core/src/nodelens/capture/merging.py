@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nodelens.capture.checkpoint import Position, plan_key
+from nodelens.capture.counts import Counts
 from nodelens.capture.ranks import Ranks
 from nodelens.errors import CaptureError
 from nodelens.storage.tensors import state_from_bytes, state_to_bytes
@@ -45,35 +46,43 @@ def merge_pass(
     plan: CapturePlan,
     done: Position,
     read: Mapping[str, Sequence[Any]],
-    sites: Sequence[str],
     everywhere: bool,
 ) -> None:
     """Put into `done` what all ranks have added up in one pass: on rank 0, or everywhere.
 
-    `read` are the statistics of each place in the pass, `sites` the names of what was read.
+    `read` are the statistics of each place in the pass.
     """
-    _merge_counts(ranks, done, sites, everywhere)
+    _merge_counts(ranks, done, everywhere)
     for entry in plan.everything:
         statistics = read.get(entry.name, ())
         if statistics:
             own = done.states.setdefault(entry.name, {})
-            _merge_place(ranks, plan, entry, statistics, own, everywhere)
+            _merge_place(ranks, plan, entry, statistics, own)
+            if everywhere:
+                _spread_place(ranks, statistics, own)
 
 
-def _merge_counts(ranks: Ranks, done: Position, sites: Sequence[str], everywhere: bool) -> None:
-    """Add up rows by fold, which the first pass counts, and how often each site was read."""
-    first, found = done.passes == 0, [done.fired[name] for name in sites]
-    counts = torch.tensor([*(done.rows.tolist() if first else ()), *found], dtype=torch.int64)
+def _merge_counts(ranks: Ranks, done: Position, everywhere: bool) -> None:
+    """Add up what was read, and rows by fold, which the first pass counts."""
     if ranks.rank:
-        ranks.channel.send(json.dumps(counts.tolist()).encode(), 0)
+        ranks.channel.send(_counted(done), 0)
     for other in ranks.others if not ranks.rank else ():
-        counts += torch.tensor(json.loads(ranks.channel.receive(other)), dtype=torch.int64)
+        first, rows, counts = json.loads(ranks.channel.receive(other))
+        if first != done.first:
+            raise CaptureError(
+                f"rank {other} was given other batches than rank 0; give all ranks the same ones "
+                "in the same order"
+            )
+        if not done.passes:
+            done.rows += torch.tensor(rows, dtype=torch.int64)
+        done.now.add(Counts.of_json(counts))
     if everywhere:
-        counts = torch.tensor(json.loads(ranks.spread(json.dumps(counts.tolist()).encode())))
-    rows, fired = counts[: len(counts) - len(sites)], counts[len(counts) - len(sites) :]
-    if first:
-        done.rows = rows.clone()
-    done.fired.update(dict(zip(sites, (fired - torch.tensor(found)).tolist(), strict=True)))
+        _, rows, counts = json.loads(ranks.spread(_counted(done)))
+        done.rows, done.now = torch.tensor(rows, dtype=torch.int64), Counts.of_json(counts)
+
+
+def _counted(done: Position) -> bytes:
+    return json.dumps([done.first, done.rows.tolist(), done.now.as_json()]).encode()
 
 
 def _merge_place(
@@ -82,15 +91,18 @@ def _merge_place(
     entry: Entry,
     statistics: Sequence[Any],
     own: dict[Any, State],
-    everywhere: bool,
 ) -> None:
+    """Put what all ranks have into rank 0's states of one place."""
     if ranks.rank:
         ranks.channel.send(packed(statistics, own), 0)
     for other in ranks.others if not ranks.rank else ():
         _add(plan, entry, own, unpacked(statistics, ranks.channel.receive(other)))
-    if everywhere:
-        whole = b"" if ranks.rank else packed(statistics, own)
-        own.update(unpacked(statistics, ranks.spread(whole), own))
+
+
+def _spread_place(ranks: Ranks, statistics: Sequence[Any], own: dict[Any, State]) -> None:
+    """Give all ranks the states of one place that rank 0 has merged."""
+    whole = b"" if ranks.rank else packed(statistics, own)
+    own.update(unpacked(statistics, ranks.spread(whole), own))
 
 
 def _add(

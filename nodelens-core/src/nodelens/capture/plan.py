@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 FLOAT_BYTES = 8
+LOSS = "(model) (loss)"
+"""The name of the states about the loss."""
 
 
 @frozen
@@ -90,19 +92,37 @@ class BlockEntry:
         return Layout(self.width, 1, others=self.width)
 
 
-Entry = PlanEntry | InputEntry | PairEntry | BlockEntry
+@frozen
+class LossEntry:
+    """The statistics of the loss of each row (block B0)."""
+
+    statistics: tuple[Statistic[Any], ...]
+
+    @property
+    def name(self) -> str:
+        """The name that its states have."""
+        return LOSS
+
+    @property
+    def layout(self) -> Layout:
+        """The shape of what it reads: a loss, and how many labels it is summed over."""
+        return Layout(2, 1)
+
+
+Entry = PlanEntry | InputEntry | PairEntry | BlockEntry | LossEntry
 
 
 @frozen
 class CapturePlan:
     """The union of what all metrics need, each statistic once per place.
 
-    `inputs`, `pairs`, `blocks` and `visits` are what is read beside the nodes; `input_of` says
-    whose state answers for the input of a module, since modules that read one tensor share it.
+    `inputs`, `pairs`, `blocks`, `losses` and `visits` are what is read beside the nodes; `input_of`
+    says whose state answers for the input of a module, since modules that read one tensor share it.
     `folds` is the number of folds of all statistics but the quadratic ones, which have
     `quadratic_folds`. `parts` names the entries of each pass, in order; empty, one pass reads
     everything. `budget` is the memory for states in bytes, None for no limit; `notes` says in words
-    what it has changed. `unread` are groups that cannot be read, and why.
+    what it has changed. `unread` are groups that cannot be read, and why. `tokens` is the share of
+    the positions that statistics of pairs of nodes see: see `thins`.
     """
 
     entries: tuple[PlanEntry, ...]
@@ -118,11 +138,13 @@ class CapturePlan:
     notes: tuple[str, ...] = ()
     budget: int | None = None
     blocks: tuple[BlockEntry, ...] = ()
+    losses: tuple[LossEntry, ...] = ()
+    tokens: float = 1.0
 
     @property
     def everything(self) -> tuple[Entry, ...]:
         """All entries that hooks read."""
-        return (*self.entries, *self.inputs, *self.pairs, *self.blocks)
+        return (*self.entries, *self.inputs, *self.pairs, *self.blocks, *self.losses)
 
     def entry(self, group: str) -> PlanEntry:
         """Return the entry of a group."""
@@ -194,6 +216,31 @@ class CapturePlan:
         requires: frozenset[Need] = getattr(statistic, "requires", frozenset())
         return (self.quadratic_folds or self.folds) if "quadratic" in requires else self.folds
 
+    def thins(self, statistic: Any) -> bool:  # noqa: ANN401 - either kind of statistic
+        """Return whether a statistic sees a share of the positions only.
+
+        That is what products of pairs of nodes cost most for. Those that need whole rows see all.
+        """
+        return self.tokens < 1.0 and _is_pairwise(statistic)
+
+    @property
+    def pairwise(self) -> bool:
+        """Whether there is a statistic that a share of the positions will do for."""
+        return any(_is_pairwise(s) for entry in self.everything for s in entry.statistics)
+
+    @property
+    def thinned(self) -> bool:
+        """Whether there is a statistic that sees a share of the positions only."""
+        return self.tokens < 1.0 and self.pairwise
+
+    @property
+    def widening(self) -> float:
+        """How many times as wide standard errors from a share of the positions are, at most.
+
+        √(1 / tokens), where all positions are independent; less where those of a row are alike.
+        """
+        return float(self.tokens**-0.5)
+
     def layout(
         self,
         entry: Entry,
@@ -204,3 +251,8 @@ class CapturePlan:
         shape = entry.layout
         folds = self.folds if statistic is None else self.folds_of(statistic)
         return Layout(shape.width, folds, device, self.classes, shape.blocks, shape.others)
+
+
+def _is_pairwise(statistic: Any) -> bool:  # noqa: ANN401 - either kind of statistic
+    requires: frozenset[Need] = getattr(statistic, "requires", frozenset())
+    return "quadratic" in requires and "whole_rows" not in requires

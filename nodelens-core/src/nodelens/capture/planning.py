@@ -11,13 +11,23 @@ from torch import nn
 
 from nodelens.capture.budget import within
 from nodelens.capture.inputs import input_shape
-from nodelens.capture.plan import BlockEntry, CapturePlan, InputEntry, PairEntry, PlanEntry
+from nodelens.capture.plan import (
+    BlockEntry,
+    CapturePlan,
+    InputEntry,
+    LossEntry,
+    PairEntry,
+    PlanEntry,
+)
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
 from nodelens.scoring.contract import Metric
 from nodelens.statistics.contract import Layout, Place, covering
+from nodelens.statistics.moments import Moments
 
 NODE_PLACES = ("activation", "preactivation")
+LOSSES = Moments(tap="loss")
+"""What is kept of the loss of each row wherever it is computed (block B0)."""
 
 
 def make_plan(
@@ -38,11 +48,7 @@ def make_plan(
     """
     needed = _cheapest(statistic for metric in metrics for statistic in metric.needs())
     readable = [group for group in graph if group.at("activation")]
-    unread = {
-        group.name: group.frozen or "no module's input shows it"
-        for group in graph
-        if not group.at("activation")
-    }
+    unread = _unread(graph)
     if metrics and not readable:
         found = "; ".join(f"{name}: {reason}" for name, reason in unread.items())
         raise ModelError(
@@ -60,8 +66,18 @@ def make_plan(
         visits=tuple(s for s in needed if s.tap == "model"),
         input_of=input_of | {entry.name: entry.name for entry in blocks},
         blocks=blocks,
+        losses=_losses(needed),
     )
     return plan if budget is None else within(plan, budget)
+
+
+def _unread(graph: ChannelGraph) -> dict[str, str]:
+    """Return the groups that cannot be read, and why."""
+    return {
+        group.name: group.frozen or "no module's input shows it"
+        for group in graph
+        if not group.at("activation")
+    }
 
 
 def _cheapest(statistics: Iterable[Any]) -> tuple[Any, ...]:
@@ -86,6 +102,14 @@ def _blocks(graph: ChannelGraph, needed: tuple[Any, ...]) -> tuple[BlockEntry, .
     if not chosen:
         return ()
     return tuple(BlockEntry(block, graph[block.group].width, chosen) for block in graph.blocks)
+
+
+def _losses(needed: tuple[Any, ...]) -> tuple[LossEntry, ...]:
+    """Return what is kept of the loss: its moments wherever gradients need it anyway."""
+    asked = tuple(s for s in needed if s.tap == "loss")
+    computed = any("gradient" in getattr(s, "requires", ()) for s in needed if s.tap != "model")
+    kept = (LOSSES,) if computed and covering(LOSSES, asked) is None else ()
+    return (LossEntry((*asked, *kept)),) if asked or kept else ()
 
 
 def producers_of(group: ChannelGroup) -> tuple[str, ...]:
@@ -145,11 +169,13 @@ def _layout(module: nn.Module) -> Layout | None:
     return Layout(shape.features, 1, blocks=shape.blocks, others=shape.outputs)
 
 
-def _values_read(graph: ChannelGraph) -> dict[str, int]:
-    """Return the traced tensor that is the first input of each module that has a site there."""
-    return {
-        site.module: site.value
-        for group in graph
-        for site in group.sites
-        if site.end == "input" and site.argument in (0, "input") and site.call == 0
-    }
+def _values_read(graph: ChannelGraph) -> dict[str, tuple[int, ...]]:
+    """Return the traced tensors that are the first input of each module with a site there.
+
+    One for each of its calls, in their order.
+    """
+    found: dict[str, dict[int, int]] = {}
+    for site in (site for group in graph for site in group.sites):
+        if site.end == "input" and site.argument in (0, "input"):
+            found.setdefault(site.module, {})[site.call] = site.value
+    return {path: tuple(calls[n] for n in sorted(calls)) for path, calls in found.items()}

@@ -10,10 +10,11 @@ import torch
 from attrs import evolve
 from torch import Tensor, nn
 
+from nodelens.capture.accumulator import States
 from nodelens.capture.batches import Batch
 from nodelens.capture.losses import output_numbers, sampled_labels
 from nodelens.capture.reading import folds_of
-from nodelens.capture.recorder import Recorder, States
+from nodelens.capture.recorder import Recorder
 from nodelens.errors import DataError, ModelError
 from nodelens.seeding import generator
 from nodelens.statistics.contract import PassStatistic, Visit
@@ -41,6 +42,8 @@ def read_batch(request: CaptureRequest, recorder: Recorder, batch: Batch) -> Non
             recorder.forwarded(output_numbers(output, given) if "outputs" in needs else None)
             if graded:
                 _backward(request, recorder, given, output, needs)
+            elif recorder.reads_losses:
+                recorder.take_losses(checked_losses(request.loss(output, given), given))
         recorder.end()
     finally:
         recorder.forget()
@@ -64,14 +67,18 @@ def _backward(
 ) -> None:
     """Run the backward pass of the data's loss, and of the loss with labels of the model's own."""
     both = "sampled_gradient" in needs
-    if "gradient" in needs or not both:
+    data = "gradient" in needs or not both
+    if data or recorder.reads_losses:
+        losses = differentiable_losses(request.loss(output, batch), batch)
+    if recorder.reads_losses:
+        recorder.take_losses(losses)
+    if data:
         recorder.begin_backward("data")
-        losses = checked_losses(request.loss(output, batch), batch)
         losses.sum().backward(retain_graph=both)  # type: ignore[no-untyped-call]
     if both:
         recorder.begin_backward("model")
-        losses = checked_losses(request.loss(output, sampled_labels(output, batch)), batch)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        drawn = sampled_labels(output, batch)
+        differentiable_losses(request.loss(output, drawn), batch).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def visit_batch(
@@ -104,19 +111,29 @@ def visit_batch(
 
 
 def checked_losses(losses: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - of the user's function
-    """Return what a loss gave; raises `DataError` unless it is one loss per row, to differentiate.
+    """Return what a loss gave; raises `DataError` unless it is one loss per row.
 
     A mean over the batch would make every gradient statistic depend on the batch size.
     """
-    advice = f"it must return one summed loss per sample, shape ({batch.rows},)"
+    advice = _advice(batch)
     if not isinstance(losses, Tensor):
         raise DataError(f"the loss returned {type(losses).__name__}; {advice}")
     if losses.shape != (batch.rows,):
         shape = tuple(losses.shape)
         raise DataError(f"the loss returned shape {shape}; {advice}: use reduction='none'")
-    if not losses.requires_grad:
-        raise DataError(f"the loss has no gradient (detached, or under no_grad); {advice}")
     return losses
+
+
+def differentiable_losses(losses: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - as above
+    """Return the same; raises `DataError` unless it can be differentiated too."""
+    checked = checked_losses(losses, batch)
+    if not checked.requires_grad:
+        raise DataError(f"the loss has no gradient (detached, or under no_grad); {_advice(batch)}")
+    return checked
+
+
+def _advice(batch: Batch) -> str:
+    return f"it must return one summed loss per sample, shape ({batch.rows},)"
 
 
 def _differentiable(batch: Batch) -> Batch:

@@ -63,13 +63,14 @@ def grid_of(tensor: Tensor, site: Site, where: Rows, rows: int) -> tuple[int, ..
 
 @frozen(eq=False)
 class Positions:
-    """Values as ``(rows, positions, nodes)``; `tokens` says whether the batch's mask covers them.
+    """Values as ``(rows, positions, nodes)``; `tokens` says whether a mask covers them.
 
-    Something pooled has no tokens.
+    Something pooled has no tokens. `length` is the number of tokens of a row.
     """
 
     values: Tensor
     tokens: bool
+    length: int | None = None
 
 
 def flat_positions(values: Tensor, length: int | None, name: str) -> Positions:
@@ -89,7 +90,7 @@ def flat_positions(values: Tensor, length: int | None, name: str) -> Positions:
             f"{length}, so that padding cannot be told; give a nodelens Batch without a mask to "
             "count all positions"
         )
-    return Positions(values.flatten(1, -2), tokens=True)
+    return Positions(values.flatten(1, -2), tokens=True, length=length)
 
 
 def valid_positions(mask: Tensor, values: Tensor) -> Tensor:
@@ -135,6 +136,8 @@ def segments_of(batch: Batch) -> Segments | None:
     a row is padded.
     """
     if batch.segments is None:
+        if batch.decoder_mask is not None:  # two kinds of rows: they stay as they are
+            return None
         padded_left = batch.mask is not None and not bool(batch.mask[:, 0].all())
         return _moved(batch.mask.bool()) if batch.mask is not None and padded_left else None
     real = torch.ones_like(batch.segments, dtype=torch.bool)
@@ -177,17 +180,18 @@ def on_device(reading: Reading, device: torch.device) -> Reading:
     return evolve(reading, **tensors, shared={})
 
 
-def check_finite(sums: Tensor, name: str, index: Tensor, what: str) -> None:
-    """Raise `CaptureError` naming site, rows and nodes when row sums hold NaN or infinity.
+def not_finite(sums: Tensor, index: Tensor, what: str, nodes: bool = True) -> str:
+    """Return which nodes and samples have a NaN or an infinity among their row sums, in words.
 
-    `sums` is ``(rows, nodes)``: a sum over positions is finite only if all of them are.
+    `sums` is ``(rows, nodes)``: a sum over positions is finite only if all of them are. `index`,
+    ``(rows,)``, is the number of each row in the data.
     """
     bad = ~sums.isfinite()
-    nodes = bad.any(dim=0).nonzero().flatten().tolist()
     rows = index[bad.any(dim=1).nonzero().flatten().to(index.device)].tolist()
-    raise CaptureError(
-        f"{what} at {name} is not finite: nodes {_some(nodes)}, samples {_some(rows)}; "
-        "look at these samples, or run the model in float32"
+    of_nodes = f"nodes {_some(bad.any(dim=0).nonzero().flatten().tolist())}, " if nodes else ""
+    return (
+        f"{what} is not finite: {of_nodes}samples {_some(rows)}; look at these samples, or run the "
+        "model in float32"
     )
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from attrs import evolve, field, frozen
 
-from nodelens.capture.plan import BlockEntry, Entry, InputEntry, PairEntry, PlanEntry
+from nodelens.capture.plan import (
+    BlockEntry,
+    Entry,
+    InputEntry,
+    LossEntry,
+    PairEntry,
+    PlanEntry,
+)
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, Extent, Rows, Site
 from nodelens.errors import CaptureError
 from nodelens.statistics.contract import Need, Place, Statistic
@@ -38,19 +46,19 @@ class Tap:
     second: bool = False
     number: int = 0
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The entry and the site, in words."""
         return f"{self.entry.name} @ {self.site.name}"
 
-    @property
+    @cached_property
     def graded(self) -> bool:
         """Whether the gradient of the tensor is read."""
         if self.place == "weight":
             return self.second
         return any(self.requiring(need) for need in GRADIENTS.values())
 
-    @property
+    @cached_property
     def overwritten(self) -> bool:
         """Whether the model changes the tensor in place later, so that it must be copied."""
         return self.site.overwritten
@@ -60,7 +68,7 @@ class Tap:
         """Whether positions keep the shape of a feature map."""
         return self.place == "activation"
 
-    @property
+    @cached_property
     def parts(self) -> int:
         """How many neighbouring positions are the components of one sample of a node."""
         group: ChannelGroup | None = getattr(self.entry, "group", None)
@@ -98,7 +106,9 @@ def taps_of(entry: Entry, graph: ChannelGraph) -> list[Tap]:
     if isinstance(entry, PairEntry):
         return _at_pair(entry, graph)
     if isinstance(entry, BlockEntry):
-        return _at_block(entry)
+        return _at_block(entry, graph)
+    if isinstance(entry, LossEntry):
+        return []
     return _at_weight(entry, graph)
 
 
@@ -124,13 +134,13 @@ def _at_pair(entry: PairEntry, graph: ChannelGraph) -> list[Tap]:
     ]
 
 
-def _at_block(entry: BlockEntry) -> list[Tap]:
+def _at_block(entry: BlockEntry, graph: ChannelGraph) -> list[Tap]:
     """Return what a block reads, which must be copied since it may go on in place, and returns."""
     module, axis, extent = entry.block.module, entry.block.axis, Extent(entry.width)
     read = Site(module, "input", "activation", axis, extent, overwritten=True)
     returned = Site(module, "output", "preactivation", axis, extent)
     tap = Tap(entry, read, "block", entry.statistics)
-    return [tap, evolve(tap, site=returned, second=True)]
+    return _at_every_call([tap, evolve(tap, site=returned, second=True)], graph)
 
 
 def _at_weight(entry: InputEntry, graph: ChannelGraph) -> list[Tap]:
@@ -140,11 +150,25 @@ def _at_weight(entry: InputEntry, graph: ChannelGraph) -> list[Tap]:
     changed = any(site.overwritten for site in known if site.end == "input")
     width = Extent(entry.layout.width)
     read = Site(entry.module, "input", "activation", -1, width, overwritten=changed)
-    tap = Tap(entry, read, entry.place, entry.statistics, rows)
-    if entry.place != "weight":
-        return [tap]
-    written = Site(entry.module, "output", "preactivation", -1, Extent(entry.layout.others))
-    return [tap, evolve(tap, site=written, second=True)]
+    taps = [Tap(entry, read, entry.place, entry.statistics, rows)]
+    if entry.place == "weight":
+        extent = Extent(entry.layout.others)
+        written = Site(entry.module, "output", "preactivation", -1, extent)
+        taps.append(evolve(taps[0], site=written, second=True))
+    return _at_every_call(taps, graph)
+
+
+def _at_every_call(taps: list[Tap], graph: ChannelGraph) -> list[Tap]:
+    """Return taps of one module for each of its calls on data: a shared module has several."""
+    path = taps[0].site.module
+    sites = (site for group in graph for site in group.sites if site.module == path)
+    seen = sorted({site.call for site in sites if site.end != "operand"})
+    calls = seen or range(max(1, graph.calls.get(path, 1)))
+    return [
+        evolve(tap, site=evolve(tap.site, call=call), several=len(calls) > 1, number=number)
+        for number, call in enumerate(calls)
+        for tap in taps
+    ]
 
 
 def _rows(site: Site, graph: ChannelGraph) -> Rows:

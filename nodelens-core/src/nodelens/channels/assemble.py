@@ -85,6 +85,7 @@ def assemble(model: nn.Module, trace: Trace, note: str = "") -> ChannelGraph:
         unused=unreached(model, trace),
         blocks=blocks_of(model, trace, names),
         mixed=trace.mixed,
+        calls=dict(trace.called),
     )
 
 

@@ -210,7 +210,7 @@ class ChannelGraph:
     come from Linear and convolution modules alone and are frozen. `unused` names the parameters
     that the forward uses neither in evaluation nor in training. `blocks` are the outermost modules
     from a group to itself, in the order of the forward. `mixed` says where the model mixes the
-    samples of a batch in evaluation, if it does.
+    samples of a batch in evaluation, if it does. `calls` is how often each module was called.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -220,6 +220,7 @@ class ChannelGraph:
     unused: tuple[str, ...] = ()
     blocks: tuple[Block, ...] = ()
     mixed: str = ""
+    calls: Mapping[str, int] = field(factory=dict)
 
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups)

@@ -35,7 +35,7 @@ def plain_groups(
     groups = [
         _group(path, model.get_submodule(path), calls, reason) for path, calls in fired.items()
     ]
-    return ChannelGraph(tuple(groups), traced=False, note=reason)
+    return ChannelGraph(tuple(groups), traced=False, note=reason, calls=fired)
 
 
 def _note(fired: dict[str, int], path: str) -> Any:  # noqa: ANN401 - a torch hook

@@ -98,6 +98,7 @@ class Trace:
     unknown: dict[str, str] = field(factory=dict)
     stack: list[str] = field(factory=list)
     calls: Counter[str] = field(factory=Counter)
+    called: Counter[str] = field(factory=Counter)
     written: dict[int, int] = field(factory=dict)
     storages: list[Any] = field(factory=list)
     filled: set[int] = field(factory=set)

@@ -56,6 +56,7 @@ def _left(trace: Trace, path: str) -> Any:  # noqa: ANN401 - a torch hook
         named = dict(enumerate(output)) if isinstance(output, tuple | list) else {0: output}
         trace.outputs.extend(_ports(trace, path, trace.calls[path], named))
         trace.calls[path] += 1
+        trace.called[path] += trace.evaluated
         trace.stack.pop()
 
     return hook

@@ -30,6 +30,10 @@ SECTIONS: Mapping[str, Mapping[str, Lazy]] = {
             "List tests that take nodes away.",
         ),
         "pruners": ("nodelens.cli.components:pruners", "List pruning methods."),
+        "recoveries": (
+            "nodelens.cli.components:recoveries",
+            "List ways to train pruned models.",
+        ),
         "reports": ("nodelens.cli.components:reports", "List report writers."),
         "rules": ("nodelens.cli.components:rules", "List plugins' rules of channel inference."),
     },

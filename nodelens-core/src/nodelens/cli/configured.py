@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +14,7 @@ from nodelens.config.check import check_config, plugin_settings
 from nodelens.config.load import read_config
 from nodelens.config.sweep import expand
 from nodelens.errors import ConfigError, PluginError
+from nodelens.models.contract import Permissions
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
@@ -19,12 +22,34 @@ if TYPE_CHECKING:
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
-ALLOW_IMPORT = click.option(
+_ALLOW_IMPORT = click.option(
     "--allow-import",
     metavar="PREFIX",
     multiple=True,
     help="Allow configs to name models as module:function below this module prefix.",
 )
+_TRUST_REMOTE_CODE = click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Run the Python code that a model's folder or hub id brings; no config can allow that.",
+)
+
+
+def permitting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command both options that allow foreign code, as one argument `allowed`."""
+
+    @_ALLOW_IMPORT
+    @_TRUST_REMOTE_CODE
+    @wraps(command)
+    def permitted(
+        *args: Any,  # noqa: ANN401 - the command's own
+        allow_import: tuple[str, ...],
+        trust_remote_code: bool,
+        **kwargs: Any,  # noqa: ANN401 - the command's own
+    ) -> Any:  # noqa: ANN401 - the command's own
+        return command(*args, allowed=Permissions(allow_import, trust_remote_code), **kwargs)
+
+    return permitted
 
 
 def checked_configs(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import asdict
 
-from nodelens.cli.configured import ALLOW_IMPORT, OVERRIDES, checked_configs
+from nodelens.cli.configured import OVERRIDES, checked_configs, permitting
 from nodelens.cli.layout import columns, echo_json, wrapped
 from nodelens.cli.session import Session
 from nodelens.errors import ConfigError, ModelError
+from nodelens.models.contract import Permissions
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="CONFIG_OR_MODEL")
 @OVERRIDES
 @click.option("--shape", metavar="C,H,W", help="Shape of one sample, for a model module:function.")
-@ALLOW_IMPORT
+@permitting
 @click.option("--verify", "verified", is_flag=True, help="Also try to remove half of each group.")
 @click.option("--json", "as_json", is_flag=True, help="Print the groups as JSON.")
 @click.option(
@@ -41,7 +42,7 @@ def inspect(
     target: str,
     overrides: tuple[str, ...],
     shape: str | None,
-    allow_import: tuple[str, ...],
+    allowed: Permissions,
     verified: bool,
     as_json: bool,
     figure: Path | None,
@@ -57,7 +58,7 @@ def inspect(
     from nodelens.removal.cost import costs
     from nodelens.removal.verify import verify
 
-    handle, example = _subject(session, target, overrides, shape, allow_import)
+    handle, example = _subject(session, target, overrides, shape, allowed)
     model = handle.module
     graph = infer(model, example, rules=session.survey().operator_rules())
     found = costs(model, graph, example[:1])
@@ -77,23 +78,23 @@ def _subject(
     target: str,
     overrides: tuple[str, ...],
     shape: str | None,
-    allow_import: tuple[str, ...],
+    allowed: Permissions,
 ) -> tuple[ModelHandle, torch.Tensor]:
     """Return the model and two samples for it."""
     if ":" in target and not Path(target).exists():
-        return _own_model(target, shape, allow_import)
+        return _own_model(target, shape, allowed)
     configs, plugins = checked_configs(session, Path(target), overrides)
     if len(configs) > 1:
         raise ConfigError([f"{target}: sweeps over {len(configs)} runs; inspect takes one"])
     from nodelens.experiments.setup import choose_device, load_subject
 
     device = choose_device(configs[0].device)
-    subject = load_subject(configs[0], plugins, device, allow_import)
+    subject = load_subject(configs[0], plugins, device, allowed)
     return subject.handle, subject.splits.train.inputs[:2].to(device)
 
 
 def _own_model(
-    target: str, shape: str | None, allow_import: tuple[str, ...]
+    target: str, shape: str | None, allowed: Permissions
 ) -> tuple[ModelHandle, torch.Tensor]:
     """Return a model of the user's with two samples of random numbers."""
     import torch
@@ -108,7 +109,7 @@ def _own_model(
         sizes = tuple(int(size) for size in shape.split(","))
     except ValueError:
         raise ConfigError([f"--shape: expected numbers and commas, got {shape!r}"]) from None
-    request = ModelRequest(sizes, classes=1, seed=0, allow_import=allow_import)
+    request = ModelRequest(sizes, classes=1, seed=0, allow_import=allowed.imports)
     handle = Imported(target).build(request)
     parameter = next(handle.module.parameters(), None)
     if parameter is None:

@@ -8,21 +8,22 @@ from typing import Any
 
 import click
 
-from nodelens.cli.configured import ALLOW_IMPORT, CONFIG, OVERRIDES, checked_configs
+from nodelens.cli.configured import CONFIG, OVERRIDES, checked_configs, permitting
 from nodelens.cli.session import Session
+from nodelens.models.contract import Permissions
 
 
 @click.command()
 @CONFIG
 @OVERRIDES
-@ALLOW_IMPORT
+@permitting
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @click.pass_obj
 def plan(
     session: Session,
     config: Path,
     overrides: tuple[str, ...],
-    allow_import: tuple[str, ...],
+    allowed: Permissions,
     as_json: bool,
 ) -> None:
     """Show what a run of CONFIG would do, without doing it.
@@ -42,7 +43,7 @@ def plan(
     plans: list[dict[str, Any]] = []
     for each in configs:
         chosen = choose_metrics(each, plugins.registry)
-        subject = load_subject(each, plugins, choose_device(each.device), allow_import)
+        subject = load_subject(each, plugins, choose_device(each.device), allowed)
         plans.append(plan_json(each, subject, plan_capture(each, subject, chosen)))
     if as_json:
         click.echo(json.dumps(plans, indent=2))

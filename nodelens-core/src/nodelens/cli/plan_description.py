@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
-from nodelens.capture.plan import InputEntry, PairEntry, PlanEntry
+from nodelens.capture.plan import InputEntry, LossEntry, PairEntry, PlanEntry
 from nodelens.cli.layout import columns, wrapped
 from nodelens.config.sizes import size_text
 from nodelens.scoring.contract import level_of
@@ -38,6 +38,11 @@ def plan_json(config: RunConfig, subject: Subject, planned: Planned) -> dict[str
         "folds": plan.folds,
         "folds_of_covariances": _quadratic_folds(plan),
         "until": until and asdict(until),
+        "tokens": {
+            "share": plan.tokens,
+            "used": plan.thinned,
+            "errors_up_to": plan.widening if plan.thinned else 1.0,
+        },
         "bytes": plan.bytes,
         "peak_bytes": plan.peak_bytes,
         "memory_budget": plan.budget,
@@ -69,6 +74,7 @@ def _place(plan: CapturePlan, entry: Entry) -> dict[str, Any]:
                 "statistic": str(statistic),
                 "at": statistic.tap,
                 "folds": plan.folds_of(statistic),
+                "share": plan.tokens if plan.thins(statistic) else 1.0,
                 "bytes": 8 * statistic.floats(plan.layout(entry, statistic)),
             }
             for statistic in entry.statistics
@@ -81,6 +87,8 @@ def _kind(entry: Entry) -> str:
         return "group"
     if isinstance(entry, InputEntry):
         return "weights" if entry.place == "weight" else "inputs"
+    if isinstance(entry, LossEntry):
+        return "loss"
     return "pair" if isinstance(entry, PairEntry) else "block"
 
 
@@ -106,6 +114,7 @@ _TITLES = {
     "weights": "Gradients of weights",
     "pair": "Pairs of groups",
     "block": "Residual blocks",
+    "loss": "The loss of each row",
 }
 
 
@@ -142,10 +151,21 @@ def _facts(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
             "stops",
             "once the top {top:.0%} by {metric} overlaps by {stable:g}".format(**plan["until"]),
         )
+    if plan["tokens"]["share"] < 1.0:
+        yield "tokens", _tokens_text(plan["tokens"])
     budget = plan["memory_budget"]
     limit = "no limit" if budget is None else f"{size_text(budget)} allowed"
     together = "" if plan["bytes"] == plan["peak_bytes"] else f"{size_text(plan['bytes'])} in all, "
     yield "memory", f"{size_text(plan['peak_bytes'])} of statistics ({together}{limit})"
+
+
+def _tokens_text(tokens: dict[str, Any]) -> str:
+    if not tokens["used"]:
+        return f"{tokens['share']:g} asked for; no metric takes products of pairs of nodes"
+    return (
+        f"{tokens['share']:g} of them for pairs of nodes; errors up to "
+        f"{tokens['errors_up_to']:.2f} times as wide"
+    )
 
 
 def _metrics_text(metrics: list[dict[str, Any]]) -> str:
@@ -160,5 +180,10 @@ def _place_text(plan: dict[str, Any], place: dict[str, Any]) -> str:
     frozen = f", frozen: {group['frozen']}" if group and group["frozen"] else ""
     head = f"{place['name']}: {place['width']} wide, {size_text(place['bytes'])}{read}{frozen}"
     rows = [("at", site) for site in (group["sites"] if group else ())]
-    rows += [(size_text(each["bytes"]), each["statistic"]) for each in place["statistics"]]
+    rows += [(size_text(each["bytes"]), _statistic_text(each)) for each in place["statistics"]]
     return f"{wrapped(head, 2)}\n{columns(rows, 4)}"
+
+
+def _statistic_text(statistic: dict[str, Any]) -> str:
+    share = statistic["share"]
+    return str(statistic["statistic"]) + (f" of {share:g}" if share < 1.0 else "")

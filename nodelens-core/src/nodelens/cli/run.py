@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nodelens.capture.launch import launched
-from nodelens.cli.configured import ALLOW_IMPORT, OVERRIDES, checked_configs
+from nodelens.cli.configured import OVERRIDES, checked_configs, permitting
 from nodelens.cli.progress import progress_on_stderr
 from nodelens.cli.session import Session
 from nodelens.config.schema import OUTPUT
+from nodelens.models.contract import Permissions
 from nodelens.storage.run_folder import find_run
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ WIDTH = 79
 @click.command()
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @OVERRIDES
-@ALLOW_IMPORT
+@permitting
 @click.option(
     "--resume",
     metavar="RUN",
@@ -38,7 +39,7 @@ def run(
     session: Session,
     config: Path | None,
     overrides: tuple[str, ...],
-    allow_import: tuple[str, ...],
+    allowed: Permissions,
     resume: str | None,
     as_json: bool,
 ) -> int:
@@ -61,7 +62,7 @@ def run(
 
     rank, _ = launched()
     with progress_on_stderr(quiet=session.verbosity < 0 or rank > 0) as progress:
-        finished = run_all_ranks(configs, plugins, progress, allow_import, resumed)
+        finished = run_all_ranks(configs, plugins, progress, allowed, resumed)
     if rank:
         return 0
     if as_json:
@@ -72,7 +73,16 @@ def run(
 
 
 def _config_of(config: Path | None, resumed: RunFolder | None) -> Path:
-    """Return the config to go by; raises `UsageError` when there is none."""
+    """Return the config to go by; raises `UsageError` when there is none, or an override instead.
+
+    A run that goes on by another config would be neither the one nor the other.
+    """
+    if resumed is not None and config is not None and "=" in str(config) and not config.exists():
+        raise click.UsageError(
+            f"--resume goes on with the config that the run has begun with, and {config} would "
+            f"change it; leave that out, or start a new run: nodelens run {resumed.config_file()} "
+            f"{config}"
+        )
     if config is not None:
         return config
     if resumed is None:

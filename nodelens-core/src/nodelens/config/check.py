@@ -48,6 +48,7 @@ def check_config(raw: RawConfig, registry: ComponentSource) -> RunConfig:
     values = {key: check.section(key, value) for key, value in given.items()}
     check.missing(values)
     check.parts(values)
+    check.recovery(given)
     _report(raw, check.problems)
     return RunConfig(**values)
 
@@ -128,6 +129,12 @@ class _Check:
             hint = did_you_mean(until.metric, names) or "; there are none"
             words = f"{until.metric!r} is not one of the run's metrics{hint}"
             self.problems.append(Problem(("capture", "until", "metric"), words))
+
+    def recovery(self, given: dict[str, Any]) -> None:
+        """Report a recovery of nothing."""
+        if given.get("recovery") and not given.get("pruning"):
+            words = "there is no pruned model to recover; name a method under 'pruning'"
+            self.problems.append(Problem(("recovery",), words))
 
     def _metric(self, component: Component) -> object:
         cls = self.registry.component("metric", component.name)

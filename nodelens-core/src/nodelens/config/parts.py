@@ -21,8 +21,8 @@ def with_parts(
     """Return the metrics and after them all that they are made of, each once.
 
     `build` makes a metric of the name that plugins offer it under, with its default options.
-    Raises `ConfigError` for a name that is neither among the metrics nor in `offered`, and for
-    metrics that are made of each other.
+    Raises `ConfigError` for a name that is neither among the metrics nor in `offered`, for metrics
+    that are made of each other, and for those that a metric cannot be made of.
     """
     found = dict(metrics)
     waiting = list(metrics)
@@ -35,7 +35,18 @@ def with_parts(
                 waiting.append(name)
     for name in found:
         _check_circle(name, found, ())
+    problems = [problem for name in found for problem in _unfit(name, found)]
+    if problems:
+        raise ConfigError(problems)
     return found
+
+
+def _unfit(name: str, found: Mapping[str, Any]) -> list[str]:
+    """Return what a metric has against those that it is made of."""
+    if not hasattr(found[name], "unfit"):
+        return []
+    parts = {part: found[part] for part in _uses(found[name])}
+    return [f"metrics: {name}: {problem}" for problem in found[name].unfit(parts)]
 
 
 def _check_offered(owner: str, name: str, found: Collection[str], offered: Collection[str]) -> None:

@@ -18,6 +18,7 @@ POSITIVE: Callable[[Any, Any, Any], None] = validators.gt(0)
 POSITIVE_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(POSITIVE)
 AT_LEAST_0_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(validators.ge(0.0))
 SIZE_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(validators.matches_re(SIZE))
+SHARE = (validators.gt(0.0), validators.le(1.0))
 FRACTION = (validators.ge(0.0), validators.lt(1.0))
 OUTPUT = "outputs"
 """The folder that holds all runs, unless a config says otherwise."""
@@ -32,6 +33,7 @@ COMPONENT_KINDS: Mapping[str, Kind] = {
     "analyses": "analysis",
     "interventions": "intervention",
     "pruning": "pruner",
+    "recovery": "recovery",
     "reports": "report",
 }
 """The sections that name components, and the kind that each of them names."""
@@ -39,7 +41,7 @@ COMPONENT_KINDS: Mapping[str, Kind] = {
 SINGLE_SECTIONS = frozenset({"model", "data"})
 """The sections that name exactly one component; the others name any number."""
 
-LABELLED_SECTIONS = frozenset({"metrics", "interventions", "pruning"})
+LABELLED_SECTIONS = frozenset({"metrics", "interventions", "pruning", "recovery"})
 """The sections that may name one component several times, under labels."""
 
 
@@ -158,6 +160,9 @@ class CaptureSettings:
         memory_budget: the memory for statistics, such as 512MiB or 4GiB; a plan that needs more
             reads the data several times, or keeps covariances in fewer folds or as sketches, and
             says so. null sets no limit.
+        tokens: share of the positions (tokens, pixels; samples that have one) that products of
+            pairs of nodes are taken from, which cost most; other statistics see all. The standard
+            errors of what is scored from them are up to sqrt(1 / tokens) times as wide.
         until: when to stop before all samples are read; null reads them all.
         checkpoint_seconds: how often the statistics are written to the run folder, from where a
             killed run goes on; 0 does it after every batch, null never.
@@ -171,6 +176,7 @@ class CaptureSettings:
         validator=SIZE_OR_NULL,
         metadata={"expected": SIZE_WORDS},
     )
+    tokens: float = field(default=1.0, validator=SHARE)
     until: StoppingSettings | None = None
     checkpoint_seconds: float | None = field(default=60.0, validator=AT_LEAST_0_OR_NULL)
 
@@ -193,6 +199,7 @@ class RunConfig:
         analyses: what is worked out from the scores.
         interventions: tests of the scores by taking nodes away.
         pruning: the pruning methods to compare.
+        recovery: ways to train every pruned model afterwards.
         reports: what is written at the end.
         output: the folder that holds all runs.
     """
@@ -218,5 +225,6 @@ class RunConfig:
     analyses: tuple[Component, ...] = ()
     interventions: tuple[Component, ...] = ()
     pruning: tuple[Component, ...] = ()
+    recovery: tuple[Component, ...] = ()
     reports: tuple[Component, ...] = (Component("html"), Component("json"))
     output: str = field(default=OUTPUT, validator=validators.min_len(1))

@@ -86,13 +86,15 @@ def batches(samples: Samples, size: int) -> list[Batch]:
 
 
 def _batch(samples: Samples, first: int) -> Batch:
-    mask = samples.fields.get("attention_mask")
+    mask, other = (samples.fields.get(f"{name}attention_mask") for name in ("", "decoder_"))
     return Batch(
         args=(samples.inputs,),
         kwargs=samples.fields,
         targets=samples.targets,
         mask=None if mask is None else mask.bool(),
         first=first,
+        decoder_mask=None if other is None else other.bool(),
+        tagged=samples.tagged,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nodelens.capture.checkpoint import Checkpoint, Position
 from nodelens.capture.engine import Capture, CaptureRequest
@@ -15,9 +15,9 @@ from nodelens.experiments.calibration import (
     fingerprint,
     fingerprint_of_model,
 )
+from nodelens.experiments.capture_record import capture_findings, capture_json
 from nodelens.experiments.resume import note_origin
 from nodelens.experiments.until import convergence_finding, recalled, stopping_rule
-from nodelens.reports.parts import Finding
 from nodelens.scoring.stopping import FIRST, StoppingRule
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def capture_statistics(experiment: Experiment, subject: Subject, planned: Planne
             rule.look(capture)
             found = convergence_finding(rule, capture.samples, len(subject.calibration))
             experiment.keep(stage, found)
-        if plan.notes:
-            experiment.keep(stage, _plan_finding(plan))
+        for finding in capture_findings(capture):
+            experiment.keep(stage, finding)
         experiment.plugins.captured(capture)
     shutil.rmtree(run.file(FOLDER), ignore_errors=True)
     return capture
@@ -119,42 +119,6 @@ def _kept(experiment: Experiment, stage: Stage, capture: Capture) -> Capture:
     """
     run = experiment.run
     save_capture(run.file(STATISTICS), capture)
-    run.write_json(ABOUT, _about(capture))
+    run.write_json(ABOUT, capture_json(capture))
     stage.files += [STATISTICS, ABOUT]
     return load_capture(run.file(STATISTICS), capture.plan) if capture.plan.spills else capture
-
-
-def _about(capture: Capture) -> dict[str, Any]:
-    plan = capture.plan
-    return {
-        "samples": capture.samples,
-        "rows_by_fold": capture.rows.tolist(),
-        "folds": plan.folds,
-        "folds_of_covariances": plan.quadratic_folds or plan.folds,
-        "passes": plan.passes,
-        "parts": plan.parts,
-        "gradient": plan.gradient,
-        "bytes": plan.bytes,
-        "peak_bytes": plan.peak_bytes,
-        "memory_budget": plan.budget,
-        "notes": plan.notes,
-        "sites_read": dict(capture.fired),
-        "unread": dict(plan.unread),
-    }
-
-
-def _plan_finding(plan: CapturePlan) -> Finding:
-    """Return what the memory budget has changed, so that every report says it."""
-    return Finding(
-        kind="capture",
-        name="plan",
-        title="What the memory budget has changed",
-        headline=tuple(f"{note[0].upper()}{note[1:]}." for note in plan.notes),
-        data={
-            "notes": list(plan.notes),
-            "passes": plan.passes,
-            "bytes": plan.bytes,
-            "peak_bytes": plan.peak_bytes,
-            "memory_budget": plan.budget,
-        },
-    )

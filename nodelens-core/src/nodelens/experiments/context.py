@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field, frozen
 
 from nodelens.capture.ranks import Ranks
+from nodelens.models.contract import Permissions
 from nodelens.progress import Progress, silent
 from nodelens.storage import manifest
 
@@ -31,7 +32,7 @@ class Experiment:
     """One run: its resolved config, plugins, folder and device.
 
     `kept` are the stages that a resumed run has finished before, whose artifacts are whole. `ranks`
-    says which of the run's processes this is.
+    says which of the run's processes this is, `allowed` which foreign code it may run.
     """
 
     config: RunConfig
@@ -39,7 +40,7 @@ class Experiment:
     run: RunFolder
     device: torch.device
     progress: Progress = silent
-    allow_import: tuple[str, ...] = ()
+    allowed: Permissions = field(factory=Permissions)
     kept: frozenset[str] = frozenset()
     ranks: Ranks = field(factory=Ranks)
 

@@ -6,42 +6,62 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from nodelens.config.dump import to_mapping
+from nodelens.storage.tensors import write_state
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens.config.schema import Component
     from nodelens.experiments.context import Experiment
-    from nodelens.experiments.pruned import Pruned
     from nodelens.experiments.setup import Subject
     from nodelens.reports.parts import Finding
 
 
-def keep_model(
-    experiment: Experiment, subject: Subject, name: str, pruned: Pruned
-) -> tuple[Finding, list[str]]:
-    """Write the pruned model of a method to ``pruned/<method>/model``.
+@frozen(eq=False)
+class Keepsake:
+    """A model that is worth keeping, the folder of the run that it belongs in, and its story.
 
-    Returns its finding, which now says what loads the folder, and the names of the files; the
-    finding as it was and no names where the backend cannot write folders. What a stage that was
-    killed has left there is replaced.
+    `findings` are those that its card tells; the last one has measured this very model. `recovery`
+    is what it was trained by after the method had pruned it.
     """
-    save = subject.handle.save
-    if save is None or pruned.model is None:
-        return pruned.finding, []
-    place = f"pruned/{name}/model"
+
+    model: nn.Module
+    place: str
+    method: str
+    findings: tuple[Finding, ...]
+    recovery: str | None = None
+
+
+def keep_model(
+    experiment: Experiment, subject: Subject, keepsake: Keepsake
+) -> tuple[Finding, list[str]]:
+    """Write a model's weights, and where its backend can, the folder ``model`` that loads.
+
+    Returns its finding, which then says what loads the folder, and the names of the files. What a
+    stage that was killed has left there is replaced.
+    """
+    save, finding = subject.handle.save, keepsake.findings[-1]
+    weights = f"{keepsake.place}/weights.safetensors"
+    told = {"method": keepsake.method, "recovery": keepsake.recovery or ""}
+    write_state(experiment.run.file(weights), keepsake.model.state_dict(), told)
+    if save is None:
+        return finding, [weights]
+    place = f"{keepsake.place}/model"
     folder = experiment.run.file(place)
     _clear(folder)
-    call = save(pruned.model, folder, _facts(experiment, subject, name, pruned.finding))
+    call = save(keepsake.model, folder, _facts(experiment, subject, keepsake))
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     files = [path.relative_to(experiment.run.path).as_posix() for path in written]
-    said = f"saved in {place}; load it with {call}"
-    finding = evolve(
-        pruned.finding,
-        headline=(*pruned.finding.headline, said),
-        data={**pruned.finding.data, "model": {"folder": place, "load": call}},
-    )
-    return finding, files
+    kept = {"folder": place, "load": call}
+    headline, data = (*finding.headline, _where(kept)), {**finding.data, "model": kept}
+    return evolve(finding, headline=headline, data=data), [weights, *files]
+
+
+def _where(kept: dict[str, str]) -> str:
+    return f"saved in {kept['folder']}; load it with {kept['load']}"
 
 
 def _clear(folder: Path) -> None:
@@ -49,22 +69,41 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _facts(experiment: Experiment, subject: Subject, name: str, finding: Finding) -> dict[str, Any]:
+def _facts(experiment: Experiment, subject: Subject, keepsake: Keepsake) -> dict[str, Any]:
     """Return what was done, measured, and on which data, as JSON values."""
-    config = to_mapping(experiment.config)
-    methods = {part.result_name: part for part in experiment.config.pruning}
-    result = next((table for table in finding.tables if table.name == f"{name}_result"), None)
-    return {
-        "title": f"{subject.handle.origin}, pruned by {name}",
-        "method": {"name": methods[name].name, **methods[name].options},
-        "findings": list(finding.headline),
-        "warnings": list(finding.warnings),
-        "columns": list(result.columns) if result else [],
-        "measures": [list(row) for row in result.rows] if result else [],
-        "data": config["data"],
+    config, finding = experiment.config, keepsake.findings[-1]
+    result = next(table for table in finding.tables if table.name == f"{finding.name}_result")
+    facts = {
+        "title": f"{subject.handle.origin}, pruned by {keepsake.method}",
+        "method": _options(config.pruning, keepsake.method),
+        "findings": [said for each in keepsake.findings for said in _headline(each)],
+        "warnings": [text for each in keepsake.findings for text in each.warnings],
+        "columns": list(result.columns),
+        "measures": [list(row) for row in result.rows],
+        "data": to_mapping(config)["data"],
         "calibration_samples": len(subject.calibration),
         "test_samples": len(subject.splits.test),
-        "masked": sorted(finding.data.get("refused", {})),
+        "masked": sorted(keepsake.findings[0].data.get("refused", {})),
         "seed": experiment.seed,
         "run": experiment.run.path.name,
     }
+    if keepsake.recovery is None:
+        return facts
+    recovery = {
+        **_options(config.recovery, keepsake.recovery),
+        "batch_size": finding.data["batch_size"],
+        "samples": finding.data["samples"],
+    }
+    title = f"{facts['title']}, recovered by {keepsake.recovery}"
+    return {**facts, "title": title, "recovery": recovery}
+
+
+def _options(components: tuple[Component, ...], name: str) -> dict[str, Any]:
+    component = next(part for part in components if part.result_name == name)
+    return {"name": component.name, **component.options}
+
+
+def _headline(finding: Finding) -> list[str]:
+    """Return what a finding says, without where another model lies."""
+    kept = finding.data.get("model")
+    return [said for said in finding.headline if kept is None or said != _where(kept)]

@@ -25,6 +25,7 @@ from nodelens.storage.tensors import state_from_bytes
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
+    from nodelens.models.contract import Permissions
     from nodelens.plugins.manager import Plugins
 
 
@@ -32,7 +33,7 @@ def run_all_ranks(
     configs: Sequence[RunConfig],
     plugins: Plugins,
     progress: Progress,
-    allow_import: tuple[str, ...] = (),
+    allowed: Permissions | None = None,
     resume: RunFolder | None = None,
 ) -> list[RunFolder]:
     """Do the runs of some configs, with all processes that torchrun has started.
@@ -47,15 +48,15 @@ def run_all_ranks(
             if ranks.world > 1 and config.capture.until is not None:
                 raise ConfigError(["capture.until: a run that stops early is for one process"])
             if ranks.rank:
-                follow_experiment(config, plugins, mine, allow_import)
+                follow_experiment(config, plugins, mine, allowed)
             else:
-                found = run_experiment(config, plugins, progress, allow_import, resume, mine)
+                found = run_experiment(config, plugins, progress, allowed, resume, mine)
                 finished.append(found)
     return finished
 
 
 def follow_experiment(
-    config: RunConfig, plugins: Plugins, ranks: Ranks, allow_import: tuple[str, ...]
+    config: RunConfig, plugins: Plugins, ranks: Ranks, allowed: Permissions | None
 ) -> None:
     """Capture this rank's share of a run, with the weights that rank 0 has trained.
 
@@ -63,7 +64,7 @@ def follow_experiment(
     """
     device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
-    subject = load_subject(config, plugins, device, allow_import)
+    subject = load_subject(config, plugins, device, allowed)
     told = json.loads(ranks.spread())
     weights = ranks.spread()
     if told["captures"]:

@@ -54,6 +54,7 @@ def used_components(config: RunConfig, plugins: Plugins) -> dict[str, dict[str, 
         "analysis": config.analyses,
         "intervention": config.interventions,
         "pruner": config.pruning,
+        "recovery": config.recovery,
         "report": config.reports,
     }
     return {

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from attrs import asdict
 
 from nodelens.capture.ranks import Ranks, own_device
 from nodelens.config.dump import to_yaml
@@ -18,10 +19,12 @@ from nodelens.config.schema import CaptureSettings
 from nodelens.errors import NodelensError, RunError
 from nodelens.experiments import stages
 from nodelens.experiments.calibration import fingerprint
+from nodelens.experiments.capture_record import loss_numbers
 from nodelens.experiments.capturing import capture_statistics
 from nodelens.experiments.context import Experiment, log
 from nodelens.experiments.handover import hand_over
 from nodelens.experiments.record import describe
+from nodelens.experiments.recovering import check_recoveries
 from nodelens.experiments.resume import check_resumable, reopen
 from nodelens.experiments.setup import (
     Chosen,
@@ -33,11 +36,13 @@ from nodelens.experiments.setup import (
     plan_capture,
 )
 from nodelens.experiments.termination import terminable
+from nodelens.models.contract import Permissions
 from nodelens.progress import Progress, silent
 from nodelens.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
+    from nodelens.models.contract import ModelHandle
     from nodelens.plugins.manager import Plugins
     from nodelens.scoring.scores import Scores
     from nodelens.training.evaluation import Evaluation
@@ -50,7 +55,7 @@ def run_experiment(
     config: RunConfig,
     plugins: Plugins,
     progress: Progress = silent,
-    allow_import: tuple[str, ...] = (),
+    allowed: Permissions | None = None,
     resume: RunFolder | None = None,
     ranks: Ranks | None = None,
 ) -> RunFolder:
@@ -63,21 +68,30 @@ def run_experiment(
     """
     device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
+    allowed = allowed or Permissions()
+    _check_interventions(config, plugins, allowed)
     if resume is None:
         run = RunFolder.create(Path(config.output), config.name, to_yaml(config))
         kept: frozenset[str] = frozenset()
     else:
         check_resumable(resume, config, str(device))
         run, kept = resume, reopen(resume)
-    experiment = Experiment(
-        config, plugins, run, device, progress, allow_import, kept, ranks or Ranks()
-    )
+    experiment = Experiment(config, plugins, run, device, progress, allowed, kept, ranks or Ranks())
     with _threads(_thread_count(experiment)), _logged(run), _recorded(experiment), terminable():
         if "versions" not in run.record():
             run.update_record(**describe(config, plugins, str(device)))
+        run.update_record(allowed=asdict(experiment.allowed))
         plugins.run_started(run)
         _perform(experiment, chosen)
     return run
+
+
+def _check_interventions(config: RunConfig, plugins: Plugins, allowed: Permissions) -> None:
+    """Let the interventions that can say at once what they lack say so."""
+    for component in config.interventions:
+        built: Any = plugins.registry.build("intervention", component)
+        if hasattr(built, "check"):
+            built.check(allowed)
 
 
 def _thread_count(experiment: Experiment) -> int | None:
@@ -89,10 +103,12 @@ def _thread_count(experiment: Experiment) -> int | None:
 def _perform(experiment: Experiment, chosen: Chosen) -> None:
     with experiment.stage("model"):
         subject = load_subject(
-            experiment.config, experiment.plugins, experiment.device, experiment.allow_import
+            experiment.config, experiment.plugins, experiment.device, experiment.allowed
         )
+        experiment.run.update_record(model=_about(subject.handle))
         experiment.run.write_json("channels.json", graph_json(subject.graph))
         planned = plan_capture(experiment.config, subject, chosen)
+        check_recoveries(experiment, subject, chosen.recoveries)
     _check_data(experiment.run, subject)
     stages.train_model(experiment, subject)
     hand_over(experiment, subject)
@@ -101,12 +117,17 @@ def _perform(experiment: Experiment, chosen: Chosen) -> None:
     capture = capture_statistics(experiment, subject, planned)
     scores = stages.score_nodes(experiment, subject, planned.metrics, capture)
     if not experiment.run.record()["summary"] or "scores" not in experiment.kept:
-        experiment.run.update_record(summary=_summary(subject, dense(), scores))
+        numbers = _summary(subject, dense(), scores) | loss_numbers(capture)
+        experiment.run.update_record(summary=numbers)
     _warn(experiment, subject, scores.failed)
     stages.analyse_scores(experiment, scores)
     means = stages.node_means(capture)
     stages.intervene(experiment, subject, scores, test, means)
     stages.prune_model(experiment, subject, chosen, scores, test, dense, means)
+
+
+def _about(handle: ModelHandle) -> dict[str, Any]:
+    return {"origin": handle.origin, "pretrained": handle.pretrained, "notes": dict(handle.notes)}
 
 
 def _check_data(run: RunFolder, subject: Subject) -> None:

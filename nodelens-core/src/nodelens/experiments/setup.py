@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,8 +16,9 @@ from nodelens.config.schema import Component
 from nodelens.config.sizes import size_bytes
 from nodelens.data.splits import Splits, batches, calibration, split
 from nodelens.errors import ConfigError, DataError, ModelError
+from nodelens.experiments.predictions import check_needs
 from nodelens.experiments.until import check_rule
-from nodelens.models.contract import ModelHandle, ModelRequest
+from nodelens.models.contract import ModelHandle, ModelRequest, Permissions
 from nodelens.scoring.contract import Metric, checked_metric
 from nodelens.seeding import derive_seed
 from nodelens.statistics.moments import Moments
@@ -28,16 +30,21 @@ if TYPE_CHECKING:
     from nodelens.experiments.pruning import Pruner
     from nodelens.plugins.manager import Plugins
     from nodelens.plugins.registry import Registry
+    from nodelens.recovery.contract import Recovery
 
 
 @frozen(eq=False)
 class Subject:
-    """What is studied: the data, the model, and its channel groups."""
+    """What is studied: the data, the model, and its channel groups.
+
+    `predicts` says that the model has logits, so that labels give a loss.
+    """
 
     splits: Splits
     calibration: Samples
     handle: ModelHandle
     graph: ChannelGraph
+    predicts: bool = True
 
 
 def choose_device(name: str) -> torch.device:
@@ -58,16 +65,18 @@ def choose_device(name: str) -> torch.device:
 
 
 def load_subject(
-    config: RunConfig, plugins: Plugins, device: torch.device, allow_import: tuple[str, ...] = ()
+    config: RunConfig, plugins: Plugins, device: torch.device, allowed: Permissions | None = None
 ) -> Subject:
     """Load the data, build the model on `device` and infer its channel groups."""
     data = plugins.registry.build("dataset", config.data.component).load()  # type: ignore[attr-defined]
     splits = split(data, config.data, config.seed)
+    allowed = allowed or Permissions()
     request = ModelRequest(
         input_shape=tuple(splits.train.inputs.shape[1:]),
         classes=len(splits.classes),
         seed=derive_seed(config.seed, "model"),
-        allow_import=allow_import,
+        allow_import=allowed.imports,
+        trust_remote_code=allowed.remote_code,
     )
     backend = plugins.registry.build("backend", config.model)
     handle: ModelHandle = backend.build(request)  # type: ignore[attr-defined]
@@ -75,7 +84,12 @@ def load_subject(
         handle.module.to(device)
     _check_vocabulary(handle, splits)
     example = example_of(splits, device)
-    _check_forward(handle, example, len(splits.classes))
+    predicts = _check_forward(handle, example, len(splits.classes))
+    if predicts and not splits.train.labelled:
+        raise DataError(
+            f"{handle.origin} makes predictions, and the data have no labels; give labels (another "
+            "data.objective), or take a model without predictions, such as an encoder"
+        )
     chosen = calibration(splits.train, config.capture, config.seed)
     if not len(splits.test):
         raise DataError(
@@ -84,7 +98,7 @@ def load_subject(
         )
     rules = plugins.operator_rules()
     graph = infer(handle.module, *example.args, rules=rules, **example.kwargs)
-    return Subject(splits, chosen, handle, graph)
+    return Subject(splits, chosen, handle, graph, predicts)
 
 
 def _check_vocabulary(handle: ModelHandle, splits: Splits) -> None:
@@ -92,7 +106,8 @@ def _check_vocabulary(handle: ModelHandle, splits: Splits) -> None:
     if handle.vocabulary is None or splits.train.inputs.is_floating_point():
         return
     parts = (splits.train, splits.validation, splits.test)
-    largest = max(int(part.inputs.max()) for part in parts if len(part))
+    read = [each for part in parts for each in (part.inputs, part.fields.get("labels"))]
+    largest = max(int(each.max()) for each in read if each is not None and len(each))
     if largest >= handle.vocabulary:
         raise DataError(
             f"the data hold token {largest} and {handle.origin} has {handle.vocabulary} tokens; "
@@ -105,14 +120,18 @@ def example_of(splits: Splits, device: torch.device) -> Batch:
     return batches(splits.train.take(slice(0, 2)), 2)[0].to(device)
 
 
-def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> None:
-    """Run the model once, so that a model that does not fit the data is refused in words."""
+def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> bool:
+    """Run the model once, so that a model that does not fit the data is refused in words.
+
+    Returns whether its output has logits; where it has not, it must have vectors to compare.
+    """
     from nodelens.capture.engine import untouched
-    from nodelens.capture.losses import logits_of
+    from nodelens.capture.losses import has_logits, logits_of
+    from nodelens.training.references import vectors_of
 
     try:
         with untouched(handle.module), torch.no_grad():
-            logits = logits_of(example.call(handle.module))
+            output = example.call(handle.module)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         shape = tuple(example.args[0].shape[1:])
         reason = str(error).strip().splitlines()[0]
@@ -120,22 +139,26 @@ def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> None:
             f"{handle.origin} does not run on samples of shape {shape}: {reason}; "
             "change the model's options or the data's"
         ) from error
-    if logits.shape[-1] < classes:
-        raise ModelError(
-            f"{handle.origin} gives {logits.shape[-1]} outputs for data with {classes} classes"
-        )
+    if not has_logits(output):
+        vectors_of(output)
+        return False
+    outputs = logits_of(output).shape[-1]
+    if outputs < classes:
+        raise ModelError(f"{handle.origin} gives {outputs} outputs for data with {classes} classes")
+    return True
 
 
 @frozen(eq=False)
 class Chosen:
-    """The metrics of a run by the name that they have in its results, and its pruning methods."""
+    """The metrics, pruning methods and recoveries of a run, by their names in its results."""
 
     metrics: dict[str, Metric]
     pruners: dict[str, Pruner]
+    recoveries: dict[str, Recovery]
 
 
 def choose_metrics(config: RunConfig, registry: Registry) -> Chosen:
-    """Make the metrics and pruners of a config.
+    """Make the metrics, pruners and recoveries of a config.
 
     What a pruner ranks by joins the metrics, and so does what a metric is made of. Raises
     `ConfigError` for unknown parts and for metrics that are made of each other.
@@ -151,7 +174,20 @@ def choose_metrics(config: RunConfig, registry: Registry) -> Chosen:
     for pruner in pruners.values():
         for name in pruner.metrics():
             metrics.setdefault(name, build(name))
-    return Chosen(with_parts(metrics, build, registry.names("metric")), pruners)
+    recoveries: dict[str, Any] = {
+        part.result_name: registry.build("recovery", part) for part in config.recovery
+    }
+    _check_pairs(pruners, recoveries)
+    return Chosen(with_parts(metrics, build, registry.names("metric")), pruners, recoveries)
+
+
+def _check_pairs(pruners: Iterable[str], recoveries: Iterable[str]) -> None:
+    """Raise `ConfigError` where two pairs of a method and a recovery would share a name."""
+    seen: set[str] = set()
+    for name in (f"{method}.{label}" for method in pruners for label in recoveries):
+        if name in seen:
+            raise ConfigError([f"recovery: two results would be called {name!r}; change a label"])
+        seen.add(name)
 
 
 def _metric(registry: Registry, component: Component) -> Metric:
@@ -174,6 +210,8 @@ def plan_capture(config: RunConfig, subject: Subject, chosen: Chosen) -> Planned
     judged within the first pass, and for metrics of classes on data that have none.
     """
     settings = config.capture
+    if not subject.predicts:
+        check_needs(config, chosen)
     if subject.splits.train.sequences:
         _check_label_metrics(chosen)
     planned = plan_metrics(
@@ -184,6 +222,7 @@ def plan_capture(config: RunConfig, subject: Subject, chosen: Chosen) -> Planned
         model=subject.handle.module,
         budget=None if settings.memory_budget is None else size_bytes(settings.memory_budget),
         others=(MeanActivations(),) if config.interventions or config.pruning else (),
+        tokens=settings.tokens,
     )
     if settings.until is not None:
         check_rule(settings.until, planned)
@@ -197,7 +236,7 @@ def _check_label_metrics(chosen: Chosen) -> None:
             raise ConfigError(
                 [
                     f"metrics: {name} compares classes of samples, and these data have a label per "
-                    "position (a next or masked token) and no classes; leave it out"
+                    "position (a token or a tag) and no classes of rows; leave it out"
                 ]
             )
 

@@ -12,9 +12,11 @@ from attrs import evolve
 from nodelens.analyses.contract import Analysis
 from nodelens.capture.engine import Capture
 from nodelens.data.splits import batches
-from nodelens.experiments.pruned import Pruned, prune_and_evaluate
-from nodelens.experiments.pruned_model import keep_model
+from nodelens.experiments.pruned import Pruned, carry_out, prune_and_evaluate
+from nodelens.experiments.pruned_finding import plan_of
+from nodelens.experiments.pruned_model import Keepsake, keep_model
 from nodelens.experiments.pruning import PruningRequest
+from nodelens.experiments.recovering import Start, pending, recover_models
 from nodelens.experiments.setup import Chosen, Subject
 from nodelens.interventions.contract import Intervention, InterventionRequest
 from nodelens.reports.contract import Report
@@ -26,10 +28,12 @@ from nodelens.statistics.moments import Moments
 from nodelens.storage.tensors import read_state, write_state
 from nodelens.training.evaluation import Evaluation, evaluate
 from nodelens.training.loop import train
+from nodelens.training.references import with_references
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
-    from nodelens.experiments.context import Experiment
+    from nodelens.experiments.context import Experiment, Stage
+    from nodelens.reports.parts import Finding
     from nodelens.scoring.contract import Metric
 
 WEIGHTS = "weights.safetensors"
@@ -64,7 +68,8 @@ def train_model(experiment: Experiment, subject: Subject) -> None:
 def test_batches(experiment: Experiment, subject: Subject) -> list[Batch]:
     """Return the test samples on the run's device, for all stages that compare on them."""
     size = experiment.config.data.batch_size
-    return [batch.to(experiment.device) for batch in batches(subject.splits.test, size)]
+    found = [batch.to(experiment.device) for batch in batches(subject.splits.test, size)]
+    return found if subject.predicts else with_references(subject.handle.module, found)
 
 
 def evaluate_model(
@@ -147,6 +152,7 @@ def intervene(
                 device=experiment.device,
                 means=means,
                 progress=experiment.progress,
+                allowed=experiment.allowed,
             )
             stage.result = evolve(intervention.run(request), name=name)
             experiment.keep(stage, stage.result)
@@ -161,34 +167,44 @@ def prune_model(
     dense: Callable[[], Evaluation],
     means: dict[str, torch.Tensor],
 ) -> None:
-    """Prune with every method of the config, each from the same dense model, and evaluate."""
+    """Prune with every method of the config, each from the same dense model, and evaluate.
+
+    Every pruned model is then trained by the recoveries of the config.
+    """
     request = PruningRequest(
         subject.handle.module, subject.graph, scores, experiment.seed, subject.handle.hints
     )
     for name, pruner in chosen.pruners.items():
-        if f"pruning.{name}" in experiment.kept:
+        if f"pruning.{name}" not in experiment.kept:
+            with experiment.stage(f"pruning.{name}") as stage:
+                pruned = prune_and_evaluate(name, pruner, request, test, means, dense())
+                _keep_pruned(experiment, subject, name, pruned, stage)
+        elif pending(experiment, chosen.recoveries, name):
+            finding = _finding(experiment, "pruning", name)
+            pruned = Pruned(finding, carry_out(request, plan_of(finding), test, means))
+        else:
             continue
-        with experiment.stage(f"pruning.{name}") as stage:
-            pruned = prune_and_evaluate(name, pruner, request, test, means, dense())
-            stage.result = pruned.finding
-            if pruned.model is not None:
-                stage.files += _keep_pruned(experiment, name, pruned)
-                stage.result, written = keep_model(experiment, subject, name, pruned)
-                stage.files += written
-            experiment.keep(stage, stage.result)
+        recover_models(experiment, subject, chosen.recoveries, Start(name, pruned, dense, test))
 
 
-def _keep_pruned(experiment: Experiment, name: str, pruned: Pruned) -> list[str]:
-    """Write the weights of a pruned model and which nodes of the dense model it kept.
+def _keep_pruned(
+    experiment: Experiment, subject: Subject, name: str, pruned: Pruned, stage: Stage
+) -> None:
+    """Write what a method has found, its model, and which nodes of the dense model that kept."""
+    stage.result = pruned.finding
+    if pruned.model is not None:
+        plan = f"pruned/{name}/plan.json"
+        experiment.run.write_json(plan, {"kept": pruned.finding.data["kept"]})
+        keepsake = Keepsake(pruned.model, f"pruned/{name}", name, (pruned.finding,))
+        stage.result, written = keep_model(experiment, subject, keepsake)
+        stage.files += [plan, *written]
+    experiment.keep(stage, stage.result)
 
-    Returns the names of the files.
-    """
-    assert pruned.model is not None
-    folder = f"pruned/{name}"
-    state = pruned.model.state_dict()
-    write_state(experiment.run.file(f"{folder}/{WEIGHTS}"), state, {"method": name})
-    experiment.run.write_json(f"{folder}/plan.json", {"kept": pruned.finding.data["kept"]})
-    return [f"{folder}/{WEIGHTS}", f"{folder}/plan.json"]
+
+def _finding(experiment: Experiment, kind: str, name: str) -> Finding:
+    """Return what a stage has found that a resumed run does not do again."""
+    found = experiment.run.findings()
+    return next(each for each in found if (each.kind, each.name) == (kind, name))
 
 
 def write_reports(experiment: Experiment) -> None:

@@ -28,11 +28,11 @@ _NOTE = (
 )
 
 
-def check_rule(settings: StoppingSettings, planned: Planned) -> None:
+def check_rule(settings: StoppingSettings, planned: Planned, where: str = "capture.until") -> None:
     """Raise `ConfigError` when the stopping rule cannot be judged in the first pass."""
     reason = _objection(settings, planned)
     if reason:
-        raise ConfigError([f"capture.until: {reason}"])
+        raise ConfigError([f"{where}: {reason}"])
 
 
 def _objection(settings: StoppingSettings, planned: Planned) -> str:

@@ -86,10 +86,11 @@ def _sentence(found: CaseCurves, first: First) -> str:
     best = _best(found, first)
     share = best.points[-1].reached
     praise = "removes most safely" if first == "least" else "finds the nodes that matter best"
+    form, unit = best.dense.form(".3f"), best.dense.unit
     text = (
         f"{best.label} {praise} ({found.case.name}): {first}-important-first up to "
-        f"{100 * share:.0f} % of the nodes costs {best.area().text('.3f')} nats on average, "
-        f"random order {found.random_area().text('.3f')}"
+        f"{100 * share:.0f} % of the nodes costs {best.area().text(form)} {unit} on average, "
+        f"random order {found.random_area().text(form)}"
     )
     equals = _not_separable(found, best)
     return text + (f"; not separable from {shortened(equals)}" if equals else "")
@@ -111,7 +112,7 @@ def _warnings(found: CaseCurves) -> Iterator[str]:
     for curve in found.curves:
         gap = found.against_random(curve)
         where = f"{found.case.name}: {curve.label}, {curve.first} important first,"
-        by = f"({gap.text('.3f')} nats against random)"
+        by = f"({gap.text(curve.dense.form('.3f'))} {curve.dense.unit} against random)"
         if curve.first == "least" and gap.value > 2 * gap.se:
             yield f"{where} does more damage than random removal {by}"
         if curve.first == "most" and gap.value < -2 * gap.se:

@@ -12,14 +12,14 @@ from nodelens.reports.parts import Cell, Line, LinePlot, Table
 from nodelens.training.estimates import Estimate
 
 _AREA_NOTE = (
-    "Area: mean loss change in nats along the curve (trapezoids over the fractions reached). "
+    "Area: mean loss change along the curve (trapezoids over the fractions reached). "
     "Against random: area minus the mean area of the random orders; negative does less damage. "
     "Saving: (A_random - A) / A_random, 1 costs nothing, 0 costs as much as random; empty where "
     "random removal does no damage beyond two standard errors. se: standard errors over samples, "
     "paired; for random they include the spread between the orders."
 )
 _POINT_NOTE = (
-    "Loss change in nats against the unablated model on the same samples, se of the paired "
+    "Loss change against the unablated model on the same samples, se of the paired "
     "difference. A fraction of a group is floor(fraction * width + 1/2) nodes, one always stays."
 )
 _BAND = "Band: mean of the random orders ± two standard deviations between orders."
@@ -134,7 +134,7 @@ def plots(found: CaseCurves, first: First) -> Iterator[LinePlot]:
         name=f"ablation_{first}_{case.name}",
         title=f"Loss as nodes are removed, {_NAMES[first]} ({case.name})",
         x_label="fraction of the nodes removed",
-        y_label="loss in nats",
+        y_label=f"loss in {found.random[0].dense.unit}",
         lines=(*(_line(curve) for curve in curves), _random_line(found)),
         note=_BAND,
     )

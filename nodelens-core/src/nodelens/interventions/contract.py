@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from attrs import frozen
+from attrs import field, frozen
+
+from nodelens.models.contract import Permissions
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +26,7 @@ class InterventionRequest:
 
     `batches` are the evaluation samples, the same for every point, on the model's device. `means`
     holds the mean activation of every node, ``(nodes,)`` by group, when the run has captured it.
+    `allowed` says which foreign code may run.
     """
 
     model: nn.Module
@@ -34,11 +37,16 @@ class InterventionRequest:
     device: torch.device
     means: dict[str, torch.Tensor]
     progress: Progress
+    allowed: Permissions = field(factory=Permissions)
 
 
 @runtime_checkable
 class Intervention(Protocol):
-    """A test of scores by taking nodes away: a frozen attrs class whose fields are its options."""
+    """A test of scores by taking nodes away: a frozen attrs class whose fields are its options.
+
+    A method that may be left out: ``check(allowed: Permissions) -> None`` raises what can be said
+    before anything is done, such as a missing package.
+    """
 
     def run(self, request: InterventionRequest) -> Finding:
         """Measure, leave the model exactly as it was, and return what was found."""

@@ -25,6 +25,7 @@ from nodelens.interventions.oracle_tables import (
 from nodelens.interventions.prediction import predict
 from nodelens.reports.parts import Finding
 from nodelens.training.estimates import Estimate
+from nodelens.training.evaluation import Evaluation
 
 
 def oracle(options: Oracle, request: InterventionRequest) -> Finding:
@@ -39,7 +40,7 @@ def oracle(options: Oracle, request: InterventionRequest) -> Finding:
         kind="intervention",
         name="oracle",
         title="Damage of single nodes",
-        headline=tuple(_headline(damages, found)),
+        headline=tuple(_headline(damages, found, bench.dense)),
         warnings=tuple(_warnings(damages, found)),
         tables=(
             *prediction_tables(predictions, found, options.top),
@@ -58,7 +59,9 @@ def oracle(options: Oracle, request: InterventionRequest) -> Finding:
     )
 
 
-def _headline(damages: Sequence[Damage], found: Comparison | None) -> Iterator[str]:
+def _headline(
+    damages: Sequence[Damage], found: Comparison | None, dense: Evaluation
+) -> Iterator[str]:
     if found is not None:
         yield _best_sentence(found)
     rows = list(all_nodes(damages))
@@ -70,7 +73,8 @@ def _headline(damages: Sequence[Damage], found: Comparison | None) -> Iterator[s
         ("most removable", rows[-1]),
     ):
         sign = "+" if change >= 0 else ""
-        yield f"{words}: node {node} of {group} ({sign}{Estimate(change, se).text('.4f')} nats)"
+        said = Estimate(change, se).text(dense.form(".4f"))
+        yield f"{words}: node {node} of {group} ({sign}{said} {dense.unit})"
     unresolved = sum(not row[4] for row in rows)
     yield f"{unresolved} of {len(rows)} nodes are unresolved (under two standard errors)"
     better = sum(row[4] and row[2] < 0 for row in rows)

@@ -17,7 +17,7 @@ from nodelens.training.estimates import Estimate
 
 _SHOWN = 10
 _DAMAGE_NOTE = (
-    "Loss change in nats of taking away this node alone, se of the paired difference over samples; "
+    "Loss change of taking away this node alone, se of the paired difference over samples; "
     "unresolved: under two standard errors."
 )
 _COLUMNS = ("group", "node", "loss change", "se", "resolved")
@@ -151,7 +151,7 @@ def _scatter(words: str, metric: str, damages: Sequence[Damage], scores: Scores)
         name=f"oracle_{words}",
         title=f"Damage against {metric}, the {words} predictor",
         x_label="importance rank within the group (1 is highest)",
-        y_label="loss change in nats",
+        y_label="loss change",
         series=tuple(series),
         note="One point per node; standard errors of paired differences over samples.",
     )

@@ -16,13 +16,29 @@ if TYPE_CHECKING:
 
 
 @frozen
+class Permissions:
+    """Which code that is neither of NodeLens nor of a plugin may run.
+
+    The command line and the Python interface say so; a config cannot. `imports` are the prefixes of
+    modules that a config may name; `remote_code` allows the code that comes with a model.
+    """
+
+    imports: tuple[str, ...] = ()
+    remote_code: bool = False
+
+
+@frozen
 class ModelRequest:
-    """What the model has to fit: the shape of one sample (no batch axis), classes, seed."""
+    """What the model has to fit: the shape of one sample (no batch axis), classes, seed.
+
+    `allow_import` and `trust_remote_code` are what `Permissions` says.
+    """
 
     input_shape: tuple[int, ...]
     classes: int
     seed: int
     allow_import: tuple[str, ...] = ()
+    trust_remote_code: bool = False
 
 
 @frozen(eq=False)

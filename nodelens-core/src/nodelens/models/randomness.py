@@ -20,10 +20,15 @@ def own_randomness(
     generator is covered, and the one of `device` if that is a CUDA device.
     """
     cuda = [device] if device is not None and device.type == "cuda" else []
-    value = derive_seed(seed, *purpose)
     with torch.random.fork_rng(devices=cuda):
-        torch.default_generator.manual_seed(value)  # torch.manual_seed would reseed every device
-        for one in cuda:
-            with torch.cuda.device(one):
-                torch.cuda.manual_seed(value)
+        reseed(seed, *purpose, device=device)
         yield
+
+
+def reseed(seed: int, *purpose: str | int, device: torch.device | None = None) -> None:
+    """Seed the generators that `own_randomness` covers, for what is drawn from here on."""
+    value = derive_seed(seed, *purpose)
+    torch.default_generator.manual_seed(value)  # torch.manual_seed would reseed every device
+    if device is not None and device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(value)

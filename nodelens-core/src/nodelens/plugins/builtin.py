@@ -10,6 +10,7 @@ from nodelens.plugins.specs import (
     BackendSpec,
     DatasetSpec,
     InterventionSpec,
+    RecoverySpec,
     ReportSpec,
 )
 
@@ -86,6 +87,18 @@ def nodelens_register_interventions() -> list[InterventionSpec]:
             "oracle",
             "nodelens.interventions.oracle:Oracle",
             "True loss change of single nodes, and which metric predicts it.",
+        ),
+    ]
+
+
+@hookimpl
+def nodelens_register_recoveries() -> list[RecoverySpec]:
+    """Return the recovery that needs no other package."""
+    return [
+        RecoverySpec(
+            "fine_tune",
+            "nodelens.recovery.fine_tune:FineTune",
+            "All weights of a pruned model, trained for a number of steps.",
         ),
     ]
 

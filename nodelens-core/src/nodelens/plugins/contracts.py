@@ -14,6 +14,7 @@ CONTRACTS: Mapping[Kind, str] = {
     "analysis": "nodelens.analyses.contract:Analysis",
     "intervention": "nodelens.interventions.contract:Intervention",
     "pruner": "nodelens.experiments.pruning:Pruner",
+    "recovery": "nodelens.recovery.contract:Recovery",
     "report": "nodelens.reports.contract:Report",
 }
 """The protocol of every kind that a config can name."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         InterventionSpec,
         MetricSpec,
         PrunerSpec,
+        RecoverySpec,
         ReportSpec,
         RuleSpec,
     )
@@ -110,6 +111,19 @@ def nodelens_register_pruners() -> Sequence[PrunerSpec]:
         @hookimpl
         def nodelens_register_pruners():
             return [PrunerSpec(name="mine", target="mypkg.mine:Mine", summary="My method.")]
+    """
+    raise AssertionError("a specification, never called")
+
+
+@hookspec
+def nodelens_register_recoveries() -> Sequence[RecoverySpec]:
+    """Return the ways to train pruned models that the plugin offers; called once.
+
+    Example::
+
+        @hookimpl
+        def nodelens_register_recoveries():
+            return [RecoverySpec(name="mine", target="mypkg.mine:Mine", summary="My recovery.")]
     """
     raise AssertionError("a specification, never called")
 

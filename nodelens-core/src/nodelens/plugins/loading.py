@@ -24,6 +24,7 @@ PLURALS: dict[Kind, str] = {
     "analysis": "analyses",
     "intervention": "interventions",
     "pruner": "pruners",
+    "recovery": "recoveries",
     "report": "reports",
     "command": "commands",
     "rule": "rules",

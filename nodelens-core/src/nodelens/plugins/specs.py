@@ -16,6 +16,7 @@ Kind = Literal[
     "analysis",
     "intervention",
     "pruner",
+    "recovery",
     "report",
     "command",
     "rule",
@@ -84,6 +85,13 @@ class PrunerSpec(ComponentSpec):
 
 
 @frozen
+class RecoverySpec(ComponentSpec):
+    """A way to train pruned models; the target is a `nodelens.recovery.contract.Recovery`."""
+
+    kind: ClassVar[Kind] = "recovery"
+
+
+@frozen
 class ReportSpec(ComponentSpec):
     """A writer of reports; the target is a `nodelens.reports.contract.Report`."""
 
@@ -118,6 +126,7 @@ SPEC_KINDS: Mapping[Kind, type[ComponentSpec]] = {
         AnalysisSpec,
         InterventionSpec,
         PrunerSpec,
+        RecoverySpec,
         ReportSpec,
         CommandSpec,
         RuleSpec,

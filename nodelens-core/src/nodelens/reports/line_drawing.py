@@ -60,6 +60,7 @@ def _draw_line(axes: Axes, line: Line, shade: str) -> None:
 def _label_ends(axes: Axes, lines: Sequence[Line], shades: Mapping[str, str], gap: float) -> None:
     """Name each line where it ends, moved apart and joined to its end by a thin rule."""
     ends = [max(zip(line.x, line.y, strict=True)) for line in lines]
+    axes.autoscale_view()  # linear axes have their limits only after this
     to_axes = axes.transData - axes.transAxes
     heights = [float(to_axes.transform(end)[1]) for end in ends]
     for number, place in enumerate(spread(heights, gap)):

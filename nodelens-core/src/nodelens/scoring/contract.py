@@ -26,8 +26,11 @@ class Metric(Protocol):
     as with a largest or smallest value, which most folds do not hold; the scores have none then.
     ``level = "layer"`` says that the metric describes a whole group: `score` gives one number,
     shape ``(1,)``, that ranks no nodes. ``uses() -> tuple[str, ...]`` names other metrics that it
-    is made of, which ``group.part(name)`` then gives; they are scored as well. ``sketched() ->
-    Metric`` gives a version that needs less memory, for when the budget is too small.
+    is made of, which ``group.part(name)`` then gives; they are scored as well. ``unfit(parts) ->
+    list[str]`` says what speaks against these metrics, before any data is read, and
+    ``contributions(group) -> dict[str, Tensor]`` what each of them adds to the values, which is
+    kept with the scores. ``sketched() -> Metric`` gives a version that needs less memory, for when
+    the budget is too small.
     """
 
     better: ClassVar[Better]

@@ -99,6 +99,7 @@ def _score(
 ) -> None:
     try:
         values, se, folds = _values(subject, metric, group)
+        contributions = _contributions(subject, metric, group)
     except NotApplicableError as reason:
         results.skipped[name, group.name] = str(reason)
         return
@@ -119,7 +120,17 @@ def _score(
         unit=metric.unit,
         se=None if se is None else se.cpu().numpy(),
         folds=folds,
+        contributions=contributions,
     )
+
+
+def _contributions(subject: Subject, metric: Metric, group: ChannelGroup) -> dict[str, Any]:
+    """Return what each of the metrics that a metric is made of adds to its values."""
+    if not hasattr(metric, "contributions"):
+        return {}
+    view = view_of(subject, metric, group, torch.ones(len(rows_of(subject, metric))) > 0)
+    found = metric.contributions(view)
+    return {name: values.double().cpu().numpy() for name, values in found.items()}
 
 
 def _problem(values: Tensor, expected: int) -> str | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FORMAT = "nodelens scores 2"
+_ARRAYS = ("values", "se", "contributions")
 
 
 @frozen(eq=False)
@@ -28,7 +29,8 @@ class Score:
     or None: for metrics of weights alone, which have no sampling error; for metrics of extremes,
     of which the jackknife is wrong (class attribute ``jackknife = False``); and where fewer than
     two folds hold samples. `folds` is the number of folds behind `se`. `better` says which end of
-    the scale marks a node worth keeping.
+    the scale marks a node worth keeping. `contributions` are what each of the metrics that this one
+    is made of adds to the values, ``(nodes,)`` each; none of most metrics.
     """
 
     metric: str
@@ -38,6 +40,7 @@ class Score:
     unit: str
     se: NDArray[np.float64] | None = None
     folds: int = 0
+    contributions: Mapping[str, NDArray[np.float64]] = field(factory=dict)
 
     def interval(self, level: float = 0.95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the ends of the confidence interval of every node, ``(nodes,)`` each.
@@ -161,10 +164,10 @@ class Scores:
         arrays: dict[str, NDArray[Any]] = {}
         header: list[dict[str, Any]] = []
         for number, score in enumerate([*self, *self.layers.values()]):
-            fields = asdict(
-                score, filter=lambda attribute, _: attribute.name not in ("values", "se")
-            )
-            header.append(fields)
+            fields = asdict(score, filter=lambda attribute, _: attribute.name not in _ARRAYS)
+            header.append({**fields, "contributions": list(score.contributions)})
+            for place, part in enumerate(score.contributions.values()):
+                arrays[f"{number}.contributions.{place}"] = part
             arrays[f"{number}.values"] = score.values
             if score.se is not None:
                 arrays[f"{number}.se"] = score.se
@@ -187,7 +190,7 @@ class Scores:
         if meta.get("format") != _FORMAT:
             raise RunError(f"{path}: not a NodeLens scores file")
         scores = [
-            Score(values=arrays[f"{number}.values"], se=arrays.get(f"{number}.se"), **fields)
+            _loaded(arrays, number, fields)
             for number, fields in enumerate(json.loads(meta["scores"]))
         ]
         nodes = int(meta["nodes"])
@@ -198,3 +201,11 @@ class Scores:
             failed=json.loads(meta["failed"]),
             samples=int(meta["samples"]),
         )
+
+
+def _loaded(arrays: Mapping[str, NDArray[Any]], number: int, fields: dict[str, Any]) -> Score:
+    """Return a saved score; files without contributions are read as well."""
+    names = fields.pop("contributions", ())
+    parts = {name: arrays[f"{number}.contributions.{at}"] for at, name in enumerate(names)}
+    values, se = arrays[f"{number}.values"], arrays.get(f"{number}.se")
+    return Score(values=values, se=se, contributions=parts, **fields)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from attrs import evolve, field, frozen
 
+from nodelens.capture.plan import LOSS
 from nodelens.errors import NotApplicableError
+from nodelens.scoring.producers import Producer, producer_of, slices_written_by
 from nodelens.statistics.contract import (
     AnyStatistic,
     PassStatistic,
@@ -25,21 +27,6 @@ if TYPE_CHECKING:
     from nodelens.statistics.contract import State
 
     States = Mapping[Any, State]
-
-
-@frozen(eq=False)
-class Producer:
-    """The one weight that writes each node of a group.
-
-    `weight` is ``(nodes, fan_in)`` float64, its columns in the order of the features that the
-    module's input is unfolded to; `block`, ``(nodes,)`` int64, is the run of input features that
-    each node reads of `blocks`, 0 but for grouped convolutions.
-    """
-
-    module: str
-    weight: Tensor
-    block: Tensor
-    blocks: int = 1
 
 
 @frozen(eq=False)
@@ -88,6 +75,9 @@ class GroupView:
         """
         if statistic.tap in ("input", "weight"):
             return self.at_module(statistic, self.producer().module)
+        if statistic.tap == "loss":
+            losses = self.network.states.get(LOSS, {})
+            return self._summary(statistic, losses, "the loss is known for one label per row only")
         return self._summary(statistic, self.states, f"the group has no {statistic.tap} site")
 
     def at_module(self, statistic: Statistic[SummaryT], module: str) -> SummaryT:
@@ -119,27 +109,34 @@ class GroupView:
         """Return the weights that read each node, ``(nodes, fan_out)`` float64."""
         return self._weights("consumer", "no parameter reads these nodes")
 
-    def producers(self) -> int:
-        """Return how many weights write the nodes."""
-        return len(self.group.role("producer"))
+    def weights(self) -> list[Tensor]:
+        """Return what nodes own of each weight that writes or reads them, ``(nodes, …)`` float64.
+
+        A weight that does both, tied as those of an embedding and a readout, comes once.
+        """
+        parts = [*self.group.role("producer"), *self.group.role("consumer")]
+        apart = {(part.parameter, part.axis, part.extent): part for part in parts}
+        return [self.slice_of(part) for part in apart.values()]
 
     def producer(self) -> Producer:
         """Return the one weight row that writes each node.
 
         Raises `NotApplicableError` where several weights, or several rows of one, write a node.
         """
-        parts = self.group.role("producer")
-        if len(parts) != 1:
-            raise NotApplicableError(f"{len(parts)} weights write these nodes; there is no one w")
-        extent = parts[0].extent
-        if extent.inner * extent.outer != 1:
+        found = self.written_by()
+        if found.rows.shape[1] != 1:
             raise NotApplicableError("a node is written by several rows of weights, not by one w")
-        weight = self.slice_of(parts[0])
-        module = parts[0].parameter.rpartition(".")[0]
-        blocks = getattr(self.network.modules.get(module), "groups", 1)
-        rows = torch.arange(self.width, device=weight.device) + extent.offset
-        outputs = self.parameters[parts[0].parameter].shape[parts[0].axis]
-        return Producer(module, weight, rows * blocks // outputs, blocks)
+        return found
+
+    def written_by(self, name: str | None = None) -> Producer:
+        """Return the rows of one weight that write each node.
+
+        `name` is the path of its module or the last parts of it, such as ``up_proj``, where several
+        weights write the nodes. Raises `NotApplicableError` unless exactly one answers to it, or
+        where it has no rows that write one channel each.
+        """
+        parts = slices_written_by(self.group, name)
+        return producer_of(parts, self.parameters, self.network.modules)
 
     def slice_of(self, part: ParameterSlice) -> Tensor:
         """Return what each node owns of one parameter, ``(nodes, everything else)`` float64."""

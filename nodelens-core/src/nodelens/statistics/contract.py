@@ -19,7 +19,7 @@ State = dict[str, "Tensor"]
 IGNORED = -100
 """The label of a row or position that does not count, as in torch's cross-entropy."""
 
-Place = Literal["activation", "preactivation", "input", "weight", "pair", "block"]
+Place = Literal["activation", "preactivation", "input", "weight", "pair", "block", "loss"]
 """Where a statistic reads.
 
 ``activation`` is what a group's consumers read and ``preactivation`` what its producers write, both
@@ -27,7 +27,8 @@ Place = Literal["activation", "preactivation", "input", "weight", "pair", "block
 positions, features)``: a convolution's patches, unfolded. ``weight`` is that and, as `gradient`,
 dL/dy of what the producer writes. ``pair`` is a group's activation and, as `partner`, that of the
 next group on the same positions. ``block`` is what a residual block or a layer reads and, as
-`partner`, what it returns, both on the same nodes.
+`partner`, what it returns, both on the same nodes. ``loss`` is not about nodes: it is what the
+model loses on each row, ``(rows, 1, 2)``: the summed loss, and how many labels it is summed over.
 """
 
 Need = Literal["gradient", "sampled_gradient", "targets", "outputs", "whole_rows", "quadratic"]
@@ -39,7 +40,8 @@ output (see `OUTPUTS`): such a statistic is updated when the forward has ended. 
 that it needs all of a row at once (a nonlinear function of a sum over the row's positions): where a
 group is read at several sites, their positions come in one reading then, else site by site.
 ``quadratic`` says that its memory grows with a product of widths: it may be kept in fewer folds, to
-fit the memory budget.
+fit the memory budget. Unless it needs whole rows too, it is a sum over samples that are all alike,
+and may be given a share of them (`CapturePlan.tokens`).
 """
 
 OUTPUTS = ("margin", "nll", "entropy")
@@ -89,6 +91,18 @@ class Reading:
     start: Tensor | None = None
     site: int = 0
     shared: dict[Any, Any] = field(factory=dict)
+
+    def members(self, folds: int) -> Tensor:
+        """Return how often each row counts in each fold, ``(folds, rows)`` float64."""
+        from nodelens.statistics.rows import members_of
+
+        if self.fold.ndim == 2:
+            return self.fold.mT
+        key = ("members", folds)
+        if key not in self.shared:
+            self.shared[key] = ((members_of(self.fold, folds),), None)
+        found: Tensor = self.shared[key][0][0]
+        return found
 
     def in_folds(self, folds: int) -> Reading:
         """Return the reading with its folds put together to `folds`; what is shared stays so."""

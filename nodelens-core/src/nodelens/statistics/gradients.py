@@ -76,16 +76,14 @@ class GradientMoments:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the sums; padding has neither value nor gradient."""
-        from nodelens.statistics.rows import add_rows, pivot_of, row_counts
+        from nodelens.statistics.rows import add_terms, pivot_of, row_counts
         from nodelens.statistics.sweeps import swept
 
         pivot, counts = pivot_of(state, reading), row_counts(reading)
         sums = swept(reading, lambda cut: _terms(reading, pivot, cut))
         reading.shared["gates"] = ((sums[2],), None)
-        add_rows(state["count"], counts, reading.fold)
-        add_rows(state["gates"], counts / reading.parts, reading.fold)
-        for name, total in zip(_FIELDS, sums, strict=True):
-            add_rows(state[name], total, reading.fold)
+        terms = {"count": counts, "gates": counts / reading.parts}
+        add_terms(state, reading, terms | dict(zip(_FIELDS, sums, strict=True)))
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivot and add."""
@@ -180,7 +178,7 @@ class RowGradients:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the row sums; rows without a valid position do not count."""
-        from nodelens.statistics.rows import add_rows, row_counts
+        from nodelens.statistics.rows import add_terms, row_counts
         from nodelens.statistics.sums import gate_sums
 
         total = gate_sums(reading)
@@ -188,9 +186,8 @@ class RowGradients:
         samples = (counts / reading.parts).clamp(min=1.0).unsqueeze(-1)
         square = total.square()
         terms = (total, total.abs(), square, square.square(), total.abs() / samples)
-        add_rows(state["rows"], (counts > 0).double(), reading.fold)
-        for name, term in zip(_ROW_FIELDS, terms, strict=True):
-            add_rows(state[name], term, reading.fold)
+        named = dict(zip(_ROW_FIELDS, terms, strict=True))
+        add_terms(state, reading, {"rows": (counts > 0).double(), **named})
 
     def merge(self, state: State, other: State) -> None:
         """Add the sums."""

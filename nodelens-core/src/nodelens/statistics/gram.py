@@ -16,20 +16,32 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class GramSummary:
-    """Population covariance, ``(nodes, nodes)`` float64, and mean, ``(nodes,)``.
+    """Population covariance as a `Triangle`, ``(size,)`` float64, and mean, ``(nodes,)``.
 
-    The rows and columns of constant nodes are exactly 0. Of a grouped convolution's input both have
-    a leading axis of blocks: ``(blocks, features, features)`` and ``(blocks, features)``.
+    What belongs to constant nodes is exactly 0. The square matrices, ``(nodes, nodes)``, are made
+    when they are asked for, each time anew. Of a grouped convolution's input all have a leading
+    axis of blocks: ``(blocks, size)``, ``(blocks, features)``, ``(blocks, features, features)``.
     """
 
     count: Tensor
     mean: Tensor
-    covariance: Tensor
+    packed: Tensor
+
+    @property
+    def covariance(self) -> Tensor:
+        """The covariance of all pairs, ``(nodes, nodes)``."""
+        return self._triangle.whole(self.packed)
 
     @property
     def variance(self) -> Tensor:
         """The diagonal of the covariance, ``(nodes,)``."""
-        return self.covariance.diagonal(dim1=-2, dim2=-1)
+        return self._triangle.diagonal(self.packed)
+
+    @property
+    def _triangle(self) -> Triangle:
+        from nodelens.statistics.triangle import Triangle
+
+        return Triangle(self.mean.shape[-1])
 
     @property
     def second_moment(self) -> Tensor:
@@ -88,26 +100,21 @@ class Gram:
         }
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the products of d = a − pivot, fold by fold."""
-        for fold in set(reading.fold.tolist()):
-            samples = self._samples(state, reading, fold)
-            blocked = samples.view(len(samples), *state["s1"].shape[1:]).movedim(-2, 0)
-            state["count"][fold] += len(samples)
-            state["s1"][fold] += blocked.sum(1, dtype=state["s1"].dtype)
-            state["square"][fold] += blocked.double().square().sum(1)
-            _triangle_of(state).add_products(state["s2"][fold], blocked)
+        """Add the products of d = a − pivot of the valid and chosen samples, fold by fold."""
+        import torch
 
-    def _samples(self, state: State, reading: Reading, fold: int) -> Tensor:
-        """Return the valid and chosen samples of one fold about the pivot, ``(samples, nodes)``."""
         from nodelens.statistics.quantities import counted_samples, pivot_for, quantity_of
-        from nodelens.statistics.rows import upcast
 
-        rows = reading.fold == fold
-        values = upcast(quantity_of(reading, self.of)[rows])
-        values = values - pivot_for(state, reading, self.of).to(values.dtype)
+        values, pivot = quantity_of(reading, self.of), pivot_for(state, reading, self.of)
         counted = counted_samples(reading, values.shape[1], self.tokens)
-        counted = None if counted is None else counted[rows]
-        return values.flatten(0, 1) if counted is None else values[counted]
+        folds = torch.unique(reading.fold).tolist()
+        for fold in folds:
+            rows = reading.fold == fold if len(folds) > 1 else slice(None)
+            samples = _about(pivot, values[rows], None if counted is None else counted[rows])
+            blocked = samples.view(len(samples), *state["s1"].shape[1:])
+            state["count"][fold] += len(samples)
+            _add_vectors(state["s1"][fold], state["square"][fold], blocked)
+            _triangle_of(state).add_products(state["s2"][fold], blocked.movedim(-2, 0))
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivot and add."""
@@ -133,14 +140,34 @@ class Gram:
 
         count = state["count"][keep].sum().clamp(min=1.0)
         d1, square, packed = (state[name][keep].sum(0) / count for name in ("s1", "square", "s2"))
-        covariance = _triangle_of(state).whole(packed) - d1.unsqueeze(-1) * d1.unsqueeze(-2)
-        live = resolved(square - d1.square(), square) > 0
-        covariance = covariance.where(live.unsqueeze(-1) & live.unsqueeze(-2), 0.0)
+        triangle = _triangle_of(state)
+        triangle.add_outer(packed, -d1, d1)
+        triangle.silence(packed, resolved(square - d1.square(), square) > 0)
         pivot = state["pivot"].view_as(d1) if "pivot" in state else d1 * 0
         mean = mean_about(pivot, d1)
         if len(mean) == 1:
-            mean, covariance = mean[0], covariance[0]
-        return GramSummary(count, mean, covariance)
+            mean, packed = mean[0], packed[0]
+        return GramSummary(count, mean, packed)
+
+
+def _about(pivot: Tensor, values: Tensor, counted: Tensor | None) -> Tensor:
+    """Return the samples that count about the pivot, ``(samples, nodes)``, in their precision."""
+    from nodelens.statistics.rows import upcast
+
+    chosen = upcast(values.flatten(0, 1) if counted is None else values[counted])
+    return chosen - pivot.to(chosen.dtype)
+
+
+def _add_vectors(total: Tensor, squares: Tensor, samples: Tensor) -> None:
+    """Add the sums and the sums of squares of ``(samples, …)`` in float64, some at a time."""
+    import torch
+
+    from nodelens.statistics.sweeps import chunk_on
+
+    for some in torch.split(samples, max(1, chunk_on(samples.device) // total.numel())):
+        d = some.double()
+        total += d.sum(0)
+        squares += d.square().sum(0)
 
 
 def _triangle(layout: Layout) -> Triangle:

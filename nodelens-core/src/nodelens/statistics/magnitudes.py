@@ -53,14 +53,13 @@ class Magnitudes:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add sums of |a| and counts of zeros, keep extremes."""
-        from nodelens.statistics.rows import add_rows, row_counts
+        from nodelens.statistics.rows import add_terms, row_counts
         from nodelens.statistics.sums import absolute_sums, extremes, small_counts
 
-        fold = reading.fold
-        add_rows(state["count"], row_counts(reading), fold)
-        add_rows(state["zeros"], small_counts(reading, self.tolerance), fold)
-        add_rows(state["abs"], absolute_sums(reading), fold)
-        index = fold.unsqueeze(-1).expand(-1, reading.values.shape[-1])
+        zeros = small_counts(reading, self.tolerance)
+        terms = {"count": row_counts(reading), "zeros": zeros, "abs": absolute_sums(reading)}
+        add_terms(state, reading, terms)
+        index = reading.fold.unsqueeze(-1).expand(-1, reading.values.shape[-1])
         high, low = extremes(reading)
         state["max"].scatter_reduce_(0, index, high, "amax")
         state["min"].scatter_reduce_(0, index, low, "amin")

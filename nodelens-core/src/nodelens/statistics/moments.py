@@ -73,13 +73,12 @@ class Moments:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the sums of the powers of d = a − pivot."""
-        from nodelens.statistics.rows import add_rows, pivot_of, row_counts
+        from nodelens.statistics.rows import add_terms, pivot_of, row_counts
         from nodelens.statistics.sums import power_sums
 
         sums = power_sums(reading, pivot_of(state, reading), self.order)
-        add_rows(state["count"], row_counts(reading), reading.fold)
-        for power, total in zip(self._powers(), sums, strict=False):
-            add_rows(state[f"s{power}"], total, reading.fold)
+        terms = {f"s{power}": sums[power - 1] for power in self._powers()}
+        add_terms(state, reading, {"count": row_counts(reading), **terms})
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivot by the binomial theorem and add."""
@@ -154,7 +153,7 @@ class RowMoments:
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the moments of the row means; rows without a valid position do not count."""
-        from nodelens.statistics.rows import add_rows, row_counts
+        from nodelens.statistics.rows import add_terms, row_counts
         from nodelens.statistics.sums import absolute_sums, extremes
 
         counts = row_counts(reading)
@@ -162,11 +161,9 @@ class RowMoments:
         magnitude = absolute_sums(reading) / counts.clamp(min=1.0).unsqueeze(-1)
         high, low = extremes(reading)
         peak = high.maximum(-low).masked_fill((counts == 0).unsqueeze(-1), 0.0)
-        add_rows(state["rows"], (counts > 0).double(), reading.fold)
-        add_rows(state["mean"], mean, reading.fold)
-        add_rows(state["square"], mean.square(), reading.fold)
-        add_rows(state["abs_square"], magnitude.square(), reading.fold)
-        add_rows(state["peak"], peak, reading.fold)
+        squares = {"square": mean.square(), "abs_square": magnitude.square()}
+        terms = {"rows": (counts > 0).double(), "mean": mean, **squares, "peak": peak}
+        add_terms(state, reading, terms)
 
     def merge(self, state: State, other: State) -> None:
         """Add the sums."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from nodelens.statistics.contract import Layout, Reading, State
-from nodelens.statistics.sweeps import Cut, swept
+from nodelens.statistics.sweeps import chunk_on
 
 ROUNDING = 2.0**-40
 """What is below this fraction of a sum about the pivot is not told from the sum's rounding.
@@ -15,6 +17,9 @@ A node that fires in one fold only is a constant 0, away from the pivot, once th
 E[d²] − E[d]² is then rounding, which grows with the number of batches: 2⁻⁵³ for each at worst,
 about 2⁻⁴² after four thousand.
 """
+
+_FEWEST = 8
+"""Positions of a row that a pivot is the mean of at least, so that no single one decides it."""
 
 
 def upcast(values: Tensor) -> Tensor:
@@ -29,6 +34,13 @@ def row_sum(values: Tensor) -> Tensor:
 
 def row_counts(reading: Reading) -> Tensor:
     """Return the number of valid positions of every row, ``(rows,)`` float64."""
+    if "counts" not in reading.shared:
+        reading.shared["counts"] = ((_counted(reading),), None)
+    counts: Tensor = reading.shared["counts"][0][0]
+    return counts
+
+
+def _counted(reading: Reading) -> Tensor:
     if reading.valid is not None:
         return reading.valid.sum(dim=1, dtype=torch.float64)
     rows, positions = reading.values.shape[:2]
@@ -60,21 +72,44 @@ def add_rows(total: Tensor, per_row: Tensor, fold: Tensor) -> None:
     total += torch.zeros_like(total).index_add_(0, fold, per_row)
 
 
+def members_of(fold: Tensor, folds: int) -> Tensor:
+    """Return 1 where a row is of a fold, ``(folds, rows)`` float64; `fold` is ``(rows,)``."""
+    return (fold == torch.arange(folds, device=fold.device).unsqueeze(-1)).double()
+
+
+def add_terms(state: State, reading: Reading, terms: Mapping[str, Tensor]) -> None:
+    """Add terms, ``(rows,)`` or ``(rows, nodes)``, into the fields of their names, fold by fold.
+
+    What `add_rows` does, one product for each field.
+    """
+    members = reading.members(state[next(iter(terms))].shape[0])
+    for name, term in terms.items():
+        if term.ndim == 1:
+            state[name].addmv_(members, term)
+        else:
+            state[name].addmm_(members, term)
+
+
 def zeros(layout: Layout, *shape: int) -> Tensor:
     """Return float64 zeros of shape ``(folds, *shape)`` on the layout's device."""
     return torch.zeros(layout.folds, *shape, dtype=torch.float64, device=layout.device)
 
 
 def mean_of(reading: Reading) -> Tensor:
-    """Return the mean over all valid positions, ``(nodes,)``, rounded to the values' precision."""
-    total = row_counts(reading).sum().clamp(min=1.0)
+    """Return a point near the mean, ``(nodes,)``, in the values' precision.
 
-    def sums(cut: Cut) -> tuple[Tensor, ...]:
-        valid = None if reading.valid is None else reading.valid[cut.rows]
-        return (row_sum(blank(reading.values[cut], valid)),)
-
-    mean = swept(reading, sums)[0].sum(0) / total
-    return mean.to(upcast(reading.values[:0]).dtype).double()
+    It is the mean of all rows: of all their valid positions or, where nothing is padding, of as
+    many, evenly spaced, as make up what is worked on at once, eight of a row at least.
+    """
+    values, valid = reading.values, reading.valid
+    if valid is not None:
+        count = row_counts(reading).sum().clamp(min=1.0)
+        mean = row_sum(blank(values, valid)).sum(0) / count
+    else:
+        step = min(values.numel() // chunk_on(values.device), values.shape[1] // _FEWEST)
+        some = values[:, step // 2 :: max(1, step)]
+        mean = row_sum(some).sum(0) / max(1, len(some) * some.shape[1])
+    return mean.to(upcast(values[:0]).dtype).double()
 
 
 def pivot_of(state: State, reading: Reading) -> Tensor:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import torch
+from attrs import evolve
 from torch import Tensor
 
 from nodelens.statistics.contract import Reading
+
+_SHARE = 3
+"""Keys the choice of a share apart from other draws at the same positions."""
 
 
 def mix(values: Tensor) -> Tensor:
@@ -37,7 +41,55 @@ def sample_keys(reading: Reading, samples: int) -> Tensor:
 
 def chosen_samples(reading: Reading, samples: int, share: float) -> Tensor:
     """Return True for a fixed random share of all samples, ``(rows, samples)``."""
-    return sample_keys(reading, samples) < int(share * float(2**63))
+    return sample_keys(reading, samples) < _limit(share)
+
+
+def some_samples(reading: Reading, share: float) -> Reading:
+    """Return a fixed random share of the samples of a reading, each as a row of its own.
+
+    A sample is a valid position, or all neighbouring positions that are components of one. Which
+    are chosen is a hash of the row's number in the data and of the position: sites with the same
+    positions give the same samples, in every batch, order and process. May have no rows.
+    """
+    positions = reading.values.shape[1]
+    samples = positions // reading.parts
+    chosen = position_keys(row_keys(reading), samples, _SHARE) < _limit(share)
+    if reading.valid is not None:
+        chosen = chosen & reading.valid[:, :: reading.parts]
+    row, sample = chosen.nonzero(as_tuple=True)
+
+    def pick(values: Tensor) -> Tensor:
+        apart = values.view(len(values), samples, reading.parts, values.shape[2])
+        if not apart.is_contiguous():
+            return apart[row, sample]
+        return apart.flatten(0, 1).index_select(0, row * samples + sample)  # many times as fast
+
+    return evolve(
+        reading,
+        values=pick(reading.values),
+        gradient=None if reading.gradient is None else pick(reading.gradient),
+        partner=None if reading.partner is None else pick(reading.partner),
+        valid=None,
+        fold=reading.fold[row],
+        index=None if reading.index is None else reading.index[row],
+        start=sample if reading.start is None else reading.start[row] + sample,
+        targets=None if reading.targets is None else reading.targets[row],
+        outputs=_outputs_at(reading.outputs, row, sample, samples),
+        grid=(),
+        shared={},
+    )
+
+
+def _limit(share: float) -> int:
+    """Return the number that a share of all 63-bit hashes is below."""
+    return min(int(share * float(2**63)), 2**63 - 1)
+
+
+def _outputs_at(outputs: Tensor | None, row: Tensor, sample: Tensor, samples: int) -> Tensor | None:
+    """Return the numbers about the output of some samples, ``(samples, 1, 3)``."""
+    if outputs is None:
+        return None
+    return outputs[row, sample * outputs.shape[1] // samples].unsqueeze(1)
 
 
 def _shifted(value: Tensor, bits: int) -> Tensor:

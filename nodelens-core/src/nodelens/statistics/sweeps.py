@@ -22,21 +22,21 @@ class Cut(NamedTuple):
     nodes: slice
 
 
-def chunk_of(reading: Reading) -> int:
-    """Return how many elements to work on at once on the reading's device."""
-    return CHUNK.get(reading.values.device.type, CHUNK["cpu"])
+def chunk_on(device: torch.device) -> int:
+    """Return how many elements to work on at once on a device."""
+    return CHUNK.get(device.type, CHUNK["cpu"])
 
 
 def row_slices(reading: Reading) -> list[slice]:
     """Return the rows that are worked on at once; one empty slice if there are none."""
     rows, positions, nodes = reading.values.shape
-    return _slices(max(rows, 1), chunk_of(reading) // max(1, positions * nodes))
+    return _slices(max(rows, 1), chunk_on(reading.values.device) // max(1, positions * nodes))
 
 
 def cuts(reading: Reading) -> list[list[Cut]]:
     """Return the parts that are worked on at once, row by row; a large row is cut by nodes."""
     positions, nodes = reading.values.shape[1:]
-    columns = _slices(nodes, chunk_of(reading) // max(1, positions))
+    columns = _slices(nodes, chunk_on(reading.values.device) // max(1, positions))
     return [[Cut(rows, slice(None), some) for some in columns] for rows in row_slices(reading)]
 
 

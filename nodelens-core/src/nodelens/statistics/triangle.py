@@ -58,6 +58,19 @@ class Triangle:
         for rows, columns, block in self.blocks(packed):
             block += left[..., rows, None] * right[..., None, columns]
 
+    def silence(self, packed: Tensor, live: Tensor) -> None:
+        """Set the rows and columns that are not in `live`, ``(..., width)`` of bool, to 0."""
+        for rows, columns, block in self.blocks(packed):
+            block *= live[..., rows, None] & live[..., None, columns]
+
+    def diagonal(self, packed: Tensor) -> Tensor:
+        """Return the diagonals, ``(..., width)``."""
+        parts = [
+            block[..., columns, :].diagonal(dim1=-2, dim2=-1)
+            for _, columns, block in self.blocks(packed)
+        ]
+        return torch.cat(parts, dim=-1)
+
     def whole(self, packed: Tensor) -> Tensor:
         """Return the symmetric matrices ``(..., width, width)``."""
         matrix = packed.new_zeros(*packed.shape[:-1], self.width, self.width)

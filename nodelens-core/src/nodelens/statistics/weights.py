@@ -34,7 +34,7 @@ class WeightGradients:
     """
 
     tap: ClassVar[Place] = "weight"
-    requires: ClassVar[frozenset[Need]] = frozenset({"gradient", "quadratic"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"gradient", "whole_rows", "quadratic"})
 
     def floats(self, layout: Layout) -> int:
         """Two numbers per weight and fold, one count per fold."""
@@ -54,12 +54,12 @@ class WeightGradients:
     def update(self, state: State, reading: Reading) -> None:
         """Add the gradient of every row's loss and its square, few rows at a time."""
         from nodelens.statistics.rows import add_rows, row_counts, upcast
-        from nodelens.statistics.sweeps import chunk_of
+        from nodelens.statistics.sweeps import chunk_on
 
         assert reading.gradient is not None
         blocks, outputs, fan_in = state["sum"].shape[1:]
         add_rows(state["rows"], (row_counts(reading) > 0).double(), reading.fold)
-        step = max(1, chunk_of(reading) // (blocks * outputs * fan_in))
+        step = max(1, chunk_on(reading.values.device) // (blocks * outputs * fan_in))
         for first in range(0, len(reading.values), step):
             rows = slice(first, first + step)
             read = _by_block(upcast(reading.values[rows]), blocks)

@@ -1,4 +1,4 @@
-"""The author kit: what a metric, statistic or pruning method must satisfy, as checks to run.
+"""The author kit: what a metric, statistic, pruning method or recovery must satisfy, as checks.
 
 In a test file::
 
@@ -15,6 +15,7 @@ from nodelens.testing.checks import Check, failures
 from nodelens.testing.metric_checks import check_metric
 from nodelens.testing.pass_checks import check_pass_statistic
 from nodelens.testing.pruner_checks import check_pruner
+from nodelens.testing.recovery_checks import check_recovery
 from nodelens.testing.statistic_checks import check_statistic
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "check_metric",
     "check_pass_statistic",
     "check_pruner",
+    "check_recovery",
     "check_statistic",
     "failures",
 ]

@@ -25,6 +25,7 @@ from nodelens.testing.rewritings import (
     EDGES,
     REWRITINGS,
     fire_once,
+    gated,
     pad,
     select_nodes,
     select_rows,
@@ -245,9 +246,22 @@ def _dead(metric: Metric) -> None:
 
 
 def _changes(metric: Metric, other: Metric) -> None:
-    world = make_world()
-    same = torch.equal(scores(metric, world), scores(other, world))
+    """Ask for another result, of an ordinary layer or of one that a second weight writes too."""
+    worlds = (make_world(), gated(make_world()))
+    same = all(_agree(_outcome(metric, world), _outcome(other, world)) for world in worlds)
     demand(not same, "the option changes nothing on an ordinary layer")
+
+
+def _outcome(metric: Metric, world: World) -> Tensor | None:
+    """Return the scores, None where the metric is not applicable."""
+    try:
+        return scores(metric, world)
+    except NotApplicableError:
+        return None
+
+
+def _agree(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other if one is None or other is None else torch.equal(one, other)
 
 
 def _named(metric: Metric, variants: Sequence[Mapping[str, Any]]) -> None:

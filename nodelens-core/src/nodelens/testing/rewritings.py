@@ -23,7 +23,13 @@ def select_nodes(world: World, nodes: Sequence[int]) -> World:
         outgoing=world.outgoing[:, index],
         scale=None if world.scale is None else world.scale[index],
         slope=None if world.slope is None else world.slope[index],
+        gate=None if world.gate is None else world.gate[index],
     )
+
+
+def gated(world: World) -> World:
+    """Return the world with a second weight that writes the nodes and reads the same inputs."""
+    return evolve(world, gate=world.incoming.flip(1) * 0.5 + 0.1)
 
 
 def select_rows(world: World, rows: Sequence[int]) -> World:

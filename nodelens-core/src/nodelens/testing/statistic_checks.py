@@ -15,10 +15,11 @@ from torch import Tensor
 
 from nodelens.seeding import generator
 from nodelens.statistics.contract import AnyStatistic, Layout, State, Statistic
+from nodelens.statistics.sampling import some_samples
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light
 from nodelens.testing.rewritings import pad, select_rows
-from nodelens.testing.world import FOLDS, World, accumulate, layout_of, make_world, reading
+from nodelens.testing.world import FOLDS, World, accumulate, layout_of, make_world, reading_for
 
 TOLERANCE = 1e-10
 """Largest difference that rounding may make, relative to the largest value of a field."""
@@ -136,14 +137,14 @@ def _other_unmodified(statistic: Statistic[Any]) -> None:
     left, right = (accumulate(statistic, world, [part]) for part in (slice(0, 9), slice(9, None)))
     before = {name: value.clone() for name, value in right.items()}
     statistic.merge(left, right)
-    statistic.update(left, reading(world, statistic.tap))
+    statistic.update(left, reading_for(statistic, world))
     for name, value in before.items():
         demand(torch.equal(right[name], value), f"merge changed {name} of the other state")
 
 
 def _reading_unmodified(statistic: Statistic[Any]) -> None:
     world = pad(make_world())
-    given = reading(world, statistic.tap)
+    given = reading_for(statistic, world)
     before = attrs.asdict(given)
     copies = {name: value.clone() for name, value in before.items() if isinstance(value, Tensor)}
     statistic.update(statistic.start(layout_of(world, statistic.tap)), given)
@@ -164,9 +165,26 @@ def _folds(statistic: Statistic[Any]) -> None:
     demand_same(found, _whole(statistic, select_rows(world, kept)), "leaving out folds 1 and 3")
 
 
+def _share(statistic: Statistic[Any]) -> None:
+    world = make_world()
+    if "quadratic" not in statistic.requires or "whole_rows" in statistic.requires:
+        return
+
+    def added(batches: list[Tensor]) -> dict[str, Tensor]:
+        state = statistic.start(layout_of(world, statistic.tap))
+        for rows in batches:
+            statistic.update(state, some_samples(reading_for(statistic, world, rows), 0.5))
+        return summary_of(statistic, state)
+
+    batches = [rows for rows in _shards(world, 0) if len(rows)]
+    demand_same(
+        added(batches), added([torch.arange(world.rows)]), "batching a share of the samples"
+    )
+
+
 def _declared_inputs(statistic: Statistic[Any]) -> None:
     world = make_world()
-    given = reading(world, statistic.tap)
+    given = reading_for(statistic, world)
     state = statistic.start(layout_of(world, statistic.tap))
     bare = evolve(
         given,
@@ -208,7 +226,7 @@ def _saved(statistic: Statistic[Any]) -> None:
         path = Path(folder) / "state.safetensors"
         write_state(path, accumulate(statistic, world, [slice(0, 9)]), {})
         state = read_state(path)
-    statistic.update(state, reading(world, statistic.tap, slice(9, None)))
+    statistic.update(state, reading_for(statistic, world, slice(9, None)))
     direct = accumulate(statistic, world, [slice(0, 9), slice(9, None)])
     demand_same(summary_of(statistic, state), summary_of(statistic, direct), "saving half way")
 
@@ -243,6 +261,7 @@ _CHECKS: Mapping[str, Callable[[Statistic[Any]], None]] = {
     **SUMS,
     "merge leaves the other state": _other_unmodified,
     "reading unmodified": _reading_unmodified,
+    "any batching of a share of the samples": _share,
     "declared inputs suffice": _declared_inputs,
     "saved and resumed": _saved,
 }

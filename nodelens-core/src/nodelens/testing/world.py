@@ -16,7 +16,14 @@ from torch import Tensor
 from nodelens.channels.groups import Block, ChannelGraph, ChannelGroup, Extent, ParameterSlice, Site
 from nodelens.scoring.view import GroupView, Network
 from nodelens.seeding import generator
-from nodelens.statistics.contract import AnyStatistic, Layout, PassStatistic, Reading, State
+from nodelens.statistics.contract import (
+    AnyStatistic,
+    Layout,
+    PassStatistic,
+    Reading,
+    State,
+    Statistic,
+)
 
 CLASSES = 3
 FOLDS = 4
@@ -34,7 +41,8 @@ class World:
     positions, nodes)``, `targets`, `fold` and `index` ``(rows,)``, `valid` ``(rows, positions)`` or
     None, `incoming` ``(nodes, inputs)``, `outgoing` ``(outputs, nodes)``. `scale`, ``(nodes,)``, is
     that of a normalisation of the nodes, None where there is none. `slope`, ``(nodes,)``, is da/dy
-    where a node is on; None is 1.
+    where a node is on; None is 1. `gate`, ``(nodes, inputs)``, are the weights of a second producer
+    that reads the same inputs, None where there is one producer.
     """
 
     inputs: Tensor
@@ -50,6 +58,7 @@ class World:
     valid: Tensor | None = None
     scale: Tensor | None = None
     slope: Tensor | None = None
+    gate: Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -135,9 +144,10 @@ def _outputs(world: World, readout: Tensor) -> Tensor:
 def group_of(world: World) -> ChannelGroup:
     """Return the channel group of the layer: a linear producer, its bias, a linear consumer.
 
-    And the scale of a normalisation, where the world has one.
+    And the scale of a normalisation and a second producer, where the world has them.
     """
     extent = Extent(world.nodes)
+    gate = () if world.gate is None else (ParameterSlice("gate.weight", 0, "producer", extent),)
     scaled = () if world.scale is None else (ParameterSlice("norm.weight", 0, "carrier", extent),)
     return ChannelGroup(
         name="layer:nodes",
@@ -145,6 +155,7 @@ def group_of(world: World) -> ChannelGroup:
         width=world.nodes,
         slices=(
             ParameterSlice("layer.weight", 0, "producer", extent),
+            *gate,
             ParameterSlice("layer.bias", 0, "carrier", extent),
             *scaled,
             ParameterSlice("readout.weight", 1, "consumer", extent),
@@ -185,8 +196,10 @@ def _of_readout(world: World, states: States) -> States:
 def parameters_of(world: World) -> dict[str, Tensor]:
     """Return the parameters that the group's slices name."""
     scale = {} if world.scale is None else {"norm.weight": world.scale.clone()}
+    gate = {} if world.gate is None else {"gate.weight": world.gate.clone()}
     return {
         **scale,
+        **gate,
         "layer.weight": world.incoming.clone(),
         "layer.bias": torch.zeros(world.nodes, dtype=torch.float64),
         "readout.weight": world.outgoing.clone(),
@@ -200,6 +213,16 @@ def layout_of(world: World, tap: str = "activation") -> Layout:
     width = inputs if tap in ("input", "weight") else world.nodes
     others = {"weight": world.nodes, "block": world.nodes, "pair": outputs}.get(tap, 0)
     return Layout(width=width, folds=FOLDS, classes=classes, others=others)
+
+
+def reading_for(
+    statistic: Statistic[object], world: World, rows: Tensor | slice = slice(None)
+) -> Reading:
+    """Return what a statistic reads; with drawn labels every second row's gradient is doubled."""
+    if "sampled_gradient" in statistic.requires:
+        factors = (1.0 + world.index % 2).to(world.gradient)
+        world = evolve(world, gradient=world.gradient * factors[:, None, None])
+    return reading(world, statistic.tap, rows)
 
 
 def accumulate(
@@ -220,7 +243,7 @@ def accumulate(
         before = {s: accumulate(s, world) for s in getattr(statistic, "after", ())}
         return visited(statistic, world, state, batches, before | dict(earlier or {}))
     for rows in batches:
-        statistic.update(state, reading(world, statistic.tap, rows))
+        statistic.update(state, reading_for(statistic, world, rows))
     return state
 
 
@@ -266,6 +289,6 @@ def view_with(world: World, states: States) -> GroupView:
     network = Network(
         graph=ChannelGraph((group, following), blocks=(Block("layer", group.name, 2),)),
         states={group.name: states, following.name: _of_readout(world, states), **places},
-        input_of={name: name for name in places},
+        input_of={**{name: name for name in places}, "gate (input)": "layer (input)"},
     )
     return GroupView(group, states, parameters_of(world), keep, network)

@@ -18,11 +18,13 @@ from nodelens.errors import DataError
 from nodelens.models.modes import evaluating
 from nodelens.statistics.contract import IGNORED
 from nodelens.training.estimates import Estimate, ratio
+from nodelens.training.references import DISTANCE, distances
 
 if TYPE_CHECKING:
     from nodelens.reports.parts import Finding
 
 
+NATS = "nats"
 _LARGEST = 700.0
 """Nats whose exponential is still a number."""
 
@@ -42,14 +44,26 @@ class Evaluation:
     """What a model did with every row, in the order of the data.
 
     `losses` ``(rows,)`` are sums of nats over the row's positions, `counts` ``(rows,)`` how many
-    positions those were (one where a row has one label). `correct` ``(rows,)`` and `targets`
-    ``(rows,)`` are None where a row has more than one label.
+    positions those were (one where a row has one label). `correct` ``(rows,)`` counts those that
+    are right, None where positions are labelled with tokens. `targets` ``(rows,)`` are None where a
+    row has more than one label. `unit` is that of the losses: nats, or the distance from references
+    of a model without predictions.
     """
 
     losses: NDArray[np.float64]
     counts: NDArray[np.int64]
-    correct: NDArray[np.bool_] | None
+    correct: NDArray[np.bool_] | NDArray[np.int64] | None
     targets: NDArray[np.int64] | None
+    unit: str = NATS
+
+    @property
+    def words(self) -> bool:
+        """Whether the losses are of tokens of a vocabulary, so that a perplexity says something."""
+        return self.correct is None and self.unit == NATS
+
+    def form(self, places: str) -> str:
+        """Return the number format of a loss: `places`, or as many digits as a distance has."""
+        return places if self.unit == NATS else ".3g"
 
     @property
     def loss_estimate(self) -> Estimate:
@@ -65,7 +79,7 @@ class Evaluation:
 
     @property
     def accuracy_estimate(self) -> Estimate | None:
-        """The fraction of rows that are right, out of those with a label."""
+        """The fraction of labels that are right; None where they are tokens of a vocabulary."""
         if self.correct is None:
             return None
         return ratio(self.correct.astype(np.float64), self.counts)
@@ -82,7 +96,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float | None:
-        """The fraction of right rows."""
+        """The fraction of right labels."""
         return None if self.accuracy_estimate is None else self.accuracy_estimate.value
 
     @property
@@ -127,12 +141,13 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Evaluation:
         raise DataError("there is nothing to evaluate on: no batches, or an empty split")
     right = [part.correct for part in parts if part.correct is not None]
     labels = [part.targets for part in parts if part.targets is not None]
-    whole = len(right) == len(parts) == len(labels)
+    whole, single = len(right) == len(parts), len(labels) == len(parts)
     return Evaluation(
         losses=np.concatenate([part.losses for part in parts]),
         counts=np.concatenate([part.counts for part in parts]),
         correct=np.concatenate(right) if whole else None,
-        targets=np.concatenate(labels) if whole else None,
+        targets=np.concatenate(labels) if single else None,
+        unit=parts[0].unit,
     )
 
 
@@ -163,14 +178,20 @@ def _device(model: nn.Module) -> torch.device | None:
 
 
 def _rows(model: nn.Module, batch: Batch) -> Evaluation:
+    if batch.reference is not None:
+        moved, positions = (each.cpu().numpy() for each in distances(model, batch))
+        return Evaluation(moved, positions, None, None, DISTANCE)
     output = batch.call(model)
     if batch.targets is not None:
         _check_labels(batch.targets, logits_of(output))
     losses = row_losses(output, batch).cpu().double().numpy()
     targets = counted_targets(batch)
     counts = (targets != IGNORED).reshape(len(targets), -1).sum(1).cpu().numpy()
-    if targets.ndim != 1:
+    if targets.ndim != 1 and not batch.tagged:
         return Evaluation(losses, counts, None, None)
+    if targets.ndim != 1:
+        hits = (logits_of(output).argmax(-1) == targets).flatten(1).sum(1)
+        return Evaluation(losses, counts, hits.cpu().numpy(), None)
     right = (logits_of(output).argmax(-1) == targets).cpu().numpy() & np.isfinite(losses)
     return Evaluation(losses, counts, right, targets.cpu().numpy())
 

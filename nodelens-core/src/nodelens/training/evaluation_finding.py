@@ -9,7 +9,7 @@ import numpy as np
 
 from nodelens.reports.parts import Finding, Table
 from nodelens.training.estimates import Estimate
-from nodelens.training.evaluation import ClassResult, Evaluation
+from nodelens.training.evaluation import NATS, ClassResult, Evaluation
 
 
 def evaluation_finding(evaluation: Evaluation, name: str, classes: Sequence[str]) -> Finding:
@@ -29,11 +29,19 @@ def evaluation_finding(evaluation: Evaluation, name: str, classes: Sequence[str]
 def _sentence(evaluation: Evaluation, name: str) -> str:
     loss = f"loss {evaluation.loss_estimate.text('.4f')} nats"
     positions, rows = int(evaluation.counts.sum()), len(evaluation.losses)
+    if evaluation.unit != NATS:
+        return (
+            f"{name}: the model makes no predictions; its own outputs on {positions} positions of "
+            f"{rows} rows are what changes are measured against, as {evaluation.unit}"
+        )
     if evaluation.accuracy_estimate is None:
         perplexity = f"perplexity {evaluation.perplexity_estimate.text('.4g')}"
         return f"{name}: {perplexity}, {loss} per position on {positions} positions of {rows} rows"
     accuracy = evaluation.accuracy_estimate.percent()
-    return f"{name}: accuracy {accuracy}, {loss} on {positions} samples"
+    where = f"{positions} samples"
+    if evaluation.targets is None:
+        where = f"{positions} positions of {rows} rows"
+    return f"{name}: accuracy {accuracy}, {loss} on {where}"
 
 
 def _warnings(evaluation: Evaluation) -> tuple[str, ...]:
@@ -58,6 +66,7 @@ def _data(evaluation: Evaluation, results: Sequence[ClassResult]) -> dict[str, A
     return {
         "rows": len(evaluation.losses),
         "positions": int(evaluation.counts.sum()),
+        "unit": evaluation.unit,
         **_numbers(evaluation.loss_estimate, accuracy),
         **_perplexity(evaluation),
         "classes": [
@@ -73,7 +82,7 @@ def _data(evaluation: Evaluation, results: Sequence[ClassResult]) -> dict[str, A
 
 def _perplexity(evaluation: Evaluation) -> dict[str, float | None]:
     """Return the perplexity where rows have more than one label."""
-    if evaluation.accuracy_estimate is not None:
+    if not evaluation.words:
         return {}
     found = evaluation.perplexity_estimate
     return {"perplexity": found.finite(), "perplexity_se": found.finite_se()}

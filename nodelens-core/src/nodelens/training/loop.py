@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,19 +15,17 @@ from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
 from nodelens.capture.losses import logits_of
-from nodelens.data.contract import Samples
 from nodelens.data.splits import Splits, batches
-from nodelens.errors import DataError, ModelError
+from nodelens.errors import DataError
 from nodelens.models.modes import training
 from nodelens.models.randomness import own_randomness
 from nodelens.seeding import generator
+from nodelens.training.descent import Descent, Loss, check_finite, shuffled
 from nodelens.training.evaluation import counted_targets, evaluate
-from nodelens.training.optimizers import build_optimizer, learning_rate, set_learning_rate
+from nodelens.training.optimizers import build_optimizer, learning_rate
 from nodelens.training.result import Epoch, TrainingResult
 
 if TYPE_CHECKING:
-    from torch.optim import Optimizer
-
     from nodelens.config.schema import TrainingSettings
     from nodelens.progress import Progress
 
@@ -51,13 +50,18 @@ def train(
     started = time.perf_counter()
     session = _Session(
         model=model.to(device),
-        optimizer=build_optimizer(model, settings),
+        descent=Descent(
+            samples=splits.train,
+            objective=partial(_objective, model, settings.label_smoothing),
+            optimizer=build_optimizer(model, settings),
+            device=device,
+            advice=f"lower training.learning_rate (it is {settings.learning_rate:g}) and check "
+            "that data.normalize is on",
+        ),
         settings=settings,
-        samples=splits.train,
         validation=batches(splits.validation, batch_size),
         batch_size=batch_size,
         seed=seed,
-        device=device,
         progress=progress,
     )
     with training(model), own_randomness(seed, "training", device=device):
@@ -78,13 +82,11 @@ class _Session:
     """What every epoch needs."""
 
     model: nn.Module
-    optimizer: Optimizer
+    descent: Descent
     settings: TrainingSettings
-    samples: Samples
     validation: Sequence[Batch]
     batch_size: int
     seed: int
-    device: torch.device
     progress: Progress
 
 
@@ -124,44 +126,24 @@ def _epochs(session: _Session) -> tuple[list[Epoch], _Best]:
 
 def _epoch(session: _Session, number: int) -> Epoch:
     shuffle = generator(session.seed, "training", "order", number)
-    parts = _parts(torch.randperm(len(session.samples), generator=shuffle), session.batch_size)
-    steps = len(parts) * session.settings.epochs
+    parts = shuffled(len(session.descent.samples), session.batch_size, shuffle)
+    settings, steps = session.settings, len(parts) * session.settings.epochs
     total, rate = 0.0, 0.0
     for position, rows in enumerate(parts):
         step = (number - 1) * len(parts) + position
-        rate = learning_rate(session.settings, step, steps)
-        set_learning_rate(session.optimizer, rate)
+        rate = learning_rate(settings.learning_rate, settings.schedule, step, steps)
         where = f"in epoch {number}, batch {position + 1}"
-        total += _step(session, session.samples.take(rows), where) * len(rows)
+        total += session.descent.step(rows, rate, where)["loss"] * len(rows)
         session.progress("training", step + 1, steps)
     loss, accuracy = _validate(session, number)
-    return Epoch(number, total / len(session.samples), loss, accuracy, rate)
+    return Epoch(number, total / len(session.descent.samples), loss, accuracy, rate)
 
 
-def _parts(order: Tensor, size: int) -> list[Tensor]:
-    """Return the order in parts of `size`; a last part of one row joins the one before.
-
-    Batch normalisation has no variance to divide by in a batch of one.
-    """
-    parts = list(torch.split(order, size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
-
-
-def _step(session: _Session, samples: Samples, where: str) -> float:
-    """Return the mean loss of what is labelled and change the weights once."""
-    batch = batches(samples, len(samples))[0].to(session.device)
-    logits, targets = logits_of(batch.call(session.model)), counted_targets(batch)
-    smoothing = session.settings.label_smoothing
-    loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), label_smoothing=smoothing)
-    value = loss.item()
-    _check_finite(value, f"the loss {where}", session.settings)
-    session.optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    session.optimizer.step()
-    session.optimizer.zero_grad(set_to_none=True)
-    return value
+def _objective(model: nn.Module, label_smoothing: float, batch: Batch) -> Loss:
+    """Return the mean loss of what is labelled."""
+    logits, targets = logits_of(batch.call(model)), counted_targets(batch)
+    flat = logits.flatten(0, -2), targets.flatten()
+    return Loss(F.cross_entropy(*flat, label_smoothing=label_smoothing))
 
 
 def _validate(session: _Session, number: int) -> tuple[float | None, float | None]:
@@ -169,13 +151,6 @@ def _validate(session: _Session, number: int) -> tuple[float | None, float | Non
     if not session.validation:
         return None, None
     result = evaluate(session.model, session.validation)
-    _check_finite(result.loss, f"the validation loss after epoch {number}", session.settings)
+    what = f"the validation loss after epoch {number}"
+    check_finite(result.loss, what, session.descent.advice)
     return result.loss, result.accuracy
-
-
-def _check_finite(value: float, what: str, settings: TrainingSettings) -> None:
-    if not math.isfinite(value):
-        raise ModelError(
-            f"{what} is {value}: training diverged; lower training.learning_rate "
-            f"(it is {settings.learning_rate:g}) and check that data.normalize is on"
-        )

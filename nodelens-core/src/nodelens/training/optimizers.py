@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 def build_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
     """Return the optimizer of all parameters that want gradients; `ModelError` if none does."""
-    parameters = [one for one in model.parameters() if one.requires_grad]
-    if not parameters:
-        raise ModelError("the model has no trainable parameter; leave the training section out")
+    parameters = trainable(model, "training")
     rate, decay = settings.learning_rate, settings.weight_decay
     match settings.optimizer:
         case "adamw":
@@ -29,15 +27,28 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
             return SGD(parameters, lr=rate, weight_decay=decay, momentum=settings.momentum)
 
 
-def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
+def trainable(model: nn.Module, section: str) -> list[nn.Parameter]:
+    """Return the parameters that want gradients; `ModelError` names the section if none does."""
+    parameters = [one for one in model.parameters() if one.requires_grad]
+    if not parameters:
+        raise ModelError(f"the model has no trainable parameter; leave the {section} section out")
+    return parameters
+
+
+def learning_rate(
+    full: float, schedule: Literal["constant", "cosine"], step: int, steps: int, warmup: int = 0
+) -> float:
     """Return the rate of step `step` of `steps`, counted from 0.
 
-    ``cosine`` falls from the full rate to almost zero (Loshchilov and Hutter 2017,
-    arXiv 1608.03983, eq. 5, without restarts).
+    The rate rises in a straight line over the first `warmup` steps and is `full` in the one after
+    them. From there ``cosine`` falls to almost zero (Loshchilov and Hutter 2017, arXiv 1608.03983,
+    eq. 5, without restarts).
     """
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+    if step < warmup:
+        return full * (step + 1) / (warmup + 1)
+    if schedule == "constant":
+        return full
+    return full * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -16,23 +16,27 @@ Baseline = Literal["zero", "mean"]
 """Where a path starts: zeros, or every row's own mean (see `blank` and `mean_token`)."""
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_MASK = "attention_mask"
+"""The argument that says which tokens count: never moved, whatever its type."""
 
 
 @contextmanager
 def at_point(model: nn.Module, batch: Batch, share: float, baseline: Baseline) -> Iterator[Batch]:
     """Give the batch, and let embeddings return, what lies at `share` of the way, 0 to 1.
 
-    Float tensors among the inputs are moved themselves, tokens where they become vectors. From
-    zeros all embeddings move, those of positions included; from the mean those of the batch's own
-    tokens, and the rest, which is the same for all rows, stays. Raises `CaptureError` where nothing
-    that the model reads can be moved.
+    Float tensors among the inputs are moved themselves, but for an attention mask, tokens where
+    they become vectors. From zeros all embeddings move, those of positions included; from the mean
+    those of the batch's own tokens, and the rest, which is the same for all rows, stays. Raises
+    `CaptureError` where nothing that the model reads can be moved.
     """
-    tensors = [v for v in (*batch.args, *batch.kwargs.values()) if isinstance(v, Tensor)]
+    inputs = {key: value for key, value in batch.kwargs.items() if key != _MASK}
+    tensors = [v for v in (*batch.args, *inputs.values()) if isinstance(v, Tensor)]
     tokens = {_place(value) for value in tensors if not value.is_floating_point()}
     moved = [value for value in tensors if value.is_floating_point()]
 
-    def embedded(module: nn.Module, args: Any, output: Tensor) -> Tensor:  # noqa: ANN401
-        if baseline == "mean" and _place(args[0]) not in tokens:
+    def embedded(_: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor:  # noqa: ANN401
+        read = args[0] if args else kwargs["input"]
+        if baseline == "mean" and _place(read) not in tokens:
             return output
         moved.append(output)
         start = mean_token(output, batch.mask) if baseline == "mean" else 0.0 * output
@@ -45,9 +49,11 @@ def at_point(model: nn.Module, batch: Batch, share: float, baseline: Baseline) -
         return start + share * (value - start)
 
     args = tuple(point(value) for value in batch.args)
-    kwargs: Mapping[str, Any] = {key: point(value) for key, value in batch.kwargs.items()}
+    kwargs = {**batch.kwargs, **{key: point(value) for key, value in inputs.items()}}
     modules = [module for module in model.modules() if isinstance(module, _EMBEDDINGS)]
-    handles = [module.register_forward_hook(embedded, prepend=True) for module in modules]
+    handles = [
+        module.register_forward_hook(embedded, prepend=True, with_kwargs=True) for module in modules
+    ]
     try:
         yield evolve(batch, args=args, kwargs=kwargs)
     finally:

@@ -1,0 +1,113 @@
+"""Where readings go: the states of every place, updated one statistic at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import define, evolve, field
+
+from nodelens.capture.counts import Counts
+from nodelens.capture.forward import Forward
+from nodelens.capture.plan import CapturePlan, Entry
+from nodelens.capture.precision import exact_products
+from nodelens.capture.reading import beside, joined, on_device
+from nodelens.capture.taps import TWO_SIDED, Tap
+from nodelens.statistics.contract import Reading, State, Statistic
+from nodelens.statistics.sampling import some_samples
+
+States = dict[str, dict[Any, State]]
+"""States by place and statistic."""
+
+
+@define(eq=False)
+class Accumulator:
+    """Adds readings to states, which are started where and when a place is first read."""
+
+    plan: CapturePlan
+    states: States = field(factory=dict)
+    counts: Counts = field(factory=Counts)
+
+    def update(
+        self, now: Forward, tap: Tap, statistics: Sequence[Statistic[Any]], reading: Reading
+    ) -> None:
+        """Update statistics of a tap; those that need whole rows of several taps are held."""
+        if tap.place in TWO_SIDED:
+            both = _both(now, tap, reading)
+            if both is not None:
+                self._add_all(now, tap, statistics, both)
+            return
+        held = [s for s in statistics if tap.several and "whole_rows" in s.requires]
+        for statistic in held:
+            key = (tap.entry.name, statistic)
+            now.held.setdefault(key, (tap.entry, []))[1].append(reading)
+        self._add_all(now, tap, [s for s in statistics if s not in held], reading)
+
+    def finish(self, now: Forward) -> None:
+        """Update the statistics that were held until all sites of a group had been read."""
+        for (_, statistic), (entry, readings) in now.held.items():
+            self._add(entry, statistic, joined(readings))
+
+    def add_losses(self, reading: Reading) -> None:
+        """Update the statistics of the loss of each row."""
+        for entry in self.plan.losses:
+            for statistic in entry.statistics:
+                self._add(entry, statistic, reading)
+
+    def pivots_of(self, tap: Tap) -> list[Any]:
+        """Return the pivots that statistics of a tap's values have taken before."""
+        states = self.states.get(tap.entry.name, {})
+        return [state["pivot"] for s, state in states.items() if _of_values(s, tap, state)]
+
+    def _add_all(
+        self, now: Forward, tap: Tap, statistics: Sequence[Statistic[Any]], reading: Reading
+    ) -> None:
+        """Update statistics of one reading, or of the share of its samples that they see."""
+        thinned = [s for s in statistics if self.plan.thins(s)]
+        for statistic in statistics:
+            if statistic not in thinned:
+                self._add(tap.entry, statistic, reading)
+        if not thinned:
+            return
+        some = some_samples(reading, self.plan.tokens)
+        if now.first_share(tap.name):
+            self.counts.positions[tap.name] += _samples(reading)
+            self.counts.chosen[tap.name] += len(some.fold)
+        for statistic in thinned:
+            self._add(tap.entry, statistic, some)
+
+    def _add(self, entry: Entry, statistic: Statistic[Any], reading: Reading) -> None:
+        """Update one state, on the device where the first site of its entry is."""
+        states = self.states.setdefault(entry.name, {})
+        if statistic not in states:
+            device = reading.values.device
+            states[statistic] = statistic.start(self.plan.layout(entry, statistic, device))
+        if not len(reading.fold):
+            return
+        state, folds = states[statistic], self.plan.folds_of(statistic)
+        here = on_device(reading, next(iter(state.values())).device)
+        with exact_products(here.values.device.type):
+            statistic.update(state, here if folds == self.plan.folds else here.in_folds(folds))
+
+
+def _both(now: Forward, tap: Tap, reading: Reading) -> Reading | None:
+    """Return the reading of a pair once both of its tensors have been read, else None."""
+    other = now.first.pop(tap.entry.name, None)
+    if other is None:
+        kept = reading.values.clone() if tap.overwritten else reading.values
+        now.first[tap.entry.name] = evolve(reading, values=kept, shared={})
+        return None
+    first, second = (other, reading) if tap.second else (reading, other)
+    return beside(first, on_device(second, first.values.device))
+
+
+def _of_values(statistic: Any, tap: Tap, state: State) -> bool:  # noqa: ANN401 - any statistic
+    of_values = getattr(statistic, "of", "value") == "value"
+    return statistic.tap == tap.place and of_values and "pivot" in state
+
+
+def _samples(reading: Reading) -> int:
+    """Return how many samples a reading holds: its valid positions, components together."""
+    positions = reading.values[..., 0].numel()
+    valid = positions if reading.valid is None else int(reading.valid.sum())
+    return valid // reading.parts

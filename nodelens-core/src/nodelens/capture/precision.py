@@ -1,0 +1,65 @@
+"""Products of statistics in the precision of their factors, whatever is allowed for the model's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+_FULL = "highest"
+
+
+@contextmanager
+def exact_products(device: str) -> Iterator[None]:
+    """Let products of float32 be taken in float32 while the context is open, and no shorter.
+
+    TensorFloat-32 keeps 10 bits of a factor, autocast as few as 7: three digits of a covariance.
+    What the user has allowed for the model is as before afterwards.
+    """
+    if not torch.is_autocast_enabled(device):
+        with _full_float32():
+            yield
+        return
+    with torch.autocast(device, enabled=False), _full_float32():
+        yield
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """Set float32 products to full precision, and afterwards back to what was set."""
+    before = _summed_up()
+    if before == _FULL:
+        yield
+        return
+    backends = _backends()
+    settings = [backend.fp32_precision for backend in backends]
+    if before is not None:
+        torch.set_float32_matmul_precision(_FULL)
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        if before is not None:
+            torch.set_float32_matmul_precision(before)
+        for backend, setting in zip(backends, settings, strict=True):
+            backend.fp32_precision = "none"
+            if backend.fp32_precision != setting:  # else it follows the setting of all backends
+                backend.fp32_precision = setting
+
+
+def _summed_up() -> str | None:
+    """Return the precision of all backends, None where torch cannot sum up what each one has."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
+
+
+def _backends() -> list[Any]:
+    """Return the backends that have a setting of their own, as they do from torch 2.9 on."""
+    both: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn)
+    found = (both[0], getattr(both[1], "matmul", None))
+    return [backend for backend in found if hasattr(backend, "fp32_precision")]

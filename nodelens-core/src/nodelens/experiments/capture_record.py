@@ -1,0 +1,123 @@
+"""What a run says of its capture: how much was read, of which share, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict
+
+from nodelens.capture.counts import Counts
+from nodelens.reports.parts import Finding
+from nodelens.scoring.mean_loss import mean_loss
+
+if TYPE_CHECKING:
+    from nodelens.capture.engine import Capture
+    from nodelens.capture.plan import CapturePlan
+
+
+def capture_json(capture: Capture) -> dict[str, Any]:
+    """Return what was captured as JSON values, without the statistics."""
+    plan, loss = capture.plan, mean_loss(capture)
+    return {
+        "samples": capture.samples,
+        "rows_by_fold": capture.rows.tolist(),
+        "folds": plan.folds,
+        "folds_of_covariances": plan.quadratic_folds or plan.folds,
+        "passes": plan.passes,
+        "parts": plan.parts,
+        "gradient": plan.gradient,
+        "loss": loss and asdict(loss),
+        "bytes": plan.bytes,
+        "peak_bytes": plan.peak_bytes,
+        "memory_budget": plan.budget,
+        "notes": plan.notes,
+        "tokens": _tokens(capture) if plan.thinned else None,
+        "sites_read": dict(capture.fired),
+        "calls_not_read": dict(capture.counts.beyond),
+        "unread": dict(plan.unread),
+    }
+
+
+def loss_numbers(capture: Capture) -> dict[str, float | None]:
+    """Return the mean loss over the calibration samples, where one was computed, for a summary."""
+    loss = mean_loss(capture)
+    return {} if loss is None else {"calibration_loss": loss.mean, "calibration_loss_se": loss.se}
+
+
+def capture_findings(capture: Capture) -> Iterator[Finding]:
+    """Yield what every report is to say of a capture."""
+    if capture.plan.notes:
+        yield _plan_finding(capture.plan)
+    if capture.plan.thinned:
+        yield _tokens_finding(capture)
+    unread = warnings_of(capture.counts)
+    if unread:
+        yield Finding(
+            kind="capture",
+            name="calls",
+            title="What was not read",
+            warnings=tuple(unread),
+            data={"calls_not_read": dict(capture.counts.beyond)},
+        )
+
+
+def warnings_of(counts: Counts) -> list[str]:
+    """Return what a reader of the scores must know of calls that were not read."""
+    return [
+        f"{count} calls of {path or 'the model'} came after the last one that the example has, and "
+        "were not read: its scores are about the calls before"
+        for path, count in counts.beyond.items()
+    ]
+
+
+def _tokens(capture: Capture) -> dict[str, Any]:
+    counts = capture.counts
+    return {
+        "share": capture.plan.tokens,
+        "positions": dict(counts.positions),
+        "used": dict(counts.chosen),
+        "errors_up_to": (1.0 / counts.share) ** 0.5 if counts.share else None,
+    }
+
+
+def _tokens_finding(capture: Capture) -> Finding:
+    """Return which share of the positions pairs of nodes were taken from, and what that costs."""
+    data, counts = _tokens(capture), capture.counts
+    used, all_of = counts.chosen.total(), counts.positions.total()
+    wider = (
+        ""
+        if data["errors_up_to"] is None
+        else (
+            f" Their standard errors are up to {data['errors_up_to']:.2f} times as wide as from all "
+            "positions: by that much where positions are independent, by less where those of a sample "
+            "are alike. The errors shown are those of the share."
+        )
+    )
+    return Finding(
+        kind="capture",
+        name="tokens",
+        title="What pairs of nodes were taken from",
+        headline=(
+            f"Products of pairs of nodes saw {used:,} of {all_of:,} positions, over all places "
+            f"(capture.tokens: {capture.plan.tokens:g}).{wider}",
+        ),
+        data=data,
+    )
+
+
+def _plan_finding(plan: CapturePlan) -> Finding:
+    """Return what the memory budget has changed, so that every report says it."""
+    return Finding(
+        kind="capture",
+        name="plan",
+        title="What the memory budget has changed",
+        headline=tuple(f"{note[0].upper()}{note[1:]}." for note in plan.notes),
+        data={
+            "notes": list(plan.notes),
+            "passes": plan.passes,
+            "bytes": plan.bytes,
+            "peak_bytes": plan.peak_bytes,
+            "memory_budget": plan.budget,
+        },
+    )

@@ -1,0 +1,63 @@
+"""What a recovery minimises: the loss of the labels, and the divergence from the dense model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from nodelens.capture.batches import Batch
+from nodelens.capture.losses import logits_of
+from nodelens.errors import DataError
+from nodelens.models.modes import evaluating
+from nodelens.statistics.contract import IGNORED
+from nodelens.training.descent import Loss
+from nodelens.training.evaluation import counted_targets
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens.recovery.fine_tune import Distillation
+
+
+def objective(
+    model: nn.Module, dense: nn.Module, distillation: Distillation | None, batch: Batch
+) -> Loss:
+    """Return the mean loss of a labelled position, with its parts ``labels`` and ``divergence``.
+
+    With distillation both count by their weights. Raises `DataError` for a batch without a label.
+    """
+    targets = counted_targets(batch).flatten()
+    counted = targets != IGNORED
+    if not bool(counted.any()):
+        raise DataError(
+            "recovery: no position of a batch has a label; use larger batches, or samples with "
+            "labels"
+        )
+    logits = _logits(model, batch, counted)
+    labels = F.cross_entropy(logits, targets[counted].to(logits.device))
+    if distillation is None:
+        return Loss(labels, {"labels": labels})
+    with evaluating(dense):
+        wanted = _logits(dense, batch, counted)
+    apart = divergence(logits, wanted.to(logits.device), distillation.temperature)
+    total = (1.0 - distillation.weight) * labels + distillation.weight * apart
+    return Loss(total, {"labels": labels, "divergence": apart})
+
+
+def divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
+    """Return the mean Kullback–Leibler divergence of predictions from wanted ones, in nats.
+
+    Both are logits ``(positions, classes)``, softened by the temperature T; the factor T² keeps the
+    size of the gradients (Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2).
+    """
+    ours, theirs = ((each / temperature).log_softmax(-1) for each in (logits, wanted))
+    return F.kl_div(ours, theirs, log_target=True, reduction="batchmean") * temperature**2
+
+
+def _logits(model: nn.Module, batch: Batch, counted: Tensor) -> Tensor:
+    """Return the logits of the counted positions, ``(positions, classes)``, float32 or better."""
+    logits = logits_of(batch.call(model)).flatten(0, -2)
+    chosen = logits[counted.to(logits.device)]
+    return chosen.float() if chosen.dtype.itemsize < 4 else chosen

@@ -1,0 +1,96 @@
+"""The rows of one weight that write the nodes of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from attrs import frozen
+from torch.nn.modules.conv import _ConvNd
+
+from nodelens.errors import NotApplicableError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from nodelens.channels.groups import ChannelGroup, ParameterSlice
+
+
+@frozen(eq=False)
+class Producer:
+    """The rows of one weight that write each node of a group.
+
+    `rows` is ``(nodes, rows, fan_in)`` float64, the last axis in the order of the features that the
+    module's input is unfolded to; `block`, ``(nodes, rows)`` int64, is the run of input features
+    that each row reads of `blocks`, 0 but for grouped convolutions.
+    """
+
+    module: str
+    rows: Tensor
+    block: Tensor
+    blocks: int = 1
+
+    @property
+    def weight(self) -> Tensor:
+        """All rows below one another, node by node, ``(nodes · rows, fan_in)``."""
+        return self.rows.flatten(0, 1)
+
+
+def slices_written_by(group: ChannelGroup, name: str | None) -> list[ParameterSlice]:
+    """Return the slices of the one weight that writes the nodes, or of the one of that name.
+
+    `name` is the path of a module or a parameter, or the last parts of it. Raises
+    `NotApplicableError` unless exactly one weight answers to it.
+    """
+    weights: dict[str, list[ParameterSlice]] = {}
+    for part in group.role("producer"):
+        weights.setdefault(part.parameter, []).append(part)
+    if not weights:
+        raise NotApplicableError("no parameter writes these nodes")
+    chosen = [weight for weight in weights if name is None or _answers(weight, name)]
+    if len(chosen) == 1:
+        return weights[chosen[0]]
+    if not chosen:
+        known = ", ".join(weights)
+        raise NotApplicableError(f"no weight called {name} writes these nodes, but {known}")
+    raise NotApplicableError(
+        f"{len(chosen)} weights write these nodes: {', '.join(chosen)}; metrics with the option "
+        "'producer' take the name of one"
+    )
+
+
+def _answers(parameter: str, name: str) -> bool:
+    """Return whether `name` means a parameter, or the module whose weight it is."""
+    path = f".{parameter}"
+    return path.endswith((f".{name}", f".{name}.weight"))
+
+
+def producer_of(
+    parts: Sequence[ParameterSlice],
+    parameters: Mapping[str, Tensor],
+    modules: Mapping[str, nn.Module],
+) -> Producer:
+    """Return the rows that slices of one weight write.
+
+    Raises `NotApplicableError` where the weight is no matrix or convolution kernel, or where one
+    row of it writes several channels (a grouped transposed convolution).
+    """
+    name = parts[0].parameter
+    path = name.rpartition(".")[0]
+    weight, module = parameters[name].detach(), modules.get(path)
+    convolution = module if isinstance(module, _ConvNd) else None
+    blocks = 1 if convolution is None else convolution.groups
+    shared = convolution is not None and convolution.transposed and blocks > 1
+    if shared or (weight.ndim > 2 and convolution is None):
+        raise NotApplicableError(f"the rows of {name} do not write one channel each")
+    rows = torch.cat([_rows(part, weight) for part in parts], dim=1)
+    index = torch.cat([torch.tensor(part.extent.indices()) for part in parts], dim=1)
+    block = index.to(rows.device) * blocks // weight.shape[parts[0].axis]
+    return Producer(path, rows, block, blocks)
+
+
+def _rows(part: ParameterSlice, weight: Tensor) -> Tensor:
+    """Return what each node owns of a weight, ``(nodes, rows, fan_in)`` float64."""
+    first = weight.movedim(part.axis, 0).reshape(weight.shape[part.axis], -1)
+    return part.extent.nodes_last(first, 0).flatten(1, 2).permute(2, 1, 0).double()

@@ -1,0 +1,64 @@
+"""The absolute weights that read nodes, in one shape for matrices and all convolutions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nodelens.errors import NotApplicableError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.channels.groups import ParameterSlice
+    from nodelens.scoring.view import GroupView
+
+
+def output_axis(view: GroupView, part: ParameterSlice) -> int:
+    """Return the axis of what a weight writes, given a part of it along the axis that it reads.
+
+    Raises `NotApplicableError` for what is neither a matrix nor the weight of a convolution.
+    """
+    from torch.nn.modules.conv import _ConvNd
+
+    module = view.network.modules.get(part.parameter.rpartition(".")[0])
+    matrix = view.parameters[part.parameter].ndim == 2
+    if part.axis > 1 or not (matrix or isinstance(module, _ConvNd)):
+        raise NotApplicableError(f"{part.parameter} is neither a matrix nor a convolution's weight")
+    return 1 - part.axis
+
+
+def connections(view: GroupView, part: ParameterSlice) -> Tensor:
+    """Return |W| of a weight that reads nodes, ``(groups, outputs, inputs, kernel)`` float64.
+
+    Outputs and inputs are those of one group of a grouped convolution. Raises `NotApplicableError`
+    for what is neither a matrix nor the weight of a convolution.
+    """
+    output_axis(view, part)
+    weight = view.parameters[part.parameter].detach().abs().double()
+    module = view.network.modules.get(part.parameter.rpartition(".")[0])
+    groups = int(getattr(module, "groups", 1)) if weight.ndim > 2 else 1
+    apart = weight.reshape(groups, -1, weight.shape[1], weight[0, 0].numel())
+    return apart if part.axis == 1 else apart.transpose(1, 2)
+
+
+def by_node(part: ParameterSlice, values: Tensor) -> Tensor:
+    """Return what belongs to each node of numbers of inputs, ``(groups, inputs)``.
+
+    ``(nodes, components)``: a node of a grouped convolution is a channel of every group.
+    """
+    apart = values if part.axis == 1 else values.reshape(1, -1)
+    return part.extent.nodes_last(apart, 1).flatten(0, 2).mT
+
+
+def strengths(view: GroupView, part: ParameterSlice) -> Tensor:
+    """Return the sum of |W| between each node and each output of a weight, ``(nodes, outputs)``.
+
+    Raises `NotApplicableError` for what is neither a matrix nor the weight of a convolution.
+    """
+    import torch
+
+    mass = connections(view, part).sum(-1)
+    if part.axis == 0:
+        whole: Tensor = torch.block_diag(*mass)  # type: ignore[no-untyped-call]
+        mass = whole.unsqueeze(0)
+    return part.extent.nodes_last(mass, 2).sum((2, 3)).flatten(0, 1).mT

@@ -1,0 +1,91 @@
+"""What the Kronecker factors of a weight's Fisher matrix are made of, as statistics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from attrs import frozen
+
+from nodelens.statistics.gradients import Labels, gradient_of
+from nodelens.statistics.gram import Gram
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.statistics.gram import GramSummary
+
+_PRODUCTS = Gram(tap="preactivation", of="gradient")
+
+
+@frozen
+class GradientGram:
+    """Products of the gradients of all pairs of nodes, as a `Gram` has them, for either labels.
+
+    Attributes:
+        labels: whose labels the loss is taken with.
+    """
+
+    labels: Labels = "model"
+    tap: ClassVar[Place] = "preactivation"
+
+    @property
+    def requires(self) -> frozenset[Need]:
+        """Gradients of the loss with these labels."""
+        return gradient_of(self.labels) | {"quadratic"}
+
+    def floats(self, layout: Layout) -> int:
+        """As many as products of values."""
+        return _PRODUCTS.floats(layout)
+
+    def start(self, layout: Layout) -> State:
+        """Return empty sums."""
+        return _PRODUCTS.start(layout)
+
+    def update(self, state: State, reading: Reading) -> None:
+        """Add the products of the gradients of one reading."""
+        _PRODUCTS.update(state, reading)
+
+    def merge(self, state: State, other: State) -> None:
+        """Add the products."""
+        _PRODUCTS.merge(state, other)
+
+    def summary(self, state: State, keep: Tensor) -> GramSummary:
+        """Return the means over the kept folds."""
+        return _PRODUCTS.summary(state, keep)
+
+
+@frozen
+class RowLength:
+    """The mean number of positions of a row at which the nodes are written, a scalar."""
+
+    tap: ClassVar[Place] = "preactivation"
+    requires: ClassVar[frozenset[Need]] = frozenset({"whole_rows"})
+
+    def floats(self, layout: Layout) -> int:
+        """Two counts per fold."""
+        return 2 * layout.folds
+
+    def start(self, layout: Layout) -> State:
+        """Return empty counts."""
+        from nodelens.statistics.rows import zeros
+
+        return {"rows": zeros(layout), "count": zeros(layout)}
+
+    def update(self, state: State, reading: Reading) -> None:
+        """Count rows and positions; padding does not count, nor do rows of nothing else."""
+        from nodelens.statistics.rows import add_rows, row_counts
+
+        counts = row_counts(reading)
+        add_rows(state["rows"], (counts > 0).double(), reading.fold)
+        add_rows(state["count"], counts, reading.fold)
+
+    def merge(self, state: State, other: State) -> None:
+        """Add the counts."""
+        from nodelens.statistics.rows import add_fields
+
+        add_fields(state, other)
+
+    def summary(self, state: State, keep: Tensor) -> Tensor:
+        """Return the mean over the rows of the kept folds; 0 where there are none."""
+        return state["count"][keep].sum() / state["rows"][keep].sum().clamp(min=1.0)

@@ -1,0 +1,58 @@
+"""What a run says of its capture: the loss, and the share of the positions that was used."""
+
+from __future__ import annotations
+
+import pytest
+
+import nodelens
+
+CONFIG = {
+    "name": "small",
+    "threads": 1,
+    "model": {"name": "cnn", "channels": [4, 6]},
+    "data": {"name": "digits", "subset": 300, "batch_size": 32},
+    "training": {"epochs": 1},
+    "capture": {"samples": 128, "folds": 4, "tokens": 0.25},
+    "metrics": ["activation_rms", "taylor", "redundancy"],
+    "reports": ["json", "html"],
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return nodelens.run({**CONFIG, "output": str(tmp_path_factory.mktemp("runs"))})
+
+
+def test_the_mean_loss_of_the_calibration_samples_is_in_record_and_report(run):
+    summary, loss = run.record()["summary"], run.read_json("capture.json")["loss"]
+    assert summary["calibration_loss"] == loss["mean"]
+    assert summary["calibration_loss_se"] == loss["se"] > 0.0
+    assert loss["rows"] == 128
+    assert 0.5 < loss["mean"] / summary["test_loss"] < 2.0
+    assert "calibration loss" in run.read_text("report.html")
+
+
+def test_a_run_without_gradients_has_no_loss(tmp_path):
+    config = {**CONFIG, "metrics": ["activation_rms"], "output": str(tmp_path)}
+    done = nodelens.run(config)
+    assert done.read_json("capture.json")["loss"] is None
+    assert "calibration_loss" not in done.record()["summary"]
+    assert done.read_json("capture.json")["tokens"] is None
+
+
+def test_the_record_counts_the_positions_of_every_place(run):
+    tokens = run.read_json("capture.json")["tokens"]
+    assert tokens["share"] == 0.25
+    assert tokens["positions"].keys() == tokens["used"].keys()
+    share = sum(tokens["used"].values()) / sum(tokens["positions"].values())
+    assert share == pytest.approx(0.25, abs=0.03)
+    assert tokens["errors_up_to"] == pytest.approx(share**-0.5)
+
+
+def test_the_report_says_what_the_share_costs(run):
+    found = next(each for each in run.findings() if each.name == "tokens")
+    assert found.title == "What pairs of nodes were taken from"
+    (sentence,) = found.headline
+    assert sentence.startswith("Products of pairs of nodes saw ")
+    assert "positions, over all places (capture.tokens: 0.25). Their standard errors" in sentence
+    assert "What pairs of nodes were taken from" in run.read_text("report.html")

@@ -119,6 +119,30 @@ def test_a_pickled_file_that_holds_more_than_weights_is_never_read(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_head_that_a_folder_does_not_have_is_drawn_with_the_seed_and_told(tmp_path, caplog):
+    HuggingFace(config=LLAMA).build(TEXT).module.save_pretrained(tmp_path)
+    request = ModelRequest(input_shape=(6,), classes=5, seed=3)
+    load = HuggingFace(task="token_classification", pretrained=str(tmp_path)).build
+    one, other = load(request), load(request)
+    assert one.module.num_labels == 5
+    assert torch.equal(one.module.score.weight, other.module.score.weight)
+    assert one.notes["new_weights"] == "score.bias, score.weight"
+    assert "has no weights for score.bias, score.weight: they are random" in caplog.text
+    base = HuggingFace(pretrained=str(tmp_path)).build(TEXT)
+    assert "new_weights" not in base.notes
+
+
+def test_a_head_for_fewer_classes_than_the_data_have_is_an_error(tmp_path):
+    options = {"task": "sequence_classification", "config": {**LLAMA, "pad_token_id": 0}}
+    for classes, expected in ((3, None), (4, "a head for fewer classes than the data have")):
+        request = ModelRequest(input_shape=(6,), classes=classes, seed=3)
+        if expected is None:
+            HuggingFace(**options).build(request).module.save_pretrained(tmp_path)
+            continue
+        with pytest.raises(ModelError, match=expected):
+            HuggingFace(task=options["task"], pretrained=str(tmp_path)).build(request)
+
+
 def test_a_damaged_weight_file_is_named(tmp_path):
     image(config=RESNET).build(REQUEST).module.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not weights")

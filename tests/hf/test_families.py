@@ -18,7 +18,7 @@ METRICS = {
     "norms and weights": ["weight_l2", "fpgm", "outgoing_entropy"],
     "activations": ["activation_rms", "wanda_sp", "flap_wifv"],
     "alignment and spectrum": [
-        *("rayleigh_quotient", "leverage", "rank_contribution", "participation_contribution"),
+        *("rayleigh_quotient", "leverage", "eigen_share", "participation_contribution"),
     ],
     "information": ["input_information", "redundancy", "peer_redundancy", "task_information"],
     "gradients and curvature": ["first_order", "loss_proxy", "mean_ablation_fisher"],

@@ -279,6 +279,7 @@ def test_a_run_recovers_and_saves_what_it_recovered(tmp_path):
         assert folder == run.path / f"pruned/magnitude/recovered/{label}/model"
         state = nodelens_hf.load(folder).state_dict()
         assert not any("lora" in name for name in state)
+        assert json.loads((folder / "config.json").read_text())["use_cache"]
         card = (folder / "README.md").read_text()
         assert f"pruned by magnitude, recovered by {label}" in card
         assert "## Recovery" in card

@@ -28,6 +28,10 @@ PRUNABLE = {
     **dict.fromkeys(("llama", "qwen2", "mistral", "phi3"), layers(GROUPED, "44 neurons")),
     "qwen3": layers(("2 kv_groups", "2 query_heads", "8 value_dim"), "44 neurons"),
     **dict.fromkeys(("gemma", "gemma3_text"), layers(("4 heads", "8 value_dim"), "44 neurons")),
+    "gemma4_text": (  # the second layer has full attention, with larger heads
+        "24 residual, 2 kv_groups, 2 query_heads, 8 value_dim, 44 neurons, "
+        "2 kv_groups, 2 query_heads, 16 value_dim, 44 neurons"
+    ),
     "mixtral": layers(GROUPED, "44 neurons"),
     "t5": (
         "4 heads, 6 value_dim, 44 neurons, 6 value_dim, 44 neurons, "

@@ -66,7 +66,9 @@ def test_redundancy_averages_over_the_closest_supernodes():
     correlation[3, :3] = correlation[:3, 3] = tensor(0.1, 0.5, 0.9)
     core = torch.tensor([True, True, True, False])
     expected = sum(-0.5 * math.log(1 - r * r) for r in (0.5, 0.9)) / 2
-    assert redundancy_to(made(correlation), core, top=2)[3].item() == pytest.approx(expected, rel=1e-5)
+    assert redundancy_to(made(correlation), core, top=2)[3].item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_the_halo_is_the_best_connected_tenth_of_the_others():

@@ -57,6 +57,7 @@ def whole(correlations):
 def test_tiles_are_the_rows_of_the_correlations(nodes, monkeypatch):
     monkeypatch.setattr(tiles, "_AT_ONCE", {"cpu": 1000})
     monkeypatch.setattr(tiles, "_LEAST_ROWS", 7)
+    monkeypatch.setattr(tiles, "_COPIED", 900)
     x = samples(nodes)
     expected = summary_of(Gram(), x).correlation
     factored = FactoredCorrelations(standardised(x), torch.tensor(float(len(x))))

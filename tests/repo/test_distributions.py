@@ -74,7 +74,7 @@ LAYERS = [
     {"scoring", "training"},
     {"analyses", "interventions", "recovery", "reports"},
     {"experiments", "testing"},
-    {"api", "arguments"},
+    {"api", "arguments", "own_model"},
     {"cli"},
 ]
 """From the lowest: a module imports from its own layer and from lower ones."""

@@ -72,7 +72,7 @@ def score(
     ``ranks=Ranks()``, of `nodelens.capture.ranks`, keeps one process apart.
     """
     from nodelens.capture.ranks import group_ranks
-    from nodelens.experiments.own_model import Options, score_model
+    from nodelens.own_model import Options, score_model
     from nodelens.plugins.manager import load_plugins
 
     loaded = plugins or load_plugins()

@@ -172,3 +172,8 @@ def check_targets(batch: Batch, for_gradients: bool, for_classes: bool) -> None:
             f"{what} metrics need labels: give batches of (inputs, targets)"
             + (", or a loss" if for_gradients else "")
         )
+    if for_classes and batch.targets is not None and batch.targets.ndim > 1:
+        raise DataError(
+            "class metrics compare classes of samples, and these batches have a label per position "
+            "(a token or a tag); leave them out"
+        )

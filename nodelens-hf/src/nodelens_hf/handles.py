@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +59,22 @@ def _save(
     from nodelens_hf.tokenizers import tokenizer_of
 
     written: Any = model
-    if cached:
-        written.config.use_cache = True
     tokenizer = tokenizer_of(backend.pretrained, backend.gguf_file, backend.revision)
-    with without_bars():
+    with without_bars(), _caching(written, cached):
         loader = save(written, folder, tokenizer=tokenizer, card=model_card(facts))
     if loader == "transformers":
         return f"transformers.{TASKS[backend.task].auto}.from_pretrained(folder)"
     return "nodelens_hf.load(folder)"
+
+
+@contextmanager
+def _caching(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
+    """Let the configuration say that the model caches, for as long as it is written."""
+    config = model.config
+    if wanted:
+        config.use_cache = True
+    try:
+        yield
+    finally:
+        for each in (config, model.config) if wanted else ():  # saving may put another in its place
+            each.use_cache = False

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
+import torch
 from attrs import evolve
 
 from nodelens.errors import ModelError
 from nodelens_hf.handles import handle_of
 from nodelens_hf.progress_bars import without_bars
-from nodelens_hf.tasks import auto_class
+from nodelens_hf.tasks import TASKS, auto_class
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from nodelens.models.contract import ModelHandle, ModelRequest
     from nodelens_hf.backend import HuggingFace
 
+log = logging.getLogger("nodelens")
 ADVICE = "a hub id needs a network or the hub's cache, a folder must exist"
 _UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, UnpicklingError)
 """What transformers raises for a model that it cannot read."""
@@ -41,8 +45,11 @@ def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
     trusted = request.trust_remote_code
     options = {**_options(backend, folder), "trust_remote_code": trusted}
     try:
-        with without_bars():
-            model = auto_class(backend.task).from_pretrained(source, **options)
+        with without_bars(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(request.seed)
+            options |= _wider_head(backend, request, source, options)
+            auto = auto_class(backend.task)
+            model, loaded = auto.from_pretrained(source, output_loading_info=True, **options)
     except Exception as error:
         if not (trusted or isinstance(error, (*_UNREADABLE, SafetensorError))):
             raise  # the code of a model may raise anything, ours and transformers' may not
@@ -52,8 +59,36 @@ def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
     if backend.gguf_file is not None:
         _unmark(model)
     handle = handle_of(model, f"{type(model).__name__} from {source}", backend, pretrained=True)
-    pickled = folder.is_dir() and backend.allow_pickle and not list(folder.glob("*.safetensors"))
-    return evolve(handle, notes={**handle.notes, "weights": "pickled"}) if pickled else handle
+    notes = dict(_notes(backend, folder, sorted(loaded["missing_keys"])))
+    return evolve(handle, notes={**handle.notes, **notes})
+
+
+def _wider_head(
+    backend: HuggingFace, request: ModelRequest, source: str, options: dict[str, Any]
+) -> dict[str, int]:
+    """Return the number of labels, if the data have more classes than the head of the model."""
+    from transformers import AutoConfig
+
+    if not TASKS[backend.task].labels or backend.gguf_file is not None:
+        return {}
+    asked = ("trust_remote_code", "local_files_only", "revision")
+    chosen = {name: options[name] for name in asked if name in options}
+    config = AutoConfig.from_pretrained(source, **chosen)
+    return {"num_labels": request.classes} if config.num_labels < request.classes else {}
+
+
+def _notes(backend: HuggingFace, folder: Path, missing: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield what is to be known of the weights, and warn of those that were not there."""
+    if folder.is_dir() and backend.allow_pickle and not list(folder.glob("*.safetensors")):
+        yield "weights", "pickled"
+    if missing:
+        yield "new_weights", ", ".join(missing)
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if missing[3:] else "")
+        log.warning(
+            "%s has no weights for %s: they are random until they are trained",
+            backend.pretrained,
+            shown,
+        )
 
 
 def _unmark(model: PreTrainedModel) -> None:
@@ -114,6 +149,11 @@ def _reason(source: str, error: Exception, local: bool) -> str:
             f"{source}: the model is Python code that comes with it, which is not run; read the "
             "code, and pass --trust-remote-code if you trust it (trust_remote_code=True from "
             "Python; a config cannot say so)"
+        )
+    if "ignore_mismatched_sizes" in str(error):
+        return (
+            f"{source}: its weights have other sizes than the model needs; a head for fewer "
+            "classes than the data have does not fit"
         )
     if isinstance(error, UnpicklingError):
         return f"{source}: a pickled file there holds more than weights, and that is never read"

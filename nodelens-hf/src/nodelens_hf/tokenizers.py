@@ -43,7 +43,9 @@ class Tokens:
 
 def load_tokenizer(source: str, gguf_file: str | None = None) -> Tokens:
     """Return the tokenizer of a folder or hub id, or ``bytes``; raises `DataError` without one."""
-    return _bytes() if source == BYTES else _of_transformers(transformers_tokenizer(source, gguf_file))
+    return (
+        _bytes() if source == BYTES else _of_transformers(transformers_tokenizer(source, gguf_file))
+    )
 
 
 def tokenizer_of(pretrained: str | None, gguf_file: str | None, revision: str | None) -> Any:  # noqa: ANN401 - transformers' tokenizers share no type

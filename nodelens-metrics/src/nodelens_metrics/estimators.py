@@ -21,7 +21,7 @@ BINS = 8
 FLOOR = 0.75
 """The least variance within a class, as a share of the variance within classes on average."""
 
-_AT_ONCE = 2**22
+_AT_ONCE = 2**20
 """Entries of a table of nodes by samples that are worked on at once."""
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _AT_ONCE = {"cpu": 2**18, "cuda": 2**25}
 """Entries of a tile, by device: what stays in a processor's cache, or fills a device."""
 
+_COPIED = 2**23
+"""Entries of samples that are centred at once."""
+
 _LEAST_ROWS = 128
 """Rows of a product that are worth reading the whole factor for."""
 
@@ -178,10 +181,10 @@ def correlations_of(x: Tensor) -> PackedCorrelations:
     from nodelens.statistics.triangle import Triangle
 
     mean = x.mean(0)
-    centred = x - mean
     triangle = Triangle(x.shape[1])
-    packed = centred.new_zeros(triangle.size)
-    triangle.add_products(packed, centred)
+    packed = mean.new_zeros(triangle.size)
+    for some in torch.split(x, max(1, _COPIED // x.shape[1])):
+        triangle.add_products(packed, some - mean)
     square = triangle.diagonal(packed)
     rounding = len(x) * (8 * torch.finfo(x.dtype).eps * mean).square()
     variance = square.where(square > rounding, square.new_zeros(()))

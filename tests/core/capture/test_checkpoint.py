@@ -59,7 +59,7 @@ def interrupted(subject, checkpoint, after):
 
 def same(one, other):
     assert torch.equal(one.rows, other.rows)
-    assert dict(one.fired) == dict(other.fired)
+    assert one.counts.as_json() == other.counts.as_json()
     for place, states in one.states.items():
         for statistic, state in states.items():
             for name, tensor in state.items():
@@ -135,3 +135,35 @@ def test_a_capture_ends_after_the_batch_that_is_enough(subject):
     )
     assert seen == [10, 20, 30]
     assert capture.samples == 30
+
+
+@pytest.mark.parametrize("after", [20, 50])
+def test_the_share_of_the_positions_is_the_same_after_a_resumption(subject, tmp_path, after):
+    model, graph, plan = subject
+    thinned = model, graph, evolve(plan, tokens=0.3)
+    whole = run_capture(request(thinned))
+    assert 0 < whole.counts.chosen.total() < whole.counts.positions.total()
+    checkpoint = Checkpoint(tmp_path, seconds=0)
+    interrupted(thinned, checkpoint, after)
+    with pytest.raises(RunError, match="the checkpoint is of another plan"):
+        checkpoint.load(plan)
+    same(run_capture(request(thinned, checkpoint)), whole)
+
+
+class Noisy(nn.Sequential):
+    """Adds random numbers of the global generator to what it reads."""
+
+    def forward(self, x):
+        return super().forward(x + torch.randn(5))
+
+
+def test_a_model_that_draws_goes_on_as_if_it_had_not_been_stopped(subject, tmp_path):
+    _, _, plan = subject
+    torch.manual_seed(0)
+    model = Noisy(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 3))
+    graph = infer(model, X[:2])
+    noisy = model, graph, plan
+    whole = run_capture(request(noisy))
+    checkpoint = Checkpoint(tmp_path, seconds=0)
+    interrupted(noisy, checkpoint, 30)
+    same(run_capture(request(noisy, checkpoint)), whole)

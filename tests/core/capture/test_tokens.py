@@ -12,7 +12,7 @@ from nodelens.capture.engine import CaptureRequest, run_capture
 from nodelens.capture.kept import load_capture, save_capture
 from nodelens.capture.planning import make_plan
 from nodelens.channels.infer import infer
-from nodelens.errors import RunError
+from nodelens.errors import DataError, RunError
 from nodelens.statistics.contract import Reading
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments, RowMoments
@@ -206,8 +206,18 @@ def test_what_was_seen_is_counted_site_by_site():
 
 
 def test_batches_without_a_chosen_position_are_no_harm():
-    one, other = (captured(cut(rows(), sizes), tokens=0.01) for sizes in ([24], [1] * 24))
+    one, other = (captured(cut(rows(), sizes), tokens=0.05) for sizes in ([24], [1] * 24))
     check_same(one, other)
+
+
+def test_a_share_that_leaves_nothing_is_an_error():
+    with pytest.raises(DataError) as raised:
+        captured([rows()], (Gram(),), tokens=1e-6)
+    real = int(rows()["attention_mask"].sum())
+    assert str(raised.value) == (
+        f"tokens: 1e-06 leaves 0 of the {real} positions at up (input) for products of pairs of "
+        "nodes; raise it, or give more samples"
+    )
 
 
 def test_a_capture_of_another_share_is_not_scored_in_its_place(tmp_path):
@@ -225,3 +235,22 @@ def make_plan_of(*statistics):
     given = {name: value[:3] for name, value in rows().items() if name != "labels"}
     model = Tokens().double()
     return make_plan(infer(model, **given), [Asking(statistics)], folds=4, model=model)
+
+
+class Twice(Tokens):
+    def forward(self, input_ids, attention_mask):
+        x = F.gelu(self.up(self.embed(input_ids)))
+        return self.down(torch.tanh(self.mid(x)) + torch.tanh(self.mid(x.flip(-1))))
+
+
+def test_the_positions_of_every_call_of_a_module_are_counted():
+    model, given = Twice().double(), {k: v for k, v in rows().items() if k != "labels"}
+    graph = infer(model, **{name: value[:3] for name, value in given.items()})
+    asked = [Asking((Gram(tap="input"), Gram(tap="preactivation", of="gradient"), Gram()))]
+    plan = evolve(make_plan(graph, asked, folds=4, model=model), tokens=SHARE)
+    got = run_capture(CaptureRequest(model, graph, [rows()], plan, CPU))
+    real = int(rows()["attention_mask"].sum())
+    counts = {name: n for name, n in got.counts.positions.items() if name.startswith("mid (input)")}
+    assert counts == {"mid (input) @ mid (input)": 2 * real}
+    state = got.states["mid (input)"][Gram(tap="input")]
+    assert float(state["count"].sum()) == got.counts.chosen["mid (input) @ mid (input)"]

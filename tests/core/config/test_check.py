@@ -144,8 +144,8 @@ BAD = [
     ),
     (
         "capture:",
-        "capture: expected a mapping with the keys samples, folds, balanced, memory_budget, until, "
-        "checkpoint_seconds, got nothing",
+        "capture: expected a mapping with the keys samples, folds, balanced, memory_budget, "
+        "tokens, until, checkpoint_seconds, got nothing",
     ),
     (
         "capture: {balanced: yes}",

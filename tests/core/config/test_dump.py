@@ -150,6 +150,7 @@ def test_the_dump_is_written_for_people(registry):
         "  folds: 8\n"
         "  balanced: false\n"
         "  memory_budget: 2GiB\n"
+        "  tokens: 1.0\n"
         "  until: null\n"
         "  checkpoint_seconds: 60.0\n"
         "metrics:\n"

@@ -97,6 +97,12 @@ def test_a_model_on_dicts_with_padding():
             "gradient metrics need labels: give batches of (inputs, targets), or",
         ),
         ([X], ["class_selectivity"], DataError, "class metrics need labels"),
+        (
+            [(X, torch.zeros(len(X), 2, dtype=torch.int64))],
+            ["class_selectivity"],
+            DataError,
+            "these batches have a label per position",
+        ),
         ([], ["activation_rms"], DataError, "there are no batches"),
         ([X], [], ConfigError, "the list is empty"),
         ([X], "taylor", ConfigError, "give a list, such as ['taylor']"),

@@ -52,7 +52,19 @@ def test_the_record_counts_the_positions_of_every_place(run):
 def test_the_report_says_what_the_share_costs(run):
     found = next(each for each in run.findings() if each.name == "tokens")
     assert found.title == "What pairs of nodes were taken from"
-    (sentence,) = found.headline
-    assert sentence.startswith("Products of pairs of nodes saw ")
-    assert "positions, over all places (capture.tokens: 0.25). Their standard errors" in sentence
+    seen, errors = found.headline
+    assert seen.startswith("Products of pairs of nodes saw ")
+    assert seen.endswith(" positions, over all places (capture.tokens: 0.25).")
+    assert errors.startswith(f"Their standard errors are up to {found.data['errors_up_to']:.2f}")
     assert "What pairs of nodes were taken from" in run.read_text("report.html")
+
+
+def test_a_share_of_fewer_positions_than_nodes_is_warned_of(tmp_path):
+    model, capture = {"name": "mlp", "hidden": [40, 5]}, {**CONFIG["capture"], "tokens": 0.2}
+    data = {**CONFIG["data"], "flat": True}
+    config = {**CONFIG, "model": model, "data": data, "capture": capture}
+    done = nodelens.run({**config, "output": str(tmp_path)})
+    found = next(each for each in done.findings() if each.name == "tokens")
+    (warning,) = found.warnings
+    assert warning.startswith("1 places have fewer of these positions than nodes, the first is ")
+    assert " for 40): their covariances have no inverse; raise capture.tokens" in warning

@@ -70,7 +70,7 @@ class Accumulator:
         if not thinned:
             return
         some = some_samples(reading, self.plan.tokens)
-        if now.first_share(tap.name):
+        if now.first_share(tap):
             self.counts.positions[tap.name] += _samples(reading)
             self.counts.chosen[tap.name] += len(some.fold)
         for statistic in thinned:

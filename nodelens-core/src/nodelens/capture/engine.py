@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -15,24 +15,22 @@ from torch import Tensor, nn
 
 from nodelens.capture.batches import Batch
 from nodelens.capture.checkpoint import Checkpoint, Position
+from nodelens.capture.completeness import check_complete
 from nodelens.capture.counts import Counts
 from nodelens.capture.hooks import uncompiled
 from nodelens.capture.losses import row_losses
 from nodelens.capture.merging import first_pass, merge_pass
-from nodelens.capture.plan import LOSS, CapturePlan
-from nodelens.capture.planning import LOSSES
+from nodelens.capture.plan import CapturePlan
 from nodelens.capture.propagation import read_batch, visit_batch
 from nodelens.capture.ranks import Ranks
 from nodelens.capture.reading import folds_of
 from nodelens.capture.recorder import Recorder
 from nodelens.capture.stored import StateMap, StoredStates, slots_of, write_states
 from nodelens.capture.stream import check_repeatable, numbered
-from nodelens.capture.taps import Tap, taps_of
+from nodelens.capture.taps import taps_of
 from nodelens.channels.groups import ChannelGraph, Site
-from nodelens.errors import CaptureError, DataError
 from nodelens.models.randomness import own_randomness, reseed
 from nodelens.progress import Progress
-from nodelens.statistics.contract import IGNORED
 
 Loss = Callable[[Any, Batch], Tensor]
 
@@ -238,7 +236,7 @@ def _merge_ranks(request: CaptureRequest, done: Position) -> None:
         read = {entry.name: entry.statistics if streamed else visits for entry in entries}
         merge_pass(ranks, plan, done, read, everywhere)
     if everywhere or not ranks.rank:
-        _check_fired(taps, done)
+        check_complete(plan, taps, done)
 
 
 @contextmanager
@@ -262,20 +260,3 @@ def untouched(model: nn.Module) -> Iterator[None]:
             module.training = mode
         for parameter, flag in wanted.items():
             parameter.requires_grad_(flag)
-
-
-def _check_fired(taps: Sequence[Tap], done: Position) -> None:
-    if not int(done.rows.sum()):
-        raise DataError("no calibration batch came; give at least one sample")
-    for statistic, state in done.states.get(LOSS, {}).items():
-        if statistic == LOSSES and not float(state["count"].sum()):
-            raise DataError(
-                f"no sample has a label (all are {IGNORED} or padding), so that the loss and every "
-                "gradient are 0; give labels, or leave out the metrics of gradients"
-            )
-    for tap in taps:
-        if not done.now.fired[tap.name]:
-            raise CaptureError(
-                f"{tap.site.name} was never read, so {tap.entry.name} has no statistics; "
-                "the model takes another path on these batches than on the first one"
-            )

@@ -70,7 +70,7 @@ class Forward:
     afterwards: list[tuple[Tap, Reading, int]] = field(factory=list)
     outputs: Tensor | None = None
     samples: dict[tuple[bool, torch.device], Samples] = field(factory=dict)
-    shares: set[str] = field(factory=set)
+    shares: set[tuple[str, int]] = field(factory=set)
 
     @classmethod
     def of(cls, batch: Batch) -> Forward:
@@ -122,10 +122,11 @@ class Forward:
             )
         return self.samples[tokens, device]
 
-    def first_share(self, tap: str) -> bool:
+    def first_share(self, tap: Tap) -> bool:
         """Return whether this is the first time that samples of a tap are chosen; they stay so."""
-        known = tap in self.shares
-        self.shares.add(tap)
+        key = (tap.name, tap.number)
+        known = key in self.shares
+        self.shares.add(key)
         return not known
 
     @property

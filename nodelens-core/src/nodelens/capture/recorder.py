@@ -220,8 +220,8 @@ def _check_late(tap: Tap) -> None:
     """Raise `CaptureError` unless a recomputation of checkpointing may bring the gradient."""
     if torch.is_grad_enabled():
         raise CaptureError(
-            f"{tap.site.name}: no gradient reaches it; the model detaches its input, or looks it "
-            "up in a table that is no nn.Embedding"
+            f"{tap.site.name}: no gradient reaches it; the model detaches its input, makes it of "
+            "constants (a first hidden state), or looks it up in a table that is no nn.Embedding"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def _tokens(capture: Capture) -> dict[str, Any]:
         "share": capture.plan.tokens,
         "positions": dict(counts.positions),
         "used": dict(counts.chosen),
-        "errors_up_to": (1.0 / counts.share) ** 0.5 if counts.share else None,
+        "errors_up_to": counts.share**-0.5,
     }
 
 
@@ -85,25 +86,34 @@ def _tokens_finding(capture: Capture) -> Finding:
     """Return which share of the positions pairs of nodes were taken from, and what that costs."""
     data, counts = _tokens(capture), capture.counts
     used, all_of = counts.chosen.total(), counts.positions.total()
-    wider = (
-        ""
-        if data["errors_up_to"] is None
-        else (
-            f" Their standard errors are up to {data['errors_up_to']:.2f} times as wide as from all "
-            "positions: by that much where positions are independent, by less where those of a sample "
-            "are alike. The errors shown are those of the share."
-        )
-    )
     return Finding(
         kind="capture",
         name="tokens",
         title="What pairs of nodes were taken from",
         headline=(
             f"Products of pairs of nodes saw {used:,} of {all_of:,} positions, over all places "
-            f"(capture.tokens: {capture.plan.tokens:g}).{wider}",
+            f"(capture.tokens: {capture.plan.tokens:g}).",
+            f"Their standard errors are up to {data['errors_up_to']:.2f} times as wide as from all "
+            "positions: by that much where positions are independent, by less where those of a "
+            "sample are alike. The errors shown are those of the share.",
         ),
+        warnings=tuple(_singular(capture)),
         data=data,
     )
+
+
+def _singular(capture: Capture) -> Iterator[str]:
+    """Yield a warning where a share has fewer positions than a layer has nodes."""
+    seen: Counter[str] = Counter()
+    for tap, count in capture.counts.chosen.items():
+        seen[tap.split(" @ ")[0]] += count
+    widths = {entry.name: entry.layout.width for entry in capture.plan.everything}
+    few = [f"{name} ({n} for {widths[name]})" for name, n in seen.items() if n < widths[name]]
+    if few:
+        yield (
+            f"{len(few)} places have fewer of these positions than nodes, the first is {few[0]}: "
+            "their covariances have no inverse; raise capture.tokens or capture.samples"
+        )
 
 
 def _plan_finding(plan: CapturePlan) -> Finding:

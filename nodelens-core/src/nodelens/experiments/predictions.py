@@ -37,6 +37,6 @@ def _problems(config: RunConfig, chosen: Chosen) -> Iterator[str]:
 def _reads_a_loss(metric: Metric) -> bool:
     """Return whether any of a metric's statistics needs gradients, predictions or own passes."""
     return any(
-        each.tap == "model" or _OF_A_LOSS & frozenset(getattr(each, "requires", ()))
+        str(each.tap) in ("model", "loss") or _OF_A_LOSS & frozenset(getattr(each, "requires", ()))
         for each in metric.needs()
     )

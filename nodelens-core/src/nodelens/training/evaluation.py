@@ -52,7 +52,7 @@ class Evaluation:
 
     losses: NDArray[np.float64]
     counts: NDArray[np.int64]
-    correct: NDArray[np.bool_] | NDArray[np.int64] | None
+    correct: NDArray[np.bool_ | np.int64] | None
     targets: NDArray[np.int64] | None
     unit: str = NATS
 

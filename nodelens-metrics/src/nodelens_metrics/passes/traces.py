@@ -93,6 +93,7 @@ class Traces:
 
     def _diagonal(self, visit: Visit, parameters: Parameters) -> dict[str, Tensor]:
         """Return z∘Hz by parameter, float64, the mean over probes."""
+        from nodelens.statistics.rows import upcast
         from nodelens_metrics.passes.products import product_with
 
         values = [*parameters.values()]
@@ -102,8 +103,8 @@ class Traces:
             for probe in range(self.probes):
                 vector = self._probe((visit.seed, visit.fold, run, probe), parameters)
                 for (name, z), hz in zip(vector.items(), product([*vector.values()]), strict=True):
-                    diagonal[name] += (z.double() * hz.double()) / self.probes
-        return diagonal
+                    diagonal[name] += z * upcast(hz)
+        return {name: total / self.probes for name, total in diagonal.items()}
 
     def _probe(self, place: tuple[int, ...], parameters: Parameters) -> dict[str, Tensor]:
         """Return a random sign, or a value with a random sign, for every parameter's values."""
@@ -138,7 +139,10 @@ def _runs(batch: Batch) -> Iterator[tuple[int, Batch]]:
 
 
 def _signs(parameter: Tensor, random: torch.Generator) -> Tensor:
+    """Return a random sign for every value of a parameter, eight of them from one random byte."""
     import torch
 
-    bits = torch.randint(2, parameter.shape, generator=random, dtype=torch.int8)
-    return (2 * bits - 1).to(parameter)
+    count = parameter.numel()
+    drawn = torch.randint(256, (count // 8 + 1, 1), generator=random, dtype=torch.uint8)
+    bits = (drawn >> torch.arange(8, dtype=torch.uint8)) & 1
+    return bits.flatten()[:count].to(parameter).mul_(2).sub_(1).view_as(parameter)

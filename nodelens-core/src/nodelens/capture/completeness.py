@@ -1,0 +1,49 @@
+"""Whether a pass has read everything that its statistics are about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nodelens.capture.plan import LOSS, CapturePlan
+from nodelens.capture.planning import LOSSES
+from nodelens.errors import CaptureError, DataError
+from nodelens.statistics.contract import IGNORED
+
+if TYPE_CHECKING:
+    from nodelens.capture.checkpoint import Position
+    from nodelens.capture.taps import Tap
+
+_FEWEST = 2
+"""Positions that a covariance needs at least."""
+
+
+def check_complete(plan: CapturePlan, taps: Sequence[Tap], done: Position) -> None:
+    """Raise `DataError` for no samples, labels or positions, `CaptureError` for an unread site.
+
+    Of a pass that was merged: what one process lacks another may have read.
+    """
+    if not int(done.rows.sum()):
+        raise DataError("no calibration batch came; give at least one sample")
+    losses = done.states.get(LOSS, {}).get(LOSSES)
+    if losses is not None and not float(losses["count"].sum()):
+        raise DataError(
+            f"no sample has a label (all are {IGNORED} or padding), so that the loss and every "
+            "gradient are 0; give labels, or leave out the metrics of gradients"
+        )
+    for tap in taps:
+        _check_tap(plan, tap, done)
+
+
+def _check_tap(plan: CapturePlan, tap: Tap, done: Position) -> None:
+    if not done.now.fired[tap.name]:
+        raise CaptureError(
+            f"{tap.site.name} was never read, so {tap.entry.name} has no statistics; "
+            "the model takes another path on these batches than on the first one"
+        )
+    positions, chosen = done.now.positions[tap.name], done.now.chosen[tap.name]
+    if positions and chosen < _FEWEST:
+        raise DataError(
+            f"tokens: {plan.tokens:g} leaves {chosen} of the {positions} positions at "
+            f"{tap.site.name} for products of pairs of nodes; raise it, or give more samples"
+        )

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import nodelens
 from nodelens.testing.world import make_world, view_of
 from nodelens_metrics.supernodes import (
     CoreConnection,
@@ -118,3 +119,18 @@ def test_the_mass_of_the_core_is_its_share_of_the_proxy():
     proxy = 0.5 * (world.activation * world.gradient).flatten(0, 1).square().mean(0)
     found = scored(SupernodeMass(core=0.3), world)
     assert found.item() == pytest.approx(float(proxy.topk(2).values.sum() / proxy.sum()))
+
+
+def test_a_kernel_s_positions_are_one_connection_with_an_output():
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(2, 6, 3), torch.nn.ReLU(), torch.nn.Conv2d(6, 5, 3)
+    model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(80, 3)).double()
+    batch = torch.randn(8, 2, 8, 8).double(), torch.randint(0, 3, (8,))
+    metrics = [{"name": "core_connection", "core": 0.4, "support": 0.4}, "loss_proxy"]
+    found = nodelens.score(model, [batch], metrics, folds=2)
+    strength = layers[2].weight.detach().abs().sum((2, 3)).mT
+    proxy = torch.from_numpy(found["loss_proxy", "0:channels"].values)
+    support = strength[proxy.topk(2).indices].sum(0).topk(2).indices
+    expected = strength[:, support].sum(1) / strength.sum(1)
+    shown = torch.from_numpy(found["core_connection", "0:channels"].values)
+    torch.testing.assert_close(shown, expected)

@@ -50,6 +50,20 @@ def by_node(part: ParameterSlice, values: Tensor) -> Tensor:
     return part.extent.nodes_last(apart, 1).flatten(0, 2).mT
 
 
+def output_strengths(view: GroupView) -> Tensor:
+    """Return the sum of |W| between each node and each output that reads it, ``(nodes, outputs)``.
+
+    All positions of a kernel and all components of a node count together. Raises
+    `NotApplicableError` where no matrix and no convolution reads the nodes.
+    """
+    import torch
+
+    readers = view.group.role("consumer")
+    if not readers:
+        raise NotApplicableError("no parameter reads these nodes")
+    return torch.cat([strengths(view, part) for part in readers], dim=1)
+
+
 def strengths(view: GroupView, part: ParameterSlice) -> Tensor:
     """Return the sum of |W| between each node and each output of a weight, ``(nodes, outputs)``.
 

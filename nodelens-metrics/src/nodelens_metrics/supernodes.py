@@ -116,8 +116,10 @@ class CoreConnection:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the shares, 0 without outgoing weights."""
+        from nodelens_metrics.connections import output_strengths
+
         core = core_of(_loss_proxy(group), self.core)
-        return connection(group.outgoing().abs(), core, self.support)
+        return connection(output_strengths(group), core, self.support)
 
 
 @frozen
@@ -200,9 +202,11 @@ class Scar:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the protected proxies; those of the core have the largest other one added."""
+        from nodelens_metrics.connections import output_strengths
+
         proxy = _loss_proxy(group)
         core = core_of(proxy, self.core)
-        conn = connection(group.outgoing().abs(), core, self.support)
+        conn = connection(output_strengths(group), core, self.support)
         shared = redundancy_to(_correlations_of_q(group, self.sketch), core, self.top)
         factor = protection(shared, halo_of(conn, core, self.halo))
         if self.variant == "conn":
@@ -235,7 +239,7 @@ def core_of(proxy: Tensor, share: float) -> Tensor:
 
 
 def connection(outgoing: Tensor, core: Tensor, support: float) -> Tensor:
-    """Return Conn, ``(nodes,)``, from absolute outgoing weights ``(nodes, outputs)``."""
+    """Return Conn, ``(nodes,)``, from the strength of what nodes write, ``(nodes, outputs)``."""
     from nodelens_metrics.arithmetic import ratio
 
     written = outgoing[core].sum(0)

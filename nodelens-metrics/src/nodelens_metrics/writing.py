@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import field, frozen, validators
 
-from nodelens.errors import NotApplicableError
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -116,15 +114,10 @@ class WriteOverlap:
 
     def score(self, group: GroupView) -> Tensor:
         """Return the shares; raises `NotApplicableError` where no matrix reads the nodes."""
-        import torch
-
         from nodelens_metrics.arithmetic import ratio
-        from nodelens_metrics.connections import strengths
+        from nodelens_metrics.connections import output_strengths
 
-        readers = group.group.role("consumer")
-        if not readers:
-            raise NotApplicableError("no parameter reads these nodes")
-        strength = torch.cat([strengths(group, part) for part in readers], dim=1)
+        strength = output_strengths(group)
         shares = ratio(strength, strength.sum(1, keepdim=True))
         count = max(1, round(self.share * shares.shape[1]))
         return shares[:, shares.sum(0).topk(count).indices].sum(1)

@@ -117,7 +117,11 @@ INDEPENDENT = [
 ]
 
 
-@pytest.mark.parametrize(("metric", "draw", "truth"), INDEPENDENT, ids=str)
+def name_of(value):
+    return getattr(value, "__name__", str(value))
+
+
+@pytest.mark.parametrize(("metric", "draw", "truth"), INDEPENDENT, ids=name_of)
 def test_independent_samples(metric, draw, truth):
     assert 0.93 <= coverage(metric, draw, truth) <= 0.97
 

@@ -67,10 +67,17 @@ def output_strengths(view: GroupView) -> Tensor:
 def strengths(view: GroupView, part: ParameterSlice) -> Tensor:
     """Return the sum of |W| between each node and each output of a weight, ``(nodes, outputs)``.
 
-    Raises `NotApplicableError` for what is neither a matrix nor the weight of a convolution.
+    Of a stack of matrices, such as the experts of a layer, all count together. Raises
+    `NotApplicableError` for what is neither a matrix nor the weight of a convolution.
     """
     import torch
 
+    weight = view.parameters[part.parameter].detach()
+    module = view.network.modules.get(part.parameter.rpartition(".")[0])
+    if weight.ndim == 3 and part.axis and not hasattr(module, "kernel_size"):
+        matrix = weight.abs().double().sum(0)
+        outputs_first = matrix if part.axis == 2 else matrix.mT
+        return part.extent.nodes_last(outputs_first, 1).sum((1, 2)).mT
     mass = connections(view, part).sum(-1)
     if part.axis == 0:
         whole: Tensor = torch.block_diag(*mass)  # type: ignore[no-untyped-call]

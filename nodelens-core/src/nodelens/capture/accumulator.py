@@ -11,7 +11,7 @@ from nodelens.capture.counts import Counts
 from nodelens.capture.forward import Forward
 from nodelens.capture.plan import CapturePlan, Entry
 from nodelens.capture.precision import exact_products
-from nodelens.capture.reading import beside, joined, on_device
+from nodelens.capture.reading import beside, joined, on_device, without_values
 from nodelens.capture.taps import TWO_SIDED, Tap
 from nodelens.statistics.contract import Reading, State, Statistic
 from nodelens.statistics.sampling import some_samples
@@ -38,10 +38,10 @@ class Accumulator:
                 self._add_all(now, tap, statistics, both)
             return
         held = [s for s in statistics if tap.several and "whole_rows" in s.requires]
+        self._add_all(now, tap, [s for s in statistics if s not in held], reading)
         for statistic in held:
             key = (tap.entry.name, statistic)
-            now.held.setdefault(key, (tap.entry, []))[1].append(reading)
-        self._add_all(now, tap, [s for s in statistics if s not in held], reading)
+            now.held.setdefault(key, (tap.entry, []))[1].append(_to_hold(statistic, tap, reading))
 
     def finish(self, now: Forward) -> None:
         """Update the statistics that were held until all sites of a group had been read."""
@@ -88,6 +88,19 @@ class Accumulator:
         here = on_device(reading, next(iter(state.values())).device)
         with exact_products(here.values.device.type):
             statistic.update(state, here if folds == self.plan.folds else here.in_folds(folds))
+
+
+def _to_hold(statistic: Statistic[Any], tap: Tap, reading: Reading) -> Reading:
+    """Return what is kept of a reading until the other sites of its group have been read.
+
+    That is all of it, which adds up over the layers that share a residual stream, or the sums of
+    its rows where the statistic says that they will do.
+    """
+    take = getattr(statistic, "take", None)
+    if take is not None and reading.pivot is not None:
+        take(reading)
+        return without_values(reading)
+    return evolve(reading, values=reading.values.clone()) if tap.overwritten else reading
 
 
 def _both(now: Forward, tap: Tap, reading: Reading) -> Reading | None:

@@ -20,6 +20,9 @@ from nodelens.statistics.sampling import mix
 from nodelens.statistics.sums import joined_sums
 from nodelens.statistics.sweeps import swept
 
+_GONE = "gone"
+"""The key that marks a reading without values."""
+
 
 def samples_first(tensor: Tensor, where: Rows, rows: int, name: str) -> Tensor:
     """Return a view ``(rows, positions, …)`` with the other axes in their order.
@@ -229,13 +232,20 @@ def beside(first: Reading, second: Reading) -> Reading:
     return evolve(first, partner=second.values, shared={})
 
 
+def without_values(reading: Reading) -> Reading:
+    """Return a reading of which only what is shared can be used: NaN takes the values' place."""
+    values = reading.values.new_full((), torch.nan).expand(reading.values.shape)
+    shared = {**reading.shared, _GONE: ((), None)}
+    return evolve(reading, values=values, gradient=None, shared=shared)
+
+
 def joined(readings: Sequence[Reading]) -> Reading:
     """Return readings of the same rows at several sites as one, their positions side by side."""
     first = readings[0]
     readings = [on_device(reading, first.values.device) for reading in readings]
     gradients = [reading.gradient for reading in readings if reading.gradient is not None]
     return Reading(
-        values=torch.cat([reading.values for reading in readings], dim=1),
+        values=_side_by_side(readings),
         fold=first.fold,
         gradient=torch.cat(gradients, dim=1) if gradients else None,
         valid=_joined_valid(readings),
@@ -247,6 +257,15 @@ def joined(readings: Sequence[Reading]) -> Reading:
         outputs=_joined_outputs(readings),
         shared=joined_sums(readings),
     )
+
+
+def _side_by_side(readings: Sequence[Reading]) -> Tensor:
+    """Return the positions of all readings; what stands for values that are gone stays that."""
+    values = [reading.values for reading in readings]
+    if not all(_GONE in reading.shared for reading in readings):
+        return torch.cat(values, dim=1)
+    rows, _, nodes = values[0].shape
+    return values[0][:, :1].expand(rows, sum(each.shape[1] for each in values), nodes)
 
 
 def _joined_outputs(readings: Sequence[Reading]) -> Tensor | None:

@@ -133,8 +133,11 @@ class Statistic(Protocol[SummaryT]):
     Implementations are frozen attrs classes; their modules import without torch. `tap` says where
     it reads, `requires` what it cannot do without. Sums are float64.
 
-    A method that may be left out: ``covers(other) -> bool`` says that the summary holds all that
-    the summary of `other` holds, under the same names. Only the covering one is then kept. A class
+    Methods that may be left out: ``covers(other) -> bool`` says that the summary holds all that
+    the summary of `other` holds, under the same names. Only the covering one is then kept.
+    ``take(reading)``, of a statistic that requires whole rows, works out the sums of the reading
+    (see `sums`) that `update` needs, so that its values need not be kept until all sites of a group
+    have been read; `update` then sees NaN in their place. A class
     attribute ``additive = True`` says that every field but a pivot is a sum over rows, which
     `rows.add_rows` adds to the reading's fold, so that rows can be weighted (see `Bootstrap`).
     """

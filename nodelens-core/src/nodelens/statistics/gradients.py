@@ -176,6 +176,12 @@ class RowGradients:
         fields = {name: zeros(layout, layout.width) for name in _ROW_FIELDS}
         return {"rows": zeros(layout), **fields}
 
+    def take(self, reading: Reading) -> None:
+        """Take the sums of rows that `update` works with."""
+        from nodelens.statistics.sums import gate_sums
+
+        gate_sums(reading)
+
     def update(self, state: State, reading: Reading) -> None:
         """Add the row sums; rows without a valid position do not count."""
         from nodelens.statistics.rows import add_terms, row_counts

@@ -151,6 +151,14 @@ class RowMoments:
         names = ("mean", "square", "abs_square", "peak")
         return {"rows": zeros(layout), **{name: zeros(layout, layout.width) for name in names}}
 
+    def take(self, reading: Reading) -> None:
+        """Take the sums of rows that `update` works with."""
+        from nodelens.statistics.sums import absolute_sums, extremes
+
+        absolute_sums(reading)
+        extremes(reading)
+        row_means(reading)
+
     def update(self, state: State, reading: Reading) -> None:
         """Add the moments of the row means; rows without a valid position do not count."""
         from nodelens.statistics.rows import add_terms, row_counts

@@ -1,0 +1,76 @@
+"""What is kept of a residual stream until all of its sites have been read."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import nodelens
+from nodelens.capture.reading import joined, without_values
+from nodelens.statistics.contract import Layout, Reading
+from nodelens.statistics.moments import RowMoments
+
+
+class Stream(nn.Module):
+    def __init__(self, in_place):
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 8), nn.Linear(8, 3)
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.in_place = in_place
+
+    def forward(self, x):
+        x = self.first(x)
+        for layer in self.layers:
+            y = torch.relu(layer(x))
+            if self.in_place:
+                x += y
+            else:
+                x = x + y
+        return self.last(x)
+
+
+@pytest.mark.parametrize("metric", ["minitron", "activation_rms", "taylor", "class_selectivity"])
+def test_a_stream_that_is_added_to_in_place_gives_the_same_scores(metric):
+    torch.manual_seed(0)
+    model = Stream(in_place=False)
+    other = copy.deepcopy(model)
+    other.in_place = True
+    batch = torch.randn(20, 5), torch.randint(0, 3, (20,))
+    one, two = (
+        nodelens.score(each, [batch], [metric], folds=4)[metric, "first:residual"].values
+        for each in (model, other)
+    )
+    assert one.tolist() == two.tolist()
+
+
+def readings(sites):
+    random = torch.Generator().manual_seed(0)
+    fold, pivot = torch.tensor([0, 1, 0, 1]), torch.full((6,), 0.5, dtype=torch.float64)
+    values = [torch.randn(4, 3, 6, generator=random) for _ in range(sites)]
+    return [Reading(each, fold, index=torch.arange(4), pivot=pivot) for each in values]
+
+
+def test_sums_of_rows_do_for_their_moments_and_take_no_memory():
+    statistic, whole = RowMoments(), readings(3)
+    kept = []
+    for reading in readings(3):
+        statistic.take(reading)
+        kept.append(without_values(reading))
+    assert all(each.values.untyped_storage().nbytes() == 4 for each in kept)
+    both = joined(kept)
+    assert both.values.shape == (4, 9, 6)
+    assert both.values.untyped_storage().nbytes() == 4
+    layout = Layout(6, 2)
+    states = [statistic.start(layout) for _ in range(2)]
+    for state, reading in zip(states, (joined(whole), both), strict=True):
+        statistic.update(state, reading)
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-12, atol=0.0)
+
+
+def test_values_that_are_gone_are_not_read_by_mistake():
+    kept = without_values(readings(1)[0])
+    state = RowMoments().start(Layout(6, 2))
+    RowMoments().update(state, kept)
+    assert state["mean"].isnan().all()

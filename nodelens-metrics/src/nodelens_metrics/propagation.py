@@ -66,7 +66,10 @@ class NISP:
         graph = group.network.graph
         if graph is None or not graph.traced:
             raise NotApplicableError("it is not known what follows these nodes")
-        return _Propagation(self.final).of(group, written=-1, parts=1)[:, 0]
+        folds = tuple(group.keep.tolist()) if self.needs() else ()
+        way = group.network.remembered.setdefault((self, folds), _Propagation(self.final))
+        found: Tensor = way.of(group, written=-1, parts=1)[:, 0]
+        return found
 
 
 @frozen(eq=False)
@@ -75,11 +78,13 @@ class _Propagation:
 
     Points are numbers of traced tensors, which grow along the forward pass: what is written after a
     point is read later still, so that the way has an end. Scores are ``(nodes, parts)``, in as many
-    parts as a weight has rows that write a node.
+    parts as a weight has rows that write a node. `passed` is what a group's nodes get through each
+    weight that reads them, which all points before it share.
     """
 
     final: Final
     known: dict[tuple[str, int, int], Tensor] = field(factory=dict)
+    passed: dict[tuple[str, ParameterSlice], tuple[Tensor, bool]] = field(factory=dict)
 
     def of(self, view: GroupView, written: int, parts: int) -> Tensor:
         """Return the scores of a group's nodes for what reads them after `written`."""
@@ -99,7 +104,10 @@ class _Propagation:
         for part in readers:
             if _point(view, view.group, part, "input") < written:
                 continue
-            found, final = self._through(view, part)
+            key = (view.group.name, part)
+            if key not in self.passed:
+                self.passed[key] = self._through(view, part)
+            found, final = self.passed[key]
             ends |= final
             if not (final and self.final == "inf_fs"):
                 total += _in_parts(found, parts)

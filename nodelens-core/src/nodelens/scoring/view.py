@@ -34,7 +34,9 @@ class Network:
     """What all groups of a capture share.
 
     `states` are all states by place, `input_of` names the place of a module's input or weight.
-    `metrics` are those of the run, by name, for metrics that are made of others.
+    `metrics` are those of the run, by name, for metrics that are made of others. `remembered` is
+    what a metric has worked out for one group and needs for others, under a key that begins with
+    the metric itself; it lives as long as the model is scored.
     """
 
     graph: ChannelGraph | None = None
@@ -42,6 +44,7 @@ class Network:
     input_of: Mapping[str, str] = field(factory=dict)
     modules: Mapping[str, nn.Module] = field(factory=dict)
     metrics: Mapping[str, Metric] = field(factory=dict)
+    remembered: dict[tuple[Any, ...], Any] = field(factory=dict)
 
 
 @frozen(eq=False)

@@ -49,7 +49,7 @@ def make_plan(
     needed = _cheapest(statistic for metric in metrics for statistic in metric.needs())
     readable = [group for group in graph if group.at("activation")]
     unread = _unread(graph)
-    if needed and not readable:
+    if metrics and not readable:
         found = "; ".join(f"{name}: {reason}" for name, reason in unread.items())
         raise ModelError(
             f"the model has no nodes that can be scored: {found or graph.note or 'no weights'}"

@@ -65,7 +65,7 @@ def _sorted(found: Mapping[tuple[str, str], _T], order: Mapping[str, int]) -> di
 
 
 def compute_scores(request: ScoreRequest) -> Scores:
-    """Return the scores of every metric on every group that has what the metric looks at.
+    """Return the scores of every metric on every group that can be read.
 
     Groups come one after the other, so that only one needs its states in memory at a time.
     Where a metric is undefined the reason is in `skipped`; a metric whose code raises, or that
@@ -76,17 +76,8 @@ def compute_scores(request: ScoreRequest) -> Scores:
         for name, metric in request.metrics.items():
             _score(subject, name, metric, entry.group, results)
     for group, reason in request.capture.plan.unread.items():
-        _score_unread(subject, request.graph[group], reason, results)
+        results.skipped.update({(name, group): reason for name in request.metrics})
     return results.by_metric(request)
-
-
-def _score_unread(subject: Subject, group: ChannelGroup, reason: str, results: _Results) -> None:
-    """Score a group that cannot be read by what needs no data; the rest is skipped."""
-    for name, metric in subject.request.metrics.items():
-        if any(each.needs() for each in _all_metrics(subject, metric)):
-            results.skipped[name, group.name] = reason
-        else:
-            _score(subject, name, metric, group, results)
 
 
 def subject_of(request: ScoreRequest) -> Subject:

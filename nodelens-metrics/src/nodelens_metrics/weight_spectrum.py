@@ -201,4 +201,6 @@ class WeightSpikes:
 
         values = _values(group, self.producer)
         edge = bulk_edge(values, *group.written_by(self.producer).weight.shape)
+        if not 0.0 < float(edge) < float("inf"):
+            raise NotApplicableError("no bulk can be told from the eigenvalues of its weight")
         return values[:1] / edge if self.of == "largest" else (values > edge).sum().double().view(1)

@@ -191,3 +191,10 @@ def test_alpha_hat_is_weighted_by_the_largest_value(score):
 def test_zero_weights_have_no_spectrum(score):
     with pytest.raises(NotApplicableError, match="all weights are 0"):
         score(WeightStableRank(), torch.zeros(2, 3), w=torch.zeros(3, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("of", ["largest", "number"])
+def test_a_spectrum_without_a_bulk_has_no_spikes_to_tell(of, score):
+    w = torch.diag(torch.logspace(0, -4, 8, dtype=torch.float64))
+    with pytest.raises(NotApplicableError, match="no bulk"):
+        score(WeightSpikes(of=of), torch.zeros(2, 8), w=w)

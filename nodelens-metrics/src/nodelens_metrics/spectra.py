@@ -172,7 +172,7 @@ def bulk_edge(values: Tensor, rows: int, columns: int) -> float:
     `values` are all squared singular values of a ``(rows, columns)`` matrix with entries of
     variance σ², whose largest lies near σ²(√rows + √columns)². σ² is estimated from the values
     below the edge, until that changes nothing more (Marchenko & Pastur 1967; Martin & Mahoney 2021,
-    1810.01075, section 3.2).
+    1810.01075, section 3.2). 0 where nothing stays below it: a spectrum of heavy tail has no bulk.
     """
     inside = values.double()
     edge = float("inf")

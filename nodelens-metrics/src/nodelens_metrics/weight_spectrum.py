@@ -196,7 +196,7 @@ class WeightSpikes:
         return ()
 
     def score(self, group: GroupView) -> Tensor:
-        """Return the ratio, or the number."""
+        """Return the ratio, or the number; raises `NotApplicableError` where there is no bulk."""
         from nodelens_metrics.spectra import bulk_edge
 
         values = _values(group, self.producer)

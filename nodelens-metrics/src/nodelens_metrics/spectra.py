@@ -169,18 +169,19 @@ def _distances(logs: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
 def bulk_edge(values: Tensor, rows: int, columns: int) -> float:
     """Return where a random matrix of these sizes would end: the Marchenko–Pastur edge.
 
-    `values` are all squared singular values of a ``(rows, columns)`` matrix with entries of
-    variance σ², whose largest lies near σ²(√rows + √columns)². σ² is estimated from the values
-    below the edge, until that changes nothing more (Marchenko & Pastur 1967; Martin & Mahoney 2021,
-    1810.01075, section 3.2). 0 where nothing stays below it: a spectrum of heavy tail has no bulk.
+    `values` are all squared singular values, the largest first, of a ``(rows, columns)`` matrix
+    with entries of variance σ², of which the largest lies near σ²(√rows + √columns)² (Marchenko &
+    Pastur 1967). σ² is estimated from the values below the edge, until that changes nothing more
+    (Martin & Mahoney 2021, 1810.01075, section 3.2): what k values above it leave is as random as
+    a matrix of k rows and k columns less. 0 where all that stays below it are zeros.
     """
-    inside = values.double()
-    edge = float("inf")
-    for _ in range(len(values)):
-        variance = float(inside.sum()) / max(rows * columns, 1)
-        edge = variance * (rows**0.5 + columns**0.5) ** 2
-        kept = values[values <= edge]
-        if len(kept) == len(inside):
-            break
-        inside = kept
-    return edge
+    above = 0
+    while above < len(values):
+        r, c = rows - above, columns - above
+        variance = float(values[above:].sum(dtype=torch.float64)) / (r * c)
+        edge = variance * (r**0.5 + c**0.5) ** 2
+        found = int((values > edge).sum())
+        if found <= above:
+            return edge
+        above = found
+    return 0.0

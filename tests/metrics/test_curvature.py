@@ -93,7 +93,7 @@ def test_traces_are_those_of_the_matrix_within_their_errors(net, samples, matrix
     graph = nodelens.infer(net, x)
     for slices in SLICES:
         metrics = [kind(matrix, slices, probes=100) for kind in kinds.values()]
-        scores = nodelens.score(net, [(x, y)], metrics, folds=4)
+        scores = nodelens.score(net, [(x, y)], metrics, folds=20)
         for found in scores:
             by_role = owned_sums(net, wanted[found.metric], graph[found.group])
             expected = sum(by_role.values()) if slices == "all" else by_role[slices]

@@ -179,7 +179,7 @@ def bulk_edge(values: Tensor, rows: int, columns: int) -> float:
     while above < len(values):
         r, c = rows - above, columns - above
         variance = float(values[above:].sum(dtype=torch.float64)) / (r * c)
-        edge = variance * (r**0.5 + c**0.5) ** 2
+        edge: float = variance * (r**0.5 + c**0.5) ** 2
         found = int((values > edge).sum())
         if found <= above:
             return edge

@@ -66,7 +66,7 @@ def test_sums_of_rows_do_for_their_moments_and_take_no_memory():
     for state, reading in zip(states, (joined(whole), both), strict=True):
         statistic.update(state, reading)
     for name, value in states[0].items():
-        torch.testing.assert_close(states[1][name], value, rtol=1e-12, atol=0.0)
+        torch.testing.assert_close(states[1][name], value, rtol=1e-6, atol=0.0)
 
 
 def test_values_that_are_gone_are_not_read_by_mistake():

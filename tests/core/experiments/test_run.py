@@ -106,6 +106,29 @@ def test_ctrl_c_leaves_a_run_that_says_interrupted(tmp_path, monkeypatch, capsys
     assert run.check_manifest() == []
 
 
+def test_a_run_that_is_ended_while_a_stage_fails_says_how_that_stage_ended(tmp_path, monkeypatch):
+    from nodelens.errors import DataError, RunError
+    from nodelens.experiments.context import Experiment
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise DataError("the data is gone")
+
+    record = Experiment._record
+
+    def end(self: Experiment, name: str, entry: dict) -> None:
+        if entry["status"] == "failed":
+            raise RunError("told to end while the stage says that it failed")
+        record(self, name, entry)
+
+    monkeypatch.setattr("nodelens.experiments.stages.evaluate", fail)
+    monkeypatch.setattr(Experiment, "_record", end)
+    assert main(["run", write(tmp_path)]) == 2
+    (folder,) = (tmp_path / "out/small").iterdir()
+    found = RunFolder.open(folder).record()
+    assert (found["status"], found["stages"]["evaluation"]["status"]) == ("failed", "failed")
+    assert "told to end" in found["error"]
+
+
 def test_a_failure_is_recorded_and_told_without_a_traceback(tmp_path, monkeypatch, capsys):
     from nodelens.errors import DataError
 

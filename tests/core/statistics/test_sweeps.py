@@ -33,6 +33,59 @@ def test_the_size_of_the_parts_changes_nothing(monkeypatch, reading, chunk):
     assert torch.equal(low, a.masked_fill(~valid.unsqueeze(-1), torch.inf).amin(1))
 
 
+def powers_of(values, pivot, order, valid=None):
+    fold = torch.zeros(len(values)).long()
+    found = sums.power_sums(Reading(values=values, fold=fold, valid=valid), pivot, order)
+    d = values.double() - pivot
+    kept = d if valid is None else d * valid.unsqueeze(-1)
+    return found, [kept.pow(power).sum(1) for power in range(1, order + 1)], kept
+
+
+SCALES = (1.0, 1e-20, 1e-9, 1e9, 1e18)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("order", [2, 4])
+@pytest.mark.parametrize("padded", [False, True])
+def test_long_rows_of_float32_lose_nothing_that_float64_has(dtype, scale, order, padded):
+    random = torch.Generator().manual_seed(0)
+    values = ((torch.randn(5, 400, 6, generator=random) + 3.0) * scale).to(dtype)
+    valid = torch.rand(5, 400, generator=random) < 0.7 if padded else None
+    values = values if valid is None else values * valid.unsqueeze(-1)
+    pivot = torch.linspace(-2, 4, 6).double() * scale
+    found, wanted, d = powers_of(values, pivot, order, valid)
+    for power, (one, other) in enumerate(zip(found, wanted, strict=True), start=1):
+        error = (one - other).abs() / d.abs().pow(power).sum(1)
+        assert error.max() < 1e-6, f"power {power}"
+
+
+def test_the_spread_of_a_row_far_from_the_pivot_is_not_lost():
+    random = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 1000, 4, generator=random) + 20_000.0
+    found, _, _ = powers_of(values, torch.zeros(4).double(), 2)
+    mean = found[0] / 1000
+    variance = found[1] / 1000 - mean.square()
+    torch.testing.assert_close(variance, values.double().var(1, correction=0), rtol=1e-5, atol=0.0)
+
+
+def test_a_row_of_one_value_has_no_spread_wherever_the_pivot_is():
+    values = torch.full((2, 1000, 3), 0.1)
+    found, _, _ = powers_of(values, torch.tensor([0.0, 0.1, 70.0]).double(), 2)
+    mean = found[0] / 1000
+    spread = (found[1] / 1000 - mean.square()).abs() / mean.square().clamp(min=1e-300)
+    assert (spread.where(found[1] > 0, 0.0) < 2.0**-40).all()
+
+
+def test_magnitudes_near_the_end_of_float32_do_not_overflow():
+    reading = Reading(values=torch.full((2, 100, 3), 2e38), fold=torch.zeros(2).long())
+    wanted = reading.values.double().sum(1)
+    torch.testing.assert_close(sums.absolute_sums(reading), wanted)
+    small = Reading(values=reading.values, fold=reading.fold)
+    sums.small_counts(small, 0.0)
+    torch.testing.assert_close(sums.absolute_sums(small), wanted)
+
+
 def test_higher_powers_answer_for_lower_ones(reading):
     pivot = torch.zeros(10, dtype=torch.float64)
     assert len(sums.power_sums(reading, pivot, 2)) == 2

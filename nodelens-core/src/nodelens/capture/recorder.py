@@ -179,9 +179,11 @@ class Recorder:
         now = self._during()
         if tap.place == "weight" and tap.second:
             return now.first[tap.entry.name]
-        reading = reading_at(now, tap, module, tensor, self.plan.folds)
-        if tap.place not in TWO_SIDED:
-            reading = evolve(reading, pivot=self._pivot(tap, reading), shared=reading.shared)
+        key = (tap.entry.name, tap.place)
+        reading = reading_at(now, tap, module, tensor, self.plan.folds, self.pivots.get(key))
+        if reading.pivot is None and tap.place not in TWO_SIDED:
+            self.pivots[key] = self._pivot(tap, reading)
+            reading = evolve(reading, pivot=self.pivots[key], shared=reading.shared)
         if tap.place == "weight":
             kept = reading.values.clone() if tap.overwritten else reading.values
             now.first[tap.entry.name] = evolve(reading, values=kept, shared={})
@@ -189,13 +191,10 @@ class Recorder:
 
     def _pivot(self, tap: Tap, reading: Reading) -> Tensor:
         """Return the pivot that all statistics of an entry and place share."""
-        key = (tap.entry.name, tap.place)
-        if key not in self.pivots:
-            width = reading.values.shape[-1]
-            found = self._into.pivots_of(tap)
-            known = [pivot for pivot in found if len(pivot) == width]
-            self.pivots[key] = known[0] if known else _finite(mean_of(reading))
-        return self.pivots[key].to(reading.values.device)
+        found = self._into.pivots_of(tap)
+        known = [pivot for pivot in found if len(pivot) == reading.values.shape[-1]]
+        pivot = known[0] if known else _finite(mean_of(reading))
+        return pivot.to(reading.values.device)
 
 
 def _finite(pivot: Tensor) -> Tensor:

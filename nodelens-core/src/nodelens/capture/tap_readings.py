@@ -45,8 +45,15 @@ def positions_at(now: Forward, tap: Tap, module: nn.Module, tensor: Tensor) -> P
     return evolve(laid, values=now.segments.unpack(laid.values))
 
 
-def reading_at(now: Forward, tap: Tap, module: nn.Module, tensor: Tensor, folds: int) -> Reading:
-    """Return what is read there of a batch's rows, in so many folds; without a pivot."""
+def reading_at(
+    now: Forward,
+    tap: Tap,
+    module: nn.Module,
+    tensor: Tensor,
+    folds: int,
+    pivot: Tensor | None = None,
+) -> Reading:
+    """Return what is read there of a batch's rows, in so many folds."""
     laid = positions_at(now, tap, module, tensor.detach())
     valid = None
     if laid.tokens and (mask := now.mask_of(laid.length)) is not None:
@@ -60,6 +67,7 @@ def reading_at(now: Forward, tap: Tap, module: nn.Module, tensor: Tensor, folds:
         index=known.index,
         grid=grid_of(tensor, tap.site, tap.rows, now.batch.rows) if tap.mapped else (),
         parts=tap.parts,
+        pivot=None if pivot is None else pivot.to(laid.values.device),
         start=known.start,
         site=tap.number,
         shared={("members", folds): ((known.members,), None)},

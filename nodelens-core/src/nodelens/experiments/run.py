@@ -205,13 +205,21 @@ def _finish(experiment: Experiment, error: BaseException | None, seconds: float)
 
 
 def _record_end(experiment: Experiment, error: BaseException | None, seconds: float) -> None:
+    """Write how the run ended; a stage that could not even write that it ended, ended with it."""
+    status, known = _status(error), experiment.run.record()["stages"]
+    ended = {name: {**each, "status": status} for name, each in known.items() if _runs(each)}
     experiment.run.update_record(
-        status=_status(error),
+        status=status,
+        stages={**known, **ended},
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
         error=_reason(error),
         warnings=[*experiment.run.record()["warnings"], *experiment.plugins.warnings],
     )
+
+
+def _runs(stage: Mapping[str, Any]) -> bool:
+    return bool(stage["status"] == "running")
 
 
 def _record_failure(experiment: Experiment, problem: NodelensError, seconds: float) -> None:

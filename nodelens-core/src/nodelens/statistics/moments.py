@@ -82,9 +82,7 @@ class Moments:
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivot by the binomial theorem and add."""
-        from math import comb
-
-        from nodelens.statistics.rows import common_pivot
+        from nodelens.statistics.rows import common_pivot, moved
 
         if "pivot" not in other:
             return
@@ -93,9 +91,8 @@ class Moments:
         sums = [count.unsqueeze(-1)]
         sums += [other[f"s{power}"].to(shift.device) for power in self._powers()]
         state["count"] += count
-        for power in self._powers():
-            for k, total in enumerate(sums[: power + 1]):
-                state[f"s{power}"] += comb(power, k) * shift ** (power - k) * total
+        for power, total in zip(self._powers(), moved(sums, shift), strict=True):
+            state[f"s{power}"] += total
 
     def summary(self, state: State, keep: Tensor) -> MomentSummary:
         """Return the moments over the kept folds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -141,6 +141,15 @@ def common_pivot(state: State, other: State, like: str) -> Tensor:
     """
     theirs = other["pivot"].to(state[like].device)
     return theirs - state.setdefault("pivot", theirs)
+
+
+def moved(sums: Sequence[Tensor], shift: Tensor) -> list[Tensor]:
+    """Return Σ(d + shift), Σ(d + shift)², … from Σ1, Σd, Σd², …, by the binomial theorem."""
+    found = list(sums)
+    for lowest in range(1, len(found)):
+        for p in reversed(range(lowest, len(found))):
+            found[p] = torch.addcmul(found[p], shift, found[p - 1])
+    return found[1:]
 
 
 def add_fields(state: State, other: State) -> None:

@@ -9,20 +9,59 @@ import torch
 from torch import Tensor
 
 from nodelens.statistics.contract import Reading
-from nodelens.statistics.rows import row_sum, summed_parts, upcast
+from nodelens.statistics.rows import moved, row_counts, row_sum, summed_parts, upcast
 from nodelens.statistics.sweeps import Cut, swept
+
+_LONG = 16
+"""Positions of a row from which on its sums are first taken about its own mean."""
+
+_SPANS = {2: (1e-30, 1e36), 4: (1e-15, 1e18)}
+"""Sums of squares in a row whose powers up to the second, or the fourth, float32 can hold."""
 
 
 def power_sums(reading: Reading, pivot: Tensor, order: int) -> tuple[Tensor, ...]:
     """Return the row sums of d, d², … of d = a − pivot, `order` of them or more, 2 or 4.
 
-    Each is ``(rows, nodes)`` float64.
+    Each is ``(rows, nodes)`` float64. Values of float32 or less in long rows are summed in float32
+    about the mean of their own row, and what that gives is moved to the pivot in float64. So the
+    rounding is relative to the spread within a row, wherever the pivot lies; a row of one value
+    has none. Everything else is summed in float64.
     """
 
     def make() -> tuple[Tensor, ...]:
-        return swept(reading, lambda cut: _powers(centred_cut(reading, pivot, cut), order))
+        return _about_own_means(reading, pivot, order) or swept(
+            reading, lambda cut: _powers(centred_cut(reading, pivot, cut), order)
+        )
 
     return _shared(reading, ("powers", id(pivot)), pivot, make, order)
+
+
+def _about_own_means(reading: Reading, pivot: Tensor, order: int) -> tuple[Tensor, ...] | None:
+    """Return the power sums about the pivot, worked out in float32 as far as rows go.
+
+    None where the values are float64 or on a GPU, where rows are short, and where a power would
+    leave what float32 can hold.
+    """
+    values = reading.values
+    if values.dtype.itemsize > 4 or values.device.type != "cpu" or values.shape[1] < _LONG:
+        return None
+    counts = row_counts(reading).unsqueeze(-1)
+    lengths = counts.clamp(min=1.0).to(torch.float32)
+
+    def terms(cut: Cut) -> tuple[Tensor, ...]:
+        part = upcast(values[cut])
+        mean = part.sum(1) / lengths[cut.rows]
+        d = part - mean.unsqueeze(1)
+        if reading.valid is not None:
+            d.masked_fill_(~reading.valid[cut.rows].unsqueeze(-1), 0.0)
+        return mean, *_powers(d, order)
+
+    mean, *sums = (term.double() for term in swept(reading, terms))
+    lowest, highest = _SPANS[order]
+    low, high = sums[1].where(sums[1] != 0, 1.0).aminmax() if len(values) else (1.0, 1.0)
+    if not lowest < float(low) <= float(high) < highest:
+        return None
+    return tuple(moved([counts.expand_as(mean), *sums], mean - pivot))
 
 
 def _powers(d: Tensor, order: int) -> tuple[Tensor, ...]:
@@ -39,7 +78,7 @@ def absolute_sums(reading: Reading) -> Tensor:
     """Return the row sums of |a|, ``(rows, nodes)`` float64; padding holds zeros."""
 
     def make() -> tuple[Tensor, ...]:
-        return swept(reading, lambda cut: (copied(reading.values[cut]).abs_().sum(1),))
+        return swept(reading, lambda cut: (_total(upcast(reading.values[cut]).abs()),))
 
     return _shared(reading, "absolute", None, make)[0]
 
@@ -65,7 +104,7 @@ def small_counts(reading: Reading, tolerance: float) -> Tensor:
 
     def terms(cut: Cut) -> tuple[Tensor, ...]:
         magnitude = upcast(reading.values[cut]).abs()
-        total = row_sum(magnitude)
+        total = _total(magnitude)
         small = magnitude.le_(tolerance)
         if reading.valid is not None:
             small.mul_(reading.valid[cut.rows].unsqueeze(-1))
@@ -75,6 +114,18 @@ def small_counts(reading: Reading, tolerance: float) -> Tensor:
     reading.shared["absolute"] = ((total,), None)
     reading.shared["extremes"] = (tuple(ends), None)
     return small
+
+
+def _total(magnitude: Tensor) -> Tensor:
+    """Return the float64 sums over positions of what is not negative, in its own precision.
+
+    All terms have one sign: what float32 rounds is a ten-millionth of the sum. On a GPU, where the
+    look at the result would wait for it, the sums are taken in float64.
+    """
+    if magnitude.device.type != "cpu":
+        return row_sum(magnitude)
+    total = magnitude.sum(1).double()
+    return total if bool(total.isfinite().all()) else row_sum(magnitude)
 
 
 def _ends(reading: Reading, cut: Cut) -> tuple[Tensor, Tensor]:

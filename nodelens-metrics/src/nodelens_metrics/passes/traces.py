@@ -92,18 +92,20 @@ class Traces:
             state["diagonal"][visit.fold] += total.to(state["diagonal"].device)
 
     def _diagonal(self, visit: Visit, parameters: Parameters) -> dict[str, Tensor]:
-        """Return z∘Hz by parameter, float64, the mean over probes."""
+        """Return z∘Hz by parameter, the mean over probes."""
+        import torch
+
         from nodelens.statistics.rows import upcast
         from nodelens_metrics.passes.products import product_with
 
         values = [*parameters.values()]
-        diagonal = {name: each.detach().double() * 0 for name, each in parameters.items()}
+        diagonal = {name: upcast(torch.zeros_like(each)) for name, each in parameters.items()}
         for run, batch in _runs(visit.batch):
             product = product_with(self.matrix, visit.model, batch, visit.loss, values)
             for probe in range(self.probes):
                 vector = self._probe((visit.seed, visit.fold, run, probe), parameters)
                 for (name, z), hz in zip(vector.items(), product([*vector.values()]), strict=True):
-                    diagonal[name] += z * upcast(hz)
+                    diagonal[name].addcmul_(upcast(z), upcast(hz))
         return {name: total / self.probes for name, total in diagonal.items()}
 
     def _probe(self, place: tuple[int, ...], parameters: Parameters) -> dict[str, Tensor]:
@@ -139,10 +141,12 @@ def _runs(batch: Batch) -> Iterator[tuple[int, Batch]]:
 
 
 def _signs(parameter: Tensor, random: torch.Generator) -> Tensor:
-    """Return a random sign for every value of a parameter, eight of them from one random byte."""
+    """Return a random sign for every value of a parameter, one from each of 64 random bits."""
     import torch
 
-    count = parameter.numel()
-    drawn = torch.randint(256, (count // 8 + 1, 1), generator=random, dtype=torch.uint8)
-    bits = (drawn >> torch.arange(8, dtype=torch.uint8)) & 1
-    return bits.flatten()[:count].to(parameter).mul_(2).sub_(1).view_as(parameter)
+    count, ends = parameter.numel(), torch.iinfo(torch.int64)
+    drawn = torch.randint(ends.min, ends.max, (count // 64 + 1,), generator=random)
+    bits = torch.arange(256).unsqueeze(1) >> torch.arange(8) & 1
+    signs = (bits * 2 - 1).to(parameter.dtype)
+    found = signs.index_select(0, drawn.view(torch.uint8).int()).flatten()[:count]
+    return found.view_as(parameter).to(parameter.device)

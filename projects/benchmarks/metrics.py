@@ -97,8 +97,8 @@ def hessian() -> Works:
     from nodelens.capture.losses import row_losses
     from nodelens_metrics.passes.products import product_with
 
-    model, random = perceptron(512), torch.Generator().manual_seed(0)
-    x, y = torch.randn(512, 512, generator=random), torch.randint(10, (512,), generator=random)
+    model, random = perceptron(1024), torch.Generator().manual_seed(0)
+    x, y = torch.randn(512, 1024, generator=random), torch.randint(10, (512,), generator=random)
     metric = {"name": "hessian_trace", "probes": PROBES}
     weights = [each.requires_grad_() for each in model.parameters()]
 
@@ -159,7 +159,7 @@ def spectrum() -> Works:
 PARTS: dict[str, tuple[Callable[[], Works], int, str]] = {
     "together": (together, 2, "40 metrics of a three-layer CNN, 512 images of 3 x 32 x 32"),
     "conductance": (conductance, 3, "conductance of a CNN's channels, 50 steps, 16 images"),
-    "hessian": (hessian, 3, "traces of the Hessian over a perceptron's 1,024 nodes, 512 rows"),
+    "hessian": (hessian, 9, "traces of the Hessian over a perceptron's 2,048 nodes, 512 rows"),
     "spectrum": (spectrum, 1, "power law of the spectrum of a 4,096 x 4,096 weight"),
 }
 

@@ -278,3 +278,29 @@ def test_the_mean_of_a_padded_row_leaves_padding_out():
 def test_a_path_has_two_points_or_more(steps):
     with pytest.raises(ValueError, match="'steps' must be >= 2"):
         Conductance(steps)
+
+
+class Normalised(nn.Module):
+    """A residual network whose norms divide by what they read: no gradient at zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(6, 6, bias=False) for _ in range(12))
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = x + layer(F.rms_norm(x, (6,), eps=1e-12))
+        return self.head(x)
+
+
+def test_gradients_that_overflow_at_zeros_are_told_with_what_to_do_instead(samples):
+    torch.manual_seed(0)
+    x, y = torch.randn(12, 6), samples[1]
+    net = Normalised()
+    with pytest.raises(CaptureError, match="at 0% of the path from zero to the data, the gradient"):
+        nodelens.score(net, [(x, y)], [Conductance()])
+    with pytest.raises(CaptureError, match="give conductance and influence `baseline: mean`"):
+        nodelens.score(net, [(x, y)], [InternalInfluence()])
+    found = nodelens.score(net, [(x + 5.0, y)], [Conductance(baseline="mean")])
+    assert all(torch.as_tensor(score.values).isfinite().all() for score in found)

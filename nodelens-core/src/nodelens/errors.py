@@ -41,6 +41,10 @@ class CaptureError(NodelensError):
     """A capture that would give wrong statistics: a silent site, a non-finite value."""
 
 
+class NotFiniteError(CaptureError):
+    """An activation, a gradient or a loss that is NaN or infinite."""
+
+
 class RunError(NodelensError):
     """A run folder that cannot be read or written."""
 

@@ -13,7 +13,7 @@ from nodelens.capture.batches import Batch
 from nodelens.capture.plan import Entry
 from nodelens.capture.reading import Segments, folds_of, not_finite, segments_of
 from nodelens.capture.taps import GRADIENTS, Tap
-from nodelens.errors import CaptureError
+from nodelens.errors import CaptureError, NotFiniteError
 from nodelens.statistics.contract import Reading, Statistic
 from nodelens.statistics.rows import members_of
 
@@ -97,7 +97,7 @@ class Forward:
             )
 
     def check_sums(self) -> None:
-        """Raise `CaptureError` when a value was not finite; one look at each device."""
+        """Raise `NotFiniteError` when a value was not; one look at each device."""
         if not self.sums:
             return
         totals = [each.sums.sum() for each in self.sums]  # of finite row sums: NaN or inf if one is
@@ -105,7 +105,7 @@ class Forward:
         if all(finite):
             return
         bad = self.sums[finite.index(False)]
-        raise CaptureError(not_finite(bad.sums, bad.rows, bad.what, bad.nodes))
+        raise NotFiniteError(not_finite(bad.sums, bad.rows, bad.what, bad.nodes))
 
     def samples_on(self, device: torch.device, folds: int, tokens: bool) -> Samples:
         """Return what is known of each row, or of each sequence if there are tokens; made once."""

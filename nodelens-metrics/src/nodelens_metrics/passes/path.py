@@ -143,7 +143,12 @@ class _Integral:
 def _points(
     path: PathGradients, visit: Visit, groups: list[str]
 ) -> Iterator[tuple[dict[str, Reading], Tensor]]:
-    """Yield what every group reads, and F by row, from the baseline to the data."""
+    """Yield what every group reads, and F by row, from the baseline to the data.
+
+    Raises `CaptureError` where a gradient at the start, or between it and the data, overflows: at
+    zeros the norms of a language model multiply it by hundreds, layer after layer.
+    """
+    from nodelens.errors import CaptureError, NotFiniteError
     from nodelens_metrics.passes.baselines import at_point
     from nodelens_metrics.passes.reader import reading
 
@@ -154,7 +159,18 @@ def _points(
         for point in range(path.steps):
             share = point / (path.steps - 1)
             with at_point(visit.model, visit.batch, share, path.baseline) as batch:
-                yield reader.read(batch)
+                try:
+                    found = reader.read(batch)
+                except NotFiniteError as error:
+                    if share == 1.0:
+                        raise
+                    other = "mean" if path.baseline == "zero" else "zero"
+                    raise CaptureError(
+                        f"at {share:.0%} of the path from {path.baseline} to the data, "
+                        f"{str(error).partition(';')[0]}; give conductance and influence "
+                        f"`baseline: {other}`"
+                    ) from error
+                yield found
 
 
 def _logits(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever the model returns

@@ -22,17 +22,21 @@ CONFIG = {
     "metrics": ["activation_rms", "taylor", "redundancy"],
     "analyses": ["agreement"],
     "pruning": {"name": "taylor", "sparsity": 0.5},
+    "recovery": {"name": "fine_tune", "steps": 6, "learning_rate": 0.01},
     "reports": ["json"],
 }
 RESULTS = ["scores.safetensors", "scores.csv", "statistics.safetensors", "weights.safetensors"]
+RESULTS += ["pruned/taylor/weights.safetensors"]
+RESULTS += ["pruned/taylor/recovered/fine_tune/weights.safetensors"]
 
 VICTIM = """
 import json, os, signal, sys
 import nodelens
 from nodelens.capture import engine
+from nodelens.recovery import loop
 
 where, number, config = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-owner = engine if where == "read_batch" else os
+owner = {"read_batch": engine, "learning_rate": loop}.get(where, os)
 real, calls = getattr(owner, where), []
 
 def deadly(*args, **kwargs):
@@ -52,9 +56,11 @@ MOMENTS = [
     ("read_batch", 3),
     ("replace", 40),
     ("fsync", 45),
+    ("learning_rate", 4),
 ]
 """The function in which the process kills itself, and at which call: `fsync` comes when a file is
-written and not yet in its place, `replace` when it is about to be moved there."""
+written and not yet in its place, `replace` when it is about to be moved there, `learning_rate` at
+every step of the recovery."""
 
 
 @pytest.fixture(scope="module")

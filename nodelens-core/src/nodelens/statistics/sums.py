@@ -45,15 +45,15 @@ def _about_own_means(reading: Reading, pivot: Tensor, order: int) -> tuple[Tenso
     values = reading.values
     if values.dtype.itemsize > 4 or values.device.type != "cpu" or values.shape[1] < _LONG:
         return None
-    counts = row_counts(reading).unsqueeze(-1)
-    lengths = counts.clamp(min=1.0).to(torch.float32)
+    counts, valid = row_counts(reading).unsqueeze(-1), reading.valid
 
     def terms(cut: Cut) -> tuple[Tensor, ...]:
         part = upcast(values[cut])
-        mean = part.sum(1) / lengths[cut.rows]
-        d = part - mean.unsqueeze(1)
-        if reading.valid is not None:
-            d.masked_fill_(~reading.valid[cut.rows].unsqueeze(-1), 0.0)
+        if valid is None:
+            mean = part.mean(1)
+            return mean, *_powers(part - mean.unsqueeze(1), order)
+        mean = part.sum(1) / counts[cut.rows].clamp(min=1.0).to(part.dtype)
+        d = (part - mean.unsqueeze(1)).masked_fill_(~valid[cut.rows].unsqueeze(-1), 0.0)
         return mean, *_powers(d, order)
 
     mean, *sums = (term.double() for term in swept(reading, terms))

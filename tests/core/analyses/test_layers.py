@@ -38,6 +38,19 @@ def test_groups_that_differ_in_one_number_are_one_curve_in_its_order():
     )
     assert finding.tables[0].rows[1] == ("mass", "layers.*.attn:heads", 2, 0.2, 0.25, 0.3)
     assert json.dumps(finding.data)
+    table = finding.tables[1]
+    assert table.title == "mass by layer, of layers.*.…"
+    assert table.columns == ("layer", "mlp:neurons", "mlp:neurons se", "attn:heads")
+    assert table.rows == ((2, 0.1, 0.2, 0.3), (10, 0.5, 0.1, 0.2))
+
+
+def test_a_layer_without_such_a_group_has_an_empty_cell_and_no_error_no_band():
+    finding = analysed(
+        *(layer("mass", f"h.{number}:neurons", 0.5) for number in (0, 1)),
+        *(layer("mass", f"h.{number}:heads", 0.25) for number in (1, 2)),
+    )
+    assert finding.tables[1].rows == ((0, 0.5, None), (1, 0.5, 0.25), (2, None, 0.25))
+    assert finding.plots[0].note == "No bands: these values have no standard errors."
 
 
 def test_numbers_within_words_are_no_layers():

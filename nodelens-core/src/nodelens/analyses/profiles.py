@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
+from os.path import commonprefix
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -44,8 +46,11 @@ class Profile:
 
 
 def profiles(scores: Scores) -> Finding:
-    """Return every layer metric along the depth, as figures and a table of ranges."""
+    """Return every layer metric along the depth, as figures and tables."""
     found = list(_profiles(scores))
+    by_metric: dict[str, list[Profile]] = {}
+    for profile in found:
+        by_metric.setdefault(profile.metric, []).append(profile)
     columns = ("metric", "groups", "layers", "least", "median", "most")
     rows = tuple(profile.row() for profile in found)
     table = Table("ranges", "Layer metrics along the depth", columns, rows)
@@ -55,11 +60,8 @@ def profiles(scores: Scores) -> Finding:
         title="Layers along the depth",
         headline=tuple(profile.sentence() for profile in found)
         or ("no layer metric has values in two or more layers",),
-        tables=(table,) if rows else (),
-        plots=tuple(
-            _plot(metric, [each for each in found if each.metric == metric])
-            for metric in dict.fromkeys(profile.metric for profile in found)
-        ),
+        tables=(table, *itertools.starmap(_table, by_metric.items())) if rows else (),
+        plots=tuple(itertools.starmap(_plot, by_metric.items())),
         data={
             "profiles": [
                 {
@@ -100,6 +102,24 @@ def _profile(metric: str, pattern: str, found: Sequence[tuple[int, Score]]) -> P
     )
 
 
+def _table(metric: str, found: Sequence[Profile]) -> Table:
+    """Return the values of one metric, a row for each layer; None where a group has no such row."""
+    columns, series = ["layer"], []
+    shared = commonprefix([profile.pattern for profile in found])
+    shared = shared[: shared.rfind(".") + 1]
+    for profile in found:
+        name = profile.pattern.removeprefix(shared)
+        columns.append(name)
+        series.append(dict(zip(profile.layers, profile.values, strict=True)))
+        if profile.errors:
+            columns.append(f"{name} se")
+            series.append(dict(zip(profile.layers, profile.errors, strict=True)))
+    layers = sorted({layer for profile in found for layer in profile.layers})
+    rows = tuple((layer, *(each.get(layer) for each in series)) for layer in layers)
+    title = f"{metric} by layer" + (f", of {shared}…" if shared else "")
+    return Table(f"layers_{metric}", title, tuple(columns), rows)
+
+
 def _plot(metric: str, found: Sequence[Profile]) -> LinePlot:
     unit = found[0].unit
     return LinePlot(
@@ -108,7 +128,9 @@ def _plot(metric: str, found: Sequence[Profile]) -> LinePlot:
         x_label="layer",
         y_label=metric if unit == "1" else f"{metric} ({unit})",
         lines=tuple(_line(profile) for profile in found),
-        note="Bands: the standard error over the folds of the samples.",
+        note="Bands: the standard error over the folds of the samples."
+        if any(profile.errors for profile in found)
+        else "No bands: these values have no standard errors.",
     )
 
 

@@ -39,7 +39,7 @@ def test_groups_that_differ_in_one_number_are_one_curve_in_its_order():
     assert finding.tables[0].rows[1] == ("mass", "layers.*.attn:heads", 2, 0.2, 0.25, 0.3)
     assert json.dumps(finding.data)
     table = finding.tables[1]
-    assert table.title == "mass by layer, of layers.*.…"
+    assert table.title == "mass by layer, of layers.*"
     assert table.columns == ("layer", "mlp:neurons", "mlp:neurons se", "attn:heads")
     assert table.rows == ((2, 0.1, 0.2, 0.3), (10, 0.5, 0.1, 0.2))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from os.path import commonprefix
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -105,10 +104,10 @@ def _profile(metric: str, pattern: str, found: Sequence[tuple[int, Score]]) -> P
 def _table(metric: str, found: Sequence[Profile]) -> Table:
     """Return the values of one metric, a row for each layer; None where a group has no such row."""
     columns, series = ["layer"], []
-    shared = commonprefix([profile.pattern for profile in found])
-    shared = shared[: shared.rfind(".") + 1]
+    starts = {profile.pattern.partition("*")[0] for profile in found}
+    shared = f"{starts.pop()}*" if len(starts) == 1 else ""
     for profile in found:
-        name = profile.pattern.removeprefix(shared)
+        name = profile.pattern.removeprefix(shared).lstrip(".:")
         columns.append(name)
         series.append(dict(zip(profile.layers, profile.values, strict=True)))
         if profile.errors:
@@ -116,7 +115,7 @@ def _table(metric: str, found: Sequence[Profile]) -> Table:
             series.append(dict(zip(profile.layers, profile.errors, strict=True)))
     layers = sorted({layer for profile in found for layer in profile.layers})
     rows = tuple((layer, *(each.get(layer) for each in series)) for layer in layers)
-    title = f"{metric} by layer" + (f", of {shared}…" if shared else "")
+    title = f"{metric} by layer" + (f", of {shared}" if shared else "")
     return Table(f"layers_{metric}", title, tuple(columns), rows)
 
 

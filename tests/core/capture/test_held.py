@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
+from attrs import evolve
 from torch import nn
 
 import nodelens
-from nodelens.capture.reading import joined, without_values
+from nodelens.capture.reading import carried, joined, without_values
 from nodelens.statistics.contract import Layout, Reading
 from nodelens.statistics.moments import RowMoments
 
@@ -74,3 +75,18 @@ def test_values_that_are_gone_are_not_read_by_mistake():
     state = RowMoments().start(Layout(6, 2))
     RowMoments().update(state, kept)
     assert state["mean"].isnan().all()
+
+
+def test_what_is_held_on_another_device_brings_its_sums():
+    statistic, (there, here) = RowMoments(), readings(2)
+    layout, whole = Layout(6, 2), joined(readings(2))
+    here = evolve(here, pivot=here.pivot.clone())  # as it is where it came from another device
+    for reading in (there, here):
+        statistic.take(reading)
+    moved = carried(without_values(here), torch.device("cpu"), there.pivot)
+    assert moved.values.untyped_storage().nbytes() == 4
+    states = [statistic.start(layout) for _ in range(2)]
+    for state, reading in zip(states, (whole, joined([without_values(there), moved])), strict=True):
+        statistic.update(state, reading)
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-6, atol=0.0)

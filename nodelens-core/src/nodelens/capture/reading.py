@@ -173,14 +173,30 @@ def _unpacked(segments: Tensor, real: Tensor) -> Segments:
 
 def on_device(reading: Reading, device: torch.device) -> Reading:
     """Return a reading with all of its tensors on a device."""
-    if reading.values.device == device:
-        return reading
+    return reading if reading.values.device == device else carried(reading, device)
+
+
+def carried(reading: Reading, device: torch.device, pivot: Tensor | None = None) -> Reading:
+    """Return a copy of a reading on a device; of one without values, its sums go with it.
+
+    `pivot` takes the place of an equal one, so that sums about it are known to be about the same.
+    """
     tensors: dict[str, Any] = {
         name: value.to(device)
         for name, value in asdict(reading, recurse=False).items()
         if isinstance(value, Tensor)
     }
-    return evolve(reading, **tensors, shared={})
+    if _GONE not in reading.shared:
+        return evolve(reading, **tensors, shared={})
+    tensors["values"] = _stand_in(reading.values, device)
+    if pivot is not None:
+        tensors["pivot"] = pivot
+    moved = evolve(reading, **tensors, shared={})
+    about = {("powers", id(reading.pivot)): ("powers", id(moved.pivot))}
+    for key, (found, kept) in reading.shared.items():
+        sums = tuple(each.to(device) for each in found)
+        moved.shared[about.get(key, key)] = (sums, moved.pivot if key in about else kept)
+    return moved
 
 
 def not_finite(sums: Tensor, index: Tensor, what: str, nodes: bool = True) -> str:
@@ -234,15 +250,24 @@ def beside(first: Reading, second: Reading) -> Reading:
 
 def without_values(reading: Reading) -> Reading:
     """Return a reading of which only what is shared can be used: NaN takes the values' place."""
-    values = reading.values.new_full((), torch.nan).expand(reading.values.shape)
+    values = _stand_in(reading.values, reading.values.device)
     shared = {**reading.shared, _GONE: ((), None)}
     return evolve(reading, values=values, gradient=None, shared=shared)
+
+
+def _stand_in(values: Tensor, device: torch.device) -> Tensor:
+    """Return NaN in the shape of values, without their memory."""
+    return torch.full((), torch.nan, dtype=values.dtype, device=device).expand(values.shape)
 
 
 def joined(readings: Sequence[Reading]) -> Reading:
     """Return readings of the same rows at several sites as one, their positions side by side."""
     first = readings[0]
-    readings = [on_device(reading, first.values.device) for reading in readings]
+    device = first.values.device
+    readings = [
+        each if each.values.device == device else carried(each, device, first.pivot)
+        for each in readings
+    ]
     gradients = [reading.gradient for reading in readings if reading.gradient is not None]
     return Reading(
         values=_side_by_side(readings),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from nodelens.cli.main import main
+from nodelens.plugins.manager import load_plugins
+from nodelens.scoring.scores import Scores
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -18,6 +21,7 @@ SMALL = {
     )
 }
 """What makes a run of minutes one of seconds."""
+METRICS = load_plugins().registry.names("metric")
 
 
 @pytest.mark.parametrize("path", [*CONFIGS, *PRETRAINED], ids=lambda path: path.name)
@@ -68,3 +72,16 @@ def test_another_seed_gives_other_scores(tmp_path):
         assert main(["-q", "run", str(ROOT / "configs/digits.yaml"), *overrides]) == 0
         contents.add(next(out.glob("*/*/scores.safetensors")).read_bytes())
     assert len(contents) == 2
+
+
+def test_one_config_scores_by_every_metric_that_applies_to_a_cnn(tmp_path):
+    config = ROOT / "configs/every_metric.yaml"
+    small = ["training.epochs=1", "capture.samples=128", "analyses=[]", "reports=[]"]
+    assert main(["-q", "run", str(config), f"output={tmp_path}", *small]) == 0
+    (stored,) = tmp_path.glob("*/*/scores.safetensors")
+    scores = Scores.load(stored)
+    assert not scores.failed
+    of_streams = {"block_influence"}  # needs a residual stream
+    assert {*scores.metrics, *scores.layer_metrics} == {*METRICS} - of_streams
+    passes = json.loads((stored.parent / "capture.json").read_text(encoding="utf-8"))
+    assert passes["passes"] == 6  # the shared one, and those of conductance, GraSP and Hessians

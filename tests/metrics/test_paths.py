@@ -300,7 +300,16 @@ def test_gradients_that_overflow_at_zeros_are_told_with_what_to_do_instead(sampl
     net = Normalised()
     with pytest.raises(CaptureError, match="at 0% of the path from zero to the data, the gradient"):
         nodelens.score(net, [(x, y)], [Conductance()])
-    with pytest.raises(CaptureError, match="give conductance and influence `baseline: mean`"):
+    with pytest.raises(CaptureError, match="at the data all is finite: try `baseline: mean`"):
         nodelens.score(net, [(x, y)], [InternalInfluence()])
     found = nodelens.score(net, [(x + 5.0, y)], [Conductance(baseline="mean")])
     assert all(torch.as_tensor(score.values).isfinite().all() for score in found)
+
+
+@pytest.mark.parametrize("baseline", ["zero", "mean"])
+def test_what_is_not_finite_at_the_data_is_no_matter_of_the_baseline(samples, baseline):
+    x, y = samples
+    broken = x.clone()
+    broken[3] = torch.nan
+    with pytest.raises(CaptureError, match="samples 3; look at these samples"):
+        nodelens.score(made(Perceptron), [(broken, y)], [Conductance(baseline=baseline)], folds=2)

@@ -178,6 +178,20 @@ def test_many_spikes_are_told_from_what_they_leave(rows, columns, planted, score
     assert float(score(WeightSpikes(of="number"), torch.zeros(2, rows), w=w)) == planted
 
 
+@pytest.mark.parametrize("dead", [20, 100])
+def test_rows_and_columns_of_zeros_change_no_spike(dead, score):
+    random = torch.Generator().manual_seed(0)
+    w = torch.randn(200, 300, generator=random, dtype=torch.float64)
+    w[:, 0] *= 40.0
+    masked = torch.zeros(200 + dead, 300 + dead, dtype=torch.float64)
+    masked[dead:, :300] = w
+    for of in ("number", "largest"):
+        whole, rest = (
+            score(WeightSpikes(of=of), torch.zeros(2, len(each)), w=each) for each in (w, masked)
+        )
+        torch.testing.assert_close(whole, rest)
+
+
 def test_ranks_of_a_known_weight(score):
     w = torch.diag(torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64))
     x = torch.zeros(2, 3)
@@ -205,7 +219,6 @@ def test_zero_weights_have_no_spectrum(score):
 
 @pytest.mark.parametrize("of", ["largest", "number"])
 def test_a_spectrum_without_a_bulk_has_no_spikes_to_tell(of, score):
-    w = torch.zeros(40, 60, dtype=torch.float64)
-    w[0, 0] = 1.0
+    w = torch.outer(torch.linspace(1, 2, 40).double(), torch.linspace(1, 3, 60).double())
     with pytest.raises(NotApplicableError, match="no bulk"):
         score(WeightSpikes(of=of), torch.zeros(2, 40), w=w)

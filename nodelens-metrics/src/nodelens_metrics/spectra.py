@@ -166,6 +166,10 @@ def _distances(logs: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
     return (empirical - fitted).abs().where(inside, 0.0).amax(1)
 
 
+_ROUNDING = 1e-24
+"""Squared singular values below this part of the largest one are 0, but for rounding."""
+
+
 def bulk_edge(values: Tensor, rows: int, columns: int) -> float:
     """Return where a random matrix of these sizes would end: the Marchenko–Pastur edge.
 
@@ -175,7 +179,8 @@ def bulk_edge(values: Tensor, rows: int, columns: int) -> float:
     (Martin & Mahoney 2021, 1810.01075, section 3.2): what k values above it leave is as random as
     a matrix of k rows and k columns less. 0 where all that stays below it are zeros.
     """
-    above = 0
+    above, values = 0, values[: min(rows, columns)]
+    values = values.where(values > _ROUNDING * values[0], 0.0)
     while above < len(values):
         r, c = rows - above, columns - above
         variance = float(values[above:].sum(dtype=torch.float64)) / (r * c)

@@ -171,7 +171,9 @@ class WeightEffectiveRank:
 class WeightSpikes:
     """How far a weight's spectrum sticks out of what a random matrix of its size would have.
 
-    The Marchenko–Pastur edge λ₊ has the bulk's variance, estimated from the values below it.
+    The Marchenko–Pastur edge λ₊ has the bulk's variance, estimated from the values below it; rows
+    and columns of zeros do not count. Spikes so many that the mean of all puts the edge above them,
+    a third of all directions or more, cannot be told from a bulk.
 
     Attributes:
         of: the largest value over the edge, or the number of values above it.
@@ -200,7 +202,8 @@ class WeightSpikes:
         from nodelens_metrics.spectra import bulk_edge
 
         values = _values(group, self.producer)
-        edge = bulk_edge(values, *group.written_by(self.producer).weight.shape)
+        live = group.written_by(self.producer).weight != 0
+        edge = bulk_edge(values, int(live.any(1).sum()), int(live.any(0).sum()))
         if not 0.0 < float(edge) < float("inf"):
             raise NotApplicableError("no bulk can be told from the eigenvalues of its weight")
         return values[:1] / edge if self.of == "largest" else (values > edge).sum().double().view(1)

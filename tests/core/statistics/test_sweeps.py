@@ -41,7 +41,7 @@ def powers_of(values, pivot, order, valid=None):
     return found, [kept.pow(power).sum(1) for power in range(1, order + 1)], kept
 
 
-SCALES = (1.0, 1e-20, 1e-9, 1e9, 1e18)
+SCALES = (1.0, 1e-30, 1e-25, 1e-20, 1e-9, 1e9, 1e18)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -75,6 +75,27 @@ def test_a_row_of_one_value_has_no_spread_wherever_the_pivot_is():
     mean = found[0] / 1000
     spread = (found[1] / 1000 - mean.square()).abs() / mean.square().clamp(min=1e-300)
     assert (spread.where(found[1] > 0, 0.0) < 2.0**-40).all()
+
+
+@pytest.mark.parametrize("tiny", [1e-19, 1e-22, 1e-25, 1e-30])
+def test_a_tiny_node_beside_others_keeps_its_spread(tiny):
+    random = torch.Generator().manual_seed(0)
+    values = torch.randn(4, 64, 3, generator=random)
+    values[..., 1] *= tiny
+    for order in (2, 4):
+        found, wanted, _ = powers_of(values, values.double().mean((0, 1)), order)
+        torch.testing.assert_close(found[1], wanted[1], rtol=1e-5, atol=0.0)
+
+
+def test_sums_of_magnitudes_are_exact_to_the_spread():
+    random = torch.Generator().manual_seed(0)
+    values = torch.randn(4, 600, 3, generator=random) * 1e-3 + 100.0
+    wanted = values.double().sum(1)
+    for small in (False, True):
+        reading = Reading(values=values, fold=torch.zeros(4).long())
+        if small:
+            sums.small_counts(reading, 0.0)
+        torch.testing.assert_close(sums.absolute_sums(reading), wanted, rtol=1e-13, atol=0.0)
 
 
 def test_magnitudes_near_the_end_of_float32_do_not_overflow():

@@ -11,6 +11,7 @@ import torch
 from attrs import frozen
 from numpy.typing import NDArray
 
+from nodelens.data.class_names import ordered
 from nodelens.data.contract import LoadedData, Samples
 from nodelens.errors import DataError
 
@@ -87,7 +88,8 @@ def _require_pillow() -> None:
 def _folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    found = {path.name: path for path in root.iterdir() if path.is_dir() and path.name[0] != "."}
+    return [found[name] for name in ordered(found)]
 
 
 def _test_samples(root: Path, classes: Sequence[str], reader: ImageReader) -> Samples:

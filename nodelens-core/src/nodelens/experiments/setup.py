@@ -14,6 +14,7 @@ from nodelens.channels.infer import infer
 from nodelens.config.parts import with_parts
 from nodelens.config.schema import Component
 from nodelens.config.sizes import size_bytes
+from nodelens.data.class_names import renumbered
 from nodelens.data.splits import Splits, batches, calibration, split
 from nodelens.errors import ConfigError, DataError, ModelError
 from nodelens.experiments.predictions import check_needs
@@ -67,8 +68,15 @@ def choose_device(name: str) -> torch.device:
 def load_subject(
     config: RunConfig, plugins: Plugins, device: torch.device, allowed: Permissions | None = None
 ) -> Subject:
-    """Load the data, build the model on `device` and infer its channel groups."""
-    data = plugins.registry.build("dataset", config.data.component).load()  # type: ignore[attr-defined]
+    """Load the data, build the model on `device` and infer its channel groups.
+
+    Where the model names its outputs, they decide the numbers of the classes.
+    """
+    dataset: Any = plugins.registry.build("dataset", config.data.component)
+    backend: Any = plugins.registry.build("backend", config.model)
+    if hasattr(backend, "check"):
+        backend.check(dataset, [each.name for each in config.interventions])
+    data = dataset.load()
     splits = split(data, config.data, config.seed)
     allowed = allowed or Permissions()
     request = ModelRequest(
@@ -77,9 +85,11 @@ def load_subject(
         seed=derive_seed(config.seed, "model"),
         allow_import=allowed.imports,
         trust_remote_code=allowed.remote_code,
+        class_names=splits.classes,
     )
-    backend = plugins.registry.build("backend", config.model)
-    handle: ModelHandle = backend.build(request)  # type: ignore[attr-defined]
+    handle: ModelHandle = backend.build(request)
+    if handle.classes is not None:
+        splits = renumbered(splits, handle.classes, handle.origin)
     if not handle.placed:
         handle.module.to(device)
     _check_vocabulary(handle, splits)

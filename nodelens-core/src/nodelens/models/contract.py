@@ -31,7 +31,8 @@ class Permissions:
 class ModelRequest:
     """What the model has to fit: the shape of one sample (no batch axis), classes, seed.
 
-    `allow_import` and `trust_remote_code` are what `Permissions` says.
+    `class_names` are the names of the classes, in the order of the data's numbers, where they are
+    known. `allow_import` and `trust_remote_code` are what `Permissions` says.
     """
 
     input_shape: tuple[int, ...]
@@ -39,6 +40,7 @@ class ModelRequest:
     seed: int
     allow_import: tuple[str, ...] = ()
     trust_remote_code: bool = False
+    class_names: tuple[str, ...] = ()
 
 
 @frozen(eq=False)
@@ -49,7 +51,8 @@ class ModelHandle:
     `origin` says in words where the model comes from. `hints` say which integers of the model and
     its config count the nodes of which groups, for the removal of nodes. `placed` says that the
     model is where it must stay (spread over devices). `vocabulary` is the number of token ids that
-    it takes, for models of text. `save` writes a pruned copy of the module, and what is known of it
+    it takes, for models of text. `classes` are the names of its outputs, in their order, which then
+    decide the numbers of the data's classes; None leaves these as they are. `save` writes a pruned copy of the module, and what is known of it
     (JSON values), to a new folder and returns the Python call that loads it; None where a pruned
     model has no form but its weights.
     """
@@ -61,12 +64,18 @@ class ModelHandle:
     hints: tuple[AttributeHint, ...] = ()
     placed: bool = False
     vocabulary: int | None = None
+    classes: tuple[str, ...] | None = None
     save: Callable[[nn.Module, Path, Mapping[str, Any]], str] | None = None
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """A source of models: a frozen attrs class whose fields are its options."""
+    """A source of models: a frozen attrs class whose fields are its options.
+
+    A method that may be left out: ``check(dataset: object, interventions: list[str]) -> None``
+    raises what can be said of a dataset, and of interventions by their names, before anything is
+    read.
+    """
 
     def build(self, request: ModelRequest) -> ModelHandle:
         """Build the model; equal requests give equal weights.

@@ -15,6 +15,9 @@ from nodelens.statistics.sweeps import Cut, swept
 _LONG = 16
 """Positions of a row from which on its sums are first taken about its own mean."""
 
+_TINY = 1e-15
+"""Means of a row beneath which the squares of its differences may be too small for float32."""
+
 _SPANS = {2: (1e-30, 1e36), 4: (1e-15, 1e18)}
 """Sums of squares in a row whose powers up to the second, or the fourth, float32 can hold."""
 
@@ -57,11 +60,22 @@ def _about_own_means(reading: Reading, pivot: Tensor, order: int) -> tuple[Tenso
         return mean, *_powers(d, order)
 
     mean, *sums = (term.double() for term in swept(reading, terms))
-    lowest, highest = _SPANS[order]
-    low, high = sums[1].where(sums[1] != 0, 1.0).aminmax() if len(values) else (1.0, 1.0)
-    if not lowest < float(low) <= float(high) < highest:
+    if not _held(mean, sums, order):
         return None
     return tuple(moved([counts.expand_as(mean), *sums], mean - pivot))
+
+
+def _held(mean: Tensor, sums: Sequence[Tensor], order: int) -> bool:
+    """Whether float32 could hold all powers: a sum of squares is 0 of a row of one value only."""
+    if not mean.numel():
+        return True
+    lowest, highest = _SPANS[order]
+    first, square = sums[:2]
+    flat = square == 0
+    low, high = square.masked_fill(flat, 1.0).aminmax()
+    if not lowest < float(low) <= float(high) < highest:
+        return False
+    return not bool((flat & (mean.abs() < _TINY) & ((mean != 0) | (first != 0))).any())
 
 
 def _powers(d: Tensor, order: int) -> tuple[Tensor, ...]:
@@ -78,7 +92,7 @@ def absolute_sums(reading: Reading) -> Tensor:
     """Return the row sums of |a|, ``(rows, nodes)`` float64; padding holds zeros."""
 
     def make() -> tuple[Tensor, ...]:
-        return swept(reading, lambda cut: (_total(upcast(reading.values[cut]).abs()),))
+        return swept(reading, lambda cut: (copied(reading.values[cut]).abs_().sum(1),))
 
     return _shared(reading, "absolute", None, make)[0]
 
@@ -104,7 +118,7 @@ def small_counts(reading: Reading, tolerance: float) -> Tensor:
 
     def terms(cut: Cut) -> tuple[Tensor, ...]:
         magnitude = upcast(reading.values[cut]).abs()
-        total = _total(magnitude)
+        total = row_sum(magnitude)
         small = magnitude.le_(tolerance)
         if reading.valid is not None:
             small.mul_(reading.valid[cut.rows].unsqueeze(-1))
@@ -114,18 +128,6 @@ def small_counts(reading: Reading, tolerance: float) -> Tensor:
     reading.shared["absolute"] = ((total,), None)
     reading.shared["extremes"] = (tuple(ends), None)
     return small
-
-
-def _total(magnitude: Tensor) -> Tensor:
-    """Return the float64 sums over positions of what is not negative, in its own precision.
-
-    All terms have one sign: what float32 rounds is a ten-millionth of the sum. On a GPU, where the
-    look at the result would wait for it, the sums are taken in float64.
-    """
-    if magnitude.device.type != "cpu":
-        return row_sum(magnitude)
-    total = magnitude.sum(1).double()
-    return total if bool(total.isfinite().all()) else row_sum(magnitude)
 
 
 def _ends(reading: Reading, cut: Cut) -> tuple[Tensor, Tensor]:

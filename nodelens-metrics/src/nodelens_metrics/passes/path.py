@@ -146,7 +146,8 @@ def _points(
     """Yield what every group reads, and F by row, from the baseline to the data.
 
     Raises `CaptureError` where a gradient at the start, or between it and the data, overflows: at
-    zeros the norms of a language model multiply it by hundreds, layer after layer.
+    zeros the norms of a language model multiply it by hundreds, layer after layer. What is not
+    finite at the data either is told as such.
     """
     from nodelens.errors import CaptureError, NotFiniteError
     from nodelens_metrics.passes.baselines import at_point
@@ -162,13 +163,12 @@ def _points(
                 try:
                     found = reader.read(batch)
                 except NotFiniteError as error:
-                    if share == 1.0:
-                        raise
+                    reader.read(visit.batch)
                     other = "mean" if path.baseline == "zero" else "zero"
                     raise CaptureError(
                         f"at {share:.0%} of the path from {path.baseline} to the data, "
-                        f"{str(error).partition(';')[0]}; give conductance and influence "
-                        f"`baseline: {other}`"
+                        f"{str(error).partition(';')[0]}; at the data all is finite: try "
+                        f"`baseline: {other}` for conductance and influence"
                     ) from error
                 yield found
 

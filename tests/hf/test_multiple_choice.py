@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 import nodelens_hf
-from nodelens.errors import DataError
+from nodelens.errors import DataError, ModelError
 from nodelens.interventions.contract import InterventionRequest
 from nodelens_hf.evaluations import MultipleChoice
 
@@ -111,3 +111,32 @@ def test_the_finding_says_how_many_questions(model, file):
     finding = MultipleChoice((str(file),), "bytes").run(request)
     assert "on 3 questions (guessing: 44.4 %)" in finding.headline[0]
     assert json.dumps(finding.data)
+
+
+def test_a_file_that_is_no_text_is_named(model, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"question": "naïve"}'.encode("latin-1"))
+    with pytest.raises(DataError, match=r"a\.jsonl: not UTF-8 text"):
+        nodelens_hf.multiple_choice(model, str(path), tokenizer="bytes")
+
+
+@pytest.mark.parametrize(
+    ("kind", "auto", "size", "error", "message"),
+    [
+        (
+            "llama",
+            AutoModelForCausalLM,
+            97,
+            DataError,
+            "the data hold token 257 and LlamaForCausal",
+        ),
+        ("bert", AutoModelForMaskedLM, 300, ModelError, "it sees the token that it would predict"),
+    ],
+)
+def test_models_that_do_not_fit_are_refused(file, kind, auto, size, error, message):
+    config = AutoConfig.for_model(
+        kind, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=size, max_position_embeddings=64,
+    )  # fmt: skip
+    with pytest.raises(error, match=message):
+        nodelens_hf.multiple_choice(auto.from_config(config), str(file), tokenizer="bytes")

@@ -39,7 +39,7 @@ def test_without_a_joiner_the_end_token_ends_each(source):
 
 
 def test_without_joiner_and_end_token_nothing_could_divide_documents(source):
-    endless = Tokens(BYTES.encode, BYTES.decode, 256, "endless")
+    endless = Tokens(BYTES.encode, BYTES.decode, BYTES.byte_count, 256, "endless")
     with pytest.raises(DataError, match="the tokenizer has no end token; give a joiner"):
         token_stream(source, endless, None, None)
 
@@ -85,7 +85,7 @@ def test_what_a_killed_process_has_left_is_not_trusted(source, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dying = Tokens(killed, BYTES.decode, 259, "bytes", end=256)
+        dying = Tokens(killed, BYTES.decode, BYTES.byte_count, 259, "bytes", end=256)
         token_stream(source, dying, "\n", tmp_path / "c")
     assert list((tmp_path / "c").iterdir()) == []
     assert text_of(token_stream(source, BYTES, "\n", tmp_path / "c")) == "one\ntwo"

@@ -145,3 +145,26 @@ def test_a_model_with_predictions_needs_labels(folder, tmp_path):
     settings = config(folder, "masked_lm", BERT, objective="none", layout="padded")
     with pytest.raises(DataError, match="makes predictions, and the data have no labels"):
         nodelens.run(settings | {"output": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("task", "objective", "message"),
+    [
+        ("masked_lm", "next", r"it would predict; set data\.objective: masked"),
+        ("causal_lm", "masked", r"not masked ones; set data\.objective: next"),
+    ],
+)
+def test_what_a_language_model_cannot_be_judged_by_is_refused_first(
+    tmp_path, task, objective, message
+):
+    settings = config(tmp_path / "missing", task, {}, objective=objective)
+    with pytest.raises(DataError, match=message):
+        nodelens.run(settings | {"output": str(tmp_path)})
+
+
+@pytest.mark.parametrize("name", ["perplexity", "multiple_choice"])
+def test_a_masked_language_model_is_not_asked_for_likelihoods(tmp_path, name):
+    settings = config(tmp_path / "missing", "masked_lm", BERT, objective="masked")
+    settings["interventions"] = [{"name": name, "files": ["a.txt"], "tokenizer": "bytes"}]
+    with pytest.raises(DataError, match=f"interventions: {name}: a masked_lm model sees the token"):
+        nodelens.run(settings | {"output": str(tmp_path)})

@@ -14,7 +14,7 @@ from nodelens_hf.tokenizers import Tokens, load_tokenizer
 from nodelens_hf.windows import Cut, encoded, masked, next_tokens, padded, windows
 
 BYTES = load_tokenizer("bytes")
-BARE = Tokens(BYTES.encode, BYTES.decode, 256, "bare")
+BARE = Tokens(BYTES.encode, BYTES.decode, BYTES.byte_count, 256, "bare")
 
 
 def stream(length):
@@ -61,7 +61,7 @@ def test_rows_are_padded_on_the_right_and_cut():
 
 
 def test_without_padding_token_the_end_token_pads_and_without_both_nothing_can():
-    ending = Tokens(BYTES.encode, BYTES.decode, 257, "ending", end=256)
+    ending = Tokens(BYTES.encode, BYTES.decode, BYTES.byte_count, 257, "ending", end=256)
     assert padded([[1, 2], [4]], 9, ending)[0].tolist() == [[1, 2], [4, 256]]
     with pytest.raises(DataError, match="neither a padding nor an end token"):
         padded([[1]], 4, BARE)
@@ -72,7 +72,7 @@ def test_the_last_token_has_no_next_one():
 
 
 def test_documents_stand_between_begin_and_end():
-    marks = Tokens(BYTES.encode, BYTES.decode, 259, "marks", begin=256, end=258)
+    marks = Tokens(BYTES.encode, BYTES.decode, BYTES.byte_count, 259, "marks", begin=256, end=258)
     assert encoded(["ab"], marks, 9) == [[256, 97, 98, 258]]
     assert encoded(["abc"], marks, 4) == [[256, 97, 98, 258]]
     assert encoded(["abc"], marks, 4, closed=False) == [[256, 97, 98, 99]]

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from attrs import field, frozen, validators
 
-from nodelens.errors import ModelError
-from nodelens_hf.tasks import Task
+from nodelens.errors import DataError, ModelError
+from nodelens_hf.tasks import Task, check_objective
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nodelens.models.contract import ModelHandle, ModelRequest
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -33,6 +35,8 @@ class HuggingFace:
         dtype: precision of the weights; auto takes what is stored.
         attention: implementation of attention; auto leaves it to transformers.
         device_map: how accelerate spreads a large model over devices, such as auto.
+        labels: for classification, the classes of the data in the order of the model's outputs;
+            null takes the names of a pretrained head.
         allow_pickle: read pickled weights where there are no safetensors, by torch's unpickler of
             weights alone.
     """
@@ -46,11 +50,29 @@ class HuggingFace:
     attention: Attention = field(default="auto", validator=validators.in_(get_args(Attention)))
     device_map: str | None = None
     allow_pickle: bool = False
+    labels: tuple[str, ...] | None = None
+
+    def check(self, dataset: object, interventions: Sequence[str]) -> None:
+        """Raise `DataError` for text and evaluations that the task's models cannot be judged by."""
+        from nodelens_hf.text import Text
+
+        if isinstance(dataset, Text):
+            check_objective(self.task, dataset.objective)
+        asked = [name for name in interventions if name in ("perplexity", "multiple_choice")]
+        if self.task == "masked_lm" and asked:
+            raise DataError(
+                f"interventions: {', '.join(asked)}: a masked_lm model sees the token that it "
+                "would predict; leave it out: the evaluation on data.objective: masked gives the "
+                "loss of masked tokens"
+            )
 
     def build(self, request: ModelRequest) -> ModelHandle:
         """Load or make the model; raises `ModelError` with what is missing or does not fit."""
         if (self.pretrained is None) == (self.config is None):
             raise ModelError("model: hf needs either pretrained (a folder or a hub id) or config")
+        from nodelens_hf.heads import with_labels
+
+        request = with_labels(self, request)
         if self.pretrained is not None:
             from nodelens_hf.pretrained import load_pretrained
 

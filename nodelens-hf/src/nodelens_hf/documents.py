@@ -130,6 +130,10 @@ def _of_record(record: Any, source: Source, where: str) -> Document:  # noqa: AN
         return Document(record[source.text])
     if source.label not in record:
         raise DataError(f"{where}: no label under {source.label!r} (there is: {', '.join(record)})")
+    if record[source.label] is None:
+        raise DataError(
+            f"{where}: the label under {source.label!r} is null; give one or drop the record"
+        )
     return Document(record[source.text], str(record[source.label]))
 
 

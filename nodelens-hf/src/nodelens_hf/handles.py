@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nodelens.models.contract import ModelHandle
+from nodelens_hf.fits import vocabulary_of
 from nodelens_hf.hints import HINTS
 from nodelens_hf.remote_code import is_remote, remote_files
 
@@ -43,7 +44,7 @@ def handle_of(
         notes=notes,
         hints=HINTS,
         placed=placed,
-        vocabulary=getattr(model.config.get_text_config(), "vocab_size", None),
+        vocabulary=vocabulary_of(model),
         save=None if is_remote(model) else partial(_save, backend, cached),
     )
 

@@ -18,7 +18,7 @@ from nodelens.models.modes import evaluating
 from nodelens.reports.parts import Finding, Table
 from nodelens.training.estimates import Estimate
 from nodelens_hf.evaluations import LmEval
-from nodelens_hf.text_loss import check_window
+from nodelens_hf.fits import check_window
 from nodelens_hf.tokenizers import BYTES, transformers_tokenizer
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nodelens.data.class_names import ordered
 from nodelens.data.contract import LoadedData, Samples
 from nodelens.errors import DataError
 from nodelens_hf.documents import Document, documents
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
 
 def labelled(text: Text, tokens: Tokens) -> LoadedData:
-    """Return padded documents and their classes, in the order of the labels' names."""
+    """Return padded documents and their classes, in the order of the labels' names.
+
+    Labels that are all integers are ordered by their value.
+    """
     if text.label is None:
         raise DataError("data.label: objective label needs the field that holds the label")
     train = _chosen(text, text.files, text.windows)
     test = _chosen(text, text.test_files, None) if text.test_files else []
-    classes = tuple(sorted({each.label for each in train if each.label is not None}))
+    classes = ordered(each.label for each in train if each.label is not None)
     unknown = next((each.label for each in test if each.label not in classes), None)
     if unknown is not None:
         raise DataError(f"data.test_files: label {unknown!r} does not occur in data.files")

@@ -14,11 +14,12 @@ from attrs import evolve
 
 from nodelens.errors import ModelError
 from nodelens_hf.handles import handle_of
+from nodelens_hf.heads import names_of, output_names, unknown_classes, unnamed
 from nodelens_hf.progress_bars import without_bars
 from nodelens_hf.tasks import TASKS, auto_class
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from nodelens.models.contract import ModelHandle, ModelRequest
     from nodelens_hf.backend import HuggingFace
@@ -55,26 +56,49 @@ def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
             raise  # the code of a model may raise anything, ours and transformers' may not
         if backend.gguf_file is not None:
             raise ModelError(_gguf_reason(folder / backend.gguf_file, error)) from error
+        if "ignore_mismatched_sizes" in str(error):
+            raise ModelError(_narrow_head(backend, request, source, options)) from error
         raise ModelError(_reason(source, error, folder.is_dir())) from error
     if backend.gguf_file is not None:
         _unmark(model)
     handle = handle_of(model, f"{type(model).__name__} from {source}", backend, pretrained=True)
-    notes = dict(_notes(backend, folder, sorted(loaded["missing_keys"])))
-    return evolve(handle, notes={**handle.notes, **notes})
+    missing = sorted(loaded["missing_keys"])
+    classes = output_names(backend, request, model, missing)
+    notes = dict(_notes(backend, folder, missing))
+    return evolve(handle, notes={**handle.notes, **notes}, classes=classes)
 
 
 def _wider_head(
     backend: HuggingFace, request: ModelRequest, source: str, options: dict[str, Any]
 ) -> dict[str, int]:
     """Return the number of labels, if the data have more classes than the head of the model."""
-    from transformers import AutoConfig
-
     if not TASKS[backend.task].labels or backend.gguf_file is not None:
         return {}
+    outputs = len(names_of(_config(source, options)))
+    return {"num_labels": request.classes} if outputs < request.classes else {}
+
+
+def _config(source: str, options: dict[str, Any]) -> PretrainedConfig:
+    from transformers import AutoConfig
+
     asked = ("trust_remote_code", "local_files_only", "revision")
-    chosen = {name: options[name] for name in asked if name in options}
-    config = AutoConfig.from_pretrained(source, **chosen)
-    return {"num_labels": request.classes} if config.num_labels < request.classes else {}
+    found: PretrainedConfig = AutoConfig.from_pretrained(
+        source, **{name: options[name] for name in asked if name in options}
+    )
+    return found
+
+
+def _narrow_head(
+    backend: HuggingFace, request: ModelRequest, source: str, options: dict[str, Any]
+) -> str:
+    """Return why weights of other sizes do not fit: as a rule, a head for fewer classes."""
+    names = names_of(_config(source, options)) if TASKS[backend.task].labels else ()
+    if backend.labels is None and request.class_names and names and not unnamed(names):
+        return unknown_classes(source, request.class_names, names)
+    return (
+        f"{source}: its weights have other sizes than the model needs; a head for fewer "
+        "classes than the data have does not fit"
+    )
 
 
 def _notes(backend: HuggingFace, folder: Path, missing: list[str]) -> Iterator[tuple[str, str]]:
@@ -149,11 +173,6 @@ def _reason(source: str, error: Exception, local: bool) -> str:
             f"{source}: the model is Python code that comes with it, which is not run; read the "
             "code, and pass --trust-remote-code if you trust it (trust_remote_code=True from "
             "Python; a config cannot say so)"
-        )
-    if "ignore_mismatched_sizes" in str(error):
-        return (
-            f"{source}: its weights have other sizes than the model needs; a head for fewer "
-            "classes than the data have does not fit"
         )
     if isinstance(error, UnpicklingError):
         return f"{source}: a pickled file there holds more than weights, and that is never read"

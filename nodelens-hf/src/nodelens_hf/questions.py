@@ -17,9 +17,9 @@ from nodelens.reports.parts import Finding, Table
 from nodelens.statistics.contract import IGNORED
 from nodelens.training.estimates import Estimate, ratio
 from nodelens.training.evaluation import evaluate
-from nodelens_hf.documents import find_files
+from nodelens_hf.documents import find_files, readable
 from nodelens_hf.evaluations import MultipleChoice
-from nodelens_hf.text_loss import check_window
+from nodelens_hf.fits import check_causal, check_vocabulary, check_window
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
 from nodelens_hf.windows import next_tokens, padded
 
@@ -70,8 +70,10 @@ class ChoiceResult:
 def measure(protocol: MultipleChoice, model: nn.Module) -> ChoiceResult:
     """Return the log-likelihoods of all choices; the model stays as it was.
 
-    Raises `DataError` for records that hold no question, and for a tokenizer that does not fit.
+    Raises `DataError` for records that hold no question, and for a tokenizer that does not fit;
+    `ModelError` for a masked language model.
     """
+    check_causal(model)
     tokens = load_tokenizer(protocol.tokenizer, protocol.gguf_file)
     questions = tuple(_questions(protocol))
     if not questions:
@@ -83,6 +85,7 @@ def measure(protocol: MultipleChoice, model: nn.Module) -> ChoiceResult:
     ]
     samples = _samples(rows, protocol, tokens)
     check_window(model, samples.inputs.shape[1])
+    check_vocabulary(model, samples.inputs)
     evaluation = evaluate(model, batches(samples, protocol.batch_size))
     ends = np.cumsum([len(asked.choices) for asked in questions])[:-1]
     return ChoiceResult(questions, tuple(np.split(-evaluation.losses, ends)))
@@ -104,7 +107,7 @@ def multiple_choice(
 
 def _questions(protocol: MultipleChoice) -> Iterator[Question]:
     for path in find_files(protocol.files):
-        with path.open(encoding="utf-8") as lines:
+        with readable(path), path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield _question(line, protocol, f"{path}, line {number}")

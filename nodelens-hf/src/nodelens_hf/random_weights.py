@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from nodelens.errors import ModelError, did_you_mean
 from nodelens_hf.handles import handle_of
 from nodelens_hf.tasks import TASKS, auto_class, fields_of
@@ -34,7 +36,8 @@ def make_random(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
             raise ModelError(
                 f"model: {config.model_type} cannot be a {backend.task} model: {reason}"
             ) from error
-    return handle_of(model, f"{type(model).__name__} with random weights", backend)
+    handle = handle_of(model, f"{type(model).__name__} with random weights", backend)
+    return evolve(handle, classes=backend.labels)
 
 
 def _config(backend: HuggingFace, request: ModelRequest) -> PretrainedConfig:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import frozen
 
+from nodelens.data.class_names import ordered
 from nodelens.data.contract import LoadedData, Samples
 from nodelens.errors import DataError
 from nodelens.statistics.contract import IGNORED
@@ -44,7 +45,7 @@ def tagged(text: Text, tokens: Tokens) -> LoadedData:
     """
     train = _chosen(text, text.files, text.windows)
     test = _chosen(text, text.test_files, None) if text.test_files else []
-    classes = tuple(sorted({tag for each in train for tag in each.tags}))
+    classes = ordered(tag for each in train for tag in each.tags)
     unknown = next((tag for each in test for tag in each.tags if tag not in classes), None)
     if unknown is not None:
         raise DataError(f"data.test_files: tag {unknown!r} does not occur in data.files")
@@ -88,6 +89,8 @@ def _list(record: Any, name: str, where: str) -> tuple[str, ...]:  # noqa: ANN40
             f"{where}: no list under {name!r} (there is: {keys}); set data.text to the field of "
             "the words and data.label to that of the tags"
         )
+    if None in found:
+        raise DataError(f"{where}: the list under {name!r} holds null; every word needs a tag")
     return tuple(map(str, found))
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
+from nodelens.errors import DataError
+
 if TYPE_CHECKING:
     from nodelens.models.contract import ModelRequest
 
@@ -45,6 +47,20 @@ def auto_class(task: Task) -> Any:  # noqa: ANN401 - transformers' auto classes 
     import transformers
 
     return getattr(transformers, TASKS[task].auto)
+
+
+def check_objective(task: Task, objective: str) -> None:
+    """Raise `DataError` for an objective of text that models of a task cannot be judged by."""
+    if task == "masked_lm" and objective == "next":
+        raise DataError(
+            "data.objective: a masked_lm model sees the next token that it would predict; set "
+            "data.objective: masked (or model.task: causal_lm for a model that reads to the left)"
+        )
+    if task == "causal_lm" and objective == "masked":
+        raise DataError(
+            "data.objective: a causal_lm model predicts the next token, not masked ones; set "
+            "data.objective: next (or model.task: masked_lm for a model that reads both sides)"
+        )
 
 
 def fields_of(task: Task, request: ModelRequest) -> dict[str, Any]:

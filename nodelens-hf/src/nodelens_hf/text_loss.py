@@ -16,6 +16,7 @@ from nodelens.training.estimates import Estimate, ratio
 from nodelens.training.evaluation import Evaluation, evaluate
 from nodelens_hf.documents import Source, find_files
 from nodelens_hf.evaluations import Perplexity
+from nodelens_hf.fits import check_causal, check_vocabulary, check_window
 from nodelens_hf.stream import token_stream
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
 from nodelens_hf.windows import Cut, windows
@@ -26,14 +27,12 @@ if TYPE_CHECKING:
 
     from nodelens.data.contract import Samples
 
-_CUT = "\N{REPLACEMENT CHARACTER}"
-
 
 @frozen(eq=False)
 class TextResult:
     """What a model makes of a text: the loss of every window, and how much text that was.
 
-    `bytes` ``(windows,)`` are the UTF-8 bytes of the counted tokens, decoded window by window;
+    `bytes` ``(windows,)`` are the UTF-8 bytes of the text that the counted tokens stand for;
     special tokens have none.
     """
 
@@ -59,8 +58,10 @@ class TextResult:
 def measure(protocol: Perplexity, model: nn.Module, seed: int = 0) -> TextResult:
     """Measure the perplexity of a model, left as it was, by a protocol.
 
-    Raises `DataError` for files, a tokenizer or a window that do not fit.
+    Raises `DataError` for files, a tokenizer or a window that do not fit, `ModelError` for a masked
+    language model.
     """
+    check_causal(model)
     stride = protocol.stride or protocol.window
     if stride > protocol.window:
         raise DataError(f"stride {stride} is larger than the window {protocol.window}")
@@ -69,30 +70,14 @@ def measure(protocol: Perplexity, model: nn.Module, seed: int = 0) -> TextResult
     source = Source(find_files(protocol.files), protocol.text)
     stream = token_stream(source, tokens, protocol.joiner, None)
     samples = windows(stream, Cut(protocol.window, stride, protocol.windows, seed))
+    check_vocabulary(model, samples.inputs)
     evaluation = evaluate(model, batches(samples, protocol.batch_size))
     return TextResult(evaluation, _bytes(samples, tokens))
 
 
-def check_window(model: nn.Module, window: int) -> None:
-    """Raise `DataError` for windows with more positions than the model was made for."""
-    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    if isinstance(limit, int) and window > limit:
-        raise DataError(f"a window of {window} tokens is longer than the model's {limit} positions")
-
-
 def _bytes(samples: Samples, tokens: Tokens) -> NDArray[np.int64]:
     counted = (row[row != IGNORED].tolist() for row in samples.targets)
-    return np.array([byte_count(tokens.decode(ids)) for ids in counted], dtype=np.int64)
-
-
-def byte_count(text: str) -> int:
-    """Return the UTF-8 bytes of decoded tokens.
-
-    What tokens at the ends hold of a character that is cut counts as one byte each, not as the
-    replacement character that it decodes to.
-    """
-    whole = text.strip(_CUT)
-    return len(whole.encode()) + len(text) - len(whole)
+    return np.array([tokens.byte_count(ids) for ids in counted], dtype=np.int64)
 
 
 def perplexity(model: nn.Module, *files: str, tokenizer: str, **options: Any) -> TextResult:  # noqa: ANN401 - see there

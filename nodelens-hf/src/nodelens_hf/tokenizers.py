@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from nodelens.errors import DataError
+from nodelens_hf.token_bytes import ByteCount, byte_counter
 
 BYTES = "bytes"
 """The name of the tokenizer that needs no files: every byte of UTF-8 is a token, 256 marks ends."""
@@ -24,14 +25,17 @@ Encode = Callable[[Sequence[str]], list[list[int]]]
 class Tokens:
     """A way to turn text into ids.
 
-    `encode` gives ids without special tokens, `decode` gives text back. `size` is the number of
-    ids, `end` the id that ends a document, `pad` and `mask` those of padding and of a masked
-    position, None where the tokenizer has none. `identity` names it for caches. `located` gives the
-    ids of a text and the characters that each stands for, from and to; None where that is not told.
+    `encode` gives ids without special tokens, `decode` gives text back, `byte_count` the number of
+    bytes of text that ids stand for, also where they begin or end within a character. `size` is
+    the number of ids, `end` the id that ends a document, `pad` and `mask` those of padding and of a
+    masked position, None where the tokenizer has none. `identity` names it for caches. `located`
+    gives the ids of a text and the characters that each stands for, from and to; None where that is
+    not told.
     """
 
     encode: Encode
     decode: Callable[[Sequence[int]], str]
+    byte_count: ByteCount
     size: int
     identity: str
     end: int | None = None
@@ -96,6 +100,7 @@ def _of_transformers(tokenizer: Any) -> Tokens:  # noqa: ANN401 - two unrelated 
         decode=lambda ids: str(
             tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         ),
+        byte_count=byte_counter(tokenizer),
         size=size,
         identity=_identity(tokenizer),
         end=tokenizer.eos_token_id
@@ -122,6 +127,7 @@ def _bytes() -> Tokens:
     return Tokens(
         encode=lambda texts: [list(text.encode()) for text in texts],
         decode=lambda ids: bytes(i for i in ids if i < 256).decode(errors="replace"),
+        byte_count=lambda ids: sum(each < 256 for each in ids),
         size=259,
         identity=BYTES,
         end=256,

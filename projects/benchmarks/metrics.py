@@ -99,7 +99,7 @@ def hessian() -> Works:
 
     model, random = perceptron(1024), torch.Generator().manual_seed(0)
     x, y = torch.randn(512, 1024, generator=random), torch.randint(10, (512,), generator=random)
-    metric = {"name": "hessian_trace", "probes": PROBES}
+    metric, more = ({"name": "hessian_trace", "probes": n * PROBES} for n in (1, 3))
     weights = [each.requires_grad_() for each in model.parameters()]
 
     def gradients() -> None:
@@ -116,6 +116,9 @@ def hessian() -> Works:
         f"NodeLens, {PROBES} products, all nodes": products,
         f"NodeLens, {PROBES} probes, all nodes, errors": lambda: nodelens.score(
             model, [(x, y)], [metric], folds=2
+        ),
+        f"NodeLens, {3 * PROBES} probes, all nodes, errors": lambda: nodelens.score(
+            model, [(x, y)], [more], folds=2
         ),
     }
     if importlib.util.find_spec("curvlinops") and importlib.util.find_spec("linear_operator"):

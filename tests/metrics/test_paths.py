@@ -313,3 +313,11 @@ def test_what_is_not_finite_at_the_data_is_no_matter_of_the_baseline(samples, ba
     broken[3] = torch.nan
     with pytest.raises(CaptureError, match="samples 3; look at these samples"):
         nodelens.score(made(Perceptron), [(broken, y)], [Conductance(baseline=baseline)], folds=2)
+
+
+def test_the_embeddings_of_the_data_are_whole_when_they_are_looked_at_again():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Embedding(9, 6), Normalised())
+    tokens, labels = torch.randint(9, (8,)), torch.randint(3, (8,))
+    with pytest.raises(CaptureError, match="at the data all is finite: try `baseline: mean`"):
+        nodelens.score(net, [(tokens, labels)], [Conductance()], folds=2)

@@ -159,18 +159,18 @@ def _points(
     with reading(visit.model, visit.graph, groups, explained) as reader:
         for point in range(path.steps):
             share = point / (path.steps - 1)
-            with at_point(visit.model, visit.batch, share, path.baseline) as batch:
-                try:
+            try:
+                with at_point(visit.model, visit.batch, share, path.baseline) as batch:
                     found = reader.read(batch)
-                except NotFiniteError as error:
-                    reader.read(visit.batch)
-                    other = "mean" if path.baseline == "zero" else "zero"
-                    raise CaptureError(
-                        f"at {share:.0%} of the path from {path.baseline} to the data, "
-                        f"{str(error).partition(';')[0]}; at the data all is finite: try "
-                        f"`baseline: {other}` for conductance and influence"
-                    ) from error
-                yield found
+            except NotFiniteError as error:
+                reader.read(visit.batch)
+                other = "mean" if path.baseline == "zero" else "zero"
+                raise CaptureError(
+                    f"at {share:.0%} of the path from {path.baseline} to the data, "
+                    f"{str(error).partition(';')[0]}; at the data all is finite: try "
+                    f"`baseline: {other}` for conductance and influence"
+                ) from error
+            yield found
 
 
 def _logits(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever the model returns

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from nodelens.errors import DataError
-from nodelens_hf.documents import Source, content_key, documents, find_files
+from nodelens_hf import documents as module
+from nodelens_hf.documents import Source, content_key, documents, find_files, parts
 
 
 def texts(path, **options):
@@ -19,10 +20,24 @@ def test_a_text_is_read_as_paragraphs(tmp_path):
     assert texts(file) == ["one\ntwo", "three", "four"]
 
 
-def test_a_paragraph_without_end_is_divided(tmp_path):
+def test_a_paragraph_without_end_comes_in_parts(tmp_path):
     file = tmp_path / "a.txt"
-    file.write_text("x" * (1 << 21) + "y")
-    assert list(map(len, texts(file))) == [1 << 20, 1 << 20, 1]
+    file.write_text("x" * (1 << 21) + "y\n\nnext")
+    found = [(len(each.text), each.continues) for each in parts(Source((file,)))]
+    assert found == [(1 << 20, False), (1 << 20, True), (1, True), (4, False)]
+    assert list(map(len, texts(file))) == [1 << 20, 4]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\nmore"])
+def test_parts_of_a_paragraph_make_it_up(tmp_path, monkeypatch, end):
+    monkeypatch.setattr(module, "_PIECE", 8)
+    file = tmp_path / "a.txt"
+    text = "one\ntwo\nthree\nfour five six\nseven\n8910111"
+    file.write_text(text + end)
+    found = list(parts(Source((file,))))
+    assert len(found) > 3
+    assert "".join(each.text for each in found) == text + end.replace("\n", "")
+    assert [each.continues for each in found].count(False) == (2 if "more" in end else 1)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nodelens.errors import DataError
+from nodelens_hf import documents, seams
 from nodelens_hf import stream as streams
 from nodelens_hf.documents import Source
 from nodelens_hf.stream import token_stream
@@ -46,8 +47,21 @@ def test_without_joiner_and_end_token_nothing_could_divide_documents(source):
 
 def test_pieces_do_not_show(source, monkeypatch):
     whole = token_stream(source, BYTES, "\n", None).ids.tolist()
-    monkeypatch.setattr(streams, "_PIECE", 2)
+    monkeypatch.setattr(seams, "PIECE", 2)
     assert token_stream(source, BYTES, "\n", None).ids.tolist() == whole
+
+
+@pytest.mark.parametrize("joiner", ["--", None])
+def test_a_long_paragraph_is_one_document(tmp_path, monkeypatch, joiner):
+    monkeypatch.setattr(documents, "_PIECE", 8)
+    file = tmp_path / "a.txt"
+    file.write_text("short\n\nlonger than eight\nof them\n\nlast")
+    stream = token_stream(Source((file,)), BYTES, joiner, None)
+    between = [256] if joiner is None else [*b"--"]
+    long = [*b"longer than eight\nof them"]
+    wanted = [*b"short", *between, *long, *between, *b"last"]
+    assert stream.ids.tolist() == ([*wanted, 256] if joiner is None else wanted)
+    assert (stream.bytes, stream.documents) == (5 + 25 + 4 + (4 if joiner else 0), 3)
 
 
 def test_tokens_are_made_once_for_equal_content(source, tmp_path, monkeypatch):

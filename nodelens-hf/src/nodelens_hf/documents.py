@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nodelens.errors import DataError
 from nodelens_hf import records
@@ -20,10 +20,14 @@ _PIECE = 1 << 20
 
 @frozen
 class Document:
-    """A text and, where the file has one, its label."""
+    """A text and, where the file has one, its label.
+
+    `continues` says that it goes on with the document before, which was too long to be held.
+    """
 
     text: str
     label: str | None = None
+    continues: bool = False
 
 
 @frozen
@@ -72,8 +76,13 @@ def _matched(path: Path, suffixes: Sequence[str]) -> list[Path]:
 def documents(source: Source) -> Iterator[Document]:
     """Yield the documents of all files that are not blank, in order.
 
-    Raises `DataError` with file and line.
+    Of one that is too long to be held, its beginning. Raises `DataError` with file and line.
     """
+    return (each for each in parts(source) if not each.continues)
+
+
+def parts(source: Source) -> Iterator[Document]:
+    """Yield the documents of all files that are not blank, long ones in several parts."""
     for path in source.files:
         with readable(path):
             yield from (each for each in _of_file(path, source) if each.text.strip())
@@ -96,7 +105,7 @@ def _of_file(path: Path, source: Source) -> Iterator[Document]:
         for record, where in records.records(path, columns):
             yield _of_record(record, source, where)
     elif source.label is not None:
-        yield from (Document(each.text, path.parent.name) for each in _of_text(path))
+        yield from (evolve(each, label=path.parent.name) for each in _of_text(path))
     else:
         yield from _of_text(path)
 
@@ -104,20 +113,25 @@ def _of_file(path: Path, source: Source) -> Iterator[Document]:
 def _of_text(path: Path) -> Iterator[Document]:
     """Yield a plain text as its paragraphs (what blank lines divide), so that none is long.
 
-    A paragraph of more than a mebibyte is divided.
+    A paragraph of more than a mebibyte comes in parts.
     """
     paragraph: list[str] = []
-    size = 0
+    size, continues = 0, False
     with path.open(encoding="utf-8") as file:
         while line := file.readline(_PIECE):
             if line.strip():
                 paragraph.append(line)
                 size += len(line)
-            if paragraph and (size >= _PIECE or not line.strip()):
-                yield Document("".join(paragraph).rstrip("\n"))
-                paragraph, size = [], 0
+            elif paragraph:
+                yield Document("".join(paragraph).rstrip("\n"), continues=continues)
+                paragraph, size, continues = [], 0, False
+            if size >= _PIECE:
+                text = "".join(paragraph)
+                kept = text.rstrip("\n")
+                yield Document(kept, continues=continues)
+                paragraph, size, continues = [text[len(kept) :]], 0, True
     if paragraph:
-        yield Document("".join(paragraph).rstrip("\n"))
+        yield Document("".join(paragraph).rstrip("\n"), continues=continues)
 
 
 def _of_record(record: Any, source: Source, where: str) -> Document:  # noqa: ANN401 - any JSON

@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,11 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nodelens.errors import DataError
-from nodelens_hf.documents import Document, Source, content_key, documents
+from nodelens_hf.documents import Document, Source, content_key, parts
+from nodelens_hf.seams import PIECE, ids_of
 from nodelens_hf.tokenizers import Tokens
 
-_FORMAT = "nodelens-hf tokens 1"
-_PIECE = 1 << 18
-"""Characters that are tokenised at once."""
+_FORMAT = "nodelens-hf tokens 2"
 
 
 @frozen(eq=False)
@@ -41,8 +41,8 @@ def token_stream(
     """Return the ids of all documents, joined by `joiner`, or each ended by the end token.
 
     Kept in the folder `cache` under a hash of what the files hold and of the tokenizer, else in a
-    temporary file for as long as the stream is. A quarter of a mebibyte of text is in memory at
-    once. Raises `DataError` for text without tokens and for a full disk.
+    temporary file for as long as the stream is. Some mebibytes of text are in memory at once, and a
+    record. Raises `DataError` for text without tokens and for a full disk.
     """
     if joiner is None and tokens.end is None:
         raise DataError(
@@ -97,12 +97,11 @@ def _write(path: Path, source: Source, tokens: Tokens, joiner: str | None) -> di
     unfinished = path.with_suffix(f".{os.getpid()}.part")
     try:
         with unfinished.open("wb") as file:
-            for piece in _pieces(documents(source), joiner):
-                for ids in _encoded(piece, tokens, joiner):
-                    file.write(np.asarray(ids, dtype=np.uint32).tobytes())
-                    counts["tokens"] += len(ids)
-                counts["bytes"] += sum(len(text.encode()) for text in piece)
-                counts["documents"] += len(piece)
+            found = _counted(parts(source), counts, joiner or "")
+            joined = None if joiner is None else ids_of(_joined(found, joiner), tokens)
+            for ids in joined or _ended(found, tokens):
+                file.write(np.asarray(ids, dtype=np.uint32).tobytes())
+                counts["tokens"] += len(ids)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -110,27 +109,49 @@ def _write(path: Path, source: Source, tokens: Tokens, joiner: str | None) -> di
     return counts
 
 
-def _pieces(found: Iterator[Document], joiner: str | None) -> Iterator[list[str]]:
-    """Yield lists of texts of about `_PIECE` characters together, the joiner before all but one.
-
-    A piece thus begins with a joiner: tokenizers divide a text before a blank line, not after it.
-    """
-    piece: list[str] = []
-    size = 0
-    for number, document in enumerate(found):
-        text = (joiner or "") + document.text if number else document.text
-        piece.append(text)
-        size += len(text)
-        if size >= _PIECE:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece
+def _counted(found: Iterable[Document], counts: dict[str, int], joiner: str) -> Iterator[Document]:
+    """Yield documents as they come, and count them and their bytes, joiners included."""
+    between = len(joiner.encode())
+    for part in found:
+        if not part.continues:
+            counts["bytes"] += between if counts["documents"] else 0
+            counts["documents"] += 1
+        counts["bytes"] += len(part.text.encode())
+        yield part
 
 
-def _encoded(piece: list[str], tokens: Tokens, joiner: str | None) -> list[list[int]]:
-    """Return the ids of a piece: as one text where documents are joined, else one by one."""
-    if joiner is not None:
-        return tokens.encode(["".join(piece)])
+def _joined(found: Iterable[Document], joiner: str) -> Iterator[str]:
+    """Yield the text that documents make with a joiner between them."""
+    for number, part in enumerate(found):
+        yield part.text if part.continues or not number else joiner + part.text
+
+
+def _ended(found: Iterable[Document], tokens: Tokens) -> Iterator[list[int]]:
+    """Yield the ids of every document and the end token; short documents are tokenised together."""
     assert tokens.end is not None
-    return [[*ids, tokens.end] for ids in tokens.encode(piece)]
+    end, short = [tokens.end], list[str]()
+    for several in _together(found):
+        first, *second = islice(several, 2)
+        if not second:
+            short.append(first.text)
+        if short and (second or sum(map(len, short)) >= PIECE):
+            yield from (ids + end for ids in tokens.encode(short))
+            short.clear()
+        if second:
+            texts = (part.text for part in chain((first, *second), several))
+            yield from ids_of(texts, tokens)
+            yield end
+    if short:
+        yield from (ids + end for ids in tokens.encode(short))
+
+
+def _together(found: Iterable[Document]) -> Iterator[Iterator[Document]]:
+    """Yield the parts of each document."""
+    number = 0
+
+    def of(part: Document) -> int:
+        nonlocal number
+        number += not part.continues
+        return number
+
+    return (several for _, several in groupby(found, of))

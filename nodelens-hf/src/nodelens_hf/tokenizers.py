@@ -30,7 +30,7 @@ class Tokens:
     the number of ids, `end` the id that ends a document, `pad` and `mask` those of padding and of a
     masked position, None where the tokenizer has none. `identity` names it for caches. `located`
     gives the ids of a text and the characters that each stands for, from and to; None where that is
-    not told.
+    not told. `seamless` says that the ids of a text are those of its parts, wherever it is cut.
     """
 
     encode: Encode
@@ -43,6 +43,7 @@ class Tokens:
     pad: int | None = None
     mask: int | None = None
     located: Callable[[str], tuple[list[int], list[tuple[int, int]]]] | None = None
+    seamless: bool = False
 
 
 def load_tokenizer(source: str, gguf_file: str | None = None) -> Tokens:
@@ -135,6 +136,7 @@ def _bytes() -> Tokens:
         pad=257,
         mask=258,
         located=_located_bytes,
+        seamless=True,
     )
 
 

@@ -8,9 +8,11 @@ from attrs import evolve
 from torch import nn
 
 import nodelens
+from nodelens.capture.accumulator import Accumulator
 from nodelens.capture.reading import carried, joined, without_values
 from nodelens.statistics.contract import Layout, Reading
 from nodelens.statistics.moments import RowMoments
+from nodelens.statistics.sums import LONG, take
 
 
 class Stream(nn.Module):
@@ -56,7 +58,7 @@ def test_sums_of_rows_do_for_their_moments_and_take_no_memory():
     statistic, whole = RowMoments(), readings(3)
     kept = []
     for reading in readings(3):
-        statistic.take(reading)
+        take(reading, statistic.row_sums)
         kept.append(without_values(reading))
     assert all(each.values.untyped_storage().nbytes() == 4 for each in kept)
     both = joined(kept)
@@ -82,11 +84,39 @@ def test_what_is_held_on_another_device_brings_its_sums():
     layout, whole = Layout(6, 2), joined(readings(2))
     here = evolve(here, pivot=here.pivot.clone())  # as it is where it came from another device
     for reading in (there, here):
-        statistic.take(reading)
-    moved = carried(without_values(here), torch.device("cpu"), there.pivot)
+        take(reading, statistic.row_sums)
+    moved = carried(without_values(here), torch.device("cpu"))
     assert moved.values.untyped_storage().nbytes() == 4
     states = [statistic.start(layout) for _ in range(2)]
     for state, reading in zip(states, (whole, joined([without_values(there), moved])), strict=True):
         statistic.update(state, reading)
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, rtol=1e-6, atol=0.0)
+
+
+class Positions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv1d(3, 8, 1), nn.Conv1d(8, 2, 1)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x))).mean(-1)
+
+
+@pytest.mark.parametrize(("length", "held"), [(LONG - 1, 0), (LONG, 1)])
+def test_only_sums_much_smaller_than_their_rows_wait_for_the_end(monkeypatch, length, held):
+    kept = []
+
+    def seen(accumulator, now):
+        kept.extend(now.held.values())
+        return finish(accumulator, now)
+
+    finish = Accumulator.finish
+    monkeypatch.setattr(Accumulator, "finish", seen)
+    torch.manual_seed(0)
+    model, batch = Positions(), torch.randn(6, 3, length)
+    nodelens.score(model, [batch], ["activation_variance"], folds=2)
+    assert len(kept) == held
+    assert all(
+        each.values.untyped_storage().nbytes() == 4 for _, readings in kept for each in readings
+    )

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from attrs import evolve
 
-from nodelens.statistics import sums, sweeps
-from nodelens.statistics.contract import Reading
+from nodelens.statistics import rows, sums, sweeps
+from nodelens.statistics.contract import Reading, RowSums
 
 
 @pytest.fixture
@@ -98,6 +99,30 @@ def test_sums_of_magnitudes_are_exact_to_the_spread():
         torch.testing.assert_close(sums.absolute_sums(reading), wanted, rtol=1e-13, atol=0.0)
 
 
+@pytest.mark.parametrize("value", [0.1, -0.3])
+def test_magnitudes_of_a_row_of_one_value_have_no_rounding(value):
+    values = torch.full((2, 999, 3), value)
+    pivot = torch.zeros(3, dtype=torch.float64)
+    reading = Reading(values=values, fold=torch.zeros(2).long(), pivot=pivot)
+    sums.take(reading, RowSums(powers=2, magnitudes=True))
+    wanted = abs(values[0, 0, 0].double()) * 999
+    assert (sums.absolute_sums(reading) / wanted - 1.0).abs().max() < 1e-15
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 0.5, -20.0])
+def test_magnitudes_about_the_mean_of_a_row(padded, offset):
+    random = torch.Generator().manual_seed(0)
+    values = torch.randn(4, 600, 3, generator=random) + offset
+    valid = torch.rand(4, 600, generator=random) < 0.7 if padded else None
+    values = values if valid is None else values * valid.unsqueeze(-1)
+    pivot, fold = torch.zeros(3, dtype=torch.float64), torch.zeros(4).long()
+    reading = Reading(values=values, fold=fold, valid=valid, pivot=pivot)
+    sums.take(reading, RowSums(powers=2, magnitudes=True))
+    wanted = values.double().abs().sum(1)
+    torch.testing.assert_close(sums.absolute_sums(reading), wanted, rtol=3e-7, atol=0.0)
+
+
 def test_magnitudes_near_the_end_of_float32_do_not_overflow():
     reading = Reading(values=torch.full((2, 100, 3), 2e38), fold=torch.zeros(2).long())
     wanted = reading.values.double().sum(1)
@@ -109,9 +134,47 @@ def test_magnitudes_near_the_end_of_float32_do_not_overflow():
 
 def test_higher_powers_answer_for_lower_ones(reading):
     pivot = torch.zeros(10, dtype=torch.float64)
+    reading = evolve(reading, pivot=pivot)
     assert len(sums.power_sums(reading, pivot, 2)) == 2
     four = sums.power_sums(reading, pivot, 4)
+    assert len(four) == 4
     assert sums.power_sums(reading, pivot, 2) is four
+
+
+@pytest.mark.parametrize("length", [3, 40])
+def test_sums_about_another_pivot_are_moved_there(length):
+    random = torch.Generator().manual_seed(0)
+    values, fold = torch.randn(5, length, 4, generator=random), torch.zeros(5).long()
+    valid = torch.rand(5, length, generator=random) < 0.7
+    values = values * valid.unsqueeze(-1)
+    own, other = torch.randn(2, 4, generator=random, dtype=torch.float64)
+    near = Reading(values=values, fold=fold, valid=valid, pivot=own)
+    sums.take(near, RowSums(powers=4))
+    d = (values.double() - other) * valid.unsqueeze(-1)
+    for power, total in enumerate(sums.power_sums(near, other, 4), start=1):
+        torch.testing.assert_close(total, d.pow(power).sum(1), rtol=1e-5, atol=1e-5)
+
+
+def test_everything_asked_for_is_taken_in_one_sweep(monkeypatch):
+    random = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 50, 4, generator=random)
+    pivot = torch.zeros(4, dtype=torch.float64)
+    reading = Reading(values=values, fold=torch.zeros(3).long(), pivot=pivot)
+    sweeps_done = []
+
+    def counted(reading, terms):
+        sweeps_done.append(reading)
+        return sweeps.swept(reading, terms)
+
+    monkeypatch.setattr(sums, "swept", counted)
+    sums.take(reading, RowSums(powers=4, magnitudes=True, small=frozenset({0.1})))
+    sums.power_sums(reading, pivot, 2)
+    sums.absolute_sums(reading)
+    sums.extremes(reading)
+    sums.finite_sums(reading, gradient=False)
+    found = sums.small_counts(reading, 0.1)
+    assert len(sweeps_done) == 1
+    assert torch.equal(found, (values.abs() <= 0.1).sum(1).double())
 
 
 def test_no_rows_give_no_sums():
@@ -147,6 +210,18 @@ def test_what_only_one_site_has_is_not_shared(reading):
     other = Reading(values=reading.values, fold=reading.fold)
     sums.absolute_sums(reading)
     assert sums.joined_sums([reading, other]) == {}
+
+
+def test_counts_and_folds_go_with_the_sums_of_several_sites(reading):
+    pivot = torch.zeros(10, dtype=torch.float64)
+    parts = [evolve(reading, pivot=pivot, shared={}) for _ in range(3)]
+    for part in parts:
+        sums.take(part, RowSums(powers=2))
+        rows.row_counts(part)
+        part.members(2)
+    found = sums.joined_sums(parts)
+    assert torch.equal(found["counts"][0], 3.0 * reading.valid.sum(1))
+    assert torch.equal(found["members", 2][0], reading.members(2))
 
 
 def vars_of(reading):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from attrs import frozen
 
+from nodelens.statistics.contract import RowSums
 from nodelens.statistics.rows import add_rows, row_counts, row_sum, zeros
 from nodelens.testing import check_statistic, failures
 
@@ -113,6 +114,13 @@ class SecretTargets(Sums):
 
 
 @frozen
+class SecretValues(Sums):
+    """It says that magnitudes are all it looks at, and looks at the values."""
+
+    row_sums: ClassVar[RowSums] = RowSums(magnitudes=True)
+
+
+@frozen
 class ChangesReading(Sums):
     """It centres the batch in place."""
 
@@ -142,6 +150,7 @@ def test_an_honest_statistic_passes():
         (Overwriting, "merge leaves the other state"),
         (IgnoresFolds, "folds"),
         (SecretTargets, "declared inputs suffice"),
+        (SecretValues, "declared row sums suffice"),
         (ChangesReading, "reading unmodified"),
     ],
 )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache, reduce
+from operator import or_
 from typing import Any
 
 from attrs import define, evolve, field
 
 from nodelens.capture.counts import Counts
-from nodelens.capture.forward import Forward
+from nodelens.capture.forward import Forward, Together
 from nodelens.capture.plan import CapturePlan, Entry
 from nodelens.capture.precision import exact_products
 from nodelens.capture.reading import beside, joined, on_device, without_values
 from nodelens.capture.taps import TWO_SIDED, Tap
-from nodelens.statistics.contract import Reading, State, Statistic
+from nodelens.statistics.contract import Reading, RowSums, State, Statistic
 from nodelens.statistics.sampling import some_samples
+from nodelens.statistics.sums import LONG, take
 
 States = dict[str, dict[Any, State]]
 """States by place and statistic."""
@@ -28,25 +31,33 @@ class Accumulator:
     states: States = field(factory=dict)
     counts: Counts = field(factory=Counts)
 
-    def update(
-        self, now: Forward, tap: Tap, statistics: Sequence[Statistic[Any]], reading: Reading
-    ) -> None:
+    def update(self, now: Forward, tap: Tap, statistics: Together, reading: Reading) -> None:
         """Update statistics of a tap; those that need whole rows of several taps are held."""
         if tap.place in TWO_SIDED:
             both = _both(now, tap, reading)
             if both is not None:
                 self._add_all(now, tap, statistics, both)
             return
-        held = [s for s in statistics if tap.several and "whole_rows" in s.requires]
-        self._add_all(now, tap, [s for s in statistics if s not in held], reading)
-        for statistic in held:
-            key = (tap.entry.name, statistic)
-            now.held.setdefault(key, (tap.entry, []))[1].append(_to_hold(statistic, tap, reading))
+        by_sums = self._known_by_sums(statistics, reading)
+        if by_sums and reading.gradient is None:
+            _take(reading, by_sums)
+        held = [s for s in statistics if _waits(s, tap, reading, s in by_sums)]
+        if len(held) < len(statistics):
+            self._add_all(now, tap, [s for s in statistics if s not in held], reading)
+        whole = tuple(s for s in held if s not in by_sums)
+        if whole:
+            now.hold(tap.entry, whole, _copied(tap, reading))
+        if len(whole) < len(held):
+            _take(reading, by_sums)
+            sums_alone = tuple(s for s in held if s in by_sums)
+            now.hold(tap.entry, sums_alone, without_values(reading))
 
     def finish(self, now: Forward) -> None:
-        """Update the statistics that were held until all sites of a group had been read."""
-        for (_, statistic), (entry, readings) in now.held.items():
-            self._add(entry, statistic, joined(readings))
+        """Update the statistics that were held until the batch had ended."""
+        for (_, statistics), (entry, readings) in now.held.items():
+            together = joined(readings)
+            for statistic in statistics:
+                self._add(entry, statistic, together)
 
     def add_losses(self, reading: Reading) -> None:
         """Update the statistics of the loss of each row."""
@@ -58,6 +69,15 @@ class Accumulator:
         """Return the pivots that statistics of a tap's values have taken before."""
         states = self.states.get(tap.entry.name, {})
         return [state["pivot"] for s, state in states.items() if _of_values(s, tap, state)]
+
+    def _known_by_sums(self, statistics: Together, reading: Reading) -> Together:
+        """Return the statistics that look at nothing of a reading but sums over all of each row."""
+        if reading.pivot is None:
+            return ()
+        found = tuple(s for s in statistics if hasattr(s, "row_sums"))
+        return (
+            found if self.plan.tokens == 1.0 else tuple(s for s in found if not self.plan.thins(s))
+        )
 
     def _add_all(
         self, now: Forward, tap: Tap, statistics: Sequence[Statistic[Any]], reading: Reading
@@ -90,16 +110,32 @@ class Accumulator:
             statistic.update(state, here if folds == self.plan.folds else here.in_folds(folds))
 
 
-def _to_hold(statistic: Statistic[Any], tap: Tap, reading: Reading) -> Reading:
-    """Return what is kept of a reading until the other sites of its group have been read.
+@lru_cache
+def _wanted(statistics: tuple[Any, ...]) -> RowSums:
+    """Return the sums that any of some statistics looks at."""
+    wanted: RowSums = reduce(or_, (statistic.row_sums for statistic in statistics))
+    return wanted
 
-    That is all of it, which adds up over the layers that share a residual stream, or the sums of
-    its rows where the statistic says that they will do.
+
+def _take(reading: Reading, statistics: Together) -> None:
+    """Work out the sums that statistics look at, all in one sweep."""
+    with exact_products(reading.values.device.type):
+        take(reading, _wanted(statistics))
+
+
+def _waits(statistic: Statistic[Any], tap: Tap, reading: Reading, by_sums: bool) -> bool:
+    """Whether a statistic is updated when the batch has ended.
+
+    One that needs whole rows waits for all sites of its group. One that knows a reading by sums,
+    and these are much smaller, is updated in less time then, among its like.
     """
-    take = getattr(statistic, "take", None)
-    if take is not None and reading.pivot is not None:
-        take(reading)
-        return without_values(reading)
+    if by_sums and reading.values.shape[1] >= LONG:
+        return True
+    return tap.several and "whole_rows" in statistic.requires
+
+
+def _copied(tap: Tap, reading: Reading) -> Reading:
+    """Return all of a reading, which adds up over the layers that share a residual stream."""
     return evolve(reading, values=reading.values.clone()) if tap.overwritten else reading
 
 

@@ -17,6 +17,9 @@ from nodelens.errors import CaptureError, NotFiniteError
 from nodelens.statistics.contract import Reading, Statistic
 from nodelens.statistics.rows import members_of
 
+Together = tuple[Statistic[Any], ...]
+"""Statistics that look at the same readings."""
+
 
 @frozen(eq=False)
 class Sums:
@@ -50,7 +53,7 @@ class Forward:
     `calls` counts the calls of modules. `late` are the taps that the first forward read without a
     gradient, which a recomputation is to bring; `arrived` counts gradients by labels and tap.
     `outputs` are numbers about the output, once it is there.
-    `held` waits for all sites of a group, `first` for the other tensor of two, `afterwards` for
+    `held` waits for the batch's end, `first` for the other tensor of two, `afterwards` for
     the model's output. `shares` are the taps whose share of the samples was counted.
     """
 
@@ -65,7 +68,7 @@ class Forward:
     late: set[str] = field(factory=set)
     arrived: Counter[tuple[str, str]] = field(factory=Counter)
     sums: list[Sums] = field(factory=list)
-    held: dict[tuple[str, Statistic[Any]], tuple[Entry, list[Reading]]] = field(factory=dict)
+    held: dict[tuple[str, Together], tuple[Entry, list[Reading]]] = field(factory=dict)
     first: dict[str, Reading] = field(factory=dict)
     afterwards: list[tuple[Tap, Reading, int]] = field(factory=list)
     outputs: Tensor | None = None
@@ -76,6 +79,10 @@ class Forward:
     def of(cls, batch: Batch) -> Forward:
         """Get ready for one forward of `batch`."""
         return cls(batch, batch.numbers.cpu(), segments_of(batch))
+
+    def hold(self, entry: Entry, statistics: Together, reading: Reading) -> None:
+        """Keep a reading for statistics of an entry until the batch has ended."""
+        self.held.setdefault((entry.name, statistics), (entry, []))[1].append(reading)
 
     def begin_backward(self, labels: str) -> None:
         """Say whose labels the gradients that now arrive belong to."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,17 +11,19 @@ import torch
 _FULL = "highest"
 
 
-@contextmanager
-def exact_products(device: str) -> Iterator[None]:
+def exact_products(device: str) -> AbstractContextManager[None]:
     """Let products of float32 be taken in float32 while the context is open, and no shorter.
 
     TensorFloat-32 keeps 10 bits of a factor, autocast as few as 7: three digits of a covariance.
     What the user has allowed for the model is as before afterwards.
     """
-    if not torch.is_autocast_enabled(device):
-        with _full_float32():
-            yield
-        return
+    if torch.is_autocast_enabled(device):
+        return _without_autocast(device)
+    return nullcontext() if _summed_up() == _FULL else _full_float32()
+
+
+@contextmanager
+def _without_autocast(device: str) -> Iterator[None]:
     with torch.autocast(device, enabled=False), _full_float32():
         yield
 

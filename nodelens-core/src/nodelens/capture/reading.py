@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -18,7 +19,6 @@ from nodelens.statistics.moments import row_means
 from nodelens.statistics.rows import row_counts
 from nodelens.statistics.sampling import mix
 from nodelens.statistics.sums import joined_sums
-from nodelens.statistics.sweeps import swept
 
 _GONE = "gone"
 """The key that marks a reading without values."""
@@ -52,7 +52,9 @@ def plain_nodes(tensor: Tensor, site: Site, where: Rows, rows: int) -> Tensor | 
     axis = site.axis % tensor.ndim
     if where.axis or not axis or len(tensor) != rows or tensor.shape[axis] != site.extent.width:
         return None
-    return tensor.movedim(axis, -1).flatten(1, -2) if tensor.ndim > 2 else tensor.unsqueeze(1)
+    if tensor.ndim == 2:
+        return tensor.unsqueeze(1)
+    return tensor.flatten(2).mT if axis == 1 else tensor.movedim(axis, -1).flatten(1, -2)
 
 
 def grid_of(tensor: Tensor, site: Site, where: Rows, rows: int) -> tuple[int, ...]:
@@ -176,11 +178,8 @@ def on_device(reading: Reading, device: torch.device) -> Reading:
     return reading if reading.values.device == device else carried(reading, device)
 
 
-def carried(reading: Reading, device: torch.device, pivot: Tensor | None = None) -> Reading:
-    """Return a copy of a reading on a device; of one without values, its sums go with it.
-
-    `pivot` takes the place of an equal one, so that sums about it are known to be about the same.
-    """
+def carried(reading: Reading, device: torch.device) -> Reading:
+    """Return a copy of a reading on a device; of one without values, its sums go with it."""
     tensors: dict[str, Any] = {
         name: value.to(device)
         for name, value in asdict(reading, recurse=False).items()
@@ -189,14 +188,9 @@ def carried(reading: Reading, device: torch.device, pivot: Tensor | None = None)
     if _GONE not in reading.shared:
         return evolve(reading, **tensors, shared={})
     tensors["values"] = _stand_in(reading.values, device)
-    if pivot is not None:
-        tensors["pivot"] = pivot
-    moved = evolve(reading, **tensors, shared={})
-    about = {("powers", id(reading.pivot)): ("powers", id(moved.pivot))}
-    for key, (found, kept) in reading.shared.items():
-        sums = tuple(each.to(device) for each in found)
-        moved.shared[about.get(key, key)] = (sums, moved.pivot if key in about else kept)
-    return moved
+    shared = reading.shared.items()
+    sums = {key: tuple(each.to(device) for each in found) for key, found in shared}
+    return evolve(reading, **tensors, shared=sums)
 
 
 def not_finite(sums: Tensor, index: Tensor, what: str, nodes: bool = True) -> str:
@@ -212,20 +206,6 @@ def not_finite(sums: Tensor, index: Tensor, what: str, nodes: bool = True) -> st
         f"{what} is not finite: {of_nodes}samples {_some(rows)}; look at these samples, or run the "
         "model in float32"
     )
-
-
-def finite_sums(reading: Reading, gradient: bool) -> Tensor:
-    """Return sums over the positions of each row, ``(rows, nodes)``, which show what is not finite.
-
-    Sums that a statistic has already taken are used again.
-    """
-    for key, (sums, _) in reading.shared.items():
-        if key == "gates" if gradient else (isinstance(key, tuple) and key[0] == "powers"):
-            found: Tensor = sums[0]
-            return found
-    tensor = reading.gradient if gradient else reading.values
-    assert tensor is not None
-    return swept(reading, lambda cut: (tensor[cut].double().sum(1),))[0]
 
 
 def _some(numbers: list[int]) -> str:
@@ -251,22 +231,28 @@ def beside(first: Reading, second: Reading) -> Reading:
 def without_values(reading: Reading) -> Reading:
     """Return a reading of which only what is shared can be used: NaN takes the values' place."""
     values = _stand_in(reading.values, reading.values.device)
-    shared = {**reading.shared, _GONE: ((), None)}
+    shared = {**reading.shared, _GONE: ()}
     return evolve(reading, values=values, gradient=None, shared=shared)
 
 
 def _stand_in(values: Tensor, device: torch.device) -> Tensor:
     """Return NaN in the shape of values, without their memory."""
-    return torch.full((), torch.nan, dtype=values.dtype, device=device).expand(values.shape)
+    return _nan(values.dtype, device).expand(values.shape)
+
+
+@lru_cache
+def _nan(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((), torch.nan, dtype=dtype, device=device)
 
 
 def joined(readings: Sequence[Reading]) -> Reading:
     """Return readings of the same rows at several sites as one, their positions side by side."""
     first = readings[0]
+    if len(readings) == 1:
+        return first
     device = first.values.device
     readings = [
-        each if each.values.device == device else carried(each, device, first.pivot)
-        for each in readings
+        each if each.values.device == device else carried(each, device) for each in readings
     ]
     gradients = [reading.gradient for reading in readings if reading.gradient is not None]
     return Reading(

@@ -16,13 +16,14 @@ from nodelens.capture.edges import own_edges
 from nodelens.capture.forward import Forward, Sums, check_unchanged, version_of
 from nodelens.capture.hooks import attached
 from nodelens.capture.plan import CapturePlan, Entry, LossEntry
-from nodelens.capture.reading import by_row, finite_sums
+from nodelens.capture.reading import by_row
 from nodelens.capture.tap_readings import gradient_at, loss_reading, reading_at
 from nodelens.capture.taps import GRADIENTS, TWO_SIDED, Tap, taps_of
 from nodelens.channels.groups import ChannelGraph, Site
 from nodelens.errors import CaptureError
 from nodelens.statistics.contract import Reading
 from nodelens.statistics.rows import mean_of
+from nodelens.statistics.sums import finite_sums
 
 
 @define(eq=False)
@@ -65,7 +66,7 @@ class Recorder:
         for tap, reading, version in now.afterwards:
             check_unchanged(tap, reading, version)
             full = evolve(reading, outputs=now.outputs_for(reading, outputs), shared={})
-            self._into.update(now, tap, tap.after_forward(), full)
+            self._into.update(now, tap, tap.after_forward, full)
         now.afterwards.clear()
         now.outputs = outputs
 
@@ -140,11 +141,11 @@ class Recorder:
         now = self._during()
         self.counts.fired[tap.name] += 1
         reading = self._reading(tap, module, tensor)
-        self._into.update(now, tap, tap.at_once(), reading)
+        self._into.update(now, tap, tap.at_once, reading)
         if tap.place != "weight" or not tap.second:
             sums = finite_sums(reading, gradient=False)
             now.sums.append(Sums(sums, _index(reading), f"the activation at {tap.site.name}"))
-        if tap.after_forward():
+        if tap.after_forward:
             kept = _kept(reading, tap)
             now.afterwards.append((tap, kept, version_of(kept)))
         if self.observe is not None:

@@ -27,7 +27,7 @@ _OF_WEIGHTS = ("input", "weight")
 
 def positions_at(now: Forward, tap: Tap, module: nn.Module, tensor: Tensor) -> Positions:
     """Return ``(rows, positions, nodes)``, every packed sequence a row of its own."""
-    name, rows = tap.site.name, now.batch.rows
+    name, rows = tap.site.name, len(now.numbers)
     if now.batch.length is None and tap.place not in _OF_WEIGHTS:
         plain = plain_nodes(tensor, tap.site, tap.rows, rows)
         if plain is not None:
@@ -65,12 +65,12 @@ def reading_at(
         valid=valid,
         targets=known.targets,
         index=known.index,
-        grid=grid_of(tensor, tap.site, tap.rows, now.batch.rows) if tap.mapped else (),
+        grid=grid_of(tensor, tap.site, tap.rows, len(now.numbers)) if tap.mapped else (),
         parts=tap.parts,
         pivot=None if pivot is None else pivot.to(laid.values.device),
         start=known.start,
         site=tap.number,
-        shared={("members", folds): ((known.members,), None)},
+        shared={("members", folds): (known.members,)},
     )
 
 

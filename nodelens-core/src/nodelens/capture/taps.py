@@ -78,13 +78,15 @@ class Tap:
         """Return the statistics that need something."""
         return tuple(s for s in self.statistics if need in s.requires)
 
+    @cached_property
     def after_forward(self) -> tuple[Statistic[Any], ...]:
-        """Return the statistics that wait for the model's output, and for no gradient."""
+        """The statistics that wait for the model's output, and for no gradient."""
         graded = frozenset(GRADIENTS.values())
         return tuple(s for s in self.requiring("outputs") if not s.requires & graded)
 
+    @cached_property
     def at_once(self) -> tuple[Statistic[Any], ...]:
-        """Return the statistics that need nothing but the values."""
+        """The statistics that need nothing but the values."""
         later = {"gradient", "sampled_gradient", "outputs"}
         return tuple(s for s in self.statistics if not s.requires & later)
 

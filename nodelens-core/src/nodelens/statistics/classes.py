@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from attrs import field, frozen, validators
 
 from nodelens.errors import DataError
-from nodelens.statistics.contract import IGNORED
+from nodelens.statistics.contract import IGNORED, RowSums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +45,7 @@ class ClassMoments:
         default="row", validator=validators.in_(("row", "position"))
     )
     requires: ClassVar[frozenset[Need]] = frozenset({"targets", "whole_rows"})
+    row_sums: ClassVar[RowSums] = RowSums(powers=2)
 
     def floats(self, layout: Layout) -> int:
         """Two sums per class, node and fold, the pivot, one count per class and fold."""

@@ -50,6 +50,30 @@ OUTPUTS = ("margin", "nll", "entropy")
 The true logit minus the largest other one, −log p of the label, the entropy of the prediction.
 """
 
+
+@frozen
+class RowSums:
+    """Sums over the positions of each row, by which a statistic knows all of a reading it needs.
+
+    `powers`: those of a − pivot up to this one, 0 for none. `magnitudes`: Σ|a| and the extremes.
+    `small`: tolerances t, to count |a| ≤ t. `gates`: Σ a·g.
+    """
+
+    powers: Literal[0, 2, 4] = 0
+    magnitudes: bool = False
+    small: frozenset[float] = frozenset()
+    gates: bool = False
+
+    def __or__(self, other: RowSums) -> RowSums:
+        """Return what either asks for."""
+        return RowSums(
+            max(self.powers, other.powers),
+            self.magnitudes or other.magnitudes,
+            self.small | other.small,
+            self.gates or other.gates,
+        )
+
+
 SummaryT = TypeVar("SummaryT", covariant=True)
 
 
@@ -90,7 +114,7 @@ class Reading:
     pivot: Tensor | None = None
     start: Tensor | None = None
     site: int = 0
-    shared: dict[Any, Any] = field(factory=dict)
+    shared: dict[Any, tuple[Tensor, ...]] = field(factory=dict)
 
     def members(self, folds: int) -> Tensor:
         """Return how often each row counts in each fold, ``(folds, rows)`` float64."""
@@ -100,9 +124,8 @@ class Reading:
             return self.fold.mT
         key = ("members", folds)
         if key not in self.shared:
-            self.shared[key] = ((members_of(self.fold, folds),), None)
-        found: Tensor = self.shared[key][0][0]
-        return found
+            self.shared[key] = (members_of(self.fold, folds),)
+        return self.shared[key][0]
 
     def in_folds(self, folds: int) -> Reading:
         """Return the reading with its folds put together to `folds`; what is shared stays so."""
@@ -135,11 +158,11 @@ class Statistic(Protocol[SummaryT]):
 
     Methods that may be left out: ``covers(other) -> bool`` says that the summary holds all that
     the summary of `other` holds, under the same names. Only the covering one is then kept.
-    ``take(reading)``, of a statistic that requires whole rows, works out the sums of the reading
-    (see `sums`) that `update` needs, so that its values need not be kept until all sites of a group
-    have been read; `update` then sees NaN in their place. A class
-    attribute ``additive = True`` says that every field but a pivot is a sum over rows, which
-    `rows.add_rows` adds to the reading's fold, so that rows can be weighted (see `Bootstrap`).
+    ``row_sums``, an attribute or property, is the `RowSums` that are all that `update` looks at:
+    they are worked out together with those of other statistics, and `update` may be called when the
+    batch has ended, with NaN in the place of the values. A class attribute ``additive = True`` says
+    that every field but a pivot is a sum over rows, which `rows.add_rows` adds to the reading's
+    fold, so that rows can be weighted (see `Bootstrap`).
     """
 
     @property

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import frozen
 
+from nodelens.statistics.contract import RowSums
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -81,7 +83,7 @@ class GradientMoments:
 
         pivot, counts = pivot_of(state, reading), row_counts(reading)
         sums = swept(reading, lambda cut: _terms(reading, pivot, cut))
-        reading.shared["gates"] = ((sums[2],), None)
+        reading.shared["gates"] = (sums[2],)
         terms = {"count": counts, "gates": counts / reading.parts}
         add_terms(state, reading, terms | dict(zip(_FIELDS, sums, strict=True)))
 
@@ -158,6 +160,7 @@ class RowGradients:
 
     tap: Place = "activation"
     labels: Labels = "data"
+    row_sums: ClassVar[RowSums] = RowSums(gates=True)
     additive: ClassVar[bool] = True
 
     @property
@@ -175,12 +178,6 @@ class RowGradients:
 
         fields = {name: zeros(layout, layout.width) for name in _ROW_FIELDS}
         return {"rows": zeros(layout), **fields}
-
-    def take(self, reading: Reading) -> None:
-        """Take the sums of rows that `update` works with."""
-        from nodelens.statistics.sums import gate_sums
-
-        gate_sums(reading)
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the row sums; rows without a valid position do not count."""

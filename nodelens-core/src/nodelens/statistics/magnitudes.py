@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
+from nodelens.statistics.contract import RowSums
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -35,6 +37,11 @@ class Magnitudes:
     tap: Place = "activation"
     tolerance: float = 0.0
     requires: ClassVar[frozenset[Need]] = frozenset()
+
+    @property
+    def row_sums(self) -> RowSums:
+        """Sums and extremes of |a|, and what is no larger than the tolerance."""
+        return RowSums(magnitudes=True, small=frozenset({self.tolerance}))
 
     def floats(self, layout: Layout) -> int:
         """Four numbers per node and fold, one count per fold."""

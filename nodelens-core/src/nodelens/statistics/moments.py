@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import field, frozen, validators
 
+from nodelens.statistics.contract import RowSums
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -59,6 +61,11 @@ class Moments:
     def covers(self, other: object) -> bool:
         """Four orders hold two."""
         return isinstance(other, Moments) and other.tap == self.tap and other.order <= self.order
+
+    @property
+    def row_sums(self) -> RowSums:
+        """Powers up to the order."""
+        return RowSums(powers=self.order)
 
     def floats(self, layout: Layout) -> int:
         """One sum per order, node and fold, the pivot, and one count per fold."""
@@ -135,6 +142,7 @@ class RowMoments:
 
     tap: Place = "activation"
     requires: ClassVar[frozenset[Need]] = frozenset({"whole_rows"})
+    row_sums: ClassVar[RowSums] = RowSums(powers=2, magnitudes=True)
     additive: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
@@ -147,14 +155,6 @@ class RowMoments:
 
         names = ("mean", "square", "abs_square", "peak")
         return {"rows": zeros(layout), **{name: zeros(layout, layout.width) for name in names}}
-
-    def take(self, reading: Reading) -> None:
-        """Take the sums of rows that `update` works with."""
-        from nodelens.statistics.sums import absolute_sums, extremes
-
-        absolute_sums(reading)
-        extremes(reading)
-        row_means(reading)
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the moments of the row means; rows without a valid position do not count."""

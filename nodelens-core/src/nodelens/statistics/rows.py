@@ -35,9 +35,8 @@ def row_sum(values: Tensor) -> Tensor:
 def row_counts(reading: Reading) -> Tensor:
     """Return the number of valid positions of every row, ``(rows,)`` float64."""
     if "counts" not in reading.shared:
-        reading.shared["counts"] = ((_counted(reading),), None)
-    counts: Tensor = reading.shared["counts"][0][0]
-    return counts
+        reading.shared["counts"] = (_counted(reading),)
+    return reading.shared["counts"][0]
 
 
 def _counted(reading: Reading) -> Tensor:

@@ -1,19 +1,21 @@
-"""Sums over the positions of each row, taken once for all statistics of a reading."""
+"""Sums over the positions of each row, worked out once for all statistics of a reading."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import torch
+from attrs import evolve
 from torch import Tensor
 
-from nodelens.statistics.contract import Reading
+from nodelens.statistics.contract import Reading, RowSums
 from nodelens.statistics.rows import moved, row_counts, row_sum, summed_parts, upcast
 from nodelens.statistics.sweeps import Cut, swept
 
-_LONG = 16
-"""Positions of a row from which on its sums are first taken about its own mean."""
+LONG = 16
+"""Positions from which on a row is summed about its own mean, and is much larger than its sums."""
 
 _TINY = 1e-15
 """Means of a row beneath which the squares of its differences may be too small for float32."""
@@ -21,48 +23,136 @@ _TINY = 1e-15
 _SPANS = {2: (1e-30, 1e36), 4: (1e-15, 1e18)}
 """Sums of squares in a row whose powers up to the second, or the fourth, float32 can hold."""
 
+Sums = tuple[Tensor, ...]
+"""What a key of `Reading.shared` stands for."""
+
+_OWN, _POWERS, _MAGNITUDES, _SMALL, _GATES = "own", "powers", "magnitudes", "small", "gates"
+
+
+def take(reading: Reading, wanted: RowSums) -> None:
+    """Work out sums of a reading that are not there yet, in one sweep, and share them.
+
+    All are ``(rows, nodes)`` float64. Where values are float32 or less and rows are long, powers
+    are summed in float32 about the mean of their own row, and what that gives is moved to the pivot
+    in float64. So the rounding is relative to the spread within a row, wherever the pivot lies; a
+    row of one value has none. Everything else is summed in float64. A reading without a pivot has
+    no powers to share.
+    """
+    if wanted.gates:
+        gate_sums(reading)
+    keys = _missing(reading, wanted)
+    if not keys:
+        return
+    own = _about_own_means(reading, keys)
+    found = iter(own or swept(reading, partial(_exact, reading, keys)))
+    for key, length in keys.items():
+        if own and key == _POWERS:
+            reading.shared.pop(_POWERS, None)
+            reading.shared[_OWN] = tuple(next(found) for _ in range(1 + length))
+        else:
+            reading.shared[key] = tuple(next(found) for _ in range(length))
+
 
 def power_sums(reading: Reading, pivot: Tensor, order: int) -> tuple[Tensor, ...]:
-    """Return the row sums of d, d², … of d = a − pivot, `order` of them or more, 2 or 4.
+    """Return the row sums of d, d², … of d = a − pivot, `order` of them or more, 2 or 4."""
+    if reading.pivot is None:
+        reading = evolve(reading, pivot=pivot, shared={})
+    take(reading, RowSums(powers=4 if order > 2 else 2))
+    sums = _about_pivot(reading)
+    if pivot is reading.pivot:
+        return sums
+    assert reading.pivot is not None
+    return tuple(moved([row_counts(reading).unsqueeze(-1), *sums], reading.pivot - pivot))
 
-    Each is ``(rows, nodes)`` float64. Values of float32 or less in long rows are summed in float32
-    about the mean of their own row, and what that gives is moved to the pivot in float64. So the
-    rounding is relative to the spread within a row, wherever the pivot lies; a row of one value
-    has none. Everything else is summed in float64.
+
+def finite_sums(reading: Reading, gradient: bool) -> Tensor:
+    """Return sums over the positions of each row, ``(rows, nodes)``, which show what is not finite.
+
+    Sums that a statistic has already taken are used again.
     """
+    shared = reading.shared
+    known = shared.get(_GATES) if gradient else shared.get(_OWN, shared.get(_POWERS))
+    if known is not None:
+        return known[0]
+    tensor = reading.gradient if gradient else reading.values
+    assert tensor is not None
+    return swept(reading, lambda cut: (tensor[cut].double().sum(1),))[0]
 
-    def make() -> tuple[Tensor, ...]:
-        return _about_own_means(reading, pivot, order) or swept(
-            reading, lambda cut: _powers(centred_cut(reading, pivot, cut), order)
-        )
 
-    return _shared(reading, ("powers", id(pivot)), pivot, make, order)
+def absolute_sums(reading: Reading) -> Tensor:
+    """Return the row sums of |a|; padding holds zeros."""
+    take(reading, RowSums(magnitudes=True))
+    return reading.shared[_MAGNITUDES][0]
 
 
-def _about_own_means(reading: Reading, pivot: Tensor, order: int) -> tuple[Tensor, ...] | None:
-    """Return the power sums about the pivot, worked out in float32 as far as rows go.
+def extremes(reading: Reading) -> tuple[Tensor, Tensor]:
+    """Return the largest and the smallest value of each row, ∓inf of rows without a valid one."""
+    take(reading, RowSums(magnitudes=True))
+    _, high, low = reading.shared[_MAGNITUDES]
+    return high, low
 
-    None where the values are float64 or on a GPU, where rows are short, and where a power would
-    leave what float32 can hold.
+
+def small_counts(reading: Reading, tolerance: float) -> Tensor:
+    """Return how many valid |a| ≤ tolerance each row has."""
+    take(reading, RowSums(small=frozenset({tolerance})))
+    return reading.shared[_SMALL, tolerance][0]
+
+
+def _missing(reading: Reading, wanted: RowSums) -> dict[Any, int]:
+    """Return the keys of what is yet to be shared, and how many sums there are of each."""
+    shared, found = reading.shared, {}
+    known = max(len(shared.get(_POWERS, ())), len(shared.get(_OWN, ())) - 1)
+    if reading.pivot is not None and known < wanted.powers:
+        found[_POWERS] = int(wanted.powers)
+    if wanted.magnitudes and _MAGNITUDES not in shared:
+        found[_MAGNITUDES] = 3
+    return found | {(_SMALL, t): 1 for t in wanted.small if (_SMALL, t) not in shared}
+
+
+def _exact(reading: Reading, keys: Mapping[Any, int], cut: Cut) -> tuple[Tensor, ...]:
+    """Return the sums of a cut, taken in float64."""
+    powers: tuple[Tensor, ...] = ()
+    if _POWERS in keys:
+        assert reading.pivot is not None
+        powers = _powers(centred_cut(reading, reading.pivot, cut), keys[_POWERS])
+    return *powers, *_magnitudes(reading, keys, cut, upcast(reading.values[cut]))
+
+
+def _about_own_means(reading: Reading, keys: Mapping[Any, int]) -> Sums | None:
+    """Return the sums, the powers about the mean of each row, which comes before them, in float32.
+
+    None where there are no powers to work out, where the values are float64 or on a GPU, where rows
+    are short, and where a power would leave what float32 can hold.
     """
-    values = reading.values
-    if values.dtype.itemsize > 4 or values.device.type != "cpu" or values.shape[1] < _LONG:
+    values, valid, order = reading.values, reading.valid, keys.get(_POWERS, 0)
+    if values.dtype.itemsize > 4 or values.device.type != "cpu" or values.shape[1] < LONG:
         return None
-    counts, valid = row_counts(reading).unsqueeze(-1), reading.valid
+    if not order:
+        return None
 
     def terms(cut: Cut) -> tuple[Tensor, ...]:
         part = upcast(values[cut])
         if valid is None:
             mean = part.mean(1)
-            return mean, *_powers(part - mean.unsqueeze(1), order)
-        mean = part.sum(1) / counts[cut.rows].clamp(min=1.0).to(part.dtype)
-        d = (part - mean.unsqueeze(1)).masked_fill_(~valid[cut.rows].unsqueeze(-1), 0.0)
-        return mean, *_powers(d, order)
+            d = part - mean.unsqueeze(1)
+        else:
+            counts = row_counts(reading)[cut.rows].unsqueeze(-1).clamp(min=1.0)
+            mean = part.sum(1) / counts.to(part.dtype)
+            d = (part - mean.unsqueeze(1)).masked_fill_(~valid[cut.rows].unsqueeze(-1), 0.0)
+        return mean, *_powers(d, order), *_magnitudes(reading, keys, cut, part, mean)
 
-    mean, *sums = (term.double() for term in swept(reading, terms))
-    if not _held(mean, sums, order):
-        return None
-    return tuple(moved([counts.expand_as(mean), *sums], mean - pivot))
+    found = swept(reading, terms)
+    return found if _held(found[0], found[1:], order) else None
+
+
+def _about_pivot(reading: Reading) -> Sums:
+    """Return the powers about the pivot, and keep them in the place of those about own means."""
+    if _OWN in reading.shared:
+        assert reading.pivot is not None
+        mean, *powers = (each.double() for each in reading.shared.pop(_OWN))
+        counts = row_counts(reading).unsqueeze(-1)
+        reading.shared[_POWERS] = tuple(moved([counts, *powers], mean - reading.pivot))
+    return reading.shared[_POWERS]
 
 
 def _held(mean: Tensor, sums: Sequence[Tensor], order: int) -> bool:
@@ -71,11 +161,13 @@ def _held(mean: Tensor, sums: Sequence[Tensor], order: int) -> bool:
         return True
     lowest, highest = _SPANS[order]
     first, square = sums[:2]
+    low, high = (float(end) for end in square.aminmax())
+    if lowest < low:
+        return high < highest
     flat = square == 0
-    low, high = square.masked_fill(flat, 1.0).aminmax()
-    if not lowest < float(low) <= float(high) < highest:
-        return False
-    return not bool((flat & (mean.abs() < _TINY) & ((mean != 0) | (first != 0))).any())
+    low = float(square.masked_fill(flat, 1.0).amin())
+    vanished = flat & (mean.abs() < _TINY) & ((mean != 0) | (first != 0))
+    return lowest < low and high < highest and not bool(vanished.any())
 
 
 def _powers(d: Tensor, order: int) -> tuple[Tensor, ...]:
@@ -88,65 +180,56 @@ def _powers(d: Tensor, order: int) -> tuple[Tensor, ...]:
     return first, second, third, square.square_().sum(1)
 
 
-def absolute_sums(reading: Reading) -> Tensor:
-    """Return the row sums of |a|, ``(rows, nodes)`` float64; padding holds zeros."""
+def _magnitudes(
+    reading: Reading, keys: Mapping[Any, int], cut: Cut, part: Tensor, mean: Tensor | None = None
+) -> list[Tensor]:
+    """Return Σ|a| and extremes, and counts of small |a|, as far as they are among `keys`.
 
-    def make() -> tuple[Tensor, ...]:
-        return swept(reading, lambda cut: (copied(reading.values[cut]).abs_().sum(1),))
-
-    return _shared(reading, "absolute", None, make)[0]
-
-
-def extremes(reading: Reading) -> tuple[Tensor, Tensor]:
-    """Return the largest and the smallest value of each row, ``(rows, nodes)`` float64.
-
-    −inf and inf for rows without a valid position.
+    `part` are the values in float32 or better, `mean` that of each row if Σ|a| is to be taken about
+    it, in the same precision: a row of one value has no rounding.
     """
-
-    def make() -> tuple[Tensor, ...]:
-        return swept(reading, lambda cut: _ends(reading, cut))
-
-    high, low = _shared(reading, "extremes", None, make)
-    return high, low
-
-
-def small_counts(reading: Reading, tolerance: float) -> Tensor:
-    """Return how many valid |a| ≤ tolerance each row has, ``(rows, nodes)`` float64.
-
-    Takes absolute sums and extremes on the way, while the values are in the cache.
-    """
-
-    def terms(cut: Cut) -> tuple[Tensor, ...]:
-        magnitude = upcast(reading.values[cut]).abs()
-        total = row_sum(magnitude)
-        small = magnitude.le_(tolerance)
-        if reading.valid is not None:
-            small.mul_(reading.valid[cut.rows].unsqueeze(-1))
-        return small.sum(1).double(), total, *_ends(reading, cut)
-
-    small, total, *ends = swept(reading, terms)
-    reading.shared["absolute"] = ((total,), None)
-    reading.shared["extremes"] = (tuple(ends), None)
-    return small
+    if keys.keys() == {_POWERS}:
+        return []
+    magnitude, found = part.abs(), []
+    small = [_small(reading, cut, magnitude, key[1]) for key in keys if key[0] == _SMALL]
+    if _MAGNITUDES in keys:
+        found = [_total(reading, cut, magnitude, mean), *_ends(reading, cut, part)]
+    return found + small
 
 
-def _ends(reading: Reading, cut: Cut) -> tuple[Tensor, Tensor]:
+def _total(reading: Reading, cut: Cut, magnitude: Tensor, mean: Tensor | None) -> Tensor:
+    """Return Σ|a|; `magnitude` is used up."""
+    if mean is None:
+        return row_sum(magnitude)
+    centre = mean.abs()
+    d = magnitude.sub_(centre.unsqueeze(1))
+    if reading.valid is not None:
+        d.masked_fill_(~reading.valid[cut.rows].unsqueeze(-1), 0.0)
+    return centre.double().mul_(row_counts(reading)[cut.rows].unsqueeze(-1)).add_(d.sum(1))
+
+
+def _small(reading: Reading, cut: Cut, magnitude: Tensor, tolerance: float) -> Tensor:
+    """Return how many valid magnitudes are no larger; floating numbers add up faster than bools."""
+    small = torch.le(magnitude, tolerance, out=torch.empty_like(magnitude))
+    if reading.valid is not None:
+        small.mul_(reading.valid[cut.rows].unsqueeze(-1))
+    return small.sum(1).double()
+
+
+def _ends(reading: Reading, cut: Cut, part: Tensor) -> tuple[Tensor, Tensor]:
     """Return largest and smallest values over positions, padding left out."""
-    values = reading.values[cut]
     if reading.valid is None:
-        return values.amax(1).double(), values.amin(1).double()
+        return part.amax(1).double(), part.amin(1).double()
     hidden = ~reading.valid[cut.rows].unsqueeze(-1)
-    high, low = (values.masked_fill(hidden, end) for end in (-torch.inf, torch.inf))
+    high, low = (part.masked_fill(hidden, end) for end in (-torch.inf, torch.inf))
     return high.amax(1).double(), low.amin(1).double()
 
 
 def gate_sums(reading: Reading) -> Tensor:
-    """Return Q = Σ_t a·g of every row, ``(rows, nodes)`` float64."""
-
-    def make() -> tuple[Tensor, ...]:
-        return swept(reading, lambda cut: (gates(reading, cut).sum(1),))
-
-    return _shared(reading, "gates", None, make)[0]
+    """Return Q = Σ_t a·g of every row."""
+    if _GATES not in reading.shared:
+        reading.shared[_GATES] = swept(reading, lambda cut: (gates(reading, cut).sum(1),))
+    return reading.shared[_GATES][0]
 
 
 def gates(reading: Reading, cut: Cut) -> Tensor:
@@ -169,34 +252,42 @@ def copied(values: Tensor) -> Tensor:
     return values.to(torch.float64, copy=True)
 
 
-def joined_sums(readings: Sequence[Reading]) -> dict[Any, Any]:
+def joined_sums(readings: Sequence[Reading]) -> dict[Any, tuple[Tensor, ...]]:
     """Return what all of some readings have shared, for their positions side by side.
 
     The readings are of the same rows and have one pivot.
     """
-    found: dict[Any, Any] = {}
-    for key in readings[0].shared:
-        several = [each.shared[key][0] for each in readings if key in each.shared]
-        if len(several) < len(readings):
-            continue
-        sides = [torch.stack(parts) for parts in zip(*several, strict=False)]
-        if key == "extremes":
-            found[key] = ((sides[0].amax(0), sides[1].amin(0)), None)
-        elif key in ("absolute", "gates") or key[0] == "powers":
-            found[key] = (tuple(side.sum(0) for side in sides), readings[0].pivot)
+    for reading in readings:
+        if _OWN in reading.shared:
+            _about_pivot(reading)
+    first = readings[0].shared
+    everywhere = [key for key in first if all(key in each.shared for each in readings)]
+    found = {}
+    for key in everywhere:
+        join = _JOINED.get(key[0] if isinstance(key, tuple) else key)
+        if join is not None:
+            found[key] = reduce(join, (each.shared[key] for each in readings))
     return found
 
 
-def _shared(
-    reading: Reading,
-    key: object,
-    kept: object,
-    make: Callable[[], tuple[Tensor, ...]],
-    fewest: int = 0,
-) -> tuple[Tensor, ...]:
-    """Return what `make` gives, made once for all statistics; `kept` lives as long as the key."""
-    known: Any = reading.shared.get(key)
-    if known is None or len(known[0]) < fewest:
-        known = reading.shared[key] = (make(), kept)
-    found: tuple[Tensor, ...] = known[0]
-    return found
+def _added(one: Sums, other: Sums) -> Sums:
+    return tuple(a + b for a, b in zip(one, other, strict=False))
+
+
+def _spanned(one: Sums, other: Sums) -> Sums:
+    return one[0] + other[0], one[1].maximum(other[1]), one[2].minimum(other[2])
+
+
+def _same(one: Sums, _: Sums) -> Sums:
+    return one
+
+
+_JOINED: Mapping[str, Callable[[Sums, Sums], Sums]] = {
+    _POWERS: _added,
+    _SMALL: _added,
+    _GATES: _added,
+    "counts": _added,
+    _MAGNITUDES: _spanned,
+    "members": _same,
+}
+"""How sums of two readings of the same rows make that of their positions together."""

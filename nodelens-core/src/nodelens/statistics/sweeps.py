@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from nodelens.statistics.contract import Reading
 
-CHUNK = {"cpu": 2**17, "cuda": 2**26}
+CHUNK = {"cpu": 2**18, "cuda": 2**26}
 """Elements that are worked on at once: what stays in a processor's cache, or fills a device."""
 
 
@@ -35,9 +36,15 @@ def row_slices(reading: Reading) -> list[slice]:
 
 def cuts(reading: Reading) -> list[list[Cut]]:
     """Return the parts that are worked on at once, row by row; a large row is cut by nodes."""
-    positions, nodes = reading.values.shape[1:]
-    columns = _slices(nodes, chunk_on(reading.values.device) // max(1, positions))
-    return [[Cut(rows, slice(None), some) for some in columns] for rows in row_slices(reading)]
+    rows, positions, nodes = reading.values.shape
+    return _cuts(rows, positions, nodes, chunk_on(reading.values.device))
+
+
+@lru_cache(maxsize=1024)
+def _cuts(rows: int, positions: int, nodes: int, chunk: int) -> list[list[Cut]]:
+    columns = _slices(nodes, chunk // max(1, positions))
+    lines = _slices(max(rows, 1), chunk // max(1, positions * nodes))
+    return [[Cut(line, slice(None), some) for some in columns] for line in lines]
 
 
 def swept(reading: Reading, terms: Callable[[Cut], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -13,9 +13,12 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
+from nodelens.capture.reading import without_values
 from nodelens.seeding import generator
 from nodelens.statistics.contract import AnyStatistic, Layout, State, Statistic
+from nodelens.statistics.rows import mean_of
 from nodelens.statistics.sampling import some_samples
+from nodelens.statistics.sums import take
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light
 from nodelens.testing.rewritings import pad, select_rows
@@ -198,6 +201,22 @@ def _declared_inputs(statistic: Statistic[Any]) -> None:
     )
 
 
+def _row_sums(statistic: Statistic[Any]) -> None:
+    wanted = getattr(statistic, "row_sums", None)
+    if wanted is None:
+        return
+    world = pad(make_world())
+    given = reading_for(statistic, world)
+    given = evolve(given, pivot=mean_of(given))
+    states = [statistic.start(layout_of(world, statistic.tap)) for _ in range(2)]
+    statistic.update(states[0], given)
+    summed = evolve(given, shared={})
+    take(summed, wanted)
+    statistic.update(states[1], without_values(summed))
+    whole, by_sums = (summary_of(statistic, state) for state in states)
+    demand_same(by_sums, whole, "looking at its row_sums alone")
+
+
 def _floats(statistic: Statistic[Any]) -> None:
     world = make_world()
     held = sum(value.numel() for value in accumulate(statistic, world).values())
@@ -263,5 +282,6 @@ _CHECKS: Mapping[str, Callable[[Statistic[Any]], None]] = {
     "reading unmodified": _reading_unmodified,
     "any batching of a share of the samples": _share,
     "declared inputs suffice": _declared_inputs,
+    "declared row sums suffice": _row_sums,
     "saved and resumed": _saved,
 }

@@ -16,7 +16,7 @@ from nodelens.capture.budget import within
 from nodelens.capture.engine import CaptureRequest, run_capture
 from nodelens.capture.fitting import plan_metrics
 from nodelens.capture.planning import make_plan
-from nodelens.capture.stored import StoredStates, bytes_in
+from nodelens.capture.stored import StoredStates
 from nodelens.channels.infer import infer
 from nodelens.config.sizes import size_bytes, size_text
 from nodelens.errors import ConfigError, DataError
@@ -116,6 +116,27 @@ def test_several_passes_need_less_memory_and_give_the_same_scores(model, graph, 
         assert torch.allclose(*(torch.tensor(s.values) for s in (found[key], score)), rtol=1e-10)
 
 
+def test_every_pass_and_the_scores_say_how_far_they_are(model, graph, tmp_path):
+    planned = plan_metrics(graph, {"spread": Exact()}, model=model, budget=12_000)
+    passes, told = planned.plan.passes, []
+
+    def progress(*given):
+        told.append(given)
+
+    total = sum(len(x) for x, _ in BATCHES)
+    request = CaptureRequest(
+        model, graph, BATCHES, planned.plan, CPU, store=tmp_path, progress=progress, total=total
+    )
+    capture = run_capture(request)
+    ends = [what for what, done, of in told if done == of]
+    assert ends == [f"capture, pass {number} of {passes}" for number in range(1, passes + 1)]
+    assert len(told) == passes * len(BATCHES)
+    told.clear()
+    compute_scores(ScoreRequest(model, graph, planned.metrics, capture, progress))
+    groups = len(planned.plan.entries)
+    assert told == [("scores", number, groups) for number in range(groups + 1)]
+
+
 def test_only_the_states_of_one_pass_and_then_of_a_few_places_are_in_memory(model, graph, tmp_path):
     plan = plan_metrics(graph, {"spread": Exact()}, model=model, budget=12_000).plan
     sizes, calls = [], []
@@ -136,7 +157,9 @@ def test_only_the_states_of_one_pass_and_then_of_a_few_places_are_in_memory(mode
     capture = run_capture(request)
     assert max(sizes) <= plan.peak_bytes + sum(x.nbytes * 2 for x, _ in BATCHES)
     for place in capture.states:
-        assert bytes_in(capture.states[place]) <= plan.budget
+        states = capture.states[place].values()
+        assert sum(each.nbytes for state in states for each in state.values()) <= plan.budget
+        del states
     assert live() - before <= plan.budget
 
 

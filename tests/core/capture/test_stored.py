@@ -17,7 +17,7 @@ from nodelens.errors import RunError
 from nodelens.scoring.engine import ScoreRequest, compute_scores
 from nodelens.statistics.gradients import GradientMoments
 from nodelens.statistics.gram import Gram
-from nodelens.statistics.moments import Moments
+from nodelens.statistics.moments import Moments, RowMoments
 
 CPU = torch.device("cpu")
 
@@ -93,11 +93,28 @@ def test_no_more_than_the_limit_is_kept_in_memory(tmp_path, monkeypatch):
     found = StoredStates({}, 2 * size, read_slots(tmp_path / "s.safetensors"))
     first, second, third = found
     for place in (first, first, second, first, second):
-        found[place]
+        dict(found[place])
     assert len(reads) == 4
     for place in (third, second, first):
-        found[place]
+        dict(found[place])
     assert len(reads) == 8
+
+
+def test_only_the_state_that_is_asked_for_is_read(tmp_path, monkeypatch):
+    from nodelens.capture import stored as module
+
+    given = {"a": {Moments(): {"s1": torch.zeros(2)}, Gram(): {"s1": torch.ones(2)}}}
+    write_states(tmp_path / "s.safetensors", given, {}, {})
+    found = StoredStates({"a": {RowMoments(): {"rows": torch.ones(1)}}}, None, {})
+    found.add(slots_of(tmp_path / "s.safetensors", given))
+    assert list(found["a"]) == [RowMoments(), Moments(), Gram()]
+    assert len(found["a"]) == 3
+    monkeypatch.setattr(module, "read_tensors", lambda path, names: pytest.fail("it was read"))
+    assert found["a"][RowMoments()]["rows"].tolist() == [1.0]
+    monkeypatch.undo()
+    assert found["a"][Gram()]["s1"].tolist() == [1.0, 1.0]
+    with pytest.raises(KeyError):
+        found["a"][Moments(order=4)]
 
 
 def test_equal_texts_of_two_statistics_do_not_meet(tmp_path):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nodelens")
 
 NAME = "checkpoint.safetensors"
-FORMAT = "nodelens checkpoint 2"
+FORMAT = "nodelens checkpoint 3"
 _SHARE = 10
 """Between two files passes at least so many times the time that one takes to write."""
 
@@ -36,10 +36,11 @@ _SHARE = 10
 class Position:
     """How far a capture is, and what all its passes have added up.
 
-    `passes` are finished; of the one that goes on, `batches` were read. `limit` is the number of
-    batches of the first pass, None until it is known that it ends early. `counts` say what finished
-    passes have read, `now` what the one that goes on has; `pivots` are those of that one. `stored`
-    are the states of finished passes that lie in files, `first` tells the first batch from others.
+    `passes` are finished; of the one that goes on, `batches` with `samples` were read. `limit` is
+    the number of batches of the first pass, None until it is known that it ends early. `counts` say
+    what finished passes have read, `now` what the one that goes on has; `pivots` are those of that
+    one. `stored` are the states of finished passes that lie in files, `first` tells the first batch
+    from others.
     """
 
     rows: Tensor
@@ -48,6 +49,7 @@ class Position:
     now: Counts = field(factory=Counts)
     passes: int = 0
     batches: int = 0
+    samples: int = 0
     limit: int | None = None
     pivots: dict[tuple[str, str], Tensor] = field(factory=dict)
     stored: StoredStates = field(factory=StoredStates)
@@ -107,6 +109,7 @@ class Checkpoint:
         where = {
             "passes": position.passes,
             "batches": position.batches,
+            "samples": position.samples,
             "limit": position.limit,
             "counts": position.counts.as_json(),
             "now": position.now.as_json(),
@@ -188,6 +191,7 @@ def _position(path: Path, where: dict[str, Any], plan: CapturePlan) -> Position:
         now=Counts.of_json(where["now"]),
         passes=where["passes"],
         batches=where["batches"],
+        samples=where["samples"],
         limit=where["limit"],
         stored=stored,
     )

@@ -191,12 +191,12 @@ def _draw_anew(request: CaptureRequest, batch: Batch) -> None:
 def _counted(request: CaptureRequest, done: Position, batch: Batch) -> bool:
     """Count a batch, tell and keep how far the pass is; return whether it was the last needed."""
     done.batches += 1
+    done.samples += len(batch.numbers)
     if done.passes == 0:
         fold = folds_of(batch.numbers.cpu(), request.plan.folds)
         done.rows += torch.bincount(fold, minlength=request.plan.folds)
     if request.progress:
-        seen = int(done.rows.sum()) * request.ranks.world
-        request.progress("capture", min(seen, request.total or seen), request.total)
+        _tell(request, request.progress, done)
     if done.passes == 0 and request.enough and request.enough(captured_until(request, done)):
         done.limit = done.batches
     if request.checkpoint and request.checkpoint.due():
@@ -204,10 +204,19 @@ def _counted(request: CaptureRequest, done: Position, batch: Batch) -> bool:
     return done.batches == done.limit
 
 
+def _tell(request: CaptureRequest, progress: Progress, done: Position) -> None:
+    """Say how far the pass is; another that ends early reads the samples of the first."""
+    passes = request.plan.passes
+    what = "capture" if passes == 1 else f"capture, pass {done.passes + 1} of {passes}"
+    total = request.total if done.limit is None or not done.passes else int(done.rows.sum())
+    seen = done.samples * request.ranks.world
+    progress(what, min(seen, total or seen), total)
+
+
 def _end_pass(request: CaptureRequest, done: Position) -> None:
     """Put the states of a pass into a file where memory is short, and keep the position."""
     _merge_ranks(request, done)
-    done.passes, done.batches = done.passes + 1, 0
+    done.passes, done.batches, done.samples = done.passes + 1, 0, 0
     done.counts.add(done.now)
     done.now = Counts()
     done.pivots.clear()

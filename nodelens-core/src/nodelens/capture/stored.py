@@ -48,16 +48,17 @@ class Slot:
 
 @define(eq=False)
 class StoredStates(Mapping[str, Mapping[Any, "State"]]):
-    """States that lie in files beside those in `memory`; places are read when they are asked for.
+    """States that lie in files beside those in `memory`; each is read when it is asked for.
 
     What was read last is kept, up to `limit` bytes (None: everything), so that the metrics of one
-    group read its file once. The states that are given out are not to be changed.
+    group, and the folds of one metric, read a state once. The states that are given out are not to
+    be changed.
     """
 
     memory: StateMap = field(factory=dict)
     limit: int | None = None
     slots: dict[str, dict[Any, Slot]] = field(factory=dict)
-    _read: OrderedDict[str, dict[Any, State]] = field(init=False, factory=OrderedDict)
+    _read: OrderedDict[tuple[str, Any], State] = field(init=False, factory=OrderedDict)
 
     @property
     def files(self) -> list[Path]:
@@ -71,10 +72,7 @@ class StoredStates(Mapping[str, Mapping[Any, "State"]]):
             self.slots.setdefault(place, {}).update(found)
 
     def __getitem__(self, place: str) -> Mapping[Any, State]:
-        here = self.memory.get(place, {})
-        if place not in self.slots:
-            return self.memory[place]
-        return {**here, **self._stored(place)}
+        return _Place(self, place) if place in self.slots else self.memory[place]
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*self.slots, *self.memory]))
@@ -82,22 +80,40 @@ class StoredStates(Mapping[str, Mapping[Any, "State"]]):
     def __len__(self) -> int:
         return len({*self.slots, *self.memory})
 
-    def _stored(self, place: str) -> dict[Any, State]:
-        if place not in self._read:
-            found = {statistic: slot.load() for statistic, slot in self.slots[place].items()}
+    def state(self, place: str, statistic: Any) -> State:  # noqa: ANN401 - either kind of statistic
+        """Return a state that lies in a file; raises `KeyError` where there is none."""
+        slot = self.slots[place][statistic]
+        key = (place, statistic)
+        if key not in self._read:
+            found = slot.load()
             while self._read and self.limit is not None and self._size(found) > self.limit:
                 self._read.popitem(last=False)
-            self._read[place] = found
-        self._read.move_to_end(place)
-        return self._read[place]
+            self._read[key] = found
+        self._read.move_to_end(key)
+        return self._read[key]
 
-    def _size(self, more: dict[Any, State]) -> int:
-        return sum(bytes_in(states) for states in (*self._read.values(), more))
+    def _size(self, more: State) -> int:
+        several = (*self._read.values(), more)
+        return sum(tensor.nbytes for state in several for tensor in state.values())
 
 
-def bytes_in(states: Mapping[Any, State]) -> int:
-    """Return the memory of the states of one place."""
-    return sum(tensor.nbytes for state in states.values() for tensor in state.values())
+@frozen(eq=False)
+class _Place(Mapping[Any, "State"]):
+    """The states of one place, in files or in memory."""
+
+    of: StoredStates
+    name: str
+
+    def __getitem__(self, statistic: Any) -> State:  # noqa: ANN401 - either kind of statistic
+        if statistic in self.of.slots[self.name]:
+            return self.of.state(self.name, statistic)
+        return self.of.memory.get(self.name, {})[statistic]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(dict.fromkeys([*self.of.memory.get(self.name, {}), *self.of.slots[self.name]]))
+
+    def __len__(self) -> int:
+        return len({*self.of.memory.get(self.name, {}), *self.of.slots[self.name]})
 
 
 def write_states(

@@ -92,7 +92,9 @@ def score_nodes(
     if "scores" in experiment.kept:
         return Scores.load(experiment.run.file(SCORES))
     with experiment.stage("scores") as stage:
-        request = ScoreRequest(subject.handle.module, subject.graph, metrics, capture)
+        request = ScoreRequest(
+            subject.handle.module, subject.graph, metrics, capture, experiment.progress
+        )
         scores = experiment.plugins.score(request)
         scores.save(experiment.run.file(SCORES))
         experiment.run.write_text("scores.csv", scores_csv(scores))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nodelens.capture.engine import Capture
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import NotApplicableError
+from nodelens.progress import Progress
 from nodelens.scoring.contract import Metric, has_jackknife, level_of, uses_of
 from nodelens.scoring.jackknife import jackknife_se
 from nodelens.scoring.scores import Score, Scores
@@ -29,6 +30,7 @@ class ScoreRequest:
     graph: ChannelGraph
     metrics: Mapping[str, Metric]
     capture: Capture
+    progress: Progress | None = None
 
 
 @frozen(eq=False)
@@ -72,9 +74,14 @@ def compute_scores(request: ScoreRequest) -> Scores:
     gives values that are not finite, is in `failed` while the others go on.
     """
     results, subject = _Results(), subject_of(request)
-    for entry in request.capture.plan.entries:
+    entries = request.capture.plan.entries
+    for number, entry in enumerate(entries):
+        if request.progress:
+            request.progress("scores", number, len(entries))
         for name, metric in request.metrics.items():
             _score(subject, name, metric, entry.group, results)
+    if request.progress:
+        request.progress("scores", len(entries), len(entries))
     for group, reason in request.capture.plan.unread.items():
         results.skipped.update({(name, group): reason for name in request.metrics})
     return results.by_metric(request)
@@ -183,8 +190,9 @@ def rows_of(subject: Subject, metric: Metric) -> Tensor:
 def view_of(subject: Subject, metric: Metric, group: ChannelGroup, keep: Tensor) -> GroupView:
     """Return what the metric sees: the statistics that it declared, and no others."""
     declared = [s for each in _all_metrics(subject, metric) for s in each.needs()]
-    among = dict(subject.request.capture.states.get(group.name, {}))
-    among |= subject.request.capture.states.get(f"{group.name} (pair)", {})
-    found = {covering(statistic, among) for statistic in declared}
-    states = {statistic: among[statistic] for statistic in among if statistic in found}
+    known, states = subject.request.capture.states, {}
+    for place in (group.name, f"{group.name} (pair)"):
+        among = known.get(place, {})
+        found = {covering(statistic, among) for statistic in declared} - {None}
+        states.update({statistic: among[statistic] for statistic in among if statistic in found})
     return GroupView(group, states, subject.parameters, keep, subject.network)

@@ -93,6 +93,43 @@ def test_eigenvalues_without_a_node_that_stands_alone():
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+def spread(samples, nodes, scales=1.0, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    return torch.cov((torch.randn(samples, nodes, generator=random).double() * scales).T)
+
+
+COVARIANCES = {
+    "two": spread(9, 2),
+    "full rank": spread(200, 40),
+    "fewer samples than nodes": spread(12, 40),
+    "equal eigenvalues": torch.eye(12).double(),
+    "many scales": torch.diag(torch.logspace(-9, 3, 20).double()),
+    "scales of nodes": spread(200, 30, torch.logspace(-5, 2, 30).double()),
+    "nodes apart": torch.block_diag(spread(50, 9), spread(50, 7), torch.eye(3).double()),
+    "duplicates": spread(50, 10).repeat(2, 2),
+    "a dead node": torch.block_diag(spread(50, 9), torch.zeros(1, 1).double()),
+    "nothing": torch.zeros(6, 6).double(),
+    "one outlier": spread(60, 20, torch.tensor([1e4] + 19 * [1.0]).double()),
+}
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES.values(), ids=COVARIANCES)
+@pytest.mark.parametrize("fractions", [1, 500, 2**17])
+def test_eigenvalues_without_each_node_are_those_of_what_is_left(
+    covariance, fractions, monkeypatch
+):
+    monkeypatch.setattr(spectra, "_FRACTIONS", fractions)
+    keep = [[k for k in range(len(covariance)) if k != node] for node in range(len(covariance))]
+    exact = torch.stack([torch.linalg.eigvalsh(covariance[rows][:, rows]) for rows in keep])
+    found = spectra.without_each(covariance)
+    scale = covariance.diagonal().sum().clamp(min=1e-300)
+    assert (found - exact.clamp(min=0.0)).abs().max() / scale < 1e-13
+
+
+def test_a_single_node_leaves_no_eigenvalue():
+    assert spectra.without_each(torch.ones(1, 1).double()).shape == (1, 0)
+
+
 def test_leverage_of_duplicates_is_shared(score, gaussian):
     x = gaussian([[1.0, 0.0], [0.0, 1.0]])
     doubled = torch.cat([x, x[:, :1]], dim=1)

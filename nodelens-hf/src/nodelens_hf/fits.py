@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from nodelens.errors import DataError, ModelError
@@ -9,12 +10,32 @@ from nodelens.errors import DataError, ModelError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_TABLE = re.compile(r"^(wpe|embed_positions|position_embeddings?)$")
+"""What the tables of learned positions are called."""
+
 
 def check_window(model: nn.Module, window: int) -> None:
     """Raise `DataError` for windows with more positions than the model was made for."""
     limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     if isinstance(limit, int) and window > limit:
         raise DataError(f"a window of {window} tokens is longer than the model's {limit} positions")
+
+
+def positions_of(model: nn.Module) -> int | None:
+    """Return the number of positions that a table of a model has; None where there is no table.
+
+    A model that computes its positions (rotary, ALiBi) reads on beyond those it was trained with.
+    Some tables begin after the number of the padding token.
+    """
+    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if limit is None:
+        limit = getattr(getattr(model, "config", None), "n_positions", None)
+    found = [
+        module.num_embeddings - (module.padding_idx + 1 if module.padding_idx is not None else 0)
+        for path, module in model.named_modules()
+        if hasattr(module, "num_embeddings") and _TABLE.search(path.rpartition(".")[2])
+    ]
+    return min([*found, limit]) if found and isinstance(limit, int) else None
 
 
 def vocabulary_of(model: nn.Module) -> int | None:

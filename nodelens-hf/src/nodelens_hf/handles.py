@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nodelens.models.contract import ModelHandle
-from nodelens_hf.fits import vocabulary_of
+from nodelens_hf.fits import positions_of, vocabulary_of
 from nodelens_hf.hints import HINTS
 from nodelens_hf.remote_code import is_remote, remote_files
 
@@ -45,6 +45,7 @@ def handle_of(
         hints=HINTS,
         placed=placed,
         vocabulary=vocabulary_of(model),
+        positions=positions_of(model),
         save=None if is_remote(model) else partial(_save, backend, cached),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,8 +16,10 @@ from attrs import evolve
 from nodelens.errors import ModelError
 from nodelens_hf.handles import handle_of
 from nodelens_hf.heads import names_of, output_names, unknown_classes, unnamed
+from nodelens_hf.hub import hub_or_cache
 from nodelens_hf.progress_bars import without_bars
 from nodelens_hf.tasks import TASKS, auto_class
+from nodelens_hf.weight_files import check_files, check_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -46,7 +49,8 @@ def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
     trusted = request.trust_remote_code
     options = {**_options(backend, folder), "trust_remote_code": trusted}
     try:
-        with without_bars(), torch.random.fork_rng(devices=[]):
+        reach = nullcontext() if folder.is_dir() else hub_or_cache(source)
+        with reach, without_bars(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(request.seed)
             options |= _wider_head(backend, request, source, options)
             auto = auto_class(backend.task)
@@ -59,6 +63,7 @@ def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
         if "ignore_mismatched_sizes" in str(error):
             raise ModelError(_narrow_head(backend, request, source, options)) from error
         raise ModelError(_reason(source, error, folder.is_dir())) from error
+    check_weights(source, backend.task, model, loaded)
     if backend.gguf_file is not None:
         _unmark(model)
     handle = handle_of(model, f"{type(model).__name__} from {source}", backend, pretrained=True)
@@ -160,6 +165,7 @@ def _check_folder(folder: Path, backend: HuggingFace) -> None:
             f"{folder}: no safetensors file there; pickled weights can run any code and are read "
             "with allow_pickle: true only"
         )
+    check_files(folder)
 
 
 def _gguf_reason(file: Path, error: Exception) -> str:

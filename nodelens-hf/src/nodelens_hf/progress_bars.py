@@ -16,7 +16,25 @@ def without_bars() -> Iterator[None]:
     before = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        yield
+        with _without_tqdm():
+            yield
     finally:
         if before:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def _without_tqdm() -> Iterator[None]:
+    """Keep transformers from telling how far a GGUF file is: it asks tqdm, not its own settings."""
+    from transformers import modeling_gguf_pytorch_utils
+
+    module: Any = modeling_gguf_pytorch_utils
+    before = getattr(module, "tqdm", None)
+    if before is None:
+        yield
+        return
+    module.tqdm = lambda items, **_: items
+    try:
+        yield
+    finally:
+        module.tqdm = before

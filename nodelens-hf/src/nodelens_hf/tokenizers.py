@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from nodelens.errors import DataError
+from nodelens_hf.hub import hub_or_cache
 from nodelens_hf.token_bytes import ByteCount, byte_counter
 
 BYTES = "bytes"
@@ -72,15 +74,24 @@ def transformers_tokenizer(source: str, gguf_file: str | None, revision: str | N
     options |= {} if gguf_file is None else {"gguf_file": gguf_file}
     options |= {} if revision is None else {"revision": revision}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(Path(source).expanduser()), **options)
+        with nullcontext() if local else hub_or_cache(source):
+            tokenizer = AutoTokenizer.from_pretrained(str(Path(source).expanduser()), **options)
     except Exception as error:
         if not (type(error) is Exception or isinstance(error, _UNREADABLE)):
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"data.tokenizer: no tokenizer at {source}: {reason}; {_ADVICE}") from error
+        raise DataError(
+            f"data.tokenizer: no tokenizer at {source}{_why(error)}; {_ADVICE}"
+        ) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a config only
         raise DataError(f"data.tokenizer: no vocabulary at {source}; {_ADVICE}")
     return tokenizer
+
+
+def _why(error: Exception) -> str:
+    """Return the first sentence of what transformers says, without what it cuts off."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    whole = next((line for line in lines if not line.endswith((":", ","))), type(error).__name__)
+    return f": {whole.rstrip('.')}"
 
 
 def _of_transformers(tokenizer: Any) -> Tokens:  # noqa: ANN401 - two unrelated classes

@@ -68,7 +68,7 @@ class Leverage:
 class RankContribution:
     """How much the effective rank of the layer falls when the node is left out.
 
-    Negative where a strong node outweighs the others. Costs about ``60 · nodes³`` operations.
+    Negative where a strong node outweighs the others. Costs some ``50 · nodes · rank²`` operations.
     """
 
     better: ClassVar[Better] = "high"

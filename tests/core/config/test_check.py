@@ -126,7 +126,8 @@ BAD = [
     ),
     (
         "training: {optimizer: adamW}",
-        "training.optimizer: expected one of 'adamw', 'adam', 'sgd', got the text 'adamW'",
+        "training.optimizer: expected one of 'adamw', 'adam', 'sgd', got the text 'adamW'; "
+        "did you mean 'adamw'?",
     ),
     (
         "training: {patience: -1}",

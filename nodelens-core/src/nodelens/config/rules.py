@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -173,8 +174,14 @@ class ChoiceRule:
         for choice in self.choices:
             if value == choice and isinstance(value, bool) == isinstance(choice, bool):
                 return choice
-        problems.append(mismatch(self, value, path))
+        problems.append(mismatch(self, value, path, self._hint(value)))
         return INVALID
+
+    def _hint(self, value: Any) -> str:  # noqa: ANN401  # YAML values
+        """Return ``did you mean 'a'?`` for a text that is close to one of the choices."""
+        known = {each.lower(): each for each in self.choices if isinstance(each, str)}
+        close = get_close_matches(str(value).lower(), known, n=1) if isinstance(value, str) else []
+        return f"did you mean {known[close[0]]!r}?" if close else ""
 
     def schema(self) -> dict[str, Any]:
         """Return ``{"enum": [...]}``."""

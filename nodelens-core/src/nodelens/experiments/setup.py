@@ -92,7 +92,7 @@ def load_subject(
         splits = renumbered(splits, handle.classes, handle.origin)
     if not handle.placed:
         handle.module.to(device)
-    _check_vocabulary(handle, splits)
+    _check_tokens(handle, splits)
     example = example_of(splits, device)
     predicts = _check_forward(handle, example, len(splits.classes))
     if predicts and not splits.train.labelled:
@@ -111,10 +111,16 @@ def load_subject(
     return Subject(splits, chosen, handle, graph, predicts)
 
 
-def _check_vocabulary(handle: ModelHandle, splits: Splits) -> None:
-    """Raise `DataError` for token ids that the model has no embedding for."""
+def _check_tokens(handle: ModelHandle, splits: Splits) -> None:
+    """Raise `DataError` for token ids that the model has no embedding for, and for long rows."""
     if handle.vocabulary is None or splits.train.inputs.is_floating_point():
         return
+    longest = max(part.inputs.shape[1] for part in (splits.train, splits.validation, splits.test))
+    if handle.positions is not None and longest > handle.positions:
+        raise DataError(
+            f"data.window: rows of {longest} tokens are longer than the {handle.positions} "
+            f"positions of {handle.origin}; set data.window: {handle.positions} or less"
+        )
     parts = (splits.train, splits.validation, splits.test)
     read = [each for part in parts for each in (part.inputs, part.fields.get("labels"))]
     largest = max(int(each.max()) for each in read if each is not None and len(each))

@@ -51,10 +51,11 @@ class ModelHandle:
     `origin` says in words where the model comes from. `hints` say which integers of the model and
     its config count the nodes of which groups, for the removal of nodes. `placed` says that the
     model is where it must stay (spread over devices). `vocabulary` is the number of token ids that
-    it takes, for models of text. `classes` are the names of its outputs, in their order, which then
-    decide the numbers of the data's classes; None leaves these as they are. `save` writes a pruned
-    copy of the module, and what is known of it (JSON values), to a new folder and returns the
-    Python call that loads it; None where a pruned model has no form but its weights.
+    it takes, `positions` the most that a row may have, for models of text. `classes` are the names
+    of its outputs, in their order, which then decide the numbers of the data's classes; None leaves
+    these as they are. `save` writes a pruned copy of the module, and what is known of it (JSON
+    values), to a new folder and returns the Python call that loads it; None where a pruned
+    model has no form but its weights.
     """
 
     module: nn.Module
@@ -64,6 +65,7 @@ class ModelHandle:
     hints: tuple[AttributeHint, ...] = ()
     placed: bool = False
     vocabulary: int | None = None
+    positions: int | None = None
     classes: tuple[str, ...] | None = None
     save: Callable[[nn.Module, Path, Mapping[str, Any]], str] | None = None
 

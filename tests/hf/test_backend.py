@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import torch
 from nodelens.channels.infer import infer
 from nodelens.errors import ModelError
 from nodelens.models.contract import ModelRequest
+from nodelens_hf import hub
 from nodelens_hf.backend import HuggingFace
 
 REQUEST = ModelRequest(input_shape=(1, 8, 8), classes=10, seed=3)
@@ -198,6 +201,89 @@ def test_a_truncated_weight_file_is_named(tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ModelError, match=str(tmp_path)):
         HuggingFace(pretrained=str(tmp_path)).build(TEXT)
+
+
+def test_a_shard_that_is_cut_off_or_missing_is_named(tmp_path):
+    HuggingFace(config=LLAMA).build(TEXT).module.save_pretrained(tmp_path, max_shard_size="4KB")
+    shard = sorted(tmp_path.glob("model-*.safetensors"))[1]
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(ModelError, match=rf"{shard.name}: not a whole file .*; copy it again"):
+        HuggingFace(pretrained=str(tmp_path)).build(TEXT)
+    shard.unlink()
+    with pytest.raises(ModelError, match=rf"names {shard.name}, which is not there; copy it again"):
+        HuggingFace(pretrained=str(tmp_path)).build(TEXT)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"weight_map": []}', "{}"])
+def test_a_damaged_index_of_shards_is_named(tmp_path, text):
+    HuggingFace(config=LLAMA).build(TEXT).module.save_pretrained(tmp_path, max_shard_size="4KB")
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(ModelError, match=r"index\.json: not the index of a sharded model"):
+        HuggingFace(pretrained=str(tmp_path)).build(TEXT)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    bert = {"model_type": "bert", "vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2}
+    bert |= {"num_hidden_layers": 1, "intermediate_size": 24}
+    HuggingFace(task="masked_lm", config=bert).build(TEXT).module.save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(LLAMA))
+    expected = r"no weights for 12 of the 12 parameters of LlamaForCausalLM and has bert\."
+    with pytest.raises(ModelError, match=expected):
+        HuggingFace(pretrained=str(tmp_path)).build(TEXT)
+
+
+def test_without_a_network_the_cache_alone_is_asked(monkeypatch, caplog):
+    from huggingface_hub import constants
+
+    def nowhere(*_):
+        raise socket.gaierror("no network")
+
+    monkeypatch.setattr(hub, "getproxies", dict)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub.socket, "getaddrinfo", nowhere)
+    caplog.set_level("INFO")
+    seen = []
+    with hub.hub_or_cache("some/model"):
+        seen.append(constants.HF_HUB_OFFLINE)
+    assert "some/model: there is no network; the hub's cache is read" in caplog.text
+    monkeypatch.setattr(hub.socket, "getaddrinfo", lambda *_: [])
+    with hub.hub_or_cache("some/model"):
+        seen.append(constants.HF_HUB_OFFLINE)
+    monkeypatch.setattr(hub.socket, "getaddrinfo", nowhere)
+    monkeypatch.setattr(hub, "getproxies", lambda: {"https": "http://proxy"})
+    with hub.hub_or_cache("some/model"):
+        seen.append(constants.HF_HUB_OFFLINE)
+    assert seen == [True, False, False]
+    assert constants.HF_HUB_OFFLINE is False
+
+
+POSITIONS = {
+    "gpt2": ({"n_positions": 20, "n_embd": 16, "n_head": 2, "n_layer": 1}, 20),
+    "opt": ({"max_position_embeddings": 20, "word_embed_proj_dim": 16, "ffn_dim": 24}, 20),
+    "llama": (LLAMA, None),
+}
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_a_table_of_positions_says_how_long_a_row_may_be(kind):
+    fields, wanted = POSITIONS[kind]
+    few = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 50}
+    few = {"vocab_size": 50} if kind == "gpt2" else few
+    handle = HuggingFace(config={**few, **fields, "model_type": kind}).build(TEXT)
+    assert handle.positions == wanted
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("bert", 20), ("roberta", 18)])
+def test_positions_may_begin_after_that_of_padding(kind, wanted):
+    fields = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    fields |= {"vocab_size": 50, "intermediate_size": 24, "max_position_embeddings": 20}
+    handle = HuggingFace(task="masked_lm", config={"model_type": kind, **fields}).build(TEXT)
+    assert handle.positions == wanted
+    model = handle.module
+    model(torch.full((1, wanted), 5))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, wanted + 1), 5))
 
 
 def test_a_missing_gguf_file_is_named(tmp_path):

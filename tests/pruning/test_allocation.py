@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodelens.errors import CaptureError
-from nodelens_pruning.allocation import allocate, standardise
+from nodelens_pruning.allocation import allocate, rounded, standardise
 
 ALLOCATIONS = ("uniform", "global", "standardised")
 WIDTHS = st.lists(st.integers(1, 20), min_size=1, max_size=6)
@@ -61,6 +61,14 @@ def test_standardised_does_not_mind_the_scale_of_a_group():
 
 def test_a_constant_group_has_the_z_score_zero():
     assert standardise(np.full(3, 0.1)).tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("width", "removed", "step", "expected"),
+    [(48, 10, 8, 8), (48, 10, 1, 10), (48, 8, 8, 8), (48, 0, 7, 0), (5, 2, 8, 0), (10, 7, 4, 6)],
+)
+def test_more_nodes_stay_up_to_the_next_multiple(width, removed, step, expected):
+    assert rounded({"a": removed}, {"a": width}, {"a": step}) == {"a": expected}
 
 
 def test_the_minimum_stays_also_when_a_group_is_all_low():

@@ -101,6 +101,18 @@ def test_a_minimum_that_stops_the_pruning_is_noted(request_with):
     )
 
 
+def test_what_stays_is_a_multiple_where_it_is_asked_for(request_with):
+    free = Taylor(sparsity=0.5).plan(request_with({"taylor": RAMP}))
+    plan = Taylor(sparsity=0.5, multiples={"*": 3, B: 4}).plan(request_with({"taylor": RAMP}))
+    for name, step in ((A, 3), (B, 4)):
+        stay, least = len(plan.keep[name]), len(free.keep[name])
+        assert stay % step == 0 or stay == plan.data["groups"][name]["width"]
+        assert least <= stay < least + step
+    assert "and multiples of what is asked for" in plan.notes[0]
+    with pytest.raises(UnknownNameError, match=r"multiples: no channel group matches 'mlp\*'"):
+        Taylor(multiples={"mlp*": 8}).plan(request_with({"taylor": RAMP}))
+
+
 @pytest.mark.parametrize(("repair", "replace"), [("none", "zero"), ("mean_bias", "mean")])
 def test_the_repair_says_what_is_read_instead(request_with, repair, replace):
     plan = Magnitude(repair=repair).plan(request_with({"weight_l1": RAMP}))

@@ -34,6 +34,21 @@ def allocate(
     return _lowest(importances, total, caps, seed)
 
 
+def rounded(
+    remove: Mapping[str, int], widths: Mapping[str, int], multiples: Mapping[str, int]
+) -> dict[str, int]:
+    """Return how many nodes go if those that stay are to be a multiple, by group.
+
+    More nodes stay, up to the next multiple or to all of the group.
+    """
+    found = {}
+    for name, removed in remove.items():
+        step = multiples.get(name, 1)
+        stay = math.ceil((widths[name] - removed) / step) * step
+        found[name] = max(0, widths[name] - stay)
+    return found
+
+
 def total_removed(importances: Importances, sparsity: float) -> int:
     """Return how many nodes a sparsity stands for: rounded to the nearest, half up."""
     return math.floor(sparsity * sum(len(values) for values in importances.values()) + 0.5)

@@ -21,6 +21,9 @@ def _minimum() -> Any:  # noqa: ANN401 - attrs fields have the type of their val
     return field(default=1, validator=validators.ge(1))
 
 
+_POSITIVE: Any = validators.deep_mapping(value_validator=validators.ge(1))
+
+
 @frozen
 class Magnitude:
     """Filters with the smallest L1 norm of their weights go first.
@@ -35,6 +38,7 @@ class Magnitude:
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
+        multiples: by pattern of group names, a number that divides how many nodes stay.
     """
 
     sparsity: float = _sparsity()
@@ -42,6 +46,7 @@ class Magnitude:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     minimum: int = _minimum()
+    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE)
 
     def metrics(self) -> tuple[str, ...]:
         """Return ``weight_l1``."""
@@ -68,6 +73,7 @@ class Taylor:
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
+        multiples: by pattern of group names, a number that divides how many nodes stay.
     """
 
     sparsity: float = _sparsity()
@@ -75,6 +81,7 @@ class Taylor:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     minimum: int = _minimum()
+    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE)
 
     def metrics(self) -> tuple[str, ...]:
         """Return ``taylor``."""
@@ -97,6 +104,7 @@ class Random:
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
+        multiples: by pattern of group names, a number that divides how many nodes stay.
     """
 
     sparsity: float = _sparsity()
@@ -104,6 +112,7 @@ class Random:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     minimum: int = _minimum()
+    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE)
 
     def metrics(self) -> tuple[str, ...]:
         """Return nothing: chance needs no metric."""
@@ -128,6 +137,7 @@ class ByScore:
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
+        multiples: by pattern of group names, a number that divides how many nodes stay.
     """
 
     metric: str = field(validator=validators.min_len(1))
@@ -136,6 +146,7 @@ class ByScore:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     minimum: int = _minimum()
+    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE)
 
     def metrics(self) -> tuple[str, ...]:
         """Return the chosen metric."""

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from nodelens.errors import CaptureError, UnknownNameError, did_you_mean
 from nodelens.experiments.pruning import PruningPlan
-from nodelens_pruning.allocation import allocate, total_removed
+from nodelens_pruning.allocation import allocate, rounded, total_removed
 from nodelens_pruning.selection import Importances, chance, select
 
 if TYPE_CHECKING:
@@ -35,12 +35,18 @@ class Budget:
     protect: tuple[str, ...]
     repair: Literal["none", "mean_bias"]
     minimum: int
+    multiples: Mapping[str, int]
 
     @classmethod
     def of(cls, method: Magnitude | Taylor | Random | ByScore) -> Budget:
         """Return the options of a method."""
         return cls(
-            method.sparsity, method.allocation, method.protect, method.repair, method.minimum
+            method.sparsity,
+            method.allocation,
+            method.protect,
+            method.repair,
+            method.minimum,
+            method.multiples,
         )
 
 
@@ -88,6 +94,8 @@ def _plan(request: PruningRequest, budget: Budget, rank: Rank, metric: str | Non
     if not importances:
         raise CaptureError(_nothing(whole))
     counts = allocate(importances, budget.sparsity, budget.allocation, budget.minimum, request.seed)
+    widths = {name: len(values) for name, values in importances.items()}
+    counts = rounded(counts, widths, _multiples(request.graph, budget.multiples))
     data = _data(request.graph, importances, counts, budget, metric, whole)
     return PruningPlan(
         keep=select(importances, counts, request.seed),
@@ -111,12 +119,26 @@ def _unpruned(graph: ChannelGraph, protect: Sequence[str]) -> Iterator[tuple[str
         if group.frozen is not None:
             yield group.name, f"cannot be pruned: {group.frozen}"
     for pattern in protect:
-        names = [group.name for group in graph if fnmatchcase(group.name, pattern)]
-        if not names:
-            hint = did_you_mean(pattern, [group.name for group in graph])
-            raise UnknownNameError(f"protect: no channel group matches {pattern!r}{hint}")
-        for name in names:
+        for name in _matching(graph, pattern, "protect"):
             yield name, f"protected by {pattern!r}"
+
+
+def _multiples(graph: ChannelGraph, multiples: Mapping[str, int]) -> dict[str, int]:
+    """Return what divides the nodes that stay of each group; the last pattern that fits decides."""
+    return {
+        name: number
+        for pattern, number in multiples.items()
+        for name in _matching(graph, pattern, "multiples")
+    }
+
+
+def _matching(graph: ChannelGraph, pattern: str, option: str) -> list[str]:
+    """Return the groups of a pattern; raises `UnknownNameError` where there are none."""
+    names = [group.name for group in graph if fnmatchcase(group.name, pattern)]
+    if not names:
+        hint = did_you_mean(pattern, [group.name for group in graph])
+        raise UnknownNameError(f"{option}: no channel group matches {pattern!r}{hint}")
+    return names
 
 
 def _notes(
@@ -127,6 +149,7 @@ def _notes(
         yield (
             f"{reached} nodes go where sparsity {budget.sparsity:g} asks for {asked}: at least "
             f"{budget.minimum} of every group stay"
+            + (", and multiples of what is asked for" if budget.multiples else "")
         )
     yield from (f"{name} stays whole; {reason}" for name, reason in whole.items())
 

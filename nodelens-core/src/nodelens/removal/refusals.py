@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from attrs import frozen
@@ -30,11 +31,20 @@ def refusal(subject: Subject, blame: Blame, remaining: Trouble, trials: int) -> 
     parts = [
         f"nodes of {groups} cannot be removed: {why}in {remaining.module or 'the model'}, "
         f"{remaining.reason} ({at}{tried} of the model's integers tried)",
-        *([CODE] if remaining.line else []),
+        *(_advice(remaining) if remaining.line else []),
         *(_cut(subject, each.group) for each in blame.groups if each.group.cut),
         "the model is as before",
     ]
     return "; ".join(parts)
+
+
+def _advice(remaining: Trouble) -> list[str]:
+    """Return why code may fail there, and where it says so itself, what to do."""
+    bytes_of = re.search(r"multiple of (\d+) bytes", remaining.reason)
+    if bytes_of is None:
+        return [CODE]
+    half, single = int(bytes_of[1]) // 2, int(bytes_of[1]) // 4
+    return [f"let a multiple of {half} nodes stay (of {single} in float32)"]
 
 
 def _cut(subject: Subject, group: ChannelGroup) -> str:

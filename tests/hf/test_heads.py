@@ -177,13 +177,16 @@ def test_integers_are_the_numbers_of_outputs(tmp_path):
         outputs(named, "1", "2")
 
 
-def test_outputs_without_names_leave_the_order_of_the_data(tmp_path):
+def test_outputs_without_names_leave_the_order_of_the_data(tmp_path, caplog):
     unnamed = head(tmp_path / "u", [f"LABEL_{number}" for number in range(3)], right=0)
     assert outputs(unnamed, "a", "b") is None
+    assert "have no names: they are taken for a, b, in this order; set model.labels" in caplog.text
+    caplog.clear()
     assert outputs(unnamed, "1", "2", "3") is None
     with pytest.raises(ModelError, match="the data '1', '5'"):
         outputs(unnamed, "1", "5")
     assert outputs(unnamed, "LABEL_1", "LABEL_2") == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert not caplog.text
 
 
 def test_a_head_that_is_drawn_anew_leaves_the_order_of_the_data(tmp_path):

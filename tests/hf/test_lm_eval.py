@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 import nodelens
 import nodelens_hf
-from nodelens.errors import DataError
+from nodelens.errors import DataError, ModelError
 from nodelens.models.contract import Permissions
 from nodelens_hf.evaluations import LmEval
 
@@ -91,6 +91,16 @@ def test_accuracies_are_those_of_our_own_protocol(tasks, harness, tokenizer_fold
     assert found["foxes", "acc"].version == "7"
     with pytest.raises(KeyError, match="there are foxes acc, foxes acc_norm"):
         found["foxes", "f1"]
+
+
+def test_a_masked_language_model_is_refused(tasks, harness, tokenizer_folder):
+    config = AutoConfig.for_model(
+        "bert", hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+        num_attention_heads=2, vocab_size=300,
+    )  # fmt: skip
+    net = AutoModelForMaskedLM.from_config(config)
+    with pytest.raises(ModelError, match="it sees the token that it would predict"):
+        nodelens_hf.lm_eval(net, "foxes", include_path=str(tasks), tokenizer=str(tokenizer_folder))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
+_LIKELIHOODS = ("perplexity", "multiple_choice", "lm_eval")
+"""Interventions that ask how likely a text is."""
 
 
 @frozen
@@ -58,7 +60,7 @@ class HuggingFace:
 
         if isinstance(dataset, Text):
             check_objective(self.task, dataset.objective)
-        asked = [name for name in interventions if name in ("perplexity", "multiple_choice")]
+        asked = [name for name in interventions if name in _LIKELIHOODS]
         if self.task == "masked_lm" and asked:
             raise DataError(
                 f"interventions: {', '.join(asked)}: a masked_lm model sees the token that it "

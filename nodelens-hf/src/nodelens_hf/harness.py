@@ -18,7 +18,7 @@ from nodelens.models.modes import evaluating
 from nodelens.reports.parts import Finding, Table
 from nodelens.training.estimates import Estimate
 from nodelens_hf.evaluations import LmEval
-from nodelens_hf.fits import check_window
+from nodelens_hf.fits import check_causal, check_window
 from nodelens_hf.tokenizers import BYTES, transformers_tokenizer
 
 if TYPE_CHECKING:
@@ -64,13 +64,15 @@ class HarnessResult:
 def measure(protocol: LmEval, model: nn.Module, seed: int = 0) -> HarnessResult:
     """Ask the model the questions of all tasks; it stays as it was, as do random states.
 
-    Raises `DataError` for tasks and tokenizers that cannot be read, and where lm-eval is missing.
+    Raises `DataError` for tasks and tokenizers that cannot be read, and where lm-eval is missing,
+    `ModelError` for a masked language model.
     """
     try:
         import lm_eval
         from lm_eval.models.huggingface import HFLM
     except ImportError as error:
         raise DataError(f"lm_eval needs a package that is missing ({error}); {_EXTRA}") from error
+    check_causal(model)
     tokenizer = _tokenizer(protocol)
     if protocol.window is not None:
         check_window(model, protocol.window)

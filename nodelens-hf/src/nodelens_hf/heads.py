@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nodelens.models.contract import ModelRequest
     from nodelens_hf.backend import HuggingFace
 
+log = logging.getLogger("nodelens")
 _SHOWN = 8
 """Names that a message lists."""
 REMEDY = (
@@ -67,6 +69,12 @@ def output_names(
         if unnamed(names) and len(classes) == len(names):
             return None
     elif unnamed(names):
+        log.warning(
+            "the outputs of %s have no names: they are taken for %s, in this order; set "
+            "model.labels if it was trained with another one",
+            backend.pretrained,
+            ", ".join(classes[:_SHOWN]) + (", …" if classes[_SHOWN:] else ""),
+        )
         return None
     raise ModelError(unknown_classes(str(backend.pretrained), classes, names))
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from math import log
+from math import log, pi
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-_MOST = 72
-_STEPS = 12
-"""Steps to a root between neighbouring eigenvalues: those after the first dozen halve."""
+_STEP, _REACH = 0.6, 75.0
+"""Distance and range of the points in log t at which the spectrum of what is left is looked at."""
 
-_STILL = 2.0**-51
-"""A step, as a part of the largest eigenvalue, that is not worth another one."""
-
-_FRACTIONS = 2**17
-"""Fractions that are worked out at once: what stays in a processor's cache."""
+_MOST = 0.99
+"""Share of the variance above which a node hides the others in the spectrum."""
 
 ROUNDING = 2.0**-40
 """Eigenvalues below this fraction of their sum are rounding, whose roots would count."""
@@ -85,75 +81,46 @@ def decay(values: Tensor, first: int, weighted: bool) -> Tensor:
     return -slope
 
 
-def without_each(covariance: Tensor) -> Tensor:
-    """Return the eigenvalues of a covariance without each node, ``(nodes, nodes − 1)``, rising.
+def effective_rank_without_each(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the effective rank of a covariance, a scalar, and without each node, ``(nodes,)``.
 
-    Those of a principal submatrix interlace with those of the whole and are the roots of
-    Σ_k v_ik² / (λ_k − μ), v_ik the entry of node i in eigenvector k (Golub 1973, Some modified
-    matrix eigenvalue problems, section 1). Of z eigenvalues that are 0 but for rounding, as of a
-    covariance of fewer samples than nodes, z − 1 stay and one pole is left: the cost is that of
-    ``nodes · rank²`` fractions for each of about seven steps.
+    What is left without node i has det(S_i + t) = det(S + t) · m_i(t), m_i(t) = Σ_k v_ik²/(λ_k + t)
+    with v_ik the entry of node i in eigenvector k (Cramer's rule). So Σ log(1 + μ/t) over its
+    eigenvalues μ is known for every t, and √μ and √μ log μ are integrals of it:
+
+        2π √μ = ∫ log(1 + μ/t) t^(−1/2) dt,   2π √μ (log μ − 2) = ∫ log(1 + μ/t) t^(−1/2) log t dt.
+
+    In log t the integrands are analytic in a strip of half-width π and fall off at both ends, where
+    equidistant sums converge geometrically: to 10⁻¹³ with the step taken here. All nodes together
+    cost one product of ``nodes² · points``, beside the eigenvectors.
     """
     values, vectors = torch.linalg.eigh(covariance)
     scale = values.abs().max().clamp(min=torch.finfo(values.dtype).tiny)
     poles, weights = (values / scale).clamp(min=0.0), vectors.square()
-    zeros = int((poles <= len(poles) * torch.finfo(poles.dtype).eps).sum())
-    if zeros > 1:
-        poles = torch.cat([poles.new_zeros(1), poles[zeros:]])
-        weights = torch.cat([weights[:, :zeros].sum(1, keepdim=True), weights[:, zeros:]], dim=1)
-    intervals = torch.arange(len(covariance) * (len(poles) - 1), device=poles.device)
-    several = torch.split(intervals, max(1, _FRACTIONS // len(poles)))
-    roots = torch.cat([_roots(poles, weights, some) for some in several])
-    kept = weights.new_zeros(len(covariance), max(zeros - 1, 0))
-    found: Tensor = torch.cat([kept, roots.view(len(covariance), -1)], dim=1) * scale
-    return found
+    poles = poles.where(poles > len(poles) * torch.finfo(poles.dtype).eps, 0.0)
+    s = torch.arange(-_REACH, _REACH + _STEP, _STEP, dtype=poles.dtype, device=poles.device)
+    t = s.exp()
+    logs = torch.where(
+        s < 0,
+        (weights @ (t / (poles.unsqueeze(1) + t))).log(),
+        torch.log1p(-(weights @ (poles.unsqueeze(1) / (poles.unsqueeze(1) + t)))),
+    )
+    density = logs * (_STEP / (2 * pi) * (s / 2).exp())
+    roots = poles.sqrt()
+    lost, lost_logs = density.sum(1), (density * s).sum(1)
+    total, total_logs = roots.sum(), torch.special.xlogy(roots, poles).sum()
+    without = _rank(total + lost, total_logs + 2 * lost + lost_logs)
+    share = shares(covariance.diagonal())
+    for node in (share > _MOST).nonzero().flatten().tolist():  # one at most: what is left is small
+        others = torch.arange(len(share), device=share.device) != node
+        without[node] = effective_rank(eigenvalues(covariance[others][:, others]))
+    return _rank(total, total_logs), without
 
 
-def _roots(poles: Tensor, weights: Tensor, intervals: Tensor) -> Tensor:
-    """Return the roots in some intervals between poles; the first node's come first.
-
-    The sums over the poles on either side are replaced by one fraction each, with the pole of that
-    side, which has their value and slope where the last step ended (the middle way of Li 1994,
-    LAPACK working note 89, section 3). A step stays within the interval in which the sign changes;
-    every one after the first dozen goes to its middle.
-    """
-    found = poles[intervals % (len(poles) - 1)]
-    place, pole = torch.arange(len(found), device=poles.device), intervals % (len(poles) - 1)
-    own, columns = weights[intervals // (len(poles) - 1)], torch.arange(len(poles)).to(poles.device)
-    low, high = poles[pole], poles[pole + 1]
-    x = (low + high) / 2
-    for number in range(_MOST):
-        gaps = poles - x.unsqueeze(1)
-        fractions = own / gaps
-        slopes, total = fractions.div(gaps), fractions.sum(1)
-        before = slopes.where(columns <= pole.unsqueeze(1), 0.0).sum(1)
-        after = slopes.sum(1) - before
-        high, low = x.where(total > 0, high), low.where(total > 0, x)
-        following = half = (low + high) / 2
-        if number < _STEPS:
-            following = x + _step(poles[pole] - x, poles[pole + 1] - x, before, after, total)
-            following = following.where(following.isfinite(), half)
-            following = following.maximum(low + _STILL).minimum(high - _STILL)
-        still = ((following - x).abs() <= _STILL) | (high - low <= 2 * _STILL)
-        found[place[still]] = following[still]
-        if bool(still.all()):
-            break
-        rest = ~still
-        place, pole, own, low, high = (each[rest] for each in (place, pole, own, low, high))
-        x = following[rest]
-    return found
-
-
-def _step(a: Tensor, b: Tensor, before: Tensor, after: Tensor, total: Tensor) -> Tensor:
-    """Return the step to the root of the two fractions with poles at distances `a` and `b`.
-
-    `before` and `after` are the slopes of the sums that they stand for, `total` their value.
-    """
-    constant = total - a * before - b * after
-    middle = constant * (a + b) + a.square() * before + b.square() * after
-    root = (middle.square() - 4 * constant * a * b * total).clamp(min=0.0).sqrt()
-    near, far = 2 * a * b * total / (middle + root), (middle - root) / (2 * constant)
-    return near.where(middle > 0, far)
+def _rank(roots: Tensor, logs: Tensor) -> Tensor:
+    """Return the effective rank from Σ√λ and Σ√λ log λ; 0 where there is no root."""
+    rank: Tensor = roots * (-logs / (2 * roots)).exp()
+    return rank.where(roots > 0, 0.0)
 
 
 FEWEST = 6

@@ -1,6 +1,6 @@
 """Many metrics together, and single ones beside the libraries that have them, as ratios.
 
-    python projects/benchmarks/metrics.py [together] [conductance] [hessian] [spectrum]
+    python projects/benchmarks/metrics.py [together] [conductance] [hessian] [ranks] [spectrum]
 
 Captum, curvlinops and WeightWatcher are compared with where they are installed. Every ratio of
 times is of medians over interleaved rounds in one process; every peak of memory is that of a
@@ -159,10 +159,28 @@ def spectrum() -> Works:
     return works
 
 
+def ranks() -> Works:
+    from nodelens_metrics.spectra import effective_rank, effective_rank_without_each
+
+    torch.manual_seed(0)
+    covariance = torch.cov(torch.randn(512, 2048, dtype=torch.float64))
+
+    def one_by_one() -> Tensor:
+        others = [[k for k in range(512) if k != node] for node in range(512)]
+        left = (torch.linalg.eigvalsh(covariance[rows][:, rows]) for rows in others)
+        return torch.stack([effective_rank(values) for values in left])
+
+    return {
+        "NodeLens": lambda: effective_rank_without_each(covariance),
+        "torch, eigenvalues of every rest": one_by_one,
+    }
+
+
 PARTS: dict[str, tuple[Callable[[], Works], int, str]] = {
     "together": (together, 2, "40 metrics of a three-layer CNN, 512 images of 3 x 32 x 32"),
     "conductance": (conductance, 3, "conductance of a CNN's channels, 50 steps, 16 images"),
     "hessian": (hessian, 9, "traces of the Hessian over a perceptron's 2,048 nodes, 512 rows"),
+    "ranks": (ranks, 3, "effective rank of 512 nodes without each of them"),
     "spectrum": (spectrum, 1, "power law of the spectrum of a 4,096 x 4,096 weight"),
 }
 

@@ -214,6 +214,12 @@ def test_a_shard_that_is_cut_off_or_missing_is_named(tmp_path):
         HuggingFace(pretrained=str(tmp_path)).build(TEXT)
 
 
+def test_an_index_that_was_left_beside_a_whole_file_is_not_read(tmp_path):
+    HuggingFace(config=LLAMA).build(TEXT).module.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    HuggingFace(pretrained=str(tmp_path)).build(TEXT)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"weight_map": []}', "{}"])
 def test_a_damaged_index_of_shards_is_named(tmp_path, text):
     HuggingFace(config=LLAMA).build(TEXT).module.save_pretrained(tmp_path, max_shard_size="4KB")

@@ -28,6 +28,14 @@ def test_a_paragraph_without_end_comes_in_parts(tmp_path):
     assert list(map(len, texts(file))) == [1 << 20, 4]
 
 
+def test_a_line_as_long_as_what_is_read_at_once_ends_no_paragraph(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_PIECE", 10)
+    file = tmp_path / "a.txt"
+    file.write_text("a" * 10 + "\nbbb\n\nccc")
+    found = [(each.text, each.continues) for each in parts(Source((file,)))]
+    assert found == [("a" * 10, False), ("\nbbb", True), ("ccc", False)]
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\nmore"])
 def test_parts_of_a_paragraph_make_it_up(tmp_path, monkeypatch, end):
     monkeypatch.setattr(module, "_PIECE", 8)

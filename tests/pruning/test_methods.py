@@ -109,6 +109,11 @@ def test_what_stays_is_a_multiple_where_it_is_asked_for(request_with):
         assert stay % step == 0 or stay == plan.data["groups"][name]["width"]
         assert least <= stay < least + step
     assert "and multiples of what is asked for" in plan.notes[0]
+    whole = Taylor(sparsity=0.5, multiples={A: 1000}).plan(request_with({"taylor": RAMP}))
+    assert f"{A} stays whole; no smaller width that leaves enough is a multiple of 1000" in (
+        whole.notes
+    )
+    assert hash(Taylor(multiples={"*": 8})) == hash(Taylor())
     with pytest.raises(UnknownNameError, match=r"multiples: no channel group matches 'mlp\*'"):
         Taylor(multiples={"mlp*": 8}).plan(request_with({"taylor": RAMP}))
 

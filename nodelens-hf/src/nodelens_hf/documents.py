@@ -116,10 +116,12 @@ def _of_text(path: Path) -> Iterator[Document]:
     A paragraph of more than a mebibyte comes in parts.
     """
     paragraph: list[str] = []
-    size, continues = 0, False
+    size, continues, begins = 0, False, True
     with path.open(encoding="utf-8") as file:
         while line := file.readline(_PIECE):
-            if line.strip():
+            blank = begins and not line.strip()
+            begins = line.endswith("\n")
+            if not blank:
                 paragraph.append(line)
                 size += len(line)
             elif paragraph:

@@ -10,7 +10,7 @@ from nodelens.errors import DataError, ModelError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_TABLE = re.compile(r"^(wpe|embed_positions|position_embeddings?)$")
+_TABLE = re.compile(r"^(wpe|embed_positions|positions_embed|position_embeddings?)$")
 """What the tables of learned positions are called."""
 
 

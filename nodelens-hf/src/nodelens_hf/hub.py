@@ -23,7 +23,8 @@ def hub_or_cache(source: str) -> Iterator[None]:
     from huggingface_hub import constants
 
     settings: Any = constants
-    if settings.HF_HUB_OFFLINE or getproxies() or _has_address(settings.ENDPOINT):
+    proxied = getproxies().keys() & {"http", "https", "all"}
+    if settings.HF_HUB_OFFLINE or proxied or _has_address(settings.ENDPOINT):
         yield
         return
     log.info("%s: there is no network; the hub's cache is read", source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 
@@ -26,11 +27,10 @@ def without_bars() -> Iterator[None]:
 @contextmanager
 def _without_tqdm() -> Iterator[None]:
     """Keep transformers from telling how far a GGUF file is: it asks tqdm, not its own settings."""
-    from transformers import modeling_gguf_pytorch_utils
-
-    module: Any = modeling_gguf_pytorch_utils
-    before = getattr(module, "tqdm", None)
-    if before is None:
+    try:
+        module: Any = import_module("transformers.modeling_gguf_pytorch_utils")
+        before = module.tqdm
+    except (ImportError, AttributeError):
         yield
         return
     module.tqdm = lambda items, **_: items

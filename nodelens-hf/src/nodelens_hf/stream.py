@@ -129,14 +129,15 @@ def _joined(found: Iterable[Document], joiner: str) -> Iterator[str]:
 def _ended(found: Iterable[Document], tokens: Tokens) -> Iterator[list[int]]:
     """Yield the ids of every document and the end token; short documents are tokenised together."""
     assert tokens.end is not None
-    end, short = [tokens.end], list[str]()
+    end, short, size = [tokens.end], list[str](), 0
     for several in _together(found):
         first, *second = islice(several, 2)
         if not second:
             short.append(first.text)
-        if short and (second or sum(map(len, short)) >= PIECE):
+            size += len(first.text)
+        if short and (second or size >= PIECE):
             yield from (ids + end for ids in tokens.encode(short))
-            short.clear()
+            short, size = [], 0
         if second:
             texts = (part.text for part in chain((first, *second), several))
             yield from ids_of(texts, tokens)

@@ -33,9 +33,9 @@ def check_files(folder: Path) -> None:
 
 
 def _listed(folder: Path) -> list[str]:
-    """Return the files that the index of a sharded model names; none without one."""
+    """Return the files that the index of a sharded model names; none of a model in one file."""
     index = folder / _INDEX
-    if not index.is_file():
+    if (folder / "model.safetensors").is_file() or not index.is_file():
         return []
     try:
         found: Any = json.loads(index.read_text())["weight_map"]

@@ -97,7 +97,7 @@ def effective_rank_without_each(covariance: Tensor) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(covariance)
     scale = values.abs().max().clamp(min=torch.finfo(values.dtype).tiny)
     poles, weights = (values / scale).clamp(min=0.0), vectors.square()
-    poles = poles.where(poles > len(poles) * torch.finfo(poles.dtype).eps, 0.0)
+    poles = poles.where(poles > ROUNDING * poles.sum(), 0.0)
     s = torch.arange(-_REACH, _REACH + _STEP, _STEP, dtype=poles.dtype, device=poles.device)
     t = s.exp()
     logs = torch.where(

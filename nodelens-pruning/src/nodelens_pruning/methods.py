@@ -21,7 +21,7 @@ def _minimum() -> Any:  # noqa: ANN401 - attrs fields have the type of their val
     return field(default=1, validator=validators.ge(1))
 
 
-_POSITIVE: Any = validators.deep_mapping(value_validator=validators.ge(1))
+_POSITIVE: Any = validators.deep_mapping(validators.instance_of(str), validators.ge(1))
 
 
 @frozen
@@ -38,7 +38,7 @@ class Magnitude:
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
-        multiples: by pattern of group names, a number that divides how many nodes stay.
+        multiples: by pattern of group names, a number that divides how many nodes stay, if not all.
     """
 
     sparsity: float = _sparsity()
@@ -46,7 +46,7 @@ class Magnitude:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     minimum: int = _minimum()
-    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE)
+    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
 
     def metrics(self) -> tuple[str, ...]:
         """Return ``weight_l1``."""
@@ -73,7 +73,7 @@ class Taylor:
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
-        multiples: by pattern of group names, a number that divides how many nodes stay.
+        multiples: by pattern of group names, a number that divides how many nodes stay, if not all.
     """
 
     sparsity: float = _sparsity()
@@ -81,7 +81,7 @@ class Taylor:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     minimum: int = _minimum()
-    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE)
+    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
 
     def metrics(self) -> tuple[str, ...]:
         """Return ``taylor``."""
@@ -104,7 +104,7 @@ class Random:
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
-        multiples: by pattern of group names, a number that divides how many nodes stay.
+        multiples: by pattern of group names, a number that divides how many nodes stay, if not all.
     """
 
     sparsity: float = _sparsity()
@@ -112,7 +112,7 @@ class Random:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     minimum: int = _minimum()
-    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE)
+    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
 
     def metrics(self) -> tuple[str, ...]:
         """Return nothing: chance needs no metric."""
@@ -137,7 +137,7 @@ class ByScore:
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
         minimum: nodes of a group that stay at least.
-        multiples: by pattern of group names, a number that divides how many nodes stay.
+        multiples: by pattern of group names, a number that divides how many nodes stay, if not all.
     """
 
     metric: str = field(validator=validators.min_len(1))
@@ -146,7 +146,7 @@ class ByScore:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     minimum: int = _minimum()
-    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE)
+    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
 
     def metrics(self) -> tuple[str, ...]:
         """Return the chosen metric."""

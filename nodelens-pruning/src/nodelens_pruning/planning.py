@@ -95,7 +95,10 @@ def _plan(request: PruningRequest, budget: Budget, rank: Rank, metric: str | Non
         raise CaptureError(_nothing(whole))
     counts = allocate(importances, budget.sparsity, budget.allocation, budget.minimum, request.seed)
     widths = {name: len(values) for name, values in importances.items()}
-    counts = rounded(counts, widths, _multiples(request.graph, budget.multiples))
+    multiples = _multiples(request.graph, budget.multiples)
+    asked, counts = counts, rounded(counts, widths, multiples)
+    for name in [name for name in counts if asked[name] and not counts[name]]:
+        whole[name] = f"no smaller width that leaves enough is a multiple of {multiples[name]}"
     data = _data(request.graph, importances, counts, budget, metric, whole)
     return PruningPlan(
         keep=select(importances, counts, request.seed),

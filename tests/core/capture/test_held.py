@@ -12,7 +12,7 @@ from nodelens.capture.accumulator import Accumulator
 from nodelens.capture.reading import carried, joined, without_values
 from nodelens.statistics.contract import Layout, Reading
 from nodelens.statistics.moments import RowMoments
-from nodelens.statistics.sums import LONG, take
+from nodelens.statistics.sums import take
 
 
 class Stream(nn.Module):
@@ -103,8 +103,8 @@ class Positions(nn.Module):
         return self.last(torch.relu(self.first(x))).mean(-1)
 
 
-@pytest.mark.parametrize(("length", "held"), [(LONG - 1, 0), (LONG, 1)])
-def test_only_sums_much_smaller_than_their_rows_wait_for_the_end(monkeypatch, length, held):
+@pytest.mark.parametrize(("length", "held"), [(7, 0), (8, 1)])
+def test_only_sums_of_half_the_memory_of_their_rows_wait_for_the_end(monkeypatch, length, held):
     kept = []
 
     def seen(accumulator, now):
@@ -117,6 +117,44 @@ def test_only_sums_much_smaller_than_their_rows_wait_for_the_end(monkeypatch, le
     model, batch = Positions(), torch.randn(6, 3, length)
     nodelens.score(model, [batch], ["activation_variance"], folds=2)
     assert len(kept) == held
-    assert all(
-        each.values.untyped_storage().nbytes() == 4 for _, readings in kept for each in readings
+    assert all(each.values.untyped_storage().nbytes() == 4 for _, some in kept for each in some)
+
+
+class Pooled(nn.Module):
+    """A residual stream of which one token is left in the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.layer, self.norm = nn.Linear(5, 8), nn.Linear(8, 8), nn.LayerNorm(8)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = x + torch.relu(self.layer(x))
+        return self.last(self.norm(x[:, 0]))
+
+
+@pytest.mark.parametrize("metric", ["minitron", "class_selectivity", "activation_mean_abs"])
+def test_a_score_does_not_depend_on_what_else_is_asked_for(metric):
+    torch.manual_seed(0)
+    model, batch = Pooled(), (torch.randn(24, 20, 5), torch.arange(24) % 3)
+    others = ["activation_variance", "kurtosis", "zero_fraction"]
+    alone, among = (
+        nodelens.score(model, [batch], asked, folds=4)[metric, "first:residual"]
+        for asked in ([metric], [metric, *others])
     )
+    torch.testing.assert_close(
+        torch.tensor(among.values), torch.tensor(alone.values), rtol=1e-6, atol=1e-8
+    )
+    torch.testing.assert_close(torch.tensor(among.se), torch.tensor(alone.se), rtol=1e-5, atol=1e-8)
+
+
+def test_what_was_joined_without_values_brings_its_sums_to_another_device():
+    kept = []
+    for reading in readings(2):
+        take(reading, RowMoments.row_sums)
+        kept.append(without_values(reading))
+    both = joined(kept)
+    moved = carried(both, torch.device("meta"))
+    assert moved.shared.keys() == both.shared.keys()
+    assert all(each.is_meta for found in moved.shared.values() for each in found)

@@ -111,6 +111,8 @@ def test_only_the_state_that_is_asked_for_is_read(tmp_path, monkeypatch):
     assert len(found["a"]) == 3
     monkeypatch.setattr(module, "read_tensors", lambda path, names: pytest.fail("it was read"))
     assert found["a"][RowMoments()]["rows"].tolist() == [1.0]
+    assert Moments() in found["a"]
+    assert Moments(order=4) not in found["a"]
     monkeypatch.undo()
     assert found["a"][Gram()]["s1"].tolist() == [1.0, 1.0]
     with pytest.raises(KeyError):

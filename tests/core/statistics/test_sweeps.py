@@ -141,6 +141,24 @@ def test_higher_powers_answer_for_lower_ones(reading):
     assert sums.power_sums(reading, pivot, 2) is four
 
 
+def test_higher_powers_beyond_float32_take_the_place_of_lower_ones():
+    random = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 20, 3, generator=random) * 1e10
+    pivot = torch.zeros(3, dtype=torch.float64)
+    reading = Reading(values=values, fold=torch.zeros(2).long(), pivot=pivot)
+    sums.take(reading, RowSums(powers=2))
+    found = sums.power_sums(reading, pivot, 4)
+    assert len(found) == 4
+    torch.testing.assert_close(found[3], values.double().pow(4).sum(1))
+
+
+def test_whole_numbers_are_summed_as_they_are():
+    values = torch.arange(120).view(2, 20, 3)
+    pivot = torch.zeros(3, dtype=torch.float64)
+    reading = Reading(values=values.int(), fold=torch.zeros(2).long(), pivot=pivot)
+    assert torch.equal(sums.power_sums(reading, pivot, 2)[1], values.double().square().sum(1))
+
+
 @pytest.mark.parametrize("length", [3, 40])
 def test_sums_about_another_pivot_are_moved_there(length):
     random = torch.Generator().manual_seed(0)

@@ -17,7 +17,7 @@ from nodelens.capture.reading import beside, joined, on_device, without_values
 from nodelens.capture.taps import TWO_SIDED, Tap
 from nodelens.statistics.contract import Reading, RowSums, State, Statistic
 from nodelens.statistics.sampling import some_samples
-from nodelens.statistics.sums import LONG, take
+from nodelens.statistics.sums import take
 
 States = dict[str, dict[Any, State]]
 """States by place and statistic."""
@@ -32,7 +32,10 @@ class Accumulator:
     counts: Counts = field(factory=Counts)
 
     def update(self, now: Forward, tap: Tap, statistics: Together, reading: Reading) -> None:
-        """Update statistics of a tap; those that need whole rows of several taps are held."""
+        """Update statistics of a tap, or hold what they look at until the batch has ended.
+
+        Gate sums are taken last: `GradientMoments` brings them.
+        """
         if tap.place in TWO_SIDED:
             both = _both(now, tap, reading)
             if both is not None:
@@ -41,23 +44,27 @@ class Accumulator:
         by_sums = self._known_by_sums(statistics, reading)
         if by_sums and reading.gradient is None:
             _take(reading, by_sums)
-        held = [s for s in statistics if _waits(s, tap, reading, s in by_sums)]
+        small = bool(by_sums) and _are_small(_wanted(by_sums), reading)
+        held = [s for s in statistics if (small and s in by_sums) or _needs_all_sites(s, tap)]
         if len(held) < len(statistics):
             self._add_all(now, tap, [s for s in statistics if s not in held], reading)
-        whole = tuple(s for s in held if s not in by_sums)
-        if whole:
-            now.hold(tap.entry, whole, _copied(tap, reading))
-        if len(whole) < len(held):
+        if not held:
+            return
+        if by_sums:
             _take(reading, by_sums)
-            sums_alone = tuple(s for s in held if s in by_sums)
-            now.hold(tap.entry, sums_alone, without_values(reading))
+        sums_alone = without_values(reading) if by_sums else reading
+        whole = reading if by_sums and all(s in by_sums for s in held) else _copied(tap, reading)
+        for statistic in held:
+            now.hold(tap.entry, statistic, sums_alone if statistic in by_sums else whole)
 
     def finish(self, now: Forward) -> None:
         """Update the statistics that were held until the batch had ended."""
-        for (_, statistics), (entry, readings) in now.held.items():
-            together = joined(readings)
-            for statistic in statistics:
-                self._add(entry, statistic, together)
+        together: dict[tuple[int, ...], Reading] = {}
+        for (_, statistic), (entry, readings) in now.held.items():
+            same = tuple(map(id, readings))
+            if same not in together:
+                together[same] = joined(readings)
+            self._add(entry, statistic, together[same])
 
     def add_losses(self, reading: Reading) -> None:
         """Update the statistics of the loss of each row."""
@@ -74,10 +81,7 @@ class Accumulator:
         """Return the statistics that look at nothing of a reading but sums over all of each row."""
         if reading.pivot is None:
             return ()
-        found = tuple(s for s in statistics if hasattr(s, "row_sums"))
-        return (
-            found if self.plan.tokens == 1.0 else tuple(s for s in found if not self.plan.thins(s))
-        )
+        return tuple(s for s in statistics if hasattr(s, "row_sums") and not self.plan.thins(s))
 
     def _add_all(
         self, now: Forward, tap: Tap, statistics: Sequence[Statistic[Any]], reading: Reading
@@ -123,14 +127,16 @@ def _take(reading: Reading, statistics: Together) -> None:
         take(reading, _wanted(statistics))
 
 
-def _waits(statistic: Statistic[Any], tap: Tap, reading: Reading, by_sums: bool) -> bool:
-    """Whether a statistic is updated when the batch has ended.
+def _are_small(sums: RowSums, reading: Reading) -> bool:
+    """Whether sums take no more than half of the memory of what they are of.
 
-    One that needs whole rows waits for all sites of its group. One that knows a reading by sums,
-    and these are much smaller, is updated in less time then, among its like.
+    Their statistics are then updated when the batch has ended: one after the other they take less
+    time than between the layers of the model.
     """
-    if by_sums and reading.values.shape[1] >= LONG:
-        return True
+    return reading.values.shape[1] * reading.values.dtype.itemsize >= 16 * sums.number
+
+
+def _needs_all_sites(statistic: Statistic[Any], tap: Tap) -> bool:
     return tap.several and "whole_rows" in statistic.requires
 
 

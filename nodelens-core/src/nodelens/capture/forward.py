@@ -68,7 +68,7 @@ class Forward:
     late: set[str] = field(factory=set)
     arrived: Counter[tuple[str, str]] = field(factory=Counter)
     sums: list[Sums] = field(factory=list)
-    held: dict[tuple[str, Together], tuple[Entry, list[Reading]]] = field(factory=dict)
+    held: dict[tuple[str, Statistic[Any]], tuple[Entry, list[Reading]]] = field(factory=dict)
     first: dict[str, Reading] = field(factory=dict)
     afterwards: list[tuple[Tap, Reading, int]] = field(factory=list)
     outputs: Tensor | None = None
@@ -80,9 +80,9 @@ class Forward:
         """Get ready for one forward of `batch`."""
         return cls(batch, batch.numbers.cpu(), segments_of(batch))
 
-    def hold(self, entry: Entry, statistics: Together, reading: Reading) -> None:
-        """Keep a reading for statistics of an entry until the batch has ended."""
-        self.held.setdefault((entry.name, statistics), (entry, []))[1].append(reading)
+    def hold(self, entry: Entry, statistic: Statistic[Any], reading: Reading) -> None:
+        """Keep a reading for a statistic of an entry until the batch has ended."""
+        self.held.setdefault((entry.name, statistic), (entry, []))[1].append(reading)
 
     def begin_backward(self, labels: str) -> None:
         """Say whose labels the gradients that now arrive belong to."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -237,12 +236,7 @@ def without_values(reading: Reading) -> Reading:
 
 def _stand_in(values: Tensor, device: torch.device) -> Tensor:
     """Return NaN in the shape of values, without their memory."""
-    return _nan(values.dtype, device).expand(values.shape)
-
-
-@lru_cache
-def _nan(dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full((), torch.nan, dtype=dtype, device=device)
+    return torch.full((), torch.nan, dtype=values.dtype, device=device).expand(values.shape)
 
 
 def joined(readings: Sequence[Reading]) -> Reading:
@@ -266,14 +260,18 @@ def joined(readings: Sequence[Reading]) -> Reading:
         pivot=first.pivot,
         start=first.start,
         outputs=_joined_outputs(readings),
-        shared=joined_sums(readings),
+        shared=joined_sums(readings) | ({_GONE: ()} if _all_gone(readings) else {}),
     )
+
+
+def _all_gone(readings: Sequence[Reading]) -> bool:
+    return all(_GONE in reading.shared for reading in readings)
 
 
 def _side_by_side(readings: Sequence[Reading]) -> Tensor:
     """Return the positions of all readings; what stands for values that are gone stays that."""
     values = [reading.values for reading in readings]
-    if not all(_GONE in reading.shared for reading in readings):
+    if not _all_gone(readings):
         return torch.cat(values, dim=1)
     rows, _, nodes = values[0].shape
     return values[0][:, :1].expand(rows, sum(each.shape[1] for each in values), nodes)

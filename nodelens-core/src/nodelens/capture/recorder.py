@@ -144,7 +144,7 @@ class Recorder:
         self._into.update(now, tap, tap.at_once, reading)
         if tap.place != "weight" or not tap.second:
             sums = finite_sums(reading, gradient=False)
-            now.sums.append(Sums(sums, _index(reading), f"the activation at {tap.site.name}"))
+            now.sums.append(Sums(sums, _index(reading), tap.read))
         if tap.after_forward:
             kept = _kept(reading, tap)
             now.afterwards.append((tap, kept, version_of(kept)))

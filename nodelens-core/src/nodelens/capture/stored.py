@@ -107,13 +107,20 @@ class _Place(Mapping[Any, "State"]):
     def __getitem__(self, statistic: Any) -> State:  # noqa: ANN401 - either kind of statistic
         if statistic in self.of.slots[self.name]:
             return self.of.state(self.name, statistic)
-        return self.of.memory.get(self.name, {})[statistic]
+        return self._memory[statistic]
+
+    def __contains__(self, statistic: object) -> bool:
+        return statistic in self.of.slots[self.name] or statistic in self._memory
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(dict.fromkeys([*self.of.memory.get(self.name, {}), *self.of.slots[self.name]]))
+        return iter(dict.fromkeys([*self._memory, *self.of.slots[self.name]]))
 
     def __len__(self) -> int:
-        return len({*self.of.memory.get(self.name, {}), *self.of.slots[self.name]})
+        return len({*self._memory, *self.of.slots[self.name]})
+
+    @property
+    def _memory(self) -> Mapping[Any, State]:
+        return self.of.memory.get(self.name, {})
 
 
 def write_states(

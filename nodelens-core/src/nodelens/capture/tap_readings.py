@@ -27,11 +27,12 @@ _OF_WEIGHTS = ("input", "weight")
 
 def positions_at(now: Forward, tap: Tap, module: nn.Module, tensor: Tensor) -> Positions:
     """Return ``(rows, positions, nodes)``, every packed sequence a row of its own."""
-    name, rows = tap.site.name, len(now.numbers)
+    rows = len(now.numbers)
     if now.batch.length is None and tap.place not in _OF_WEIGHTS:
         plain = plain_nodes(tensor, tap.site, tap.rows, rows)
         if plain is not None:
             return Positions(plain, tokens=False)
+    name = tap.site.name
     if tap.place in _OF_WEIGHTS:
         shaped = outputs_of if tap.second else features_of
         found = samples_first(shaped(module, tensor), tap.rows, rows, name).unsqueeze(-2)

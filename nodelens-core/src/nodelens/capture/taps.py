@@ -52,6 +52,11 @@ class Tap:
         return f"{self.entry.name} @ {self.site.name}"
 
     @cached_property
+    def read(self) -> str:
+        """What is read, in words."""
+        return f"the activation at {self.site.name}"
+
+    @cached_property
     def graded(self) -> bool:
         """Whether the gradient of the tensor is read."""
         if self.place == "weight":

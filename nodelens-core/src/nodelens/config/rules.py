@@ -179,8 +179,10 @@ class ChoiceRule:
 
     def _hint(self, value: Any) -> str:  # noqa: ANN401  # YAML values
         """Return ``did you mean 'a'?`` for a text that is close to one of the choices."""
+        if not isinstance(value, str):
+            return ""
         known = {each.lower(): each for each in self.choices if isinstance(each, str)}
-        close = get_close_matches(str(value).lower(), known, n=1) if isinstance(value, str) else []
+        close = get_close_matches(value.lower(), known, n=1)
         return f"did you mean {known[close[0]]!r}?" if close else ""
 
     def schema(self) -> dict[str, Any]:

@@ -113,18 +113,18 @@ def load_subject(
 
 def _check_tokens(handle: ModelHandle, splits: Splits) -> None:
     """Raise `DataError` for token ids that the model has no embedding for, and for long rows."""
-    if handle.vocabulary is None or splits.train.inputs.is_floating_point():
+    if splits.train.inputs.is_floating_point():
         return
-    longest = max(part.inputs.shape[1] for part in (splits.train, splits.validation, splits.test))
+    parts = (splits.train, splits.validation, splits.test)
+    longest = max(part.inputs.shape[1] for part in parts)
     if handle.positions is not None and longest > handle.positions:
         raise DataError(
             f"data.window: rows of {longest} tokens are longer than the {handle.positions} "
             f"positions of {handle.origin}; set data.window: {handle.positions} or less"
         )
-    parts = (splits.train, splits.validation, splits.test)
     read = [each for part in parts for each in (part.inputs, part.fields.get("labels"))]
     largest = max(int(each.max()) for each in read if each is not None and len(each))
-    if largest >= handle.vocabulary:
+    if handle.vocabulary is not None and largest >= handle.vocabulary:
         raise DataError(
             f"the data hold token {largest} and {handle.origin} has {handle.vocabulary} tokens; "
             "use the tokenizer that belongs to the model"

@@ -64,6 +64,11 @@ class RowSums:
     small: frozenset[float] = frozenset()
     gates: bool = False
 
+    @property
+    def number(self) -> int:
+        """How many numbers of each row and node they are."""
+        return self.powers + 3 * self.magnitudes + len(self.small) + self.gates
+
     def __or__(self, other: RowSums) -> RowSums:
         """Return what either asks for."""
         return RowSums(

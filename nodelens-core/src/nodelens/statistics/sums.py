@@ -15,7 +15,7 @@ from nodelens.statistics.rows import moved, row_counts, row_sum, summed_parts, u
 from nodelens.statistics.sweeps import Cut, swept
 
 LONG = 16
-"""Positions from which on a row is summed about its own mean, and is much larger than its sums."""
+"""Positions from which on a row is summed about its own mean."""
 
 _TINY = 1e-15
 """Means of a row beneath which the squares of its differences may be too small for float32."""
@@ -32,11 +32,11 @@ _OWN, _POWERS, _MAGNITUDES, _SMALL, _GATES = "own", "powers", "magnitudes", "sma
 def take(reading: Reading, wanted: RowSums) -> None:
     """Work out sums of a reading that are not there yet, in one sweep, and share them.
 
-    All are ``(rows, nodes)`` float64. Where values are float32 or less and rows are long, powers
-    are summed in float32 about the mean of their own row, and what that gives is moved to the pivot
-    in float64. So the rounding is relative to the spread within a row, wherever the pivot lies; a
-    row of one value has none. Everything else is summed in float64. A reading without a pivot has
-    no powers to share.
+    All are ``(rows, nodes)``. Where values are float32 or less and rows are long, powers are summed
+    in float32 about the mean of their own row, and what that gives is moved to the pivot in float64
+    by whoever asks for it; Σ|a|, taken with them, about the magnitude of that mean. So the rounding
+    is relative to the spread within a row, wherever the pivot lies; a row of one value has none.
+    Everything else is summed in float64. A reading without a pivot has no powers to share.
     """
     if wanted.gates:
         gate_sums(reading)
@@ -50,6 +50,7 @@ def take(reading: Reading, wanted: RowSums) -> None:
             reading.shared.pop(_POWERS, None)
             reading.shared[_OWN] = tuple(next(found) for _ in range(1 + length))
         else:
+            reading.shared.pop(_OWN if key == _POWERS else None, None)
             reading.shared[key] = tuple(next(found) for _ in range(length))
 
 
@@ -127,7 +128,7 @@ def _about_own_means(reading: Reading, keys: Mapping[Any, int]) -> Sums | None:
     values, valid, order = reading.values, reading.valid, keys.get(_POWERS, 0)
     if values.dtype.itemsize > 4 or values.device.type != "cpu" or values.shape[1] < LONG:
         return None
-    if not order:
+    if not order or not values.is_floating_point():
         return None
 
     def terms(cut: Cut) -> tuple[Tensor, ...]:
@@ -255,7 +256,7 @@ def copied(values: Tensor) -> Tensor:
 def joined_sums(readings: Sequence[Reading]) -> dict[Any, tuple[Tensor, ...]]:
     """Return what all of some readings have shared, for their positions side by side.
 
-    The readings are of the same rows and have one pivot.
+    The readings are of the same rows and have one pivot, about which their powers then are.
     """
     for reading in readings:
         if _OWN in reading.shared:

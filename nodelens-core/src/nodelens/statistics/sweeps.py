@@ -34,17 +34,17 @@ def row_slices(reading: Reading) -> list[slice]:
     return _slices(max(rows, 1), chunk_on(reading.values.device) // max(1, positions * nodes))
 
 
-def cuts(reading: Reading) -> list[list[Cut]]:
+def cuts(reading: Reading) -> tuple[tuple[Cut, ...], ...]:
     """Return the parts that are worked on at once, row by row; a large row is cut by nodes."""
     rows, positions, nodes = reading.values.shape
     return _cuts(rows, positions, nodes, chunk_on(reading.values.device))
 
 
 @lru_cache(maxsize=1024)
-def _cuts(rows: int, positions: int, nodes: int, chunk: int) -> list[list[Cut]]:
+def _cuts(rows: int, positions: int, nodes: int, chunk: int) -> tuple[tuple[Cut, ...], ...]:
     columns = _slices(nodes, chunk // max(1, positions))
     lines = _slices(max(rows, 1), chunk // max(1, positions * nodes))
-    return [[Cut(line, slice(None), some) for some in columns] for line in lines]
+    return tuple(tuple(Cut(line, slice(None), some) for some in columns) for line in lines)
 
 
 def swept(reading: Reading, terms: Callable[[Cut], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -65,3 +65,17 @@ def test_each_metric_has_a_figure_of_its_own():
         *(layer(name, f"h.{number}:neurons", number) for name in "ab" for number in (0, 1))
     )
     assert [plot.name for plot in finding.plots] == ["layers_a", "layers_b"]
+
+
+@pytest.mark.parametrize(("metrics", "told"), [(8, 8), (11, 9)])
+def test_many_metrics_are_told_by_the_table(metrics, told):
+    finding = analysed(
+        *(
+            layer(f"m{metric}", f"h.{number}:n", 0.5)
+            for metric in range(metrics)
+            for number in (0, 1)
+        )
+    )
+    assert len(finding.headline) == told
+    assert len(finding.tables[0].rows) == metrics
+    assert (finding.headline[-1] == "3 more ranges are in the table") == (metrics > 8)

@@ -15,6 +15,9 @@ from nodelens.reports.parts import Cell, Finding, Line, LinePlot, Table
 if TYPE_CHECKING:
     from nodelens.scoring.scores import Score, Scores
 
+_SENTENCES = 8
+"""Ranges that are told in words; a table has all."""
+
 _NUMBER = re.compile(r"(?<![A-Za-z0-9])\d+(?![A-Za-z0-9])")
 
 
@@ -57,8 +60,7 @@ def profiles(scores: Scores) -> Finding:
         kind="analysis",
         name="layers",
         title="Layers along the depth",
-        headline=tuple(profile.sentence() for profile in found)
-        or ("no layer metric has values in two or more layers",),
+        headline=tuple(_headline(found)),
         tables=(table, *itertools.starmap(_table, by_metric.items())) if rows else (),
         plots=tuple(itertools.starmap(_plot, by_metric.items())),
         data={
@@ -74,6 +76,14 @@ def profiles(scores: Scores) -> Finding:
             ]
         },
     )
+
+
+def _headline(found: Sequence[Profile]) -> Iterator[str]:
+    if not found:
+        yield "no layer metric has values in two or more layers"
+    yield from (profile.sentence() for profile in found[:_SENTENCES])
+    if rest := len(found[_SENTENCES:]):
+        yield f"{rest} more ranges are in the table"
 
 
 def _profiles(scores: Scores) -> Iterator[Profile]:

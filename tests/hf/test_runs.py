@@ -185,5 +185,6 @@ def test_a_window_longer_than_the_model_is_refused_in_words(tmp_path):
         "model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 300,
         "n_positions": 16,
     }  # fmt: skip
-    with pytest.raises(nodelens.errors.ModelError, match="does not run on samples of shape"):
+    expected = r"data\.window: rows of 32 tokens are longer than the 16 positions of .*or less"
+    with pytest.raises(nodelens.errors.DataError, match=expected):
         nodelens.run(config)

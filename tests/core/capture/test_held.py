@@ -108,7 +108,7 @@ def test_only_sums_of_half_the_memory_of_their_rows_wait_for_the_end(monkeypatch
     kept = []
 
     def seen(accumulator, now):
-        kept.extend(now.held.values())
+        kept.extend(now.held)
         return finish(accumulator, now)
 
     finish = Accumulator.finish
@@ -117,7 +117,7 @@ def test_only_sums_of_half_the_memory_of_their_rows_wait_for_the_end(monkeypatch
     model, batch = Positions(), torch.randn(6, 3, length)
     nodelens.score(model, [batch], ["activation_variance"], folds=2)
     assert len(kept) == held
-    assert all(each.values.untyped_storage().nbytes() == 4 for _, some in kept for each in some)
+    assert all(each.values.untyped_storage().nbytes() == 4 for _, _, each in kept)
 
 
 class Pooled(nn.Module):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, reduce
-from operator import or_
 from typing import Any
 
 from attrs import define, evolve, field
 
 from nodelens.capture.counts import Counts
-from nodelens.capture.forward import Forward, Together
+from nodelens.capture.forward import Forward
 from nodelens.capture.plan import CapturePlan, Entry
 from nodelens.capture.precision import exact_products
 from nodelens.capture.reading import beside, joined, on_device, without_values
 from nodelens.capture.taps import TWO_SIDED, Tap
-from nodelens.statistics.contract import Reading, RowSums, State, Statistic
+from nodelens.capture.together import Together
+from nodelens.statistics.contract import Reading, State, Statistic
 from nodelens.statistics.sampling import some_samples
 from nodelens.statistics.sums import take
 
@@ -39,28 +38,31 @@ class Accumulator:
         if tap.place in TWO_SIDED:
             both = _both(now, tap, reading)
             if both is not None:
-                self._add_all(now, tap, statistics, both)
+                self._add_all(now, tap, statistics.statistics, both)
             return
-        by_sums = self._known_by_sums(statistics, reading)
-        if by_sums and reading.gradient is None:
-            _take(reading, by_sums)
-        small = bool(by_sums) and _are_small(_wanted(by_sums), reading)
-        held = [s for s in statistics if (small and s in by_sums) or _needs_all_sites(s, tap)]
-        if len(held) < len(statistics):
-            self._add_all(now, tap, [s for s in statistics if s not in held], reading)
-        if not held:
+        summed = statistics.by_sums if reading.pivot is not None else ()
+        if summed and reading.gradient is None:
+            take(reading, statistics.sums)
+        soon, late = statistics.sorted(reading)
+        if soon:
+            self._add_all(now, tap, soon, reading)
+        if not late:
             return
-        if by_sums:
-            _take(reading, by_sums)
-        sums_alone = without_values(reading) if by_sums else reading
-        whole = reading if by_sums and all(s in by_sums for s in held) else _copied(tap, reading)
-        for statistic in held:
-            now.hold(tap.entry, statistic, sums_alone if statistic in by_sums else whole)
+        if summed:
+            take(reading, statistics.sums)
+            now.held.append((tap.entry, [s for s in late if s in summed], without_values(reading)))
+        others = [s for s in late if s not in summed]
+        if others:
+            now.held.append((tap.entry, others, _copied(tap, reading)))
 
     def finish(self, now: Forward) -> None:
         """Update the statistics that were held until the batch had ended."""
+        found: dict[tuple[str, Statistic[Any]], tuple[Entry, list[Reading]]] = {}
+        for entry, statistics, reading in now.held:
+            for statistic in statistics:
+                found.setdefault((entry.name, statistic), (entry, []))[1].append(reading)
         together: dict[tuple[int, ...], Reading] = {}
-        for (_, statistic), (entry, readings) in now.held.items():
+        for (_, statistic), (entry, readings) in found.items():
             same = tuple(map(id, readings))
             if same not in together:
                 together[same] = joined(readings)
@@ -76,12 +78,6 @@ class Accumulator:
         """Return the pivots that statistics of a tap's values have taken before."""
         states = self.states.get(tap.entry.name, {})
         return [state["pivot"] for s, state in states.items() if _of_values(s, tap, state)]
-
-    def _known_by_sums(self, statistics: Together, reading: Reading) -> Together:
-        """Return the statistics that look at nothing of a reading but sums over all of each row."""
-        if reading.pivot is None:
-            return ()
-        return tuple(s for s in statistics if hasattr(s, "row_sums") and not self.plan.thins(s))
 
     def _add_all(
         self, now: Forward, tap: Tap, statistics: Sequence[Statistic[Any]], reading: Reading
@@ -112,32 +108,6 @@ class Accumulator:
         here = on_device(reading, next(iter(state.values())).device)
         with exact_products(here.values.device.type):
             statistic.update(state, here if folds == self.plan.folds else here.in_folds(folds))
-
-
-@lru_cache
-def _wanted(statistics: tuple[Any, ...]) -> RowSums:
-    """Return the sums that any of some statistics looks at."""
-    wanted: RowSums = reduce(or_, (statistic.row_sums for statistic in statistics))
-    return wanted
-
-
-def _take(reading: Reading, statistics: Together) -> None:
-    """Work out the sums that statistics look at, all in one sweep."""
-    with exact_products(reading.values.device.type):
-        take(reading, _wanted(statistics))
-
-
-def _are_small(sums: RowSums, reading: Reading) -> bool:
-    """Whether sums take no more than half of the memory of what they are of.
-
-    Their statistics are then updated when the batch has ended: one after the other they take less
-    time than between the layers of the model.
-    """
-    return reading.values.shape[1] * reading.values.dtype.itemsize >= 16 * sums.number
-
-
-def _needs_all_sites(statistic: Statistic[Any], tap: Tap) -> bool:
-    return tap.several and "whole_rows" in statistic.requires
 
 
 def _copied(tap: Tap, reading: Reading) -> Reading:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
-
 import torch
 from attrs import define, field, frozen
-from torch import Tensor
+from torch import Tensor, nn
 
 from nodelens.capture.batches import Batch
 from nodelens.capture.plan import Entry
@@ -16,10 +16,6 @@ from nodelens.capture.taps import GRADIENTS, Tap
 from nodelens.errors import CaptureError, NotFiniteError
 from nodelens.statistics.contract import Reading, Statistic
 from nodelens.statistics.rows import members_of
-
-Together = tuple[Statistic[Any], ...]
-"""Statistics that look at the same readings."""
-
 
 @frozen(eq=False)
 class Sums:
@@ -53,6 +49,7 @@ class Forward:
     `calls` counts the calls of modules. `late` are the taps that the first forward read without a
     gradient, which a recomputation is to bring; `arrived` counts gradients by labels and tap.
     `outputs` are numbers about the output, once it is there.
+    `queue` holds what is read together (`queued` bytes of it), and the version of each tensor.
     `held` waits for the batch's end, `first` for the other tensor of two, `afterwards` for
     the model's output. `shares` are the taps whose share of the samples was counted.
     """
@@ -68,7 +65,9 @@ class Forward:
     late: set[str] = field(factory=set)
     arrived: Counter[tuple[str, str]] = field(factory=Counter)
     sums: list[Sums] = field(factory=list)
-    held: dict[tuple[str, Statistic[Any]], tuple[Entry, list[Reading]]] = field(factory=dict)
+    held: list[tuple[Entry, Sequence[Statistic[Any]], Reading]] = field(factory=list)
+    queue: list[tuple[Tap, nn.Module, Tensor, int]] = field(factory=list)
+    queued: int = 0
     first: dict[str, Reading] = field(factory=dict)
     afterwards: list[tuple[Tap, Reading, int]] = field(factory=list)
     outputs: Tensor | None = None
@@ -79,10 +78,6 @@ class Forward:
     def of(cls, batch: Batch) -> Forward:
         """Get ready for one forward of `batch`."""
         return cls(batch, batch.numbers.cpu(), segments_of(batch))
-
-    def hold(self, entry: Entry, statistic: Statistic[Any], reading: Reading) -> None:
-        """Keep a reading for a statistic of an entry until the batch has ended."""
-        self.held.setdefault((entry.name, statistic), (entry, []))[1].append(reading)
 
     def begin_backward(self, labels: str) -> None:
         """Say whose labels the gradients that now arrive belong to."""
@@ -170,14 +165,14 @@ class Forward:
         return outputs.to(reading.values.device)
 
 
-def version_of(reading: Reading) -> int:
-    """Return how often the values were written in place; 0 of tensors that do not count it."""
-    return 0 if reading.values.is_inference() else reading.values._version
+def version_of(tensor: Tensor) -> int:
+    """Return how often a tensor was written in place; 0 of those that do not count it."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
-def check_unchanged(tap: Tap, reading: Reading, version: int) -> None:
-    """Raise `CaptureError` when the values were written in place since `version_of` them."""
-    if version_of(reading) != version:
+def check_unchanged(tap: Tap, tensor: Tensor, version: int) -> None:
+    """Raise `CaptureError` when a tensor was written in place since `version_of` it."""
+    if version_of(tensor) != version:
         raise CaptureError(
             f"{tap.site.name} was overwritten in place after it was read, which the example that "
             "the channels were inferred on does not do; give an example that takes the same path"

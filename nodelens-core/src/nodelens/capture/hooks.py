@@ -32,9 +32,10 @@ def attached(
     with ExitStack() as stack:
         for path, mine in _by_module(taps).items():
             module = model.get_submodule(path)
-            before = _before(path, module, mine, read)
+            if any(tap.site.end == "input" for tap in mine):
+                before = _before(path, module, mine, read)
+                stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
             after = _after(path, module, mine, read, called)
-            stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(after).remove)
         operands = _by_operand(taps)
         if operands:

@@ -221,12 +221,12 @@ class CapturePlan:
 
         That is what products of pairs of nodes cost most for. Those that need whole rows see all.
         """
-        return self.tokens < 1.0 and _is_pairwise(statistic)
+        return self.tokens < 1.0 and is_pairwise(statistic)
 
     @property
     def pairwise(self) -> bool:
         """Whether there is a statistic that a share of the positions will do for."""
-        return any(_is_pairwise(s) for entry in self.everything for s in entry.statistics)
+        return any(is_pairwise(s) for entry in self.everything for s in entry.statistics)
 
     @property
     def thinned(self) -> bool:
@@ -253,6 +253,7 @@ class CapturePlan:
         return Layout(shape.width, folds, device, self.classes, shape.blocks, shape.others)
 
 
-def _is_pairwise(statistic: Any) -> bool:  # noqa: ANN401 - either kind of statistic
+def is_pairwise(statistic: Any) -> bool:  # noqa: ANN401 - either kind of statistic
+    """Whether a statistic is of products of pairs of nodes, summed over samples."""
     requires: frozenset[Need] = getattr(statistic, "requires", frozenset())
     return "quadratic" in requires and "whole_rows" not in requires

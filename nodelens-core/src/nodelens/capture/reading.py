@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -48,10 +49,11 @@ def plain_nodes(tensor: Tensor, site: Site, where: Rows, rows: int) -> Tensor | 
 
     None for any other: what `nodes_of` gives takes several times as long, at every site and batch.
     """
-    axis = site.axis % tensor.ndim
-    if where.axis or not axis or len(tensor) != rows or tensor.shape[axis] != site.extent.width:
+    shape = tensor.shape
+    axis = site.axis % len(shape)
+    if where.axis or not axis or shape[0] != rows or shape[axis] != site.extent.width:
         return None
-    if tensor.ndim == 2:
+    if len(shape) == 2:
         return tensor.unsqueeze(1)
     return tensor.flatten(2).mT if axis == 1 else tensor.movedim(axis, -1).flatten(1, -2)
 
@@ -186,7 +188,7 @@ def carried(reading: Reading, device: torch.device) -> Reading:
     }
     if _GONE not in reading.shared:
         return evolve(reading, **tensors, shared={})
-    tensors["values"] = _stand_in(reading.values, device)
+    tensors["values"] = _stand_in(reading.values.shape, reading.values.dtype, device)
     shared = reading.shared.items()
     sums = {key: tuple(each.to(device) for each in found) for key, found in shared}
     return evolve(reading, **tensors, shared=sums)
@@ -229,14 +231,15 @@ def beside(first: Reading, second: Reading) -> Reading:
 
 def without_values(reading: Reading) -> Reading:
     """Return a reading of which only what is shared can be used: NaN takes the values' place."""
-    values = _stand_in(reading.values, reading.values.device)
+    values = _stand_in(reading.values.shape, reading.values.dtype, reading.values.device)
     shared = {**reading.shared, _GONE: ()}
     return evolve(reading, values=values, gradient=None, shared=shared)
 
 
-def _stand_in(values: Tensor, device: torch.device) -> Tensor:
+@lru_cache
+def _stand_in(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return NaN in the shape of values, without their memory."""
-    return torch.full((), torch.nan, dtype=values.dtype, device=device).expand(values.shape)
+    return torch.full((), torch.nan, dtype=dtype, device=device).expand(shape)
 
 
 def joined(readings: Sequence[Reading]) -> Reading:

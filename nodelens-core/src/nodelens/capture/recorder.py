@@ -18,12 +18,20 @@ from nodelens.capture.hooks import attached
 from nodelens.capture.plan import CapturePlan, Entry, LossEntry
 from nodelens.capture.reading import by_row
 from nodelens.capture.tap_readings import gradient_at, loss_reading, reading_at
-from nodelens.capture.taps import GRADIENTS, TWO_SIDED, Tap, taps_of
+from nodelens.capture.taps import TWO_SIDED, Tap, taps_of
 from nodelens.channels.groups import ChannelGraph, Site
 from nodelens.errors import CaptureError
 from nodelens.statistics.contract import Reading
 from nodelens.statistics.rows import mean_of
 from nodelens.statistics.sums import finite_sums
+
+
+QUEUE = 2**23
+"""Bytes of tensors that wait to be read one after the other, as long as nothing changes them.
+
+Between the layers of a model, whose weights and activations have emptied the caches of a processor,
+the same lines of Python take several times as long.
+"""
 
 
 @define(eq=False)
@@ -39,10 +47,12 @@ class Recorder:
     pivots: dict[tuple[str, str], Tensor] = field(factory=dict)
     taps: tuple[Tap, ...] = field(init=False)
     _into: Accumulator = field(init=False)
+    _graded: bool = field(init=False)
     _now: Forward | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.taps = tuple(tap for entry in self.entries for tap in taps_of(entry, self.graph))
+        self._graded = any(tap.graded for tap in self.taps)
         self._into = Accumulator(self.plan, self.states, self.counts)
 
     @property
@@ -63,8 +73,9 @@ class Recorder:
     def forwarded(self, outputs: Tensor | None) -> None:
         """Take in what the output says of each row or position, ``(rows, positions or 1, 3)``."""
         now = self._during()
+        self._catch_up(now)
         for tap, reading, version in now.afterwards:
-            check_unchanged(tap, reading, version)
+            check_unchanged(tap, reading.values, version)
             full = evolve(reading, outputs=now.outputs_for(reading, outputs), shared={})
             self._into.update(now, tap, tap.after_forward, full)
         now.afterwards.clear()
@@ -118,10 +129,29 @@ class Recorder:
         if now.backward:
             self._recomputed(tap, path, module, tensor)
         elif tap.site.end == "operand" or tap.site.call == now.calls[path]:
+            if self._may_wait(tap, tensor):
+                now.queue.append((tap, module, tensor, version_of(tensor)))
+                now.queued += tensor.nbytes
+                if now.queued >= QUEUE:
+                    self._catch_up(now)
+                return
+            self._catch_up(now)
             reading = self._record(tap, module, tensor)
             if tap.graded:
                 now.graded[tap.name] = tap
                 self._await_gradient(tap, module, tensor, reading)
+
+    def _may_wait(self, tap: Tap, tensor: Tensor) -> bool:
+        """Whether a tensor stays as it is, is waited for by no gradient and lies on a processor."""
+        return not (self._graded or tap.overwritten or tensor.is_inference()) and tensor.is_cpu
+
+    def _catch_up(self, now: Forward) -> None:
+        """Read the tensors that wait, in the order in which they came."""
+        for tap, module, tensor, version in now.queue:
+            check_unchanged(tap, tensor, version)
+            self._record(tap, module, tensor)
+        now.queue.clear()
+        now.queued = 0
 
     def _recomputed(self, tap: Tap, path: str, module: nn.Module, tensor: Tensor) -> None:
         """Take the gradient where checkpointing ran the first forward without one."""
@@ -147,7 +177,7 @@ class Recorder:
             now.sums.append(Sums(sums, _index(reading), tap.read))
         if tap.after_forward:
             kept = _kept(reading, tap)
-            now.afterwards.append((tap, kept, version_of(kept)))
+            now.afterwards.append((tap, kept, version_of(kept.values)))
         if self.observe is not None:
             self.observe(tap.site, now.batch)
         return reading
@@ -162,15 +192,15 @@ class Recorder:
             now.late.add(tap.name)
             return
         kept = evolve(reading, values=reading.values.clone()) if tap.overwritten else reading
-        version = version_of(kept)
+        version = version_of(kept.values)
 
         def arrived(gradient: Tensor) -> None:
-            check_unchanged(tap, kept, version)
+            check_unchanged(tap, kept.values, version)
             now.arrived[now.labels, tap.name] += 1
             outputs = now.outputs_for(kept, now.outputs)
             blank = gradient_at(now, tap, module, gradient, kept)
             full = evolve(kept, gradient=blank, outputs=outputs, shared={})
-            self._into.update(now, tap, tap.requiring(GRADIENTS[now.labels]), full)
+            self._into.update(now, tap, tap.after_backward[now.labels], full)
             sums = finite_sums(full, gradient=True)
             now.sums.append(Sums(sums, _index(kept), f"the gradient at {tap.site.name}"))
 

@@ -27,7 +27,7 @@ _OF_WEIGHTS = ("input", "weight")
 
 def positions_at(now: Forward, tap: Tap, module: nn.Module, tensor: Tensor) -> Positions:
     """Return ``(rows, positions, nodes)``, every packed sequence a row of its own."""
-    rows = len(now.numbers)
+    rows = now.numbers.shape[0]
     if now.batch.length is None and tap.place not in _OF_WEIGHTS:
         plain = plain_nodes(tensor, tap.site, tap.rows, rows)
         if plain is not None:
@@ -55,20 +55,23 @@ def reading_at(
     pivot: Tensor | None = None,
 ) -> Reading:
     """Return what is read there of a batch's rows, in so many folds."""
-    laid = positions_at(now, tap, module, tensor.detach())
-    valid = None
+    laid = positions_at(now, tap, module, tensor.detach() if tensor.requires_grad else tensor)
+    values, device, valid = laid.values, laid.values.device, None
     if laid.tokens and (mask := now.mask_of(laid.length)) is not None:
-        valid = valid_positions(mask, laid.values)
-    known = now.samples_on(laid.values.device, folds, laid.tokens)
+        valid = valid_positions(mask, values)
+        values = blanked(values, valid)
+    if pivot is not None and pivot.device != device:
+        pivot = pivot.to(device)
+    known = now.samples_on(device, folds, laid.tokens)
     return Reading(
-        blanked(laid.values, valid),
+        values,
         known.fold,
         valid=valid,
         targets=known.targets,
         index=known.index,
-        grid=grid_of(tensor, tap.site, tap.rows, len(now.numbers)) if tap.mapped else (),
+        grid=grid_of(tensor, tap.site, tap.rows, now.numbers.shape[0]) if tap.mapped else (),
         parts=tap.parts,
-        pivot=None if pivot is None else pivot.to(laid.values.device),
+        pivot=pivot,
         start=known.start,
         site=tap.number,
         shared={("members", folds): (known.members,)},

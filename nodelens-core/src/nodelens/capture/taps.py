@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from nodelens.capture.plan import (
     PairEntry,
     PlanEntry,
 )
+from nodelens.capture.together import Together
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, Extent, Rows, Site
 from nodelens.errors import CaptureError
 from nodelens.statistics.contract import Need, Place, Statistic
@@ -84,16 +85,24 @@ class Tap:
         return tuple(s for s in self.statistics if need in s.requires)
 
     @cached_property
-    def after_forward(self) -> tuple[Statistic[Any], ...]:
-        """The statistics that wait for the model's output, and for no gradient."""
-        graded = frozenset(GRADIENTS.values())
-        return tuple(s for s in self.requiring("outputs") if not s.requires & graded)
-
-    @cached_property
-    def at_once(self) -> tuple[Statistic[Any], ...]:
+    def at_once(self) -> Together:
         """The statistics that need nothing but the values."""
         later = {"gradient", "sampled_gradient", "outputs"}
-        return tuple(s for s in self.statistics if not s.requires & later)
+        return self._together(s for s in self.statistics if not s.requires & later)
+
+    @cached_property
+    def after_forward(self) -> Together:
+        """The statistics that wait for the model's output, and for no gradient."""
+        graded = frozenset(GRADIENTS.values())
+        return self._together(s for s in self.requiring("outputs") if not s.requires & graded)
+
+    @cached_property
+    def after_backward(self) -> Mapping[str, Together]:
+        """The statistics that wait for gradients of the loss, by whose labels it has."""
+        return {labels: self._together(self.requiring(need)) for labels, need in GRADIENTS.items()}
+
+    def _together(self, statistics: Iterable[Statistic[Any]]) -> Together:
+        return Together(tuple(statistics), self.several)
 
 
 def parts_of(group: ChannelGroup, site: Site) -> int:

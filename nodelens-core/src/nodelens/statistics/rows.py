@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from nodelens.statistics.contract import Layout, Reading, State
-from nodelens.statistics.sweeps import chunk_on
 
 ROUNDING = 2.0**-40
 """What is below this fraction of a sum about the pivot is not told from the sum's rounding.
@@ -18,8 +17,11 @@ E[d²] − E[d]² is then rounding, which grows with the number of batches: 2⁻
 about 2⁻⁴² after four thousand.
 """
 
-_FEWEST = 8
-"""Positions of a row that a pivot is the mean of at least, so that no single one decides it."""
+_FEWEST, _ENOUGH = 8, 2**14
+"""Positions of a row that a pivot is the mean of at least, and elements of all rows that will do.
+
+So no single position decides it, and it lies within a fraction of a standard deviation of the mean.
+"""
 
 
 def upcast(values: Tensor) -> Tensor:
@@ -97,15 +99,15 @@ def zeros(layout: Layout, *shape: int) -> Tensor:
 def mean_of(reading: Reading) -> Tensor:
     """Return a point near the mean, ``(nodes,)``, in the values' precision.
 
-    It is the mean of all rows: of all their valid positions or, where nothing is padding, of as
-    many, evenly spaced, as make up what is worked on at once, eight of a row at least.
+    It is the mean of all rows: of all their valid positions or, where nothing is padding, of some,
+    evenly spaced.
     """
     values, valid = reading.values, reading.valid
     if valid is not None:
         count = row_counts(reading).sum().clamp(min=1.0)
         mean = row_sum(blank(values, valid)).sum(0) / count
     else:
-        step = min(values.numel() // chunk_on(values.device), values.shape[1] // _FEWEST)
+        step = min(values.numel() // _ENOUGH, values.shape[1] // _FEWEST)
         some = values[:, step // 2 :: max(1, step)]
         mean = row_sum(some).sum(0) / max(1, len(some) * some.shape[1])
     return mean.to(upcast(values[:0]).dtype).double()

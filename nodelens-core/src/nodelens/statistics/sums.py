@@ -12,10 +12,14 @@ from torch import Tensor
 
 from nodelens.statistics.contract import Reading, RowSums
 from nodelens.statistics.rows import moved, row_counts, row_sum, summed_parts, upcast
+from nodelens.statistics.runs import are_runs, from_raw_sums
 from nodelens.statistics.sweeps import Cut, swept
 
 LONG = 16
 """Positions from which on a row is summed about its own mean."""
+
+_SHORT = 64
+"""Positions below which extremes take longer than to lay them apart first, nodes side by side."""
 
 _TINY = 1e-15
 """Means of a row beneath which the squares of its differences may be too small for float32."""
@@ -34,9 +38,10 @@ def take(reading: Reading, wanted: RowSums) -> None:
 
     All are ``(rows, nodes)``. Where values are float32 or less and rows are long, powers are summed
     in float32 about the mean of their own row, and what that gives is moved to the pivot in float64
-    by whoever asks for it; Σ|a|, taken with them, about the magnitude of that mean. So the rounding
-    is relative to the spread within a row, wherever the pivot lies; a row of one value has none.
-    Everything else is summed in float64. A reading without a pivot has no powers to share.
+    by whoever asks for it; Σ|a|, taken with them, is that of Σa where all of a row has one sign. So
+    the rounding is relative to the spread within a row, wherever the pivot lies; a row of one value
+    has none. Everything else is summed in float64. A reading without a pivot has no powers to
+    share.
     """
     if wanted.gates:
         gate_sums(reading)
@@ -116,6 +121,8 @@ def _exact(reading: Reading, keys: Mapping[Any, int], cut: Cut) -> tuple[Tensor,
     if _POWERS in keys:
         assert reading.pivot is not None
         powers = _powers(centred_cut(reading, reading.pivot, cut), keys[_POWERS])
+        if len(keys) == 1:
+            return powers
     return *powers, *_magnitudes(reading, keys, cut, upcast(reading.values[cut]))
 
 
@@ -126,21 +133,28 @@ def _about_own_means(reading: Reading, keys: Mapping[Any, int]) -> Sums | None:
     are short, and where a power would leave what float32 can hold.
     """
     values, valid, order = reading.values, reading.valid, keys.get(_POWERS, 0)
-    if values.dtype.itemsize > 4 or values.device.type != "cpu" or values.shape[1] < LONG:
+    if not order or values.shape[1] < LONG or not values.is_cpu:
         return None
-    if not order or not values.is_floating_point():
+    if values.dtype.itemsize > 4 or not values.dtype.is_floating_point:
         return None
+    if keys == {_POWERS: 2} and valid is None and are_runs(values):
+        found = from_raw_sums(reading)
+        return found if _held(found[0], found[1:], order) else None
 
     def terms(cut: Cut) -> tuple[Tensor, ...]:
         part = upcast(values[cut])
+        counts = row_counts(reading)[cut.rows].unsqueeze(-1)
         if valid is None:
             mean = part.mean(1)
             d = part - mean.unsqueeze(1)
         else:
-            counts = row_counts(reading)[cut.rows].unsqueeze(-1).clamp(min=1.0)
-            mean = part.sum(1) / counts.to(part.dtype)
+            mean = part.sum(1) / counts.clamp(min=1.0).to(part.dtype)
             d = (part - mean.unsqueeze(1)).masked_fill_(~valid[cut.rows].unsqueeze(-1), 0.0)
-        return mean, *_powers(d, order), *_magnitudes(reading, keys, cut, part, mean)
+        powers = _powers(d, order)
+        if len(keys) == 1:
+            return mean, *powers
+        total = torch.addcmul(powers[0].double(), mean.double(), counts)
+        return mean, *powers, *_magnitudes(reading, keys, cut, part, total)
 
     found = swept(reading, terms)
     return found if _held(found[0], found[1:], order) else None
@@ -182,31 +196,26 @@ def _powers(d: Tensor, order: int) -> tuple[Tensor, ...]:
 
 
 def _magnitudes(
-    reading: Reading, keys: Mapping[Any, int], cut: Cut, part: Tensor, mean: Tensor | None = None
+    reading: Reading, keys: Mapping[Any, int], cut: Cut, part: Tensor, total: Tensor | None = None
 ) -> list[Tensor]:
     """Return Σ|a| and extremes, and counts of small |a|, as far as they are among `keys`.
 
-    `part` are the values in float32 or better, `mean` that of each row if Σ|a| is to be taken about
-    it, in the same precision: a row of one value has no rounding.
+    `part` are the values in float32 or better, `total` is their sum if it is known.
     """
-    if keys.keys() == {_POWERS}:
-        return []
     magnitude, found = part.abs(), []
     small = [_small(reading, cut, magnitude, key[1]) for key in keys if key[0] == _SMALL]
     if _MAGNITUDES in keys:
-        found = [_total(reading, cut, magnitude, mean), *_ends(reading, cut, part)]
+        high, low = _ends(reading, cut, part)
+        found = [_sum_of(magnitude, total, high, low), high, low]
     return found + small
 
 
-def _total(reading: Reading, cut: Cut, magnitude: Tensor, mean: Tensor | None) -> Tensor:
-    """Return Σ|a|; `magnitude` is used up."""
-    if mean is None:
+def _sum_of(magnitude: Tensor, total: Tensor | None, high: Tensor, low: Tensor) -> Tensor:
+    """Return Σ|a|: that of a row of one sign is its total, which has no rounding if it is flat."""
+    if total is None:
         return row_sum(magnitude)
-    centre = mean.abs()
-    d = magnitude.sub_(centre.unsqueeze(1))
-    if reading.valid is not None:
-        d.masked_fill_(~reading.valid[cut.rows].unsqueeze(-1), 0.0)
-    return centre.double().mul_(row_counts(reading)[cut.rows].unsqueeze(-1)).add_(d.sum(1))
+    mixed = magnitude.sum(1).double()
+    return total.where(low >= 0, (-total).where(high <= 0, mixed))
 
 
 def _small(reading: Reading, cut: Cut, magnitude: Tensor, tolerance: float) -> Tensor:
@@ -219,6 +228,8 @@ def _small(reading: Reading, cut: Cut, magnitude: Tensor, tolerance: float) -> T
 
 def _ends(reading: Reading, cut: Cut, part: Tensor) -> tuple[Tensor, Tensor]:
     """Return largest and smallest values over positions, padding left out."""
+    if part.shape[1] < _SHORT:
+        part = part.contiguous()
     if reading.valid is None:
         return part.amax(1).double(), part.amin(1).double()
     hidden = ~reading.valid[cut.rows].unsqueeze(-1)

@@ -31,7 +31,7 @@ from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
 
 ROUNDS = 5
-BATCHES = {"images": 8, "texts": 1}
+BATCHES = {"images": 16, "texts": 4}
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

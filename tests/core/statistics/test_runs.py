@@ -7,7 +7,7 @@ from nodelens.statistics import runs, sums
 from nodelens.statistics.contract import Reading, RowSums
 from nodelens.statistics.rows import row_counts
 
-OFFSETS = torch.tensor([0.0, 0.5, 3.0, 3.9, 4.1, 100.0, 30_000.0])
+OFFSETS = torch.tensor([0.0, 0.5, 1.0, 2.9, 3.1, 100.0, 30_000.0])
 
 
 def images(rows=6, positions=1000, spread=1.0):
@@ -28,7 +28,7 @@ def shared(values):
     return mean, second / values.shape[1] - mean.square()
 
 
-@pytest.mark.parametrize("positions", [128, 4096, 12544, 250 * 1501])
+@pytest.mark.parametrize("positions", [256, 4096, 12544, 250 * 1501])
 @pytest.mark.parametrize("spread", [1.0, 1e-9, 1e9])
 def test_means_and_variances_of_rows_near_and_far_from_zero(positions, spread):
     values = images(positions=positions, spread=spread)
@@ -39,15 +39,17 @@ def test_means_and_variances_of_rows_near_and_far_from_zero(positions, spread):
     torch.testing.assert_close(
         mean + first / positions, exact.mean(1), rtol=1e-6, atol=1e-7 * spread
     )
-    torch.testing.assert_close(variance, exact.var(1, correction=0), rtol=5e-6, atol=0.0)
+    error = variance / exact.var(1, correction=0) - 1
+    assert error.abs().max() < 1e-5
+    assert error[:, :3].abs().max() < 1e-6
 
 
 def test_a_row_that_cannot_be_cut_into_pieces_is_no_run():
-    lengths = [127, 2048, 2053, 12544]
+    lengths = [255, 2048, 2053, 12544]
     runs_of = [runs.are_runs(torch.zeros(1, 2, length).mT) for length in lengths]
     assert runs_of == [False, True, False, True]
-    assert not runs.are_runs(torch.zeros(1, 200, 2))
-    assert not runs.are_runs(torch.zeros(1, 2, 200).double().mT)
+    assert not runs.are_runs(torch.zeros(1, 300, 2))
+    assert not runs.are_runs(torch.zeros(1, 2, 300).double().mT)
 
 
 def test_rows_far_from_zero_are_summed_about_their_own_mean(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+
 import torch
 from attrs import define, field, frozen
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from nodelens.capture.taps import GRADIENTS, Tap
 from nodelens.errors import CaptureError, NotFiniteError
 from nodelens.statistics.contract import Reading, Statistic
 from nodelens.statistics.rows import members_of
+
 
 @frozen(eq=False)
 class Sums:

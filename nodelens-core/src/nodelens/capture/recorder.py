@@ -25,7 +25,6 @@ from nodelens.statistics.contract import Reading
 from nodelens.statistics.rows import mean_of
 from nodelens.statistics.sums import finite_sums
 
-
 QUEUE = 2**23
 """Bytes of tensors that wait to be read one after the other, as long as nothing changes them.
 

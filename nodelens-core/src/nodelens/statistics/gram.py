@@ -162,12 +162,14 @@ def _add_vectors(total: Tensor, squares: Tensor, samples: Tensor) -> None:
     """Add the sums and the sums of squares of ``(samples, …)`` in float64, some at a time."""
     import torch
 
+    from nodelens.statistics.sums import copied
     from nodelens.statistics.sweeps import chunk_on
 
-    for some in torch.split(samples, max(1, chunk_on(samples.device) // total.numel())):
-        d = some.double()
+    fitting = chunk_on(samples.device) // 4  # as float64, with room for the samples and the sums
+    for some in torch.split(samples, max(1, fitting // total.numel())):
+        d = copied(some)
         total += d.sum(0)
-        squares += d.square().sum(0)
+        squares += d.square_().sum(0)
 
 
 def _triangle(layout: Layout) -> Triangle:

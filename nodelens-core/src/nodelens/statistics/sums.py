@@ -138,8 +138,8 @@ def _about_own_means(reading: Reading, keys: Mapping[Any, int]) -> Sums | None:
     if values.dtype.itemsize > 4 or not values.dtype.is_floating_point:
         return None
     if keys == {_POWERS: 2} and valid is None and are_runs(values):
-        found = from_raw_sums(reading)
-        return found if _held(found[0], found[1:], order) else None
+        raw = from_raw_sums(reading)
+        return raw if _held(raw[0], raw[1:], order) else None
 
     def terms(cut: Cut) -> tuple[Tensor, ...]:
         part = upcast(values[cut])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import prod
 
 import torch
 from attrs import frozen
 from torch import Tensor
+
+from nodelens.statistics.sweeps import chunk_on
 
 BLOCKS = 8
 """Columns are cut into this many blocks: 9/16 of the products and of the memory of a square."""
@@ -49,9 +52,21 @@ class Triangle:
             first = last
 
     def add_products(self, packed: Tensor, samples: Tensor) -> None:
-        """Add samplesᵀ·samples of ``(..., samples, width)``, taken in the samples' precision."""
+        """Add samplesᵀ·samples of ``(..., samples, width)``, taken in the samples' precision.
+
+        A part of a block is multiplied and added while a processor's cache still holds it.
+        """
+        batch = samples.shape[:-2]
+        space = samples.new_empty(max(chunk_on(samples.device), batch.numel() * self.width))
         for rows, columns, block in self.blocks(packed):
-            block += samples[..., rows].mT @ samples[..., columns]
+            right, width = samples[..., columns], columns.stop - columns.start
+            step = max(1, len(space) // (batch.numel() * width))
+            for first in range(0, rows.stop, step):
+                some = slice(first, min(first + step, rows.stop))
+                left = samples[..., some].mT
+                size = (*batch, some.stop - first, width)
+                product = space[: prod(size)].view(size)
+                block[..., some, :] += torch.matmul(left, right, out=product)
 
     def add_outer(self, packed: Tensor, left: Tensor, right: Tensor) -> None:
         """Add left·rightᵀ of ``(..., width)`` vectors; what is added in all must be symmetric."""

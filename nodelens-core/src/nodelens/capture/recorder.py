@@ -46,12 +46,12 @@ class Recorder:
     pivots: dict[tuple[str, str], Tensor] = field(factory=dict)
     taps: tuple[Tap, ...] = field(init=False)
     _into: Accumulator = field(init=False)
-    _graded: bool = field(init=False)
+    _hasty: bool = field(init=False)
     _now: Forward | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.taps = tuple(tap for entry in self.entries for tap in taps_of(entry, self.graph))
-        self._graded = any(tap.graded for tap in self.taps)
+        self._hasty = not self.graph.traced or any(tap.graded for tap in self.taps)
         self._into = Accumulator(self.plan, self.states, self.counts)
 
     @property
@@ -129,10 +129,7 @@ class Recorder:
             self._recomputed(tap, path, module, tensor)
         elif tap.site.end == "operand" or tap.site.call == now.calls[path]:
             if self._may_wait(tap, tensor):
-                now.queue.append((tap, module, tensor, version_of(tensor)))
-                now.queued += tensor.nbytes
-                if now.queued >= QUEUE:
-                    self._catch_up(now)
+                self._wait(now, tap, module, tensor)
                 return
             self._catch_up(now)
             reading = self._record(tap, module, tensor)
@@ -141,8 +138,14 @@ class Recorder:
                 self._await_gradient(tap, module, tensor, reading)
 
     def _may_wait(self, tap: Tap, tensor: Tensor) -> bool:
-        """Whether a tensor stays as it is, is waited for by no gradient and lies on a processor."""
-        return not (self._graded or tap.overwritten or tensor.is_inference()) and tensor.is_cpu
+        """Whether it is known that a tensor stays as it is, and it lies in a processor's memory."""
+        return not (self._hasty or tap.overwritten or tensor.is_inference()) and tensor.is_cpu
+
+    def _wait(self, now: Forward, tap: Tap, module: nn.Module, tensor: Tensor) -> None:
+        now.queue.append((tap, module, tensor, version_of(tensor)))
+        now.queued += tensor.nbytes
+        if now.queued >= QUEUE:
+            self._catch_up(now)
 
     def _catch_up(self, now: Forward) -> None:
         """Read the tensors that wait, in the order in which they came."""

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from nodelens.statistics.contract import Reading, RowSums
 from nodelens.statistics.rows import moved, row_counts, row_sum, summed_parts, upcast
-from nodelens.statistics.runs import are_runs, from_raw_sums
 from nodelens.statistics.sweeps import Cut, swept
 
 LONG = 16
@@ -137,22 +136,20 @@ def _about_own_means(reading: Reading, keys: Mapping[Any, int]) -> Sums | None:
         return None
     if values.dtype.itemsize > 4 or not values.dtype.is_floating_point:
         return None
-    if keys == {_POWERS: 2} and valid is None and are_runs(values):
-        raw = from_raw_sums(reading)
-        return raw if _held(raw[0], raw[1:], order) else None
 
     def terms(cut: Cut) -> tuple[Tensor, ...]:
         part = upcast(values[cut])
-        counts = row_counts(reading)[cut.rows].unsqueeze(-1)
         if valid is None:
             mean = part.mean(1)
             d = part - mean.unsqueeze(1)
         else:
-            mean = part.sum(1) / counts.clamp(min=1.0).to(part.dtype)
+            counts = row_counts(reading)[cut.rows].unsqueeze(-1).clamp(min=1.0)
+            mean = part.sum(1) / counts.to(part.dtype)
             d = (part - mean.unsqueeze(1)).masked_fill_(~valid[cut.rows].unsqueeze(-1), 0.0)
         powers = _powers(d, order)
         if len(keys) == 1:
             return mean, *powers
+        counts = row_counts(reading)[cut.rows].unsqueeze(-1)
         total = torch.addcmul(powers[0].double(), mean.double(), counts)
         return mean, *powers, *_magnitudes(reading, keys, cut, part, total)
 

@@ -1,0 +1,131 @@
+"""Tensors that wait for each other before they are read."""
+
+import pytest
+import torch
+from attrs import evolve
+from torch import nn
+
+from nodelens.capture import recorder
+from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.plan import CapturePlan, PlanEntry
+from nodelens.capture.recorder import Recorder
+from nodelens.channels.infer import infer
+from nodelens.errors import CaptureError
+from nodelens.statistics.gradients import GradientMoments
+from nodelens.statistics.gram import Gram
+from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.moments import Moments, RowMoments
+
+STATISTICS = (Moments(order=4), Magnitudes(), RowMoments(), Gram(), Moments(tap="preactivation"))
+
+
+class Stream(nn.Module):
+    """A residual stream that is added to in place, read by layers that are not."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.layers = nn.ModuleList(nn.Conv2d(8, 8, 3, padding=1) for _ in range(3))
+        self.twice = False
+
+    def forward(self, x):
+        x = self.first(x)
+        for layer in self.layers:
+            x += torch.relu(layer(x))
+        y = self.last(x)
+        if self.twice:
+            y.mul_(2.0)
+        return y.mean((2, 3))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Stream().eval()
+
+
+@pytest.fixture
+def batches():
+    torch.manual_seed(1)
+    return [torch.randn(4, 3, 10, 10) for _ in range(2)]
+
+
+def captured(model, batches, statistics=STATISTICS, traced=True):
+    graph = evolve(infer(model, batches[0][:2]), traced=traced)
+    entries = tuple(PlanEntry(group, statistics) for group in graph if group.at("activation"))
+    plan = CapturePlan(entries, folds=2)
+    return run_capture(CaptureRequest(model, graph, batches, plan, torch.device("cpu")))
+
+
+def watch(monkeypatch):
+    """Return what waits when tensors are read: how many, and how many bytes."""
+    seen, catch_up = [], Recorder._catch_up
+
+    def watched(self, now):
+        if now.queue:
+            assert now.queued == sum(tensor.nbytes for _, _, tensor, _ in now.queue)
+            seen.append((len(now.queue), now.queued, now.queue[-1][2].nbytes))
+        catch_up(self, now)
+        assert not now.queue
+        assert now.queued == 0
+
+    monkeypatch.setattr(Recorder, "_catch_up", watched)
+    return seen
+
+
+def test_waiting_changes_nothing(monkeypatch, model, batches):
+    seen = watch(monkeypatch)
+    waited = captured(model, batches)
+    assert max(number for number, _, _ in seen) > 1
+    monkeypatch.setattr(recorder, "QUEUE", 0)
+    seen.clear()
+    at_once = captured(model, batches)
+    assert {number for number, _, _ in seen} == {1}
+    assert waited.counts.fired == at_once.counts.fired
+    for place, states in at_once.states.items():
+        for statistic, state in states.items():
+            other = waited.states[place][statistic]
+            assert all(torch.equal(other[name], value) for name, value in state.items())
+
+
+def test_no_more_waits_than_fits_beside_the_last_tensor(monkeypatch, model, batches):
+    monkeypatch.setattr(recorder, "QUEUE", 20_000)
+    seen = watch(monkeypatch)
+    captured(model, batches)
+    assert len(seen) > 2
+    assert all(queued - last < 20_000 for _, queued, last in seen)
+
+
+def test_a_tensor_that_changes_while_it_waits_is_noticed(model, batches):
+    graph = infer(model, batches[0][:2])
+    entries = tuple(
+        PlanEntry(group, (Moments(tap="preactivation"),))
+        for group in graph
+        if group.at("preactivation")
+    )
+    model.twice = True
+    request = CaptureRequest(
+        model, graph, batches, CapturePlan(entries, folds=2), torch.device("cpu")
+    )
+    with pytest.raises(CaptureError, match=r"last.* was overwritten in place after it was read"):
+        run_capture(request)
+
+
+def test_nothing_waits_where_gradients_are_read(monkeypatch, model, batches):
+    seen = watch(monkeypatch)
+    labelled = [(x, torch.arange(4)) for x in batches]
+    graph = infer(model, batches[0][:2])
+    entries = tuple(
+        PlanEntry(group, (Moments(), GradientMoments()))
+        for group in graph
+        if group.at("activation")
+    )
+    plan = CapturePlan(entries, folds=2)
+    run_capture(CaptureRequest(model, graph, labelled, plan, torch.device("cpu")))
+    assert not seen
+
+
+def test_nothing_waits_in_a_model_that_was_not_traced(monkeypatch, model, batches):
+    seen = watch(monkeypatch)
+    captured(model, batches, traced=False)
+    assert not seen

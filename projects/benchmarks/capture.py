@@ -2,8 +2,8 @@
 
 python projects/benchmarks/capture.py [forward] [gradient] [gram] [memory]
 
-Every ratio is of medians over interleaved rounds in one process; the spread is that of the rounds'
-own ratios. On a CPU it is processor time on one thread, which other work on the machine does not
+Every ratio is the median of rounds in one process, each a work over the base right before and after
+it; the spread is that of the middle half of the rounds. On a CPU it is processor time on one thread, which other work on the machine does not
 lengthen; on a GPU it is time on the wall. Memory is the peak of a process of its own.
 """
 
@@ -30,8 +30,8 @@ from nodelens.statistics.gram import Gram
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
 
-ROUNDS = 5
-BATCHES = {"images": 16, "texts": 4}
+ROUNDS = 9
+BATCHES = {"images": 8, "texts": 2}
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -124,19 +124,20 @@ def seconds(work: Callable[[], None]) -> float:
 
 
 def ratios(base: Callable[[], None], works: dict[str, Callable[[], None]]) -> None:
-    """Print the time of each work over that of `base`, from interleaved rounds."""
-    times: dict[str, list[float]] = {name: [] for name in ("base", *works)}
+    """Print the time of each work over that of `base` right before and after it, round by round."""
+    own: dict[str, list[float]] = {name: [] for name in works}
     for work in (base, *works.values()):
         seconds(work)  # once to warm up
+    bases = [seconds(base)]
     for _ in range(ROUNDS):
-        for name, work in {"base": base, **works}.items():
-            times[name].append(seconds(work))
-    middle = statistics.median(times["base"])
-    print(f"  {'the base itself':44} {1000 * middle:8.1f} ms")
-    for name in works:
-        own = sorted(a / b for a, b in zip(times[name], times["base"], strict=True))
-        ratio = statistics.median(times[name]) / middle
-        print(f"  {name:44} {ratio:8.3f} x   rounds {own[0]:.3f} to {own[-1]:.3f}")
+        for name, work in works.items():
+            time_of_work = seconds(work)
+            bases.append(seconds(base))
+            own[name].append(2 * time_of_work / (bases[-2] + bases[-1]))
+    print(f"  {'the base itself':44} {1000 * statistics.median(bases):8.1f} ms")
+    for name, found in own.items():
+        low, middle, high = statistics.quantiles(found, n=4)
+        print(f"  {name:44} {middle:8.3f} x   half of the rounds {low:.3f} to {high:.3f}")
 
 
 MOMENTS = (Moments(tap="preactivation"),)

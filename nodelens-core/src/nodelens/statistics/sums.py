@@ -151,7 +151,7 @@ def _about_own_means(reading: Reading, keys: Mapping[Any, int]) -> Sums | None:
             return mean, *powers
         counts = row_counts(reading)[cut.rows].unsqueeze(-1)
         total = torch.addcmul(powers[0].double(), mean.double(), counts)
-        return mean, *powers, *_magnitudes(reading, keys, cut, part, total)
+        return mean, *powers, *_magnitudes(reading, keys, cut, part, total, space=d)
 
     found = swept(reading, terms)
     return found if _held(found[0], found[1:], order) else None
@@ -193,18 +193,28 @@ def _powers(d: Tensor, order: int) -> tuple[Tensor, ...]:
 
 
 def _magnitudes(
-    reading: Reading, keys: Mapping[Any, int], cut: Cut, part: Tensor, total: Tensor | None = None
+    reading: Reading,
+    keys: Mapping[Any, int],
+    cut: Cut,
+    part: Tensor,
+    total: Tensor | None = None,
+    space: Tensor | None = None,
 ) -> list[Tensor]:
     """Return Σ|a| and extremes, and counts of small |a|, as far as they are among `keys`.
 
-    `part` are the values in float32 or better, `total` is their sum if it is known.
+    `part` are the values in float32 or better, `total` is their sum if it is known, `space` is as
+    large as they are and may be used: what is written anew drives out of the cache what is read.
     """
-    magnitude, found = part.abs(), []
-    small = [_small(reading, cut, magnitude, key[1]) for key in keys if key[0] == _SMALL]
+    magnitude, found = torch.abs(part, out=space), []
     if _MAGNITUDES in keys:
         high, low = _ends(reading, cut, part)
         found = [_sum_of(magnitude, total, high, low), high, low]
-    return found + small
+    tolerances = [key[1] for key in keys if key[0] == _SMALL]
+    for tolerance in tolerances[:-1]:
+        found.append(_small(reading, cut, magnitude.clone(), tolerance))
+    for tolerance in tolerances[-1:]:
+        found.append(_small(reading, cut, magnitude, tolerance))
+    return found
 
 
 def _sum_of(magnitude: Tensor, total: Tensor | None, high: Tensor, low: Tensor) -> Tensor:
@@ -216,8 +226,11 @@ def _sum_of(magnitude: Tensor, total: Tensor | None, high: Tensor, low: Tensor) 
 
 
 def _small(reading: Reading, cut: Cut, magnitude: Tensor, tolerance: float) -> Tensor:
-    """Return how many valid magnitudes are no larger; floating numbers add up faster than bools."""
-    small = torch.le(magnitude, tolerance, out=torch.empty_like(magnitude))
+    """Return how many valid magnitudes are no larger; `magnitude` is used up.
+
+    Floating numbers add up faster than bools.
+    """
+    small = magnitude.le_(tolerance)
     if reading.valid is not None:
         small.mul_(reading.valid[cut.rows].unsqueeze(-1))
     return small.sum(1).double()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from math import prod
 
 import torch
 from attrs import frozen
@@ -57,16 +56,14 @@ class Triangle:
         A part of a block is multiplied and added while a processor's cache still holds it.
         """
         batch = samples.shape[:-2]
-        space = samples.new_empty(max(chunk_on(samples.device), batch.numel() * self.width))
         for rows, columns, block in self.blocks(packed):
             right, width = samples[..., columns], columns.stop - columns.start
-            step = max(1, len(space) // (batch.numel() * width))
+            step = max(1, chunk_on(samples.device) // max(1, batch.numel() * width))
+            space = samples.new_empty(*batch, min(step, rows.stop), width)
             for first in range(0, rows.stop, step):
                 some = slice(first, min(first + step, rows.stop))
-                left = samples[..., some].mT
-                size = (*batch, some.stop - first, width)
-                product = space[: prod(size)].view(size)
-                block[..., some, :] += torch.matmul(left, right, out=product)
+                product = space[..., : some.stop - first, :]
+                block[..., some, :] += torch.matmul(samples[..., some].mT, right, out=product)
 
     def add_outer(self, packed: Tensor, left: Tensor, right: Tensor) -> None:
         """Add left·rightᵀ of ``(..., width)`` vectors; what is added in all must be symmetric."""

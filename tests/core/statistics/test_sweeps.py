@@ -173,9 +173,13 @@ def test_sums_about_another_pivot_are_moved_there(length):
         torch.testing.assert_close(total, d.pow(power).sum(1), rtol=1e-5, atol=1e-5)
 
 
-def test_everything_asked_for_is_taken_in_one_sweep(monkeypatch):
+@pytest.mark.parametrize("positions", [5, 50])
+@pytest.mark.parametrize("order", [2, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_everything_asked_for_is_taken_in_one_sweep(monkeypatch, positions, order, dtype):
     random = torch.Generator().manual_seed(0)
-    values = torch.randn(3, 50, 4, generator=random)
+    values = torch.randn(3, positions, 4, generator=random).to(dtype)
+    before = values.clone()
     pivot = torch.zeros(4, dtype=torch.float64)
     reading = Reading(values=values, fold=torch.zeros(3).long(), pivot=pivot)
     sweeps_done = []
@@ -185,14 +189,22 @@ def test_everything_asked_for_is_taken_in_one_sweep(monkeypatch):
         return sweeps.swept(reading, terms)
 
     monkeypatch.setattr(sums, "swept", counted)
-    sums.take(reading, RowSums(powers=4, magnitudes=True, small=frozenset({0.1})))
-    sums.power_sums(reading, pivot, 2)
-    sums.absolute_sums(reading)
-    sums.extremes(reading)
+    tolerances = frozenset({0.1, 0.5, 2.0})
+    sums.take(reading, RowSums(powers=order, magnitudes=True, small=tolerances))
+    powers, total = sums.power_sums(reading, pivot, 2), sums.absolute_sums(reading)
+    high, low = sums.extremes(reading)
     sums.finite_sums(reading, gradient=False)
-    found = sums.small_counts(reading, 0.1)
+    for tolerance in tolerances:
+        wanted = (values.abs() <= tolerance).sum(1).double()
+        assert torch.equal(sums.small_counts(reading, tolerance), wanted)
     assert len(sweeps_done) == 1
-    assert torch.equal(found, (values.abs() <= 0.1).sum(1).double())
+    assert torch.equal(values, before)
+    exact = values.double()
+    assert torch.equal(high, exact.amax(1))
+    assert torch.equal(low, exact.amin(1))
+    torch.testing.assert_close(total, exact.abs().sum(1), rtol=1e-6, atol=0.0)
+    torch.testing.assert_close(powers[0], exact.sum(1), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(powers[1], exact.square().sum(1), rtol=1e-6, atol=0.0)
 
 
 def test_no_rows_give_no_sums():

@@ -177,7 +177,7 @@ class SometimesInPlace(Net):
 
 def test_a_tensor_that_is_overwritten_only_later_on_is_noticed(capture_of):
     x, y = data()
-    with pytest.raises(CaptureError, match=r"b \(input\) was overwritten in place after it was"):
+    with pytest.raises(CaptureError, match=r"b \(input\) was overwritten in place later on, which"):
         capture_of(of(SometimesInPlace), [(x, y)], GRADIENTS, (x[:2], y[:2]))
 
 

@@ -5,6 +5,7 @@ import torch
 from attrs import evolve
 from torch import nn
 
+import nodelens
 from nodelens.capture import recorder
 from nodelens.capture.engine import CaptureRequest, run_capture
 from nodelens.capture.plan import CapturePlan, PlanEntry
@@ -57,14 +58,18 @@ def captured(model, batches, statistics=STATISTICS, traced=True):
     return run_capture(CaptureRequest(model, graph, batches, plan, torch.device("cpu")))
 
 
+def storage(waiting):
+    return waiting[2].untyped_storage().nbytes()
+
+
 def watch(monkeypatch):
     """Return what waits when tensors are read: how many, and how many bytes."""
     seen, catch_up = [], Recorder._catch_up
 
     def watched(self, now):
         if now.queue:
-            assert now.queued == sum(tensor.nbytes for _, _, tensor, _ in now.queue)
-            seen.append((len(now.queue), now.queued, now.queue[-1][2].nbytes))
+            assert now.queued == sum(map(storage, now.queue))
+            seen.append((len(now.queue), now.queued, storage(now.queue[-1])))
         catch_up(self, now)
         assert not now.queue
         assert now.queued == 0
@@ -107,7 +112,7 @@ def test_a_tensor_that_changes_while_it_waits_is_noticed(model, batches):
     request = CaptureRequest(
         model, graph, batches, CapturePlan(entries, folds=2), torch.device("cpu")
     )
-    with pytest.raises(CaptureError, match=r"last.* was overwritten in place after it was read"):
+    with pytest.raises(CaptureError, match=r"last.* was overwritten in place later on"):
         run_capture(request)
 
 
@@ -129,3 +134,61 @@ def test_nothing_waits_in_a_model_that_was_not_traced(monkeypatch, model, batche
     seen = watch(monkeypatch)
     captured(model, batches, traced=False)
     assert not seen
+
+
+class Blocks(nn.Module):
+    """What a block returns and what the first layer reads is overwritten by what comes after."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(5, 5)
+        self.blocks = nn.ModuleList(Residual() for _ in range(2))
+        self.last = nn.Linear(5, 3)
+
+    def forward(self, x):
+        h = torch.relu(self.first(x))
+        x.clamp_(0.0)
+        for block in self.blocks:
+            h = block(h).relu_()
+        return self.last(h)
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(5, 9), nn.Linear(9, 5)
+
+    def forward(self, h):
+        return h + self.down(torch.relu(self.up(h)))
+
+
+@pytest.mark.parametrize("metric", ["block_influence", "wanda_channel"])
+def test_what_the_trace_says_nothing_of_is_read_at_once(monkeypatch, metric):
+    torch.manual_seed(0)
+    model, batch = Blocks(), torch.randn(20, 5)
+    found = nodelens.score(model, [batch.clone()], [metric], folds=2)
+    monkeypatch.setattr(recorder, "QUEUE", 0)
+    wanted = nodelens.score(model, [batch.clone()], [metric], folds=2)
+    assert [r.values.tolist() for r in found] == [r.values.tolist() for r in wanted]
+
+
+class Chosen(nn.Module):
+    """Every layer reads the last token of a longer sequence."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(4))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.relu(layer(x[:, -1])).unsqueeze(1).repeat(1, 50, 1)
+        return x[:, -1]
+
+
+def test_what_waits_counts_with_all_of_the_memory_that_it_holds(monkeypatch):
+    monkeypatch.setattr(recorder, "QUEUE", 10_000)
+    seen = watch(monkeypatch)
+    torch.manual_seed(0)
+    captured(Chosen(), [torch.randn(6, 50, 8)], (Moments(),))
+    assert max(bytes_held for _, bytes_held, _ in seen) >= 6 * 50 * 8 * 4
+    assert all(held - last < 10_000 for _, held, last in seen)

@@ -48,9 +48,10 @@ class Accumulator:
             self._add_all(now, tap, soon, reading)
         if not late:
             return
-        if summed:
+        known = [s for s in late if s in summed]
+        if known:
             take(reading, statistics.sums)
-            now.held.append((tap.entry, [s for s in late if s in summed], without_values(reading)))
+            now.held.append((tap.entry, known, without_values(reading)))
         others = [s for s in late if s not in summed]
         if others:
             now.held.append((tap.entry, others, _copied(tap, reading)))

@@ -176,6 +176,6 @@ def check_unchanged(tap: Tap, tensor: Tensor, version: int) -> None:
     """Raise `CaptureError` when a tensor was written in place since `version_of` it."""
     if version_of(tensor) != version:
         raise CaptureError(
-            f"{tap.site.name} was overwritten in place after it was read, which the example that "
+            f"{tap.site.name} was overwritten in place later on, which the example that "
             "the channels were inferred on does not do; give an example that takes the same path"
         )

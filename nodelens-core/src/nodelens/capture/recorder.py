@@ -26,7 +26,7 @@ from nodelens.statistics.rows import mean_of
 from nodelens.statistics.sums import finite_sums
 
 QUEUE = 2**23
-"""Bytes of tensors that wait to be read one after the other, as long as nothing changes them.
+"""Bytes of storage of tensors that wait to be read one after the other, if nothing changes them.
 
 Between the layers of a model, whose weights and activations have emptied the caches of a processor,
 the same lines of Python take several times as long.
@@ -138,12 +138,18 @@ class Recorder:
                 self._await_gradient(tap, module, tensor, reading)
 
     def _may_wait(self, tap: Tap, tensor: Tensor) -> bool:
-        """Whether it is known that a tensor stays as it is, and it lies in a processor's memory."""
-        return not (self._hasty or tap.overwritten or tensor.is_inference()) and tensor.is_cpu
+        """Whether the trace has shown that a tensor stays as it is, and a processor holds it.
+
+        What the trace cannot see is noticed by the tensor's version, but for writes through numpy
+        or a pointer. Nothing is known of what blocks return and of inputs of modules.
+        """
+        if self._hasty or tap.overwritten or tap.place not in ("activation", "preactivation"):
+            return False
+        return tensor.is_cpu and not tensor.is_inference()
 
     def _wait(self, now: Forward, tap: Tap, module: nn.Module, tensor: Tensor) -> None:
         now.queue.append((tap, module, tensor, version_of(tensor)))
-        now.queued += tensor.nbytes
+        now.queued += tensor.untyped_storage().nbytes()
         if now.queued >= QUEUE:
             self._catch_up(now)
 

@@ -165,7 +165,8 @@ class Statistic(Protocol[SummaryT]):
     the summary of `other` holds, under the same names. Only the covering one is then kept.
     ``row_sums``, an attribute or property, is the `RowSums` that are all that `update` looks at:
     they are worked out together with those of other statistics, and `update` may be called when the
-    batch has ended, with NaN in the place of the values. A class attribute ``additive = True`` says
+    batch has ended, with NaN in the place of the values. Of sums of products of pairs they are not
+    asked. A class attribute ``additive = True`` says
     that every field but a pivot is a sum over rows, which `rows.add_rows` adds to the reading's
     fold, so that rows can be weighted (see `Bootstrap`).
     """

@@ -17,11 +17,11 @@ E[d²] − E[d]² is then rounding, which grows with the number of batches: 2⁻
 about 2⁻⁴² after four thousand.
 """
 
-_FEWEST, _ENOUGH = 8, 2**14
-"""Positions of a row that a pivot is the mean of at least, and elements of all rows that will do.
+_FEWEST, _ENOUGH = 8, 2**18
+"""Positions of a row that a pivot is the mean of at least, and elements of all rows that do."""
 
-So no single position decides it, and it lies within a fraction of a standard deviation of the mean.
-"""
+_GOLDEN = 0.6180339887498949
+"""Multiples of it, modulo 1, lie apart from each other, and on no row or column of an image."""
 
 
 def upcast(values: Tensor) -> Tensor:
@@ -99,8 +99,8 @@ def zeros(layout: Layout, *shape: int) -> Tensor:
 def mean_of(reading: Reading) -> Tensor:
     """Return a point near the mean, ``(nodes,)``, in the values' precision.
 
-    It is the mean of all rows: of all their valid positions or, where nothing is padding, of some,
-    evenly spaced.
+    It is the mean of all rows: of all their valid positions or, where nothing is padding, of some
+    that are spread over each row, whatever its grid.
     """
     values, valid = reading.values, reading.valid
     if valid is not None:
@@ -108,9 +108,15 @@ def mean_of(reading: Reading) -> Tensor:
         mean = row_sum(blank(values, valid)).sum(0) / count
     else:
         step = min(values.numel() // _ENOUGH, values.shape[1] // _FEWEST)
-        some = values[:, step // 2 :: max(1, step)]
+        some = values if step < 2 else values[:, _spread(values.shape[1], step, values.device)]
         mean = row_sum(some).sum(0) / max(1, len(some) * some.shape[1])
     return mean.to(upcast(values[:0]).dtype).double()
+
+
+def _spread(positions: int, step: int, device: torch.device) -> Tensor:
+    """Return every step-th of so many positions, on no line of a grid, int64."""
+    numbers = torch.arange(positions // step, dtype=torch.float64)
+    return (numbers * _GOLDEN % 1.0 * positions).long().to(device)
 
 
 def pivot_of(state: State, reading: Reading) -> Tensor:

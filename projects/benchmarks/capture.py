@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nodelens.capture.engine import CaptureRequest, run_capture
-from nodelens.capture.plan import CapturePlan, PlanEntry
+from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.infer import infer
-from nodelens.statistics.contract import Layout, Reading
+from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.magnitudes import Magnitudes
@@ -144,11 +144,11 @@ def ratios(base: Callable[[], None], works: dict[str, Callable[[], None]]) -> No
         print(f"  {name:44} {middle:6.3f} x  ({low:.3f} to {high:.3f}), fastest {fastest:.3f}")
 
 
-MOMENTS = (Moments(tap="preactivation"),)
+MOMENTS = (Moments(reads="preactivation"),)
 ALL = (
-    Moments(tap="preactivation", order=4),
-    Magnitudes(tap="preactivation"),
-    RowMoments(tap="preactivation"),
+    Moments(reads="preactivation", order=4),
+    Magnitudes(reads="preactivation"),
+    RowMoments(reads="preactivation"),
 )
 NEURONS = (Moments(), Moments(order=4), Magnitudes(), RowMoments())
 

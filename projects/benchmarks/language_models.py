@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nodelens.capture.engine import CaptureRequest, run_capture
-from nodelens.capture.plan import CapturePlan, PlanEntry
+from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.infer import infer
 from nodelens.statistics.gradients import GradientMoments, RowGradients

@@ -11,7 +11,7 @@ import torch
 
 from nodelens.channels.infer import infer
 from nodelens.errors import ModelError
-from nodelens.models.contract import ModelRequest
+from nodelens.interfaces.backend import ModelRequest
 from nodelens_hf import hub
 from nodelens_hf.backend import HuggingFace
 

@@ -7,11 +7,11 @@ import pytest
 
 from nodelens.errors import DataError
 from nodelens_hf import documents as module
-from nodelens_hf.documents import Source, content_key, documents, find_files, parts
+from nodelens_hf.documents import TextFiles, content_key, documents, find_files, parts
 
 
 def texts(path, **options):
-    return [each.text for each in documents(Source((path,), **options))]
+    return [each.text for each in documents(TextFiles((path,), **options))]
 
 
 def test_a_text_is_read_as_paragraphs(tmp_path):
@@ -23,7 +23,7 @@ def test_a_text_is_read_as_paragraphs(tmp_path):
 def test_a_paragraph_without_end_comes_in_parts(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("x" * (1 << 21) + "y\n\nnext")
-    found = [(len(each.text), each.continues) for each in parts(Source((file,)))]
+    found = [(len(each.text), each.continues) for each in parts(TextFiles((file,)))]
     assert found == [(1 << 20, False), (1 << 20, True), (1, True), (4, False)]
     assert list(map(len, texts(file))) == [1 << 20, 4]
 
@@ -32,7 +32,7 @@ def test_a_line_as_long_as_what_is_read_at_once_ends_no_paragraph(tmp_path, monk
     monkeypatch.setattr(module, "_PIECE", 10)
     file = tmp_path / "a.txt"
     file.write_text("a" * 10 + "\nbbb\n\nccc")
-    found = [(each.text, each.continues) for each in parts(Source((file,)))]
+    found = [(each.text, each.continues) for each in parts(TextFiles((file,)))]
     assert found == [("a" * 10, False), ("\nbbb", True), ("ccc", False)]
 
 
@@ -42,7 +42,7 @@ def test_parts_of_a_paragraph_make_it_up(tmp_path, monkeypatch, end):
     file = tmp_path / "a.txt"
     text = "one\ntwo\nthree\nfour five six\nseven\n8910111"
     file.write_text(text + end)
-    found = list(parts(Source((file,))))
+    found = list(parts(TextFiles((file,))))
     assert len(found) > 3
     assert "".join(each.text for each in found) == text + end.replace("\n", "")
     assert [each.continues for each in found].count(False) == (2 if "more" in end else 1)
@@ -69,7 +69,7 @@ def test_parquet_is_read_row_by_row(tmp_path):
 
     table = arrow.table({"body": ["one", "two"], "kind": [1, 2], "other": [0.5, 1.5]})
     parquet.write_table(table, tmp_path / "a.parquet")
-    found = list(documents(Source((tmp_path / "a.parquet",), "body", "kind")))
+    found = list(documents(TextFiles((tmp_path / "a.parquet",), "body", "kind")))
     assert [(each.text, each.label) for each in found] == [("one", "1"), ("two", "2")]
     with pytest.raises(DataError, match=r"row 0: no text under 'text' \(there is: body, kind"):
         texts(tmp_path / "a.parquet")
@@ -111,7 +111,7 @@ def test_labels_come_from_a_field_or_from_the_folder(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one", "topic": 3}')
     (tmp_path / "sport").mkdir()
     (tmp_path / "sport/b.txt").write_text("two")
-    source = Source((tmp_path / "a.jsonl", tmp_path / "sport/b.txt"), label="topic")
+    source = TextFiles((tmp_path / "a.jsonl", tmp_path / "sport/b.txt"), label="topic")
     assert [each.label for each in documents(source)] == ["3", "sport"]
     (tmp_path / "a.jsonl").write_text('{"text": "one"}')
     with pytest.raises(DataError, match="no label under 'topic'"):
@@ -131,7 +131,7 @@ def test_folders_and_patterns_find_files_once_in_order(tmp_path):
 def test_the_key_of_a_cache_is_what_the_files_hold(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("one")
-    source = Source((file,))
+    source = TextFiles((file,))
     before = content_key(source, "tokenizer")
     file.write_text("one")
     assert content_key(source, "tokenizer") == before

@@ -10,7 +10,7 @@ import nodelens
 import nodelens_hf
 from nodelens.channels.infer import infer
 from nodelens.errors import DataError, ModelError
-from nodelens.models.contract import ModelRequest
+from nodelens.interfaces.backend import ModelRequest
 from nodelens.removal.removal import remove
 from nodelens_hf.backend import HuggingFace
 from nodelens_hf.hints import HINTS

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import nodelens
 from nodelens.capture.batches import Batch
-from nodelens.statistics.contract import IGNORED
+from nodelens.interfaces.statistic import IGNORED
 from nodelens_hf.tokenizers import load_tokenizer
 from nodelens_hf.windows import next_tokens, padded
 

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 import nodelens
 import nodelens_hf
 from nodelens.errors import DataError, ModelError
-from nodelens.models.contract import Permissions
-from nodelens_hf.evaluations import LmEval
+from nodelens.interfaces.backend import Permissions
+from nodelens_hf.perplexity import LmEval
 
 TASK = """
 task: foxes

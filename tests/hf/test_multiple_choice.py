@@ -8,8 +8,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 import nodelens_hf
 from nodelens.errors import DataError, ModelError
-from nodelens.interventions.contract import InterventionRequest
-from nodelens_hf.evaluations import MultipleChoice
+from nodelens.interfaces.intervention import InterventionRequest
+from nodelens_hf.perplexity import MultipleChoice
 
 QUESTIONS = [
     {"question": "the quick brown", "choices": ["fox", "dog and cat", "x"], "answer": 0},

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 import nodelens
-from nodelens.data.contract import Samples
 from nodelens.data.splits import batches
 from nodelens.errors import DataError
-from nodelens.statistics.contract import IGNORED
+from nodelens.interfaces.dataset import Samples
+from nodelens.interfaces.statistic import IGNORED
 from nodelens.training.evaluation import evaluate
 from nodelens_hf.text import Text
 

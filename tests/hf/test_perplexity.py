@@ -16,8 +16,8 @@ from transformers import (
 import nodelens
 import nodelens_hf
 from nodelens.errors import DataError, ModelError
-from nodelens.interventions.contract import InterventionRequest
-from nodelens_hf.evaluations import Perplexity
+from nodelens.interfaces.intervention import InterventionRequest
+from nodelens_hf.perplexity import Perplexity
 from nodelens_hf.tokenizers import load_tokenizer
 
 WORDS = "the quick brown fox jumps over the lazy dog, naïvely; "

@@ -15,10 +15,10 @@ import nodelens
 import nodelens_hf
 from nodelens.channels.infer import infer
 from nodelens.config.options import structure_options
-from nodelens.data.contract import Samples
 from nodelens.data.splits import batches
 from nodelens.errors import ConfigError, ModelError
-from nodelens.recovery.contract import RecoveryRequest
+from nodelens.interfaces.dataset import Samples
+from nodelens.interfaces.recovery import RecoveryRequest
 from nodelens.recovery.fine_tune import Distillation, FineTune
 from nodelens.removal.removal import remove
 from nodelens.testing.recovery_checks import check_recovery, example_request

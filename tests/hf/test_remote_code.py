@@ -10,7 +10,7 @@ import pytest
 import nodelens
 from nodelens.cli.main import main
 from nodelens.errors import ModelError
-from nodelens.models.contract import ModelRequest
+from nodelens.interfaces.backend import ModelRequest
 from nodelens_hf.backend import HuggingFace
 
 CONFIGURATION = """

@@ -10,7 +10,7 @@ import pytest
 from nodelens.errors import DataError
 from nodelens_hf import documents, seams
 from nodelens_hf import stream as streams
-from nodelens_hf.documents import Source
+from nodelens_hf.documents import TextFiles
 from nodelens_hf.stream import token_stream
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
 
@@ -20,7 +20,7 @@ BYTES = load_tokenizer("bytes")
 @pytest.fixture
 def source(tmp_path):
     (tmp_path / "a.txt").write_text("one\n\ntwo")
-    return Source((tmp_path / "a.txt",))
+    return TextFiles((tmp_path / "a.txt",))
 
 
 def text_of(stream):
@@ -56,7 +56,7 @@ def test_a_long_paragraph_is_one_document(tmp_path, monkeypatch, joiner):
     monkeypatch.setattr(documents, "_PIECE", 8)
     file = tmp_path / "a.txt"
     file.write_text("short\n\nlonger than eight\nof them\n\nlast")
-    stream = token_stream(Source((file,)), BYTES, joiner, None)
+    stream = token_stream(TextFiles((file,)), BYTES, joiner, None)
     between = [256] if joiner is None else [*b"--"]
     long = [*b"longer than eight\nof them"]
     wanted = [*b"short", *between, *long, *between, *b"last"]
@@ -118,7 +118,7 @@ def test_temporary_files_go_with_the_stream(source, tmp_path, monkeypatch):
 def test_an_empty_file_has_no_text(tmp_path):
     (tmp_path / "a.txt").write_text("\n \n")
     with pytest.raises(DataError, match=r"a\.txt: there is no text to tokenise"):
-        token_stream(Source((tmp_path / "a.txt",)), BYTES, "\n", None)
+        token_stream(TextFiles((tmp_path / "a.txt",)), BYTES, "\n", None)
 
 
 def test_a_cache_that_cannot_be_written_is_named(source, tmp_path):
@@ -134,7 +134,7 @@ def test_a_large_file_needs_little_memory(tmp_path):
         for _ in range(30_000_000 // len(paragraph)):
             out.write(paragraph)
     tracemalloc.start()
-    stream = token_stream(Source((file,)), BYTES, "\n\n", None)
+    stream = token_stream(TextFiles((file,)), BYTES, "\n\n", None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert stream.bytes == len(stream.ids) > 29_000_000

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig
 
 from nodelens.errors import DataError
-from nodelens.statistics.contract import IGNORED
+from nodelens.interfaces.statistic import IGNORED
 from nodelens_hf.text import Text
 from nodelens_hf.tokenizers import load_tokenizer
 

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodelens.data.contract import Samples
 from nodelens.errors import DataError
-from nodelens.statistics.contract import IGNORED
+from nodelens.interfaces.dataset import Samples
+from nodelens.interfaces.statistic import IGNORED
 from nodelens_hf.stream import TokenStream
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
-from nodelens_hf.windows import Cut, encoded, masked, next_tokens, padded, windows
+from nodelens_hf.windows import WindowSettings, encoded, masked, next_tokens, padded, windows
 
 BYTES = load_tokenizer("bytes")
 BARE = Tokens(BYTES.encode, BYTES.decode, BYTES.byte_count, 256, "bare")
@@ -22,7 +22,7 @@ def stream(length):
 
 
 def test_a_window_of_t_tokens_makes_t_minus_one_predictions():
-    found = windows(stream(10), Cut(4, 4))
+    found = windows(stream(10), WindowSettings(4, 4))
     assert found.inputs.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert found.targets.tolist() == [[1, 2, 3, IGNORED], [5, 6, 7, IGNORED]]
 
@@ -31,7 +31,7 @@ def test_a_window_of_t_tokens_makes_t_minus_one_predictions():
 def test_with_overlap_every_token_but_the_first_counts_once(length, data):
     stride = data.draw(st.integers(1, length - 1))
     total = data.draw(st.integers(length, 60))
-    found = windows(stream(total), Cut(length, stride))
+    found = windows(stream(total), WindowSettings(length, stride))
     counted = found.targets[found.targets != IGNORED].tolist()
     last = int(found.inputs.max())
     assert counted == list(range(1, last + 1))
@@ -39,9 +39,10 @@ def test_with_overlap_every_token_but_the_first_counts_once(length, data):
 
 
 def test_windows_are_drawn_with_the_seed_and_keep_their_order():
-    cut = Cut(2, 2, limit=5, seed=1)
+    cut = WindowSettings(2, 2, limit=5, seed=1)
     one, same, other = (
-        windows(stream(100), each).inputs for each in (cut, cut, Cut(2, 2, limit=5, seed=2))
+        windows(stream(100), each).inputs
+        for each in (cut, cut, WindowSettings(2, 2, limit=5, seed=2))
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -51,7 +52,7 @@ def test_windows_are_drawn_with_the_seed_and_keep_their_order():
 
 def test_a_text_shorter_than_a_window_says_what_to_change():
     with pytest.raises(DataError, match=r"data\.window: the text has 3 tokens and a window 4"):
-        windows(stream(3), Cut(4, 4))
+        windows(stream(3), WindowSettings(4, 4))
 
 
 def test_rows_are_padded_on_the_right_and_cut():

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 import nodelens
 from nodelens.capture.batches import Batch
+from nodelens.capture.hooks.reading import folds_of
 from nodelens.capture.losses import row_losses
-from nodelens.capture.reading import folds_of
 from nodelens_metrics.curvature import OBD, GraSP, HessianTrace
 from nodelens_metrics.passes.products import product_with
 

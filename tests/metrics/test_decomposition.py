@@ -4,8 +4,8 @@ import pytest
 import torch
 from attrs import evolve
 
+from nodelens.interfaces.statistic import OUTPUTS
 from nodelens.scoring.view import GroupView
-from nodelens.statistics.contract import OUTPUTS
 from nodelens.testing.metric_checks import scores
 from nodelens.testing.rewritings import select_nodes
 from nodelens.testing.world import make_world, reading

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nodelens.errors import NotApplicableError
-from nodelens.statistics.contract import OUTPUTS
+from nodelens.interfaces.statistic import OUTPUTS
 from nodelens.testing.metric_checks import scores
 from nodelens.testing.world import make_world, reading
 from nodelens_metrics.estimators import (

@@ -2,7 +2,7 @@ import pytest
 import torch
 from attrs import evolve
 
-from nodelens.statistics.contract import Layout, Reading
+from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.sketch import GramSketch
 from nodelens.testing import check_statistic

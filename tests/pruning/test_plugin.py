@@ -1,7 +1,7 @@
 import pytest
 
 from nodelens.config.options import option_fields
-from nodelens.experiments.pruning import Pruner
+from nodelens.interfaces.pruner import Pruner
 from nodelens.testing.imports import heavy_imports
 from nodelens_pruning.plugin import nodelens_register_pruners
 

@@ -15,22 +15,22 @@ from nodelens.arguments import (
     stopping_settings,
 )
 from nodelens.errors import ConfigError
-from nodelens.models.contract import Permissions
+from nodelens.interfaces.backend import Permissions
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from nodelens.capture.distributed.workers import Workers
     from nodelens.capture.engine import Loss
-    from nodelens.capture.ranks import Ranks
     from nodelens.channels.groups import ChannelGraph
     from nodelens.config.schema import StoppingSettings
+    from nodelens.interfaces.metric import Metric
     from nodelens.plugins.manager import Plugins
-    from nodelens.scoring.contract import Metric
     from nodelens.scoring.scores import Scores
     from nodelens.storage.run_folder import RunFolder
 
 
-def infer(model: nn.Module, *args: Any, **kwargs: Any) -> ChannelGraph:  # noqa: ANN401
+def infer(model: nn.Module, *args: Any, **kwargs: Any) -> ChannelGraph:
     """Return the channel groups of `model`, found by one forward on fake copies of the inputs."""
     from nodelens.channels.infer import infer as infer_channels
 
@@ -48,7 +48,7 @@ def score(
     memory_budget: str | int | None = "2GiB",
     tokens: float = 1.0,
     until: Mapping[str, Any] | StoppingSettings | None = None,
-    ranks: Ranks | None = None,
+    workers: Workers | None = None,
     plugins: Plugins | None = None,
 ) -> Scores:
     """Score every node of `model` by `metrics`, from one pass over `batches`.
@@ -69,9 +69,9 @@ def score(
 
     Where torch's process group is initialised, every rank must call this with the same batches and
     reads its share of them (batch number modulo ranks); every rank returns the scores of all.
-    ``ranks=Ranks()``, of `nodelens.capture.ranks`, keeps one process apart.
+    ``workers=Workers()``, of `nodelens.capture.distributed.workers`, keeps one process apart.
     """
-    from nodelens.capture.ranks import group_ranks
+    from nodelens.capture.distributed.workers import group_workers
     from nodelens.own_model import Options, score_model
     from nodelens.plugins.manager import load_plugins
 
@@ -85,7 +85,7 @@ def score(
         budget=budget_bytes(memory_budget),
         tokens=check_share(tokens),
         until=stopping_settings(until, chosen),
-        ranks=ranks or group_ranks(),
+        workers=workers or group_workers(),
     )
     return score_model(plain_module(model), batches, chosen, options, loaded)
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from nodelens.capture.batches import Batch
     from nodelens.config.schema import StoppingSettings
+    from nodelens.interfaces.metric import Metric
     from nodelens.plugins.manager import Plugins
-    from nodelens.scoring.contract import Metric
 
 
 def chosen_metrics(
@@ -24,7 +24,7 @@ def chosen_metrics(
     """Return the metrics by name, with all that they are made of; raises `ConfigError`."""
     from nodelens.config.parts import with_parts
     from nodelens.config.schema import Component
-    from nodelens.scoring.contract import checked_metric
+    from nodelens.interfaces.metric import checked_metric
 
     if isinstance(chosen, str) or not isinstance(chosen, Sequence):
         example = chosen if isinstance(chosen, str) else "activation_rms"
@@ -57,7 +57,7 @@ def plain_module(model: object) -> nn.Module:
     """Return the module, without the wrapper of ``torch.compile``, whose hooks would not fire."""
     from torch import nn
 
-    from nodelens.capture.hooks import check_hookable
+    from nodelens.capture.hooks.site_hooks import check_hookable
 
     inner = getattr(model, "_orig_mod", model)
     if not isinstance(inner, nn.Module):

@@ -12,10 +12,10 @@ import torch
 from attrs import field, frozen
 
 from nodelens.arguments import check_forward, check_targets, count_outputs, device_of, peeked
+from nodelens.capture.distributed.workers import Workers, group_workers
 from nodelens.capture.engine import Capture, CaptureRequest, Loss
-from nodelens.capture.fitting import Planned, plan_metrics
 from nodelens.capture.losses import row_losses
-from nodelens.capture.ranks import Ranks, group_ranks
+from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.channels.infer import infer
 from nodelens.experiments.capture_record import warnings_of
 from nodelens.experiments.until import check_rule
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.channels.groups import ChannelGraph
     from nodelens.config.schema import StoppingSettings
+    from nodelens.interfaces.metric import Metric
     from nodelens.plugins.manager import Plugins
-    from nodelens.scoring.contract import Metric
     from nodelens.scoring.scores import Scores
 
 log = logging.getLogger("nodelens")
@@ -45,7 +45,7 @@ class Options:
     budget: int | None = None
     tokens: float = 1.0
     until: StoppingSettings | None = None
-    ranks: Ranks = field(factory=group_ranks)
+    workers: Workers = field(factory=group_workers)
 
 
 @frozen(eq=False)
@@ -127,7 +127,7 @@ def _scored(given: _Given, planned: Planned, batches: Iterable[Any], plugins: Pl
             given.options.loss or row_losses,
             store=Path(folder),
             enough=rule,
-            ranks=given.options.ranks,
+            workers=given.options.workers,
         )
         capture = plugins.capture(request)
         for warning in warnings_of(capture.counts):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nodelens_hf.harness import lm_eval
-    from nodelens_hf.questions import multiple_choice
+    from nodelens_hf.multiple_choice import multiple_choice
     from nodelens_hf.saving import load, save
     from nodelens_hf.text_loss import perplexity
 
 __all__ = ["lm_eval", "load", "multiple_choice", "perplexity", "save"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - what is imported when it is asked for
+def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     places = {"lm_eval": "harness", "multiple_choice": "questions", "perplexity": "text_loss"}

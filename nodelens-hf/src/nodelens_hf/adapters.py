@@ -85,7 +85,7 @@ def adapted(model: nn.Module, settings: LoRA, seed: int, device: torch.device) -
             each.requires_grad_(wanted[id(each)])
 
 
-def _attached(model: nn.Module, settings: LoRA, seed: int, device: torch.device) -> Any:  # noqa: ANN401
+def _attached(model: nn.Module, settings: LoRA, seed: int, device: torch.device) -> Any:
     """Return peft's tuner of the model; adapters are float32 or better."""
     from peft import LoraConfig, LoraModel
 

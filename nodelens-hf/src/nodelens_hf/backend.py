@@ -12,7 +12,7 @@ from nodelens_hf.tasks import Task, check_objective
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nodelens.models.contract import ModelHandle, ModelRequest
+    from nodelens.interfaces.backend import ModelHandle, ModelRequest
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
@@ -72,7 +72,7 @@ class HuggingFace:
         """Load or make the model; raises `ModelError` with what is missing or does not fit."""
         if (self.pretrained is None) == (self.config is None):
             raise ModelError("model: hf needs either pretrained (a folder or a hub id) or config")
-        from nodelens_hf.heads import with_labels
+        from nodelens_hf.class_labels import with_labels
 
         request = with_labels(self, request)
         if self.pretrained is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from nodelens_hf.skeletons import Difference
+from nodelens_hf.empty_model import Difference
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -20,14 +20,14 @@ _HEAD_SIZES = ("head_dim", "head_size")
 
 
 @frozen(eq=False)
-class Candidate:
+class WidthConfig:
     """A configuration, and the fields in which it says more than the model's own."""
 
     config: PretrainedConfig
     fields: frozenset[str]
 
 
-def candidates(model: PreTrainedModel, changes: Difference) -> Iterator[Candidate]:
+def candidates(model: PreTrainedModel, changes: Difference) -> Iterator[WidthConfig]:
     """Yield copies of the configuration that name widths which it derived or did not have.
 
     First those with one width for all layers, then one with a width per layer, for the classes that
@@ -39,7 +39,7 @@ def candidates(model: PreTrainedModel, changes: Difference) -> Iterator[Candidat
             yield found
 
 
-def _with_derived(model: PreTrainedModel, changes: Difference) -> Candidate | None:
+def _with_derived(model: PreTrainedModel, changes: Difference) -> WidthConfig | None:
     """Return the configuration with derived widths written out, if all layers agree on them."""
     found = {
         "head_dim": {
@@ -67,10 +67,10 @@ def _with_derived(model: PreTrainedModel, changes: Difference) -> Candidate | No
     config = copy.deepcopy(model.config)
     for field, value in agreed.items():
         setattr(config, field, value)
-    return Candidate(config, frozenset(agreed))
+    return WidthConfig(config, frozenset(agreed))
 
 
-def _with_layer_widths(model: PreTrainedModel, changes: Difference) -> Candidate | None:
+def _with_layer_widths(model: PreTrainedModel, changes: Difference) -> WidthConfig | None:
     """Return the configuration with `per_layer_config`; None where there is no such form."""
     config: Any = copy.deepcopy(model.config)
     if not hasattr(config, "is_heterogeneous"):
@@ -84,16 +84,16 @@ def _with_layer_widths(model: PreTrainedModel, changes: Difference) -> Candidate
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return None  # layers that the configuration does not number, or fields that it refuses
     fields = frozenset(field for own in widths.values() for field in own)
-    return Candidate(config, fields) if fields else None
+    return WidthConfig(config, fields) if fields else None
 
 
-def _said_per_layer(config: Any) -> Mapping[str, dict[str, Any]]:  # noqa: ANN401 - any model's
+def _said_per_layer(config: Any) -> Mapping[str, dict[str, Any]]:
     """Return what a configuration says of single layers already."""
     said: Mapping[str, dict[str, Any]] = config.to_dict().get("per_layer_config") or {}
     return said
 
 
-def _layer_widths(config: Any, changes: Difference) -> dict[int, dict[str, int]]:  # noqa: ANN401 - any model's
+def _layer_widths(config: Any, changes: Difference) -> dict[int, dict[str, int]]:
     """Return the widths of every layer that has its own, by what its modules are called."""
     found: dict[int, dict[str, int]] = {}
     for name, shape in changes.shapes.items():

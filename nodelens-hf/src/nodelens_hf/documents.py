@@ -31,7 +31,7 @@ class Document:
 
 
 @frozen
-class Source:
+class TextFiles:
     """Which files are read, and the fields of their records."""
 
     files: tuple[Path, ...]
@@ -73,7 +73,7 @@ def _matched(path: Path, suffixes: Sequence[str]) -> list[Path]:
     return sorted(p for p in root.glob(str(Path(*parts[first:]))) if p.is_file())
 
 
-def documents(source: Source) -> Iterator[Document]:
+def documents(source: TextFiles) -> Iterator[Document]:
     """Yield the documents of all files that are not blank, in order.
 
     Of one that is too long to be held, its beginning. Raises `DataError` with file and line.
@@ -81,7 +81,7 @@ def documents(source: Source) -> Iterator[Document]:
     return (each for each in parts(source) if not each.continues)
 
 
-def parts(source: Source) -> Iterator[Document]:
+def parts(source: TextFiles) -> Iterator[Document]:
     """Yield the documents of all files that are not blank, long ones in several parts."""
     for path in source.files:
         with readable(path):
@@ -99,7 +99,7 @@ def readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: {error.strerror or error}") from error
 
 
-def _of_file(path: Path, source: Source) -> Iterator[Document]:
+def _of_file(path: Path, source: TextFiles) -> Iterator[Document]:
     if records.has_records(path):
         columns = [name for name in (source.text, source.label) if name is not None]
         for record, where in records.records(path, columns):
@@ -136,7 +136,7 @@ def _of_text(path: Path) -> Iterator[Document]:
         yield Document("".join(paragraph).rstrip("\n"), continues=continues)
 
 
-def _of_record(record: Any, source: Source, where: str) -> Document:  # noqa: ANN401 - any JSON
+def _of_record(record: Any, source: TextFiles, where: str) -> Document:
     if isinstance(record, str) and source.label is None:
         return Document(record)
     if not isinstance(record, dict) or not isinstance(record.get(source.text), str):
@@ -153,7 +153,7 @@ def _of_record(record: Any, source: Source, where: str) -> Document:  # noqa: AN
     return Document(record[source.text], str(record[source.label]))
 
 
-def content_key(source: Source, *settings: object) -> str:
+def content_key(source: TextFiles, *settings: object) -> str:
     """Return a hash of what the files hold and of the settings, for caches."""
     digest = hashlib.sha256(repr(settings).encode())
     for path in source.files:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nodelens.models.contract import ModelHandle
-from nodelens_hf.fits import positions_of, vocabulary_of
+from nodelens.interfaces.backend import ModelHandle
+from nodelens_hf.compatibility import positions_of, vocabulary_of
 from nodelens_hf.hints import HINTS
 from nodelens_hf.remote_code import is_remote, remote_files
 

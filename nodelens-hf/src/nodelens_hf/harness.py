@@ -14,11 +14,11 @@ import torch
 from attrs import frozen
 
 from nodelens.errors import DataError, ModelError
+from nodelens.findings.finding import Finding, Table
 from nodelens.models.modes import evaluating
-from nodelens.reports.parts import Finding, Table
 from nodelens.training.estimates import Estimate
-from nodelens_hf.evaluations import LmEval
-from nodelens_hf.fits import check_causal, check_window
+from nodelens_hf.compatibility import check_causal, check_window
+from nodelens_hf.perplexity import LmEval
 from nodelens_hf.tokenizers import BYTES, transformers_tokenizer
 
 if TYPE_CHECKING:
@@ -98,16 +98,16 @@ def measure(protocol: LmEval, model: nn.Module, seed: int = 0) -> HarnessResult:
     return HarnessResult(tuple(_measured(found)), str(lm_eval.__version__))
 
 
-def lm_eval(model: nn.Module, *tasks: str, tokenizer: str, **options: Any) -> HarnessResult:  # noqa: ANN401 - see there
+def lm_eval(model: nn.Module, *tasks: str, tokenizer: str, **options: Any) -> HarnessResult:
     """Ask a model the questions of tasks of lm-eval.
 
-    `options` are those of `nodelens_hf.evaluations.LmEval`: shots, limit, window, include_path,
+    `options` are those of `nodelens_hf.perplexity.LmEval`: shots, limit, window, include_path,
     gguf_file, batch_size. Code in the folder `include_path` is run.
     """
     return measure(LmEval(tasks=tasks, tokenizer=tokenizer, **options), model)
 
 
-def _tasks(protocol: LmEval) -> Any:  # noqa: ANN401 - the package has no types
+def _tasks(protocol: LmEval) -> Any:
     """Return where tasks are looked up: among one's own, and where one is not, among all.
 
     The thousands of tasks of the package take seconds to list.
@@ -121,7 +121,7 @@ def _tasks(protocol: LmEval) -> Any:  # noqa: ANN401 - the package has no types
     return TaskManager(include_path=protocol.include_path)
 
 
-def _tokenizer(protocol: LmEval) -> Any:  # noqa: ANN401 - two unrelated classes
+def _tokenizer(protocol: LmEval) -> Any:
     if protocol.tokenizer == BYTES:
         raise DataError("lm_eval: give a folder or hub id that has a tokenizer of transformers")
     if protocol.include_path is not None and not Path(protocol.include_path).is_dir():

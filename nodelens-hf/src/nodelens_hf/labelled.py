@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from nodelens.data.class_names import ordered
-from nodelens.data.contract import LoadedData, Samples
 from nodelens.errors import DataError
+from nodelens.interfaces.dataset import LoadedData, Samples
 from nodelens_hf.documents import Document, documents
 from nodelens_hf.sampling import reservoir
 from nodelens_hf.windows import encoded, matched, padded

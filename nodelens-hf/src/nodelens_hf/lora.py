@@ -10,7 +10,7 @@ from nodelens.config.schema import POSITIVE, POSITIVE_OR_NULL
 from nodelens.recovery.fine_tune import Distillation, FineTune, shorter_than_training
 
 if TYPE_CHECKING:
-    from nodelens.recovery.contract import Recovered, RecoveryRequest
+    from nodelens.interfaces.recovery import Recovered, RecoveryRequest
 
 
 @frozen

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from nodelens.data.contract import LoadedData, Samples
 from nodelens.errors import DataError
-from nodelens.statistics.contract import IGNORED
+from nodelens.interfaces.dataset import LoadedData, Samples
+from nodelens.interfaces.statistic import IGNORED
 from nodelens_hf.documents import Document, documents
 from nodelens_hf.sampling import reservoir
 from nodelens_hf.windows import encoded, matched, padded

@@ -36,17 +36,17 @@ def nodelens_register_interventions() -> list[InterventionSpec]:
     return [
         InterventionSpec(
             name="perplexity",
-            target="nodelens_hf.evaluations:Perplexity",
+            target="nodelens_hf.perplexity:Perplexity",
             summary="Perplexity and bits per byte on text files, by a stated protocol.",
         ),
         InterventionSpec(
             name="multiple_choice",
-            target="nodelens_hf.evaluations:MultipleChoice",
+            target="nodelens_hf.perplexity:MultipleChoice",
             summary="Accuracy on multiple-choice questions of JSON Lines files.",
         ),
         InterventionSpec(
             name="lm_eval",
-            target="nodelens_hf.evaluations:LmEval",
+            target="nodelens_hf.perplexity:LmEval",
             summary="Tasks of the Language Model Evaluation Harness (extra lm-eval).",
         ),
     ]

@@ -14,8 +14,8 @@ import torch
 from attrs import evolve
 
 from nodelens.errors import ModelError
+from nodelens_hf.class_labels import names_of, output_names, unknown_classes, unnamed
 from nodelens_hf.handles import handle_of
-from nodelens_hf.heads import names_of, output_names, unknown_classes, unnamed
 from nodelens_hf.hub import hub_or_cache
 from nodelens_hf.progress_bars import without_bars
 from nodelens_hf.tasks import TASKS, auto_class
@@ -24,7 +24,7 @@ from nodelens_hf.weight_files import check_files, check_weights
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from nodelens.models.contract import ModelHandle, ModelRequest
+    from nodelens.interfaces.backend import ModelHandle, ModelRequest
     from nodelens_hf.backend import HuggingFace
 
 log = logging.getLogger("nodelens")

@@ -13,7 +13,7 @@ from nodelens_hf.tasks import TASKS, auto_class, fields_of
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from nodelens.models.contract import ModelHandle, ModelRequest
+    from nodelens.interfaces.backend import ModelHandle, ModelRequest
     from nodelens_hf.backend import HuggingFace
 
 

@@ -106,14 +106,14 @@ def _of_dataset(path: Path, columns: Sequence[str]) -> Records:
         yield record, f"{path}, row {number}"
 
 
-def _class_names(feature: Any) -> list[str] | None:  # noqa: ANN401 - a feature of datasets
+def _class_names(feature: Any) -> list[str] | None:
     """Return the names of a ClassLabel, or of a list of them."""
     inner = getattr(feature, "feature", feature)
     names: list[str] | None = getattr(inner, "names", None)
     return names
 
 
-def _in_words(value: Any, names: list[str] | None) -> Any:  # noqa: ANN401 - any JSON
+def _in_words(value: Any, names: list[str] | None) -> Any:
     if names is None:
         return value
     if isinstance(value, list):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nodelens.errors import ModelError, RunError
 from nodelens_hf.cards import loading
 from nodelens_hf.config_widths import candidates
-from nodelens_hf.skeletons import Difference, apply, difference, skeleton
+from nodelens_hf.empty_model import Difference, apply, difference, skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ def save(
     model: PreTrainedModel,
     folder: str | Path,
     *,
-    tokenizer: Any = None,  # noqa: ANN401 - transformers' tokenizers share no type
+    tokenizer: Any = None,
     card: str = "",
 ) -> Loader:
     """Write a model to a new folder and return what loads it.
@@ -78,7 +78,7 @@ def _write(
     model: PreTrainedModel,
     folder: Path,
     changes: Difference,
-    tokenizer: Any,  # noqa: ANN401 - transformers' tokenizers share no type
+    tokenizer: Any,
     card: str,
 ) -> None:
     if tokenizer is not None:

@@ -16,8 +16,8 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nodelens.errors import DataError
-from nodelens_hf.documents import Document, Source, content_key, parts
-from nodelens_hf.seams import PIECE, ids_of
+from nodelens_hf.chunked_tokenizer import PIECE, ids_of
+from nodelens_hf.documents import Document, TextFiles, content_key, parts
 from nodelens_hf.tokenizers import Tokens
 
 _FORMAT = "nodelens-hf tokens 2"
@@ -36,7 +36,7 @@ class TokenStream:
 
 
 def token_stream(
-    source: Source, tokens: Tokens, joiner: str | None, cache: Path | None
+    source: TextFiles, tokens: Tokens, joiner: str | None, cache: Path | None
 ) -> TokenStream:
     """Return the ids of all documents, joined by `joiner`, or each ended by the end token.
 
@@ -63,7 +63,7 @@ def _remove_unless(cache: Path | None, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stream(folder: Path, source: Source, tokens: Tokens, joiner: str | None) -> TokenStream:
+def _stream(folder: Path, source: TextFiles, tokens: Tokens, joiner: str | None) -> TokenStream:
     key = content_key(source, _FORMAT, tokens.identity, joiner, source.text)
     path = folder / f"{key}.tokens"
     try:
@@ -89,7 +89,7 @@ def _described(path: Path) -> dict[str, int] | None:
     return about if whole else None
 
 
-def _write(path: Path, source: Source, tokens: Tokens, joiner: str | None) -> dict[str, int]:
+def _write(path: Path, source: TextFiles, tokens: Tokens, joiner: str | None) -> dict[str, int]:
     """Write the ids and, last, what they are: a file without its description is not trusted."""
     from nodelens.storage.atomic import write_text
 

@@ -9,7 +9,7 @@ from attrs import frozen
 from nodelens.errors import DataError
 
 if TYPE_CHECKING:
-    from nodelens.models.contract import ModelRequest
+    from nodelens.interfaces.backend import ModelRequest
 
 Task = Literal[
     "causal_lm",
@@ -42,7 +42,7 @@ TASKS: dict[Task, TaskClass] = {
 }
 
 
-def auto_class(task: Task) -> Any:  # noqa: ANN401 - transformers' auto classes share no type
+def auto_class(task: Task) -> Any:
     """Return transformers' auto class of a task."""
     import transformers
 

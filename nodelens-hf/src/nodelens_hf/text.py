@@ -11,8 +11,8 @@ from nodelens.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nodelens.data.contract import LoadedData, Samples
-    from nodelens_hf.documents import Source
+    from nodelens.interfaces.dataset import LoadedData, Samples
+    from nodelens_hf.documents import TextFiles
     from nodelens_hf.tokenizers import Tokens
 
 _AT_LEAST_ONE: Any = validators.optional(validators.ge(1))
@@ -80,7 +80,7 @@ class Text:
 
             return labelled(self, tokens)
         if self.objective == "tags":
-            from nodelens_hf.tagged import tagged
+            from nodelens_hf.token_classification import tagged
 
             return tagged(self, tokens)
         if self.objective == "target":
@@ -95,7 +95,7 @@ class Text:
         return self.objective in ("label", "tags", "target")
 
     def _unlabelled(self, tokens: Tokens) -> LoadedData:
-        from nodelens.data.contract import LoadedData
+        from nodelens.interfaces.dataset import LoadedData
 
         samples = self._samples(self.files, tokens, self.windows, self.window)
         stride = self.stride or self.window
@@ -117,7 +117,7 @@ class Text:
             from nodelens_hf.stream import token_stream
 
             stream = token_stream(self.source(files), tokens, self.joiner, self._cache())
-            cut = cutting.Cut(self.window, stride, limit, self.seed)
+            cut = cutting.WindowSettings(self.window, stride, limit, self.seed)
             samples = cutting.windows(stream, cut)
         else:
             samples = self._rows(files, tokens, limit)
@@ -127,8 +127,8 @@ class Text:
 
     def _rows(self, files: tuple[str, ...], tokens: Tokens, limit: int | None) -> Samples:
         """Return one padded row per document, drawn at random if there are too many."""
-        from nodelens.data.contract import Samples
-        from nodelens.statistics.contract import IGNORED
+        from nodelens.interfaces.dataset import Samples
+        from nodelens.interfaces.statistic import IGNORED
         from nodelens_hf import windows as cutting
         from nodelens_hf.documents import documents
         from nodelens_hf.sampling import reservoir
@@ -142,11 +142,11 @@ class Text:
         following = cutting.next_tokens(inputs).masked_fill(cutting.next_tokens(mask) != 1, IGNORED)
         return Samples(inputs, following, {"attention_mask": mask})
 
-    def source(self, files: tuple[str, ...]) -> Source:
+    def source(self, files: tuple[str, ...]) -> TextFiles:
         """Return the files and the fields of their records."""
-        from nodelens_hf.documents import Source, find_files
+        from nodelens_hf.documents import TextFiles, find_files
 
-        return Source(find_files(files), self.text, self.label if self.labels else None)
+        return TextFiles(find_files(files), self.text, self.label if self.labels else None)
 
     def _cache(self) -> Path | None:
         from pathlib import Path

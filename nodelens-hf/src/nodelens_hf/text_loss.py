@@ -10,22 +10,22 @@ from attrs import frozen
 
 from nodelens.data.splits import batches
 from nodelens.errors import DataError
-from nodelens.reports.parts import Cell, Finding, Table
-from nodelens.statistics.contract import IGNORED
+from nodelens.findings.finding import Cell, Finding, Table
+from nodelens.interfaces.statistic import IGNORED
 from nodelens.training.estimates import Estimate, ratio
 from nodelens.training.evaluation import Evaluation, evaluate
-from nodelens_hf.documents import Source, find_files
-from nodelens_hf.evaluations import Perplexity
-from nodelens_hf.fits import check_causal, check_vocabulary, check_window
+from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
+from nodelens_hf.documents import TextFiles, find_files
+from nodelens_hf.perplexity import Perplexity
 from nodelens_hf.stream import token_stream
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
-from nodelens_hf.windows import Cut, windows
+from nodelens_hf.windows import WindowSettings, windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from nodelens.data.contract import Samples
+    from nodelens.interfaces.dataset import Samples
 
 
 @frozen(eq=False)
@@ -67,9 +67,9 @@ def measure(protocol: Perplexity, model: nn.Module, seed: int = 0) -> TextResult
         raise DataError(f"stride {stride} is larger than the window {protocol.window}")
     check_window(model, protocol.window)
     tokens = load_tokenizer(protocol.tokenizer, protocol.gguf_file)
-    source = Source(find_files(protocol.files), protocol.text)
+    source = TextFiles(find_files(protocol.files), protocol.text)
     stream = token_stream(source, tokens, protocol.joiner, None)
-    samples = windows(stream, Cut(protocol.window, stride, protocol.windows, seed))
+    samples = windows(stream, WindowSettings(protocol.window, stride, protocol.windows, seed))
     check_vocabulary(model, samples.inputs)
     evaluation = evaluate(model, batches(samples, protocol.batch_size))
     return TextResult(evaluation, _bytes(samples, tokens))
@@ -80,10 +80,10 @@ def _bytes(samples: Samples, tokens: Tokens) -> NDArray[np.int64]:
     return np.array([tokens.byte_count(ids) for ids in counted], dtype=np.int64)
 
 
-def perplexity(model: nn.Module, *files: str, tokenizer: str, **options: Any) -> TextResult:  # noqa: ANN401 - see there
+def perplexity(model: nn.Module, *files: str, tokenizer: str, **options: Any) -> TextResult:
     """Measure the perplexity of a model on text files.
 
-    `options` are those of `nodelens_hf.evaluations.Perplexity`: window, stride, joiner, text,
+    `options` are those of `nodelens_hf.perplexity.Perplexity`: window, stride, joiner, text,
     windows, gguf_file, batch_size.
     """
     return measure(Perplexity(files=files, tokenizer=tokenizer, **options), model)

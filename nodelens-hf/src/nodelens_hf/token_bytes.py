@@ -13,7 +13,7 @@ _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 ByteCount = Callable[[Sequence[int]], int]
 
 
-def byte_counter(tokenizer: Any) -> ByteCount:  # noqa: ANN401 - two unrelated classes
+def byte_counter(tokenizer: Any) -> ByteCount:
     """Return what counts the bytes of token ids, for a tokenizer of transformers.
 
     Tokens of bytes (``ByteLevel``) and of text with a mark for the space (``Metaspace``) have a
@@ -38,7 +38,7 @@ def decoded_bytes(text: str) -> int:
     return len(whole.encode()) + len(text) - len(whole)
 
 
-def _width_of(tokenizer: Any) -> Callable[[str], int] | None:  # noqa: ANN401 - see there
+def _width_of(tokenizer: Any) -> Callable[[str], int] | None:
     """Return the number of bytes of a token by its string; None where that alone does not say."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

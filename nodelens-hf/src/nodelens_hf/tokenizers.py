@@ -55,7 +55,7 @@ def load_tokenizer(source: str, gguf_file: str | None = None) -> Tokens:
     )
 
 
-def tokenizer_of(pretrained: str | None, gguf_file: str | None, revision: str | None) -> Any:  # noqa: ANN401 - transformers' tokenizers share no type
+def tokenizer_of(pretrained: str | None, gguf_file: str | None, revision: str | None) -> Any:
     """Return transformers' tokenizer of a model, to be saved with it; None for one without."""
     if pretrained is None:
         return None
@@ -65,7 +65,7 @@ def tokenizer_of(pretrained: str | None, gguf_file: str | None, revision: str | 
         return None
 
 
-def transformers_tokenizer(source: str, gguf_file: str | None, revision: str | None = None) -> Any:  # noqa: ANN401 - two unrelated classes
+def transformers_tokenizer(source: str, gguf_file: str | None, revision: str | None = None) -> Any:
     """Return transformers' own tokenizer of a folder or hub id; raises `DataError` without one."""
     from transformers import AutoTokenizer
 
@@ -94,7 +94,7 @@ def _why(error: Exception) -> str:
     return f": {whole.rstrip('.')}"
 
 
-def _of_transformers(tokenizer: Any) -> Tokens:  # noqa: ANN401 - two unrelated classes
+def _of_transformers(tokenizer: Any) -> Tokens:
     def encode(texts: Sequence[str]) -> list[list[int]]:
         found = tokenizer(list(texts), add_special_tokens=False, verbose=False)
         ids: list[list[int]] = found["input_ids"]
@@ -127,7 +127,7 @@ def _of_transformers(tokenizer: Any) -> Tokens:  # noqa: ANN401 - two unrelated 
     )
 
 
-def _identity(tokenizer: Any) -> str:  # noqa: ANN401 - two unrelated classes
+def _identity(tokenizer: Any) -> str:
     """Return a hash of all that decides what the tokenizer does."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     whole = tokenizer.get_vocab() if backend is None else backend.to_str()

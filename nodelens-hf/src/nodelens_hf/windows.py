@@ -10,16 +10,16 @@ from attrs import evolve, frozen
 from torch import Tensor
 from torch.nn import functional as F
 
-from nodelens.data.contract import Samples
 from nodelens.errors import DataError
+from nodelens.interfaces.dataset import Samples
+from nodelens.interfaces.statistic import IGNORED
 from nodelens.seeding import generator
-from nodelens.statistics.contract import IGNORED
 from nodelens_hf.stream import TokenStream
 from nodelens_hf.tokenizers import Tokens
 
 
 @frozen
-class Cut:
+class WindowSettings:
     """How a stream is cut: `length` tokens per window, a new window every `stride` tokens.
 
     Windows that overlap count only the tokens that no earlier window has counted. `limit` windows
@@ -32,7 +32,7 @@ class Cut:
     seed: int = 0
 
 
-def windows(stream: TokenStream, cut: Cut) -> Samples:
+def windows(stream: TokenStream, cut: WindowSettings) -> Samples:
     """Return windows ``(windows, length)`` and, as labels, the next token of every position.
 
     The last position of a window has no label, as in the perplexity of papers: a window of T tokens

@@ -24,14 +24,14 @@ from nodelens.statistics.moments import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.producers import Producer
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
-_PREACTIVATION = Moments(tap="preactivation")
-_INPUT = Moments(tap="input")
-COVARIANCE = Gram(tap="input")
+_PREACTIVATION = Moments(reads="preactivation")
+_INPUT = Moments(reads="input")
+COVARIANCE = Gram(reads="input")
 """The covariance of what a producer's weights are multiplied with."""
 
 _STUDY = "Safaai et al. 2026, 2605.07086"
@@ -134,7 +134,7 @@ class ClassRayleighQuotient:
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Moments of the pre-activation by class."""
-        return (ClassMoments(tap="preactivation", per="position"),)
+        return (ClassMoments(reads="preactivation", per="position"),)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the quotients; raises `NotApplicableError` unless one weight row writes a node."""

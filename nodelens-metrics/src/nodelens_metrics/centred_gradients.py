@@ -9,8 +9,8 @@ from attrs import frozen
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
-    from nodelens.statistics.sweeps import Cut
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
+    from nodelens.statistics.sweeps import ReadingSlice
 
 _FIELDS = ("s1", "square", "d", "g", "d2", "dg", "g2")
 
@@ -35,7 +35,7 @@ class CentredRowGradients:
     G = Σ_t g of a row, C = D − (μ − pivot)G.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     requires: ClassVar[frozenset[Need]] = frozenset({"gradient", "whole_rows"})
 
     def floats(self, layout: Layout) -> int:
@@ -58,7 +58,7 @@ class CentredRowGradients:
         assert reading.gradient is not None
         pivot, gradient, counts = pivot_of(state, reading), reading.gradient, row_counts(reading)
 
-        def sums(cut: Cut) -> tuple[Tensor, ...]:
+        def sums(cut: ReadingSlice) -> tuple[Tensor, ...]:
             a, g = centred_cut(reading, pivot, cut), gradient[cut].double()
             d, total = (a * g).sum(1), g.sum(1)
             squares = (d.square(), d * total, total.square())

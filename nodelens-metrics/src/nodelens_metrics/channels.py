@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.channels.groups import ParameterSlice
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 Dead = Literal["worst", "best", "any"]
-_INPUT = Moments(tap="input")
+_INPUT = Moments(reads="input")
 
 
 @frozen

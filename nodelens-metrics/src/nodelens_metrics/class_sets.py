@@ -19,9 +19,9 @@ from nodelens_metrics.targets import SAMPLES, labelled_rows, samples_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
     from nodelens_metrics.class_correlations import Terms
 
 _SIZE = validators.ge(3)

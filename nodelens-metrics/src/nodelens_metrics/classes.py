@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
     from nodelens.statistics.classes import ClassSummary
-    from nodelens.statistics.contract import Statistic
 
 
 @frozen

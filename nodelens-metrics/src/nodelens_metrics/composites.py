@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from attrs import field, frozen, validators
 
 from nodelens.errors import NotApplicableError
-from nodelens.scoring.contract import level_of
+from nodelens.interfaces.metric import level_of
 from nodelens_metrics.parts import By, Part, as_parts, check_names, comparable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better, Metric
+    from nodelens.interfaces.metric import Better, Metric
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 
 @frozen

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from nodelens.reports.parts import Finding
+    from nodelens.findings.finding import Finding
     from nodelens.scoring.scores import Scores
 
 

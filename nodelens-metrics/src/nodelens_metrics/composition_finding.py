@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nodelens.analyses.ranks import spearman
 from nodelens.errors import ConfigError
-from nodelens.reports.parts import Finding, Heatmap, Table
+from nodelens.findings.finding import Finding, Heatmap, Table
 
 if TYPE_CHECKING:
     from nodelens.scoring.scores import Score, Scores

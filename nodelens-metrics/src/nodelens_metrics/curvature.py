@@ -17,7 +17,7 @@ from nodelens_metrics.passes.traces import Traces
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
     from nodelens.scoring.view import GroupView
 
 Slices = Literal["all", "producer", "consumer", "carrier"]

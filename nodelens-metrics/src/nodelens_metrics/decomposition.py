@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import evolve, field, frozen, validators
 
-from nodelens.statistics.contract import OUTPUTS
+from nodelens.interfaces.statistic import OUTPUTS
 from nodelens_metrics.information import NOISE, RANK
 from nodelens_metrics.pairs import Target
 from nodelens_metrics.target_gram import TargetGram
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 _SOURCE = "Barrett 2015, arXiv:1411.2832, minimal mutual information of two Gaussian sources"
 _TARGETS = validators.in_(OUTPUTS)

@@ -16,9 +16,9 @@ from nodelens.statistics.magnitudes import Magnitudes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
     from nodelens.statistics.histograms import HistogramSummary
 
 Dead = Literal["worst", "best", "any"]

@@ -13,9 +13,9 @@ from nodelens.statistics.maps import MapRanks, NuclearNorms
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 Dead = Literal["worst", "best", "any"]
 

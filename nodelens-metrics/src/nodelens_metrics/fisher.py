@@ -19,9 +19,9 @@ from nodelens.statistics.moments import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 Unit = Literal["row", "position"]
 """What one sample of the gradient is: a row of the data, or a position in it."""

@@ -13,9 +13,9 @@ from nodelens_metrics.information import INVARIANCES, NOISE, RANK, second_moment
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
     from nodelens_metrics.class_correlations import Terms
 
 Goal = Literal["redundancy", "synergy"]

@@ -18,9 +18,9 @@ from nodelens_metrics.information import INVARIANCES, NOISE, RANK, second_moment
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 Measure = Literal["tc", "dtc", "o"]
 _ROSAS = "Rosas et al. 2019, 1902.11239, O-information: TC − DTC"
@@ -89,7 +89,7 @@ def o_information_of_triplets(covariance: Tensor) -> Tensor:
     return torch.cat(found) if found else rho.new_zeros(0)
 
 
-def _all_triplets(n: int, device: Any) -> Iterator[tuple[Tensor, Tensor, Tensor]]:  # noqa: ANN401
+def _all_triplets(n: int, device: Any) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield the places in an ``(n, n)`` matrix of ij, ik and jk of all triplets, in large parts.
 
     The pairs j < k behind i are the end of the list of all pairs.

@@ -25,11 +25,11 @@ from nodelens_metrics.kronecker import GradientGram, RowLength
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
-_WRITTEN = Gram(tap="preactivation")
+_WRITTEN = Gram(reads="preactivation")
 _INVARIANCES = frozenset({"activation_shift", "functional"})
 _LABELS = validators.in_(("model", "data"))
 _PAPER = "Wang et al. 2019, EigenDamage, 1905.05934"
@@ -68,7 +68,7 @@ class KFAC:
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Squares of pre-activations and of their gradients; all pairs of these for a repair."""
-        return (Moments(tap="preactivation"), self._gradients, RowLength())
+        return (Moments(reads="preactivation"), self._gradients, RowLength())
 
     def score(self, group: GroupView) -> Tensor:
         """Return the changes; raises `NotApplicableError` where several weights write the nodes."""
@@ -80,14 +80,14 @@ class KFAC:
             size = found.g2
         else:
             size = unexplained(found.second_moment, self.damping)
-        energy = group[Moments(tap="preactivation")].mean_square
+        energy = group[Moments(reads="preactivation")].mean_square
         scores: Tensor = 0.5 * group[RowLength()] * size * energy
         return scores
 
     @property
-    def _gradients(self) -> Any:  # noqa: ANN401 - either of two statistics
+    def _gradients(self) -> Any:
         if self.repair == "none":
-            return GradientMoments(tap="preactivation", labels=self.labels)
+            return GradientMoments(reads="preactivation", labels=self.labels)
         return _products(self.labels)
 
 
@@ -133,6 +133,6 @@ class EigenDamageShare:
         return shares.masked_fill(moment.diagonal() == 0, 0.0)
 
 
-def _products(labels: Labels) -> Any:  # noqa: ANN401 - either of two statistics
+def _products(labels: Labels) -> Any:
     """Return the products of gradients; with the data's labels those that other metrics read."""
-    return GradientGram() if labels == "model" else Gram(tap="preactivation", of="gradient")
+    return GradientGram() if labels == "model" else Gram(reads="preactivation", of="gradient")

@@ -12,10 +12,10 @@ from nodelens.statistics.gram import Gram
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
     from nodelens.statistics.gram import GramSummary
 
-_PRODUCTS = Gram(tap="preactivation", of="gradient")
+_PRODUCTS = Gram(reads="preactivation", of="gradient")
 
 
 @frozen
@@ -27,7 +27,7 @@ class GradientGram:
     """
 
     labels: Labels = "model"
-    tap: ClassVar[Place] = "preactivation"
+    reads: ClassVar[ReadPoint] = "preactivation"
 
     @property
     def requires(self) -> frozenset[Need]:
@@ -59,7 +59,7 @@ class GradientGram:
 class RowLength:
     """The mean number of positions of a row at which the nodes are written, a scalar."""
 
-    tap: ClassVar[Place] = "preactivation"
+    reads: ClassVar[ReadPoint] = "preactivation"
     requires: ClassVar[frozenset[Need]] = frozenset({"whole_rows"})
 
     def floats(self, layout: Layout) -> int:

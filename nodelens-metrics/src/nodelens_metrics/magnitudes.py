@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.channels.groups import ParameterSlice
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 Dead = Literal["worst", "best", "any"]
 _UNSEEN = frozenset({"activation_scale", "activation_shift"})

@@ -16,9 +16,9 @@ from nodelens_metrics.centred_gradients import CentredRowGradients
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 _CENTRED = frozenset({"activation_shift", "functional", "incoming_scale"})
 

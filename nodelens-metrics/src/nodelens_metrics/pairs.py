@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from attrs import frozen
 
-from nodelens.statistics.contract import OUTPUTS
+from nodelens.interfaces.statistic import OUTPUTS
 from nodelens_metrics.target_gram import TargetGram
 
 if TYPE_CHECKING:

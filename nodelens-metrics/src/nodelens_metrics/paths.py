@@ -17,7 +17,7 @@ from nodelens_metrics.passes.path import PathGradients, Target
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
     from nodelens.scoring.view import GroupView
 
 _STEPS = validators.ge(2)

@@ -12,9 +12,9 @@ from nodelens_metrics.targets import SAMPLES, labelled_rows, samples_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 Estimator = Literal["binned", "copula", "gaussian"]
 _AT_ONCE = 2**22
@@ -70,7 +70,7 @@ class LabelSignificance:
 def label_p_values(
     x: Tensor,
     y: Tensor,
-    random: Any,  # noqa: ANN401 - torch.Generator, which this module does not import
+    random: Any,
     permutations: int = 199,
     *,
     estimator: Estimator = "binned",

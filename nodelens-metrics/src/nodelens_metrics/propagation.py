@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.channels.groups import ChannelGroup, ParameterSlice
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 Final = Literal["weights", "inf_fs"]
 _OUTPUTS = ("model output", "vocabulary")

@@ -19,9 +19,9 @@ from nodelens.statistics.moments import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 Repair = Literal["none", "mean_bias", "weights", "weights_and_bias"]
 _REPAIRS = ("none", "mean_bias", "weights", "weights_and_bias")

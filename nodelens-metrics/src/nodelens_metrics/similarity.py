@@ -18,9 +18,9 @@ from nodelens_metrics.information import NOISE, RANK, second_moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 _COUNT: Any = validators.optional(validators.ge(1))
 _RANKS = validators.optional(validators.ge(2))

@@ -16,9 +16,9 @@ from nodelens.statistics.gram import Gram
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 _SHIFT_FREE = frozenset({"activation_shift", "incoming_scale"})
 _AT_LEAST_ONE: Any = validators.optional(validators.ge(1))

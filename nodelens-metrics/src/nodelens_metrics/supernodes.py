@@ -18,9 +18,9 @@ from nodelens_metrics.information import NOISE, RANK, second_moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
     from nodelens_metrics.tiles import Correlations
 
 _SOURCE = "Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475"

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import evolve, field, frozen, validators
 
-from nodelens.statistics.contract import OUTPUTS
+from nodelens.interfaces.statistic import OUTPUTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State, Statistic
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State, Statistic
 
 
 @frozen
@@ -28,7 +28,7 @@ class TargetGram:
     """
 
     sketch: int | None = field(default=None, validator=validators.optional(validators.ge(2)))
-    tap: ClassVar[Place] = "activation"
+    reads: ClassVar[ReadPoint] = "activation"
     requires: ClassVar[frozenset[Need]] = frozenset({"outputs", "whole_rows", "quadratic"})
 
     def _inner(self) -> Statistic[Any]:
@@ -52,7 +52,7 @@ class TargetGram:
         """Add `other` into `state`."""
         self._inner().merge(state, other)
 
-    def summary(self, state: State, keep: Tensor) -> Any:  # noqa: ANN401 - of either statistic
+    def summary(self, state: State, keep: Tensor) -> Any:
         """Return the moments of nodes and outputs over the kept folds."""
         return self._inner().summary(state, keep)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import field, frozen, validators
 
-from nodelens.statistics.contract import OUTPUTS
+from nodelens.interfaces.statistic import OUTPUTS
 from nodelens.statistics.reservoir import Reservoir
 from nodelens.statistics.targets import TargetMoments
 from nodelens_metrics.information import INVARIANCES, NOISE
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 OUTPUT_INVARIANCES = frozenset({"activation_shift", "functional", "incoming_scale"})
 """Scaling an activation and nothing else scales its part of the output as well."""

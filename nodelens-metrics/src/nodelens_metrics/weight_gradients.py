@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.channels.groups import ParameterSlice
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 Aggregate = Literal["sum", "prod", "max", "last"]
 """How the slices of a node become one number; ``last`` takes the last weight that reads it."""
@@ -140,7 +140,7 @@ class TaylorWeights:
 
     def needs(self) -> tuple[Statistic[Any], ...]:
         """Gradients of weights by row, or of the pre-activation, which hold their sums Σ w g."""
-        return (RowGradients(tap="preactivation"),) if self.joint else (WeightGradients(),)
+        return (RowGradients(reads="preactivation"),) if self.joint else (WeightGradients(),)
 
     def score(self, group: GroupView) -> Tensor:
         """Return the mean squares; raises `NotApplicableError` where no weight can be read."""
@@ -148,7 +148,7 @@ class TaylorWeights:
 
         if self.joint:
             _check_untied(group, group.producer().module)
-            return group[RowGradients(tap="preactivation")].q2
+            return group[RowGradients(reads="preactivation")].q2
         parts = [_slice(group, part) for part in group.group.role("producer")]
         if not parts:
             raise NotApplicableError("no parameter writes these nodes")

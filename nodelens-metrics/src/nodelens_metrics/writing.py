@@ -14,9 +14,9 @@ from attrs import field, frozen, validators
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 Dead = Literal["worst", "best", "any"]
 _SHAPE = frozenset({"activation_scale", "activation_shift", "functional", "incoming_scale"})

@@ -25,7 +25,7 @@ _HOMES = {
 __all__ = ["ByScore", "Magnitude", "Random", "Taylor", "allocate", "select"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"nodelens_pruning.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen, validators
 
 if TYPE_CHECKING:
-    from nodelens.experiments.pruning import PruningPlan, PruningRequest
+    from nodelens.interfaces.pruner import PruningPlan, PruningRequest
 
 Allocation = Literal["uniform", "global", "standardised"]
 Repair = Literal["none", "mean_bias"]
 
 
-def _sparsity() -> Any:  # noqa: ANN401 - attrs fields have the type of their value
+def _sparsity() -> Any:
     return field(default=0.5, validator=[validators.ge(0.0), validators.lt(1.0)])
 
 
-def _minimum() -> Any:  # noqa: ANN401 - attrs fields have the type of their value
+def _minimum() -> Any:
     return field(default=1, validator=validators.ge(1))
 
 

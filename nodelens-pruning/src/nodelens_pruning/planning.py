@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import frozen
 
 from nodelens.errors import CaptureError, UnknownNameError, did_you_mean
-from nodelens.experiments.pruning import PruningPlan
+from nodelens.interfaces.pruner import PruningPlan
 from nodelens_pruning.allocation import allocate, rounded, total_removed
 from nodelens_pruning.selection import Importances, chance, select
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nodelens.channels.groups import ChannelGraph, ChannelGroup
-    from nodelens.experiments.pruning import PruningRequest
+    from nodelens.interfaces.pruner import PruningRequest
     from nodelens.scoring.scores import Scores
     from nodelens_pruning.methods import ByScore, Magnitude, Random, Taylor
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from nodelens.analyses.agreement import Agreement
+from nodelens.analyses.agreement.options import Agreement
 
 UP, MIXED = np.arange(6.0), np.array([0.0, 1.0, 3.0, 2.0, 5.0, 4.0])
 

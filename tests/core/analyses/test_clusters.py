@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from nodelens.analyses.clustering import by_size
-from nodelens.analyses.clusters import Clusters
+from nodelens.analyses.clusters.compute import by_size
+from nodelens.analyses.clusters.options import Clusters
 
 QUICK = {"permutations": 39, "subsets": 5, "largest": 4}
 

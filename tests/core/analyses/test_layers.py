@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from nodelens.analyses.layers import Layers
+from nodelens.analyses.layers.options import Layers
 from nodelens.scoring.scores import Score, Scores
 
 

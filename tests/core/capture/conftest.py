@@ -5,7 +5,7 @@ import torch
 from attrs import frozen
 
 from nodelens.capture.engine import CaptureRequest, run_capture
-from nodelens.capture.planning import make_plan
+from nodelens.capture.plan.planning import make_plan
 from nodelens.channels.infer import infer
 from nodelens.testing.statistic_checks import tensors_of
 

@@ -12,11 +12,11 @@ from attrs import evolve, frozen
 from torch import nn
 
 import nodelens
-from nodelens.capture.budget import within
+from nodelens.capture.checkpoint.spilled_states import StoredStates
 from nodelens.capture.engine import CaptureRequest, run_capture
-from nodelens.capture.fitting import plan_metrics
-from nodelens.capture.planning import make_plan
-from nodelens.capture.stored import StoredStates
+from nodelens.capture.plan.budget import within
+from nodelens.capture.plan.budgeted_plan import plan_metrics
+from nodelens.capture.plan.planning import make_plan
 from nodelens.channels.infer import infer
 from nodelens.config.sizes import size_bytes, size_text
 from nodelens.errors import ConfigError, DataError

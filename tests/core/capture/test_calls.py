@@ -66,9 +66,9 @@ def seen(model, name):
 
 
 def test_inputs_of_every_call_are_read(model, capture_of, summary):
-    got = capture_of(model, [(X[:5], Y[:5]), (X[5:], Y[5:])], (Gram(tap="input"),))
+    got = capture_of(model, [(X[:5], Y[:5]), (X[5:], Y[5:])], (Gram(reads="input"),))
     stored = torch.cat([read.detach() for read, _ in seen(model, "block.up")])
-    found = summary(got, "block.up (input)", Gram(tap="input"))
+    found = summary(got, "block.up (input)", Gram(reads="input"))
     assert int(found.count) == 27
     torch.testing.assert_close(found.covariance, torch.cov(stored.T, correction=0))
 
@@ -143,7 +143,7 @@ def test_calls_of_a_model_that_cannot_be_traced_are_counted_and_told(caplog):
     graph = plain_groups(model, (X[:2],), {}, "depends on the data")
     assert graph.calls["block.up"] >= 1
     from nodelens.capture.engine import CaptureRequest, run_capture
-    from nodelens.capture.planning import make_plan
+    from nodelens.capture.plan.planning import make_plan
     from nodelens.experiments.capture_record import capture_findings, capture_json
 
     plan = make_plan(graph, [type("M", (), {"needs": lambda self: (Moments(),)})()], model=model)

@@ -7,9 +7,9 @@ import torch
 from attrs import evolve
 from torch import nn
 
-from nodelens.capture.checkpoint import Checkpoint, plan_key
+from nodelens.capture.checkpoint.checkpoint import Checkpoint, plan_key
 from nodelens.capture.engine import CaptureRequest, run_capture
-from nodelens.capture.planning import make_plan
+from nodelens.capture.plan.planning import make_plan
 from nodelens.channels.infer import infer
 from nodelens.errors import RunError
 from nodelens.statistics.gradients import RowGradients
@@ -98,7 +98,7 @@ def test_seconds_say_how_often(subject, tmp_path):
 
 def test_a_checkpoint_that_takes_long_comes_more_seldom(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("nodelens.capture.checkpoint.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("nodelens.capture.checkpoint.checkpoint.time.monotonic", lambda: now[0])
     checkpoint = Checkpoint(tmp_path, seconds=60)
     checkpoint._clock.cost = 9.0
     for seconds, due in ((59.0, False), (61.0, False), (90.0, True)):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nodelens.capture.batches import Batch, as_batch
-from nodelens.capture.forward import Forward
+from nodelens.capture.hooks.batch_forward import BatchForward
 from nodelens.errors import DataError
 
 IDS = torch.arange(10).view(2, 5)
@@ -36,7 +36,7 @@ def test_without_a_mask_of_its_own_all_that_a_decoder_reads_counts():
 def test_the_number_of_positions_says_whose_they_are(axes, length):
     found = batch()
     assert found.length_in(axes) == length
-    mask = Forward.of(found).mask_of(length)
+    mask = BatchForward.of(found).mask_of(length)
     assert torch.equal(mask, (MASK if length == 5 else TARGET_MASK).bool())
 
 
@@ -47,7 +47,7 @@ def test_rows_and_devices_take_the_decoders_mask_along():
 
 
 def test_rows_that_are_padded_left_stay_where_they_are():
-    assert Forward.of(batch(attention_mask=MASK.flip(1))).segments is None
+    assert BatchForward.of(batch(attention_mask=MASK.flip(1))).segments is None
 
 
 def test_what_cannot_be_told_apart_is_refused():

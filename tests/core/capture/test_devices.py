@@ -15,13 +15,13 @@ from nodelens.statistics.targets import TargetMoments
 
 ASKED = (
     Moments(),
-    Moments(tap="preactivation"),
+    Moments(reads="preactivation"),
     RowMoments(),
     GradientMoments(),
     GradientMoments(labels="model"),
     RowGradients(),
     Gram(),
-    Gram(tap="input"),
+    Gram(reads="input"),
     TargetMoments(),
 )
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
 from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.hooks.reading import folds_of
 from nodelens.capture.losses import row_losses
-from nodelens.capture.plan import CapturePlan, PlanEntry
-from nodelens.capture.reading import folds_of
+from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError, DataError
 from nodelens.statistics.classes import ClassMoments

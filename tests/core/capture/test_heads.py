@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nodelens.capture.taps import parts_of
+from nodelens.capture.hooks.hook_points import parts_of
 from nodelens.channels.infer import infer
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.moments import Moments

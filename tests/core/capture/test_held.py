@@ -9,8 +9,8 @@ from torch import nn
 
 import nodelens
 from nodelens.capture.accumulator import Accumulator
-from nodelens.capture.reading import carried, joined, without_values
-from nodelens.statistics.contract import Layout, Reading
+from nodelens.capture.hooks.reading import carried, joined, without_values
+from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.moments import RowMoments
 from nodelens.statistics.sums import take
 

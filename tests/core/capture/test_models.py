@@ -132,7 +132,7 @@ class InPlace(Net):
 
 def test_operations_in_place_change_nothing_also_not_the_batch(capture_of, check_same):
     x, y = data()
-    asked = (*VALUES, *GRADIENTS, Moments(tap="preactivation"), Gram(tap="input"))
+    asked = (*VALUES, *GRADIENTS, Moments(reads="preactivation"), Gram(reads="input"))
     one = capture_of(of(InPlace, False), [(x, y)], asked)
     other = capture_of(of(InPlace, True), [(x.clone(), y)], asked)
     check_same(other, one)
@@ -189,7 +189,7 @@ def test_compiled_modules_are_refused(how, capture_of):
     if how == "inside":
         model.b.compile(backend="eager")
     given = torch.compile(model, backend="eager") if how == "wrapper" else model
-    from nodelens.capture.hooks import check_hookable
+    from nodelens.capture.hooks.site_hooks import check_hookable
 
     with pytest.raises(ModelError, match="compiled, and hooks on compiled modules may silently"):
         check_hookable(given)
@@ -215,7 +215,7 @@ def test_functions_compiled_inside_a_model_are_read_too(capture_of, check_same):
 
 
 def test_wrappers_that_hide_the_model_are_refused():
-    from nodelens.capture.hooks import check_hookable
+    from nodelens.capture.hooks.site_hooks import check_hookable
 
     with pytest.raises(ModelError, match="the model is wrapped in DataParallel, which runs copies"):
         check_hookable(nn.DataParallel(of(Net)))
@@ -229,7 +229,7 @@ def test_wrappers_that_hide_the_model_are_refused():
 
 
 def test_a_class_of_the_user_with_such_a_name_is_not_refused():
-    from nodelens.capture.hooks import check_hookable
+    from nodelens.capture.hooks.site_hooks import check_hookable
 
     check_hookable(type("DataParallel", (Net,), {})())
 
@@ -440,7 +440,7 @@ def test_live_tensors_do_not_grow_with_the_number_of_batches(capture_of):
                 )
             yield data()
 
-    asked = (*VALUES, *GRADIENTS, *SAMPLED, Gram(tap="input"))
+    asked = (*VALUES, *GRADIENTS, *SAMPLED, Gram(reads="input"))
 
     class Stream:
         def __iter__(self):

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
-from nodelens.capture.plan import LOSS
-from nodelens.capture.reading import segments_of
+from nodelens.capture.hooks.reading import segments_of
+from nodelens.capture.plan.capture_plan import LOSS
 from nodelens.errors import CaptureError, DataError
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.gradients import GradientMoments, RowGradients
@@ -27,9 +27,9 @@ POSITIONAL = (
     GradientMoments(),
     Gram(),
     Gram(of="gate"),
-    Gram(tap="input"),
-    Moments(tap="input"),
-    Moments(tap="preactivation"),
+    Gram(reads="input"),
+    Moments(reads="input"),
+    Moments(reads="preactivation"),
     LogHistogram(),
     CrossGram(),
     TargetMoments(),

@@ -8,8 +8,8 @@ from torch import nn
 import nodelens
 from nodelens.capture import recorder
 from nodelens.capture.engine import CaptureRequest, run_capture
-from nodelens.capture.plan import CapturePlan, PlanEntry
-from nodelens.capture.recorder import Recorder
+from nodelens.capture.hooks.recorder import Recorder
+from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
 from nodelens.statistics.gradients import GradientMoments
@@ -17,7 +17,7 @@ from nodelens.statistics.gram import Gram
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
 
-STATISTICS = (Moments(order=4), Magnitudes(), RowMoments(), Gram(), Moments(tap="preactivation"))
+STATISTICS = (Moments(order=4), Magnitudes(), RowMoments(), Gram(), Moments(reads="preactivation"))
 
 
 class Stream(nn.Module):
@@ -104,7 +104,7 @@ def test_no_more_waits_than_fits_beside_the_last_tensor(monkeypatch, model, batc
 def test_a_tensor_that_changes_while_it_waits_is_noticed(model, batches):
     graph = infer(model, batches[0][:2])
     entries = tuple(
-        PlanEntry(group, (Moments(tap="preactivation"),))
+        PlanEntry(group, (Moments(reads="preactivation"),))
         for group in graph
         if group.at("preactivation")
     )

@@ -8,12 +8,12 @@ from attrs import evolve, frozen
 from torch import nn
 from torch.nn import functional as F
 
+from nodelens.capture.checkpoint.saved_capture import load_capture, save_capture
 from nodelens.capture.engine import CaptureRequest, run_capture
-from nodelens.capture.kept import load_capture, save_capture
-from nodelens.capture.planning import make_plan
+from nodelens.capture.plan.planning import make_plan
 from nodelens.channels.infer import infer
 from nodelens.errors import DataError, RunError
-from nodelens.statistics.contract import Reading
+from nodelens.interfaces.statistic import Reading
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments, RowMoments
 from nodelens.statistics.pairs import CrossGram
@@ -30,7 +30,7 @@ PAIRS = (
     Gram(),
     Gram(of="gate"),
     Gram(of="gradient"),
-    Gram(tap="input"),
+    Gram(reads="input"),
     GramSketch(rank=8),
     CrossGram(),
 )
@@ -246,11 +246,11 @@ class Twice(Tokens):
 def test_the_positions_of_every_call_of_a_module_are_counted():
     model, given = Twice().double(), {k: v for k, v in rows().items() if k != "labels"}
     graph = infer(model, **{name: value[:3] for name, value in given.items()})
-    asked = [Asking((Gram(tap="input"), Gram(tap="preactivation", of="gradient"), Gram()))]
+    asked = [Asking((Gram(reads="input"), Gram(reads="preactivation", of="gradient"), Gram()))]
     plan = evolve(make_plan(graph, asked, folds=4, model=model), tokens=SHARE)
     got = run_capture(CaptureRequest(model, graph, [rows()], plan, CPU))
     real = int(rows()["attention_mask"].sum())
     counts = {name: n for name, n in got.counts.positions.items() if name.startswith("mid (input)")}
     assert counts == {"mid (input) @ mid (input)": 2 * real}
-    state = got.states["mid (input)"][Gram(tap="input")]
+    state = got.states["mid (input)"][Gram(reads="input")]
     assert float(state["count"].sum()) == got.counts.chosen["mid (input) @ mid (input)"]

@@ -49,7 +49,7 @@ SCORE = """
 import torch
 from torch import distributed, nn
 import nodelens
-from nodelens.capture.ranks import Ranks
+from nodelens.capture.distributed.workers import Ranks
 from two_ranks import build
 
 distributed.init_process_group("gloo")

@@ -140,7 +140,7 @@ def test_an_exact_name_is_explained(nodelens):
         "  source       common\n"
         "  invariances  activation_shift, functional\n"
         "  dead nodes   worst\n"
-        "  reads        Moments(tap='activation', order=2)\n"
+        "  reads        Moments(reads='activation', order=2)\n"
         "  cost         forward: one forward pass over the samples\n"
         "\n"
         "  options\n"
@@ -159,7 +159,7 @@ def test_an_explanation_as_json(nodelens):
             "doc": "how many of the largest are averaged.",
         }
     ]
-    assert explanation["statistics"] == ["Moments(tap='activation', order=2)"]
+    assert explanation["statistics"] == ["Moments(reads='activation', order=2)"]
     assert (explanation["level"], explanation["cost"]) == ("node", "forward")
     assert explanation["description"].endswith("positions and samples.")
 

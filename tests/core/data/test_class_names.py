@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from nodelens.data.class_names import ordered, renumbered
-from nodelens.data.contract import Samples
 from nodelens.data.splits import Splits
 from nodelens.errors import ModelError
+from nodelens.interfaces.dataset import Samples
 
 
 def test_integers_are_ordered_by_value():

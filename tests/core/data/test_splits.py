@@ -3,9 +3,9 @@ import torch
 from attrs import evolve
 
 from nodelens.config.schema import CaptureSettings, Component, DataSettings
-from nodelens.data.contract import LoadedData, Samples
 from nodelens.data.splits import batches, calibration, split
 from nodelens.errors import DataError
+from nodelens.interfaces.dataset import LoadedData, Samples
 
 PLAIN = DataSettings(Component("x"), normalize=False)
 

@@ -7,16 +7,16 @@ import torch
 from torch import nn
 
 from nodelens.capture.engine import CaptureRequest, run_capture
-from nodelens.capture.planning import make_plan
-from nodelens.capture.reading import folds_of
+from nodelens.capture.hooks.reading import folds_of
+from nodelens.capture.plan.planning import make_plan
 from nodelens.channels.infer import infer
-from nodelens.data.contract import Samples
 from nodelens.experiments.calibration import (
     FoldBatches,
     calibration_batches,
     fingerprint,
     fingerprint_of_model,
 )
+from nodelens.interfaces.dataset import Samples
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments
 

@@ -108,7 +108,7 @@ def test_ctrl_c_leaves_a_run_that_says_interrupted(tmp_path, monkeypatch, capsys
 
 def test_a_run_that_is_ended_while_a_stage_fails_says_how_that_stage_ended(tmp_path, monkeypatch):
     from nodelens.errors import DataError, RunError
-    from nodelens.experiments.context import Experiment
+    from nodelens.experiments.experiment import Experiment
 
     def fail(*args: object, **kwargs: object) -> None:
         raise DataError("the data is gone")

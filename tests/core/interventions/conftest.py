@@ -6,7 +6,7 @@ from torch import nn
 
 from nodelens.capture.batches import Batch
 from nodelens.channels.infer import infer
-from nodelens.interventions.contract import InterventionRequest
+from nodelens.interfaces.intervention import InterventionRequest
 from nodelens.scoring.scores import Score, Scores
 
 GROUP = "0:neurons"

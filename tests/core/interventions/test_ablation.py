@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from nodelens.interventions.ablation import Ablation
+from nodelens.interventions.ablation.options import Ablation
 
 C = np.array([4.0, 1.0, 2.0, 0.5, 3.0, 1.5, 0.25, 8.0, 0.125, 5.0])
 

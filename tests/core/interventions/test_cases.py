@@ -6,7 +6,7 @@ from torch import nn
 
 from nodelens.channels.infer import infer
 from nodelens.errors import UnknownNameError
-from nodelens.interventions.cases import choose_cases
+from nodelens.interventions.ablation.cases import choose_cases
 from nodelens.scoring.scores import Score, Scores
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from nodelens.interventions.bench import maskable, open_bench
-from nodelens.interventions.curves import Case, case_curves
+from nodelens.interventions.ablation.compute import Case, case_curves
+from nodelens.interventions.ablator import maskable, open_ablator
 
 CONTRIBUTIONS = [4.0, -1.0, 2.0, 0.5, 3.0, 1.0, 0.25, 8.0, 0.125, 5.0]
 FRACTIONS = (0.2, 0.5, 0.8)
@@ -12,9 +12,9 @@ FRACTIONS = (0.2, 0.5, 0.8)
 def measured(additive):
     def run(metrics, *, firsts=("least", "most"), orders=5, seed=0, contributions=CONTRIBUTIONS):
         case = additive(contributions, metrics, seed=seed)
-        bench = open_bench(case.request, "zero", maskable(case.request.graph))
+        ablator = open_ablator(case.request, "zero", maskable(case.request.graph))
         groups = maskable(case.request.graph)
-        found = case_curves(bench, Case("all", groups, tuple(metrics)), FRACTIONS, firsts, orders)
+        found = case_curves(ablator, Case("all", groups, tuple(metrics)), FRACTIONS, firsts, orders)
         return case, found
 
     return run

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from nodelens.interventions.intervals import Correlation, of_group, pooled
+from nodelens.interventions.oracle.intervals import Correlation, of_group, pooled
 
 
 def pairs(random, count, nodes, rho):

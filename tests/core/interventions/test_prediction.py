@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from nodelens.interventions.damage import Damage
-from nodelens.interventions.prediction import predict, top_overlap
+from nodelens.interventions.oracle.compute import AblationEffect
+from nodelens.interventions.oracle.prediction import predict, top_overlap
 from nodelens.scoring.scores import Score, Scores
 
 
 def damage_of(change, group="g"):
     change = np.asarray(change, dtype=np.float64)
-    return Damage(group, np.arange(len(change)), change, np.zeros(len(change)), 0.0)
+    return AblationEffect(group, np.arange(len(change)), change, np.zeros(len(change)), 0.0)
 
 
 def scores_of(values, better="high", metric="m"):
@@ -70,7 +70,9 @@ def test_undefined_groups_do_not_enter_the_average():
 
 
 def test_sampled_nodes_are_matched_by_their_index():
-    damage = Damage("g", np.array([1, 3, 5, 7]), np.array([1.0, 3.0, 5.0, 7.0]), np.zeros(4), 0.0)
+    damage = AblationEffect(
+        "g", np.array([1, 3, 5, 7]), np.array([1.0, 3.0, 5.0, 7.0]), np.zeros(4), 0.0
+    )
     values = np.array([9, 1, 0, 3, 9, 5, 0, 7])
     (found,) = predict(scores_of({"g": values}), [damage], 0.25)
     assert found.spearman.value == pytest.approx(1.0)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from nodelens.errors import ModelError
-from nodelens.models.contract import ModelRequest
+from nodelens.interfaces.backend import ModelRequest
 from nodelens.models.imported import Imported
 from nodelens.storage.tensors import write_state
 

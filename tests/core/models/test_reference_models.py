@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from nodelens.errors import ModelError
+from nodelens.interfaces.backend import Backend, ModelRequest
 from nodelens.models.cnn import CNN
-from nodelens.models.contract import Backend, ModelRequest
 from nodelens.models.mlp import MLP
 from nodelens.models.resnet import ResNet
 

@@ -11,12 +11,12 @@ from attrs import evolve
 from torch import nn
 
 from nodelens.config.options import structure_options
-from nodelens.data.contract import Samples
 from nodelens.data.splits import batches
 from nodelens.errors import ConfigError, DataError, ModelError
-from nodelens.recovery.contract import RecoveryRequest
+from nodelens.interfaces.dataset import Samples
+from nodelens.interfaces.recovery import RecoveryRequest
+from nodelens.interfaces.statistic import IGNORED
 from nodelens.recovery.fine_tune import Distillation, FineTune
-from nodelens.statistics.contract import IGNORED
 from nodelens.testing.recovery_checks import check_recovery, example_request
 from nodelens.training.evaluation import evaluate
 

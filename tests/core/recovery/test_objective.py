@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from nodelens.capture.batches import Batch
+from nodelens.interfaces.statistic import IGNORED
 from nodelens.recovery.fine_tune import Distillation
 from nodelens.recovery.objective import divergence, objective
-from nodelens.statistics.contract import IGNORED
 
 
 class Table(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nodelens.reports.parts import (
+from nodelens.findings.finding import (
     Bars,
     Finding,
     Heatmap,

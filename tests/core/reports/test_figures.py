@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import rcParams
 
-from nodelens.reports.figures import caption, figure_name, render
-from nodelens.reports.line_drawing import spread
-from nodelens.reports.look import PALETTE, shorten
-from nodelens.reports.parts import (
+from nodelens.findings.finding import (
     Bars,
     Finding,
     Heatmap,
@@ -18,6 +15,9 @@ from nodelens.reports.parts import (
     ScatterPlot,
     Series,
 )
+from nodelens.reports.figures import caption, figure_name, render
+from nodelens.reports.line_drawing import spread
+from nodelens.reports.style import PALETTE, shorten
 
 POINTS = (0.0, 0.5, 1.0)
 LINES = LinePlot("l", "L", "x", "y", (Line("a", POINTS, POINTS), Line("b", POINTS, POINTS)))

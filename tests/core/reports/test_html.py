@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from nodelens.reports.contract import Report
+from nodelens.findings.finding import Bars, Finding, Line, LinePlot, Table
+from nodelens.interfaces.report import Report
 from nodelens.reports.html import HtmlReport
-from nodelens.reports.parts import Bars, Finding, Line, LinePlot, Table
 from nodelens.scoring.scores import Score, Scores
 from nodelens.storage.run_folder import RunFolder
 

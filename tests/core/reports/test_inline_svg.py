@@ -1,9 +1,9 @@
 import re
 
+from nodelens.findings.finding import Line, LinePlot
 from nodelens.reports.figures import render
 from nodelens.reports.inline_svg import inline_svg
-from nodelens.reports.look import INK, PALETTE, PAPER
-from nodelens.reports.parts import Line, LinePlot
+from nodelens.reports.style import INK, PALETTE, PAPER
 
 POINTS = (0.0, 1.0)
 PLOT = LinePlot("p", "P", "x", "y", (Line("a", POINTS, POINTS), Line("b", POINTS, POINTS)))

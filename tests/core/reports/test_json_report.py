@@ -2,7 +2,7 @@ import json
 import subprocess
 import sys
 
-from nodelens.reports.contract import Report
+from nodelens.interfaces.report import Report
 from nodelens.reports.json_report import JsonReport
 from nodelens.storage.run_folder import RunFolder
 

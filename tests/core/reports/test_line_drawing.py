@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from matplotlib.figure import Figure
 
+from nodelens.findings.finding import Line, LinePlot
 from nodelens.reports.line_drawing import draw_lines
-from nodelens.reports.parts import Line, LinePlot
 
 
 @pytest.mark.parametrize("log_y", [False, True])

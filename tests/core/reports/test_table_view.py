@@ -1,4 +1,4 @@
-from nodelens.reports.parts import Table
+from nodelens.findings.finding import Table
 from nodelens.reports.table_view import view
 
 

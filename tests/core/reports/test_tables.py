@@ -1,7 +1,7 @@
 import csv
 from io import StringIO
 
-from nodelens.reports.parts import Table
+from nodelens.findings.finding import Table
 from nodelens.reports.tables import escape_latex, to_csv, to_latex
 
 TABLE = Table(

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
 from nodelens.capture.engine import CaptureRequest, run_capture
-from nodelens.capture.plan import LOSS
-from nodelens.capture.planning import make_plan
-from nodelens.capture.reading import folds_of
+from nodelens.capture.hooks.reading import folds_of
+from nodelens.capture.plan.capture_plan import LOSS
+from nodelens.capture.plan.planning import make_plan
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
 from nodelens.scoring.mean_loss import mean_loss
@@ -136,10 +136,10 @@ def test_a_metric_may_read_the_loss(tmp_path):
         invariances = frozenset()
 
         def needs(self):
-            return (Moments(), Moments(tap="loss"))
+            return (Moments(), Moments(reads="loss"))
 
         def score(self, group):
-            return group[Moments()].mean_square / group[Moments(tap="loss")].mean[0]
+            return group[Moments()].mean_square / group[Moments(reads="loss")].mean[0]
 
     model, (x, y) = net(), data()
     score = nodelens.score(model, [(x, y)], [PerLoss()])["PerLoss", "0:neurons"]

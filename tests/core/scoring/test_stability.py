@@ -11,8 +11,8 @@ from attrs import frozen
 from torch import nn
 
 from nodelens.capture.engine import CaptureRequest, run_capture
-from nodelens.capture.planning import make_plan
-from nodelens.capture.reading import folds_of
+from nodelens.capture.hooks.reading import folds_of
+from nodelens.capture.plan.planning import make_plan
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
 from nodelens.scoring.engine import ScoreRequest, compute_scores, subject_of

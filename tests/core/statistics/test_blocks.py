@@ -1,8 +1,8 @@
 import torch
 from torch.nn import functional as F
 
+from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.blocks import BlockSimilarity
-from nodelens.statistics.contract import Layout, Reading
 
 KEEP = torch.ones(1, dtype=torch.bool)
 

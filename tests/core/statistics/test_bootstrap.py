@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.bootstrap import Bootstrap
-from nodelens.statistics.contract import Layout, Reading
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.magnitudes import Magnitudes

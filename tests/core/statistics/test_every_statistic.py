@@ -20,7 +20,7 @@ from nodelens.testing import check_statistic
 
 STATISTICS = [
     Moments(),
-    Moments(tap="preactivation"),
+    Moments(reads="preactivation"),
     Moments(order=4),
     Magnitudes(),
     Magnitudes(tolerance=0.5),
@@ -35,7 +35,7 @@ STATISTICS = [
     TargetMoments(),
     TargetMoments(of="gate"),
     LogHistogram(),
-    LogHistogram(tap="preactivation", bins=5),
+    LogHistogram(reads="preactivation", bins=5),
     Reservoir(size=16),
     Reservoir(per="row", targets=True),
     Reservoir(of="gate"),

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nodelens.statistics.contract import Layout, Reading
+from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.gram import Gram
 
 

@@ -60,12 +60,12 @@ def test_partition_order_and_merging_change_nothing(order, cuts, merges):
     keep = torch.ones(FOLDS, dtype=torch.bool)
     parts = torch.tensor(order).tensor_split(cuts)
     for statistic in STATISTICS:
-        total = statistic.start(layout_of(WORLD, statistic.tap))
+        total = statistic.start(layout_of(WORLD, statistic.reads))
         for number, part in enumerate(parts):
             if number in merges:
                 statistic.merge(total, accumulate(statistic, WORLD, [part]))
             else:
-                statistic.update(total, reading(WORLD, statistic.tap, part))
+                statistic.update(total, reading(WORLD, statistic.reads, part))
         expected = tensors_of(statistic.summary(accumulate(statistic, WORLD), keep))
         for name, value in tensors_of(statistic.summary(total, keep)).items():
             scale = float(expected[name].abs().max())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nodelens.statistics.contract import Reading
+from nodelens.interfaces.statistic import Reading
 from nodelens.statistics.rows import mean_of
 
 

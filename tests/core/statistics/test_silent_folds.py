@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.classes import ClassMoments
-from nodelens.statistics.contract import Layout, Reading
 from nodelens.statistics.gradients import GradientMoments
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.histograms import LogHistogram

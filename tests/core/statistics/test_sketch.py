@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nodelens.statistics.contract import Layout, Reading
+from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.sketch import GramSketch
 
@@ -122,7 +122,7 @@ def test_half_precision_is_upcast_before_it_is_squared():
 
 def test_the_input_of_a_grouped_convolution_has_one_sketch_per_block(values):
     features = torch.cat([values, 2.0 * values], dim=-1)[..., :8]
-    statistic = GramSketch(tap="input", rank=100_000)
+    statistic = GramSketch(reads="input", rank=100_000)
     state = statistic.start(Layout(8, 1, blocks=2))
     fold = torch.zeros(12, dtype=torch.int64)
     statistic.update(state, Reading(values=features, fold=fold, index=torch.arange(12)))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from attrs import evolve
 
+from nodelens.interfaces.statistic import Reading, RowSums
 from nodelens.statistics import rows, sums, sweeps
-from nodelens.statistics.contract import Reading, RowSums
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nodelens.capture.inputs import features_of, outputs_of
-from nodelens.statistics.contract import Layout, Reading
+from nodelens.capture.hooks.producer_inputs import features_of, outputs_of
+from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.weights import WeightGradients
 
 MODULES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nodelens.errors import RunError
-from nodelens.reports.parts import Finding
+from nodelens.findings.finding import Finding
 from nodelens.storage.run_folder import RunFolder, list_runs
 
 

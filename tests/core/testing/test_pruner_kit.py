@@ -1,7 +1,7 @@
 import pytest
 from attrs import frozen
 
-from nodelens.experiments.pruning import PruningPlan
+from nodelens.interfaces.pruner import PruningPlan
 from nodelens.testing.checks import failures
 from nodelens.testing.pruner_checks import check_pruner
 

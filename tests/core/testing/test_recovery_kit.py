@@ -3,7 +3,7 @@ import torch
 from attrs import evolve, frozen
 
 from nodelens.errors import ModelError
-from nodelens.recovery.contract import Recovered
+from nodelens.interfaces.recovery import Recovered
 from nodelens.recovery.fine_tune import FineTune
 from nodelens.testing import check_recovery, failures
 

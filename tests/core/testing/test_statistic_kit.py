@@ -6,7 +6,7 @@ import pytest
 import torch
 from attrs import frozen
 
-from nodelens.statistics.contract import RowSums
+from nodelens.interfaces.statistic import RowSums
 from nodelens.statistics.rows import add_rows, row_counts, row_sum, zeros
 from nodelens.testing import check_statistic, failures
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from nodelens.data.contract import Samples
 from nodelens.errors import ModelError
+from nodelens.interfaces.dataset import Samples
 from nodelens.training.descent import Descent, Loss, shuffled
 from nodelens.training.optimizers import learning_rate
 

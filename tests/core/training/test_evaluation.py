@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from nodelens.capture.batches import Batch
-from nodelens.data.contract import Samples
 from nodelens.data.splits import batches
 from nodelens.errors import DataError
+from nodelens.interfaces.dataset import Samples
 from nodelens.training.evaluation import evaluate, paired
 
 LOGITS = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0], [5.0, 0.0, 0.0]])

@@ -6,12 +6,12 @@ from attrs import evolve
 from torch import nn
 
 from nodelens.config.schema import Component, DataSettings, TrainingSettings
-from nodelens.data.contract import Samples
 from nodelens.data.digits import Digits
 from nodelens.data.splits import Splits, batches, split
 from nodelens.errors import DataError, ModelError
+from nodelens.interfaces.backend import ModelRequest
+from nodelens.interfaces.dataset import Samples
 from nodelens.models.cnn import CNN
-from nodelens.models.contract import ModelRequest
 from nodelens.models.mlp import MLP
 from nodelens.training.evaluation import evaluate
 from nodelens.training.loop import train

@@ -8,13 +8,13 @@ from typing import Any
 from attrs import define, evolve, field
 
 from nodelens.capture.counts import Counts
-from nodelens.capture.forward import Forward
-from nodelens.capture.plan import CapturePlan, Entry
+from nodelens.capture.hooks.batch_forward import BatchForward
+from nodelens.capture.hooks.hook_points import TWO_SIDED, HookPoint
+from nodelens.capture.hooks.reading import beside, joined, on_device, without_values
+from nodelens.capture.hooks.update_schedule import UpdateSchedule
+from nodelens.capture.plan.capture_plan import CapturePlan, Entry
 from nodelens.capture.precision import exact_products
-from nodelens.capture.reading import beside, joined, on_device, without_values
-from nodelens.capture.taps import TWO_SIDED, Tap
-from nodelens.capture.together import Together
-from nodelens.statistics.contract import Reading, State, Statistic
+from nodelens.interfaces.statistic import Reading, State, Statistic
 from nodelens.statistics.sampling import some_samples
 from nodelens.statistics.sums import take
 
@@ -30,33 +30,35 @@ class Accumulator:
     states: States = field(factory=dict)
     counts: Counts = field(factory=Counts)
 
-    def update(self, now: Forward, tap: Tap, statistics: Together, reading: Reading) -> None:
+    def update(
+        self, now: BatchForward, point: HookPoint, statistics: UpdateSchedule, reading: Reading
+    ) -> None:
         """Update statistics of a tap, or hold what they look at until the batch has ended.
 
         Gate sums are taken last: `GradientMoments` brings them.
         """
-        if tap.place in TWO_SIDED:
-            both = _both(now, tap, reading)
+        if point.place in TWO_SIDED:
+            both = _both(now, point, reading)
             if both is not None:
-                self._add_all(now, tap, statistics.statistics, both)
+                self._add_all(now, point, statistics.statistics, both)
             return
         summed = statistics.by_sums if reading.pivot is not None else ()
         if summed and reading.gradient is None:
             take(reading, statistics.sums)
         soon, late = statistics.sorted(reading)
         if soon:
-            self._add_all(now, tap, soon, reading)
+            self._add_all(now, point, soon, reading)
         if not late:
             return
         known = [s for s in late if s in summed]
         if known:
             take(reading, statistics.sums)
-            now.held.append((tap.entry, known, without_values(reading)))
+            now.held.append((point.entry, known, without_values(reading)))
         others = [s for s in late if s not in summed]
         if others:
-            now.held.append((tap.entry, others, _copied(tap, reading)))
+            now.held.append((point.entry, others, _copied(point, reading)))
 
-    def finish(self, now: Forward) -> None:
+    def finish(self, now: BatchForward) -> None:
         """Update the statistics that were held until the batch had ended."""
         found: dict[tuple[str, Statistic[Any]], tuple[Entry, list[Reading]]] = {}
         for entry, statistics, reading in now.held:
@@ -75,27 +77,31 @@ class Accumulator:
             for statistic in entry.statistics:
                 self._add(entry, statistic, reading)
 
-    def pivots_of(self, tap: Tap) -> list[Any]:
+    def pivots_of(self, point: HookPoint) -> list[Any]:
         """Return the pivots that statistics of a tap's values have taken before."""
-        states = self.states.get(tap.entry.name, {})
-        return [state["pivot"] for s, state in states.items() if _of_values(s, tap, state)]
+        states = self.states.get(point.entry.name, {})
+        return [state["pivot"] for s, state in states.items() if _of_values(s, point, state)]
 
     def _add_all(
-        self, now: Forward, tap: Tap, statistics: Sequence[Statistic[Any]], reading: Reading
+        self,
+        now: BatchForward,
+        point: HookPoint,
+        statistics: Sequence[Statistic[Any]],
+        reading: Reading,
     ) -> None:
         """Update statistics of one reading, or of the share of its samples that they see."""
         thinned = [s for s in statistics if self.plan.thins(s)]
         for statistic in statistics:
             if statistic not in thinned:
-                self._add(tap.entry, statistic, reading)
+                self._add(point.entry, statistic, reading)
         if not thinned:
             return
         some = some_samples(reading, self.plan.tokens)
-        if now.first_share(tap):
-            self.counts.positions[tap.name] += _samples(reading)
-            self.counts.chosen[tap.name] += len(some.fold)
+        if now.first_share(point):
+            self.counts.positions[point.name] += _samples(reading)
+            self.counts.chosen[point.name] += len(some.fold)
         for statistic in thinned:
-            self._add(tap.entry, statistic, some)
+            self._add(point.entry, statistic, some)
 
     def _add(self, entry: Entry, statistic: Statistic[Any], reading: Reading) -> None:
         """Update one state, on the device where the first site of its entry is."""
@@ -111,25 +117,25 @@ class Accumulator:
             statistic.update(state, here if folds == self.plan.folds else here.in_folds(folds))
 
 
-def _copied(tap: Tap, reading: Reading) -> Reading:
+def _copied(point: HookPoint, reading: Reading) -> Reading:
     """Return all of a reading, which adds up over the layers that share a residual stream."""
-    return evolve(reading, values=reading.values.clone()) if tap.overwritten else reading
+    return evolve(reading, values=reading.values.clone()) if point.overwritten else reading
 
 
-def _both(now: Forward, tap: Tap, reading: Reading) -> Reading | None:
+def _both(now: BatchForward, point: HookPoint, reading: Reading) -> Reading | None:
     """Return the reading of a pair once both of its tensors have been read, else None."""
-    other = now.first.pop(tap.entry.name, None)
+    other = now.first.pop(point.entry.name, None)
     if other is None:
-        kept = reading.values.clone() if tap.overwritten else reading.values
-        now.first[tap.entry.name] = evolve(reading, values=kept, shared={})
+        kept = reading.values.clone() if point.overwritten else reading.values
+        now.first[point.entry.name] = evolve(reading, values=kept, shared={})
         return None
-    first, second = (other, reading) if tap.second else (reading, other)
+    first, second = (other, reading) if point.second else (reading, other)
     return beside(first, on_device(second, first.values.device))
 
 
-def _of_values(statistic: Any, tap: Tap, state: State) -> bool:  # noqa: ANN401 - any statistic
+def _of_values(statistic: Any, point: HookPoint, state: State) -> bool:
     of_values = getattr(statistic, "of", "value") == "value"
-    return statistic.tap == tap.place and of_values and "pivot" in state
+    return statistic.reads == point.place and of_values and "pivot" in state
 
 
 def _samples(reading: Reading) -> int:

@@ -83,7 +83,7 @@ class Batch:
         """Return the rows where `chosen`, ``(rows,)`` of bool, is True."""
         rows = self.rows
 
-        def pick(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
+        def pick(value: Any) -> Any:
             if isinstance(value, Tensor) and value.ndim and len(value) == rows:
                 return value[chosen.to(value.device)]
             return value
@@ -109,7 +109,7 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Return the batch on `device`."""
 
-        def move(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
+        def move(value: Any) -> Any:
             return value.to(device) if isinstance(value, Tensor) else value
 
         return evolve(
@@ -123,12 +123,12 @@ class Batch:
             reference=move(self.reference),
         )
 
-    def call(self, model: nn.Module) -> Any:  # noqa: ANN401 - whatever the model returns
+    def call(self, model: nn.Module) -> Any:
         """Run the model on the batch."""
         return model(*self.args, **self.kwargs)
 
 
-def as_batch(value: Any, first: int = 0) -> Batch:  # noqa: ANN401 - that is the point
+def as_batch(value: Any, first: int = 0) -> Batch:
     """Return a `Batch` for a tensor, ``(inputs, targets)``, ``(inputs,)``, a dict, or a `Batch`.
 
     Dicts, and dataclasses by their fields, are keyword arguments; ``labels``/``targets`` are taken
@@ -157,7 +157,7 @@ def as_batch(value: Any, first: int = 0) -> Batch:  # noqa: ANN401 - that is the
     )
 
 
-def _type_of(value: Any) -> str:  # noqa: ANN401 - whatever was given
+def _type_of(value: Any) -> str:
     """Return the type in words, with those of the items of a sequence."""
     name = type(value).__name__
     if not isinstance(value, tuple | list):

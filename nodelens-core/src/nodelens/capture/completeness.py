@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nodelens.capture.plan import LOSS, CapturePlan
-from nodelens.capture.planning import LOSSES
+from nodelens.capture.plan.capture_plan import LOSS, CapturePlan
+from nodelens.capture.plan.planning import LOSSES
 from nodelens.errors import CaptureError, DataError
-from nodelens.statistics.contract import IGNORED
+from nodelens.interfaces.statistic import IGNORED
 
 if TYPE_CHECKING:
-    from nodelens.capture.checkpoint import Position
-    from nodelens.capture.taps import Tap
+    from nodelens.capture.checkpoint.checkpoint import Position
+    from nodelens.capture.hooks.hook_points import HookPoint
 
 _FEWEST = 2
 """Positions that a covariance needs at least."""
 
 
-def check_complete(plan: CapturePlan, taps: Sequence[Tap], done: Position) -> None:
+def check_complete(plan: CapturePlan, points: Sequence[HookPoint], done: Position) -> None:
     """Raise `DataError` for no samples, labels or positions, `CaptureError` for an unread site.
 
     Of a pass that was merged: what one process lacks another may have read.
@@ -31,19 +31,19 @@ def check_complete(plan: CapturePlan, taps: Sequence[Tap], done: Position) -> No
             f"no sample has a label (all are {IGNORED} or padding), so that the loss and every "
             "gradient are 0; give labels, or leave out the metrics of gradients"
         )
-    for tap in taps:
-        _check_tap(plan, tap, done)
+    for point in points:
+        _check_tap(plan, point, done)
 
 
-def _check_tap(plan: CapturePlan, tap: Tap, done: Position) -> None:
-    if not done.now.fired[tap.name]:
+def _check_tap(plan: CapturePlan, point: HookPoint, done: Position) -> None:
+    if not done.now.fired[point.name]:
         raise CaptureError(
-            f"{tap.site.name} was never read, so {tap.entry.name} has no statistics; "
+            f"{point.site.name} was never read, so {point.entry.name} has no statistics; "
             "the model takes another path on these batches than on the first one"
         )
-    positions, chosen = done.now.positions[tap.name], done.now.chosen[tap.name]
+    positions, chosen = done.now.positions[point.name], done.now.chosen[point.name]
     if positions and chosen < _FEWEST:
         raise DataError(
             f"tokens: {plan.tokens:g} leaves {chosen} of the {positions} positions at "
-            f"{tap.site.name} for products of pairs of nodes; raise it, or give more samples"
+            f"{point.site.name} for products of pairs of nodes; raise it, or give more samples"
         )

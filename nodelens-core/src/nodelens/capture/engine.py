@@ -14,20 +14,25 @@ from attrs import field, frozen
 from torch import Tensor, nn
 
 from nodelens.capture.batches import Batch
-from nodelens.capture.checkpoint import Checkpoint, Position
+from nodelens.capture.checkpoint.checkpoint import Checkpoint, Position
+from nodelens.capture.checkpoint.spilled_states import (
+    StateMap,
+    StoredStates,
+    slots_of,
+    write_states,
+)
 from nodelens.capture.completeness import check_complete
 from nodelens.capture.counts import Counts
-from nodelens.capture.hooks import uncompiled
+from nodelens.capture.distributed.merging import first_pass, merge_pass
+from nodelens.capture.distributed.sharding import check_repeatable, sharded_batches
+from nodelens.capture.distributed.workers import Workers
+from nodelens.capture.hooks.hook_points import hook_points_of
+from nodelens.capture.hooks.reading import folds_of
+from nodelens.capture.hooks.recorder import Recorder
+from nodelens.capture.hooks.site_hooks import uncompiled
 from nodelens.capture.losses import row_losses
-from nodelens.capture.merging import first_pass, merge_pass
-from nodelens.capture.plan import CapturePlan
+from nodelens.capture.plan.capture_plan import CapturePlan
 from nodelens.capture.propagation import read_batch, visit_batch
-from nodelens.capture.ranks import Ranks
-from nodelens.capture.reading import folds_of
-from nodelens.capture.recorder import Recorder
-from nodelens.capture.stored import StateMap, StoredStates, slots_of, write_states
-from nodelens.capture.stream import check_repeatable, numbered
-from nodelens.capture.taps import taps_of
 from nodelens.channels.groups import ChannelGraph, Site
 from nodelens.models.randomness import own_randomness, reseed
 from nodelens.progress import Progress
@@ -43,7 +48,7 @@ class CaptureRequest:
     `store` is the folder for the states of finished passes where the plan does not fit its memory
     budget; None keeps them in memory. `checkpoint` is where the capture leaves how far it is and
     goes on from. `enough` is asked after each batch of the first pass whether its samples will do.
-    `ranks` says which share of the batches this process reads; all ranks are given all of them.
+    `workers` says which share of the batches this process reads; all ranks are given all of them.
     """
 
     model: nn.Module
@@ -59,7 +64,7 @@ class CaptureRequest:
     store: Path | None = None
     checkpoint: Checkpoint | None = None
     enough: Callable[[Capture], bool] | None = None
-    ranks: Ranks = field(factory=Ranks)
+    workers: Workers = field(factory=Workers)
 
 
 @frozen(eq=False)
@@ -119,8 +124,8 @@ def captured_until(request: CaptureRequest, done: Position) -> Capture:
 def _start(request: CaptureRequest) -> Position:
     known = request.checkpoint and request.checkpoint.load(request.plan)
     start = known.passes if known else 0
-    if request.ranks.world > 1:
-        start = first_pass(request.ranks, request.plan, start)
+    if request.workers.world_size > 1:
+        start = first_pass(request.workers, request.plan, start)
     if known and known.passes == start:
         return known
     done = Position(torch.zeros(request.plan.folds, dtype=torch.int64), passes=start)
@@ -142,7 +147,9 @@ def _stream(request: CaptureRequest, done: Position) -> None:
     )
     with recorder.attached(request.model):
         fresh = not done.batches
-        share = numbered(request, done, partial(_adopt_pivots, request, done) if fresh else None)
+        share = sharded_batches(
+            request, done, partial(_adopt_pivots, request, done) if fresh else None
+        )
         for batch in islice(share, done.batches, done.limit):
             _draw_anew(request, batch)
             read_batch(request, recorder, batch)
@@ -173,7 +180,7 @@ def _visit(request: CaptureRequest, done: Position) -> None:
     """Do one pass of a statistic that runs the model itself, from where it stands."""
     statistic = request.plan.visits[done.passes - len(request.plan.streams)]
     earlier = captured_until(request, done).states
-    for batch in islice(numbered(request, done), done.batches, done.limit):
+    for batch in islice(sharded_batches(request, done), done.batches, done.limit):
         _draw_anew(request, batch)
         visit_batch(request, statistic, batch, done.states, earlier)
         if _counted(request, done, batch):
@@ -209,7 +216,7 @@ def _tell(request: CaptureRequest, progress: Progress, done: Position) -> None:
     passes = request.plan.passes
     what = "capture" if passes == 1 else f"capture, pass {done.passes + 1} of {passes}"
     total = request.total if done.limit is None or not done.passes else int(done.rows.sum())
-    seen = done.samples * request.ranks.world
+    seen = done.samples * request.workers.world_size
     progress(what, min(seen, total or seen), total)
 
 
@@ -225,7 +232,7 @@ def _end_pass(request: CaptureRequest, done: Position) -> None:
         write_states(path, done.states, {}, {})
         done.stored.add(slots_of(path, done.states))
         done.states.clear()
-    whole_elsewhere = request.ranks.rank > 0 and done.passes == request.plan.passes
+    whole_elsewhere = request.workers.rank > 0 and done.passes == request.plan.passes
     if request.checkpoint and request.checkpoint.seconds is not None and not whole_elsewhere:
         request.checkpoint.save(request.plan, done)
 
@@ -235,17 +242,21 @@ def _merge_ranks(request: CaptureRequest, done: Position) -> None:
 
     Statistics with passes of their own may look at earlier passes, and so on every rank.
     """
-    plan, ranks = request.plan, request.ranks
+    plan, workers = request.plan, request.workers
     streamed = done.passes < len(plan.streams)
     entries = plan.streams[done.passes] if streamed else plan.entries
-    taps = [tap for entry in entries for tap in taps_of(entry, request.graph)] if streamed else []
-    everywhere = ranks.everywhere or (bool(plan.visits) and done.passes + 1 < plan.passes)
-    if ranks.world > 1:
+    points = (
+        [point for entry in entries for point in hook_points_of(entry, request.graph)]
+        if streamed
+        else []
+    )
+    everywhere = workers.everywhere or (bool(plan.visits) and done.passes + 1 < plan.passes)
+    if workers.world_size > 1:
         visits = () if streamed else (plan.visits[done.passes - len(plan.streams)],)
         read = {entry.name: entry.statistics if streamed else visits for entry in entries}
-        merge_pass(ranks, plan, done, read, everywhere)
-    if everywhere or not ranks.rank:
-        check_complete(plan, taps, done)
+        merge_pass(workers, plan, done, read, everywhere)
+    if everywhere or not workers.rank:
+        check_complete(plan, points, done)
 
 
 @contextmanager

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
 from nodelens.errors import DataError, ModelError
-from nodelens.statistics.contract import IGNORED
+from nodelens.interfaces.statistic import IGNORED
 from nodelens.statistics.sampling import position_keys
 
 _LABELS = 7
 """Keys the draw of labels apart from other draws at the same positions."""
 
 
-def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever the model returns
+def logits_of(output: Any) -> Tensor:
     """Return the logits of an output: a tensor, ``.logits``, ``["logits"]`` or the first item."""
     if isinstance(output, Tensor):
         return output
@@ -36,7 +36,7 @@ def logits_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever the model retur
     return logits
 
 
-def has_logits(output: Any) -> bool:  # noqa: ANN401 - whatever the model returns
+def has_logits(output: Any) -> bool:
     """Return whether `logits_of` finds logits in an output."""
     try:
         logits_of(output)
@@ -45,7 +45,7 @@ def has_logits(output: Any) -> bool:  # noqa: ANN401 - whatever the model return
     return True
 
 
-def row_losses(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever the model returns
+def row_losses(output: Any, batch: Batch) -> Tensor:
     """Return the cross-entropy of every row in nats, ``(rows,)``: the *sum* over its positions.
 
     Positions labelled -100 and masked positions do not count.
@@ -100,7 +100,7 @@ def _check_targets(logits: Tensor, targets: Tensor) -> None:
         )
 
 
-def sampled_labels(output: Any, batch: Batch) -> Batch:  # noqa: ANN401 - whatever the model returns
+def sampled_labels(output: Any, batch: Batch) -> Batch:
     """Return the batch with labels drawn from the model's own predictions, as in the true Fisher.
 
     A label belongs to its row and its place among the row's tokens: batching, order and padding do
@@ -126,7 +126,7 @@ def _uniform(logits: Tensor, batch: Batch) -> Tensor:
     return (keys.double() / 2.0**63).view(*shape, 1)
 
 
-def output_numbers(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever it returns
+def output_numbers(output: Any, batch: Batch) -> Tensor:
     """Return margin, −log p and entropy of every prediction, ``(rows, positions or 1, 3)`` float64.
 
     Rows or positions without a label have NaN in the first two.

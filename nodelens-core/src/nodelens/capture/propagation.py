@@ -12,22 +12,22 @@ from torch import Tensor, nn
 
 from nodelens.capture.accumulator import States
 from nodelens.capture.batches import Batch
+from nodelens.capture.hooks.reading import folds_of
+from nodelens.capture.hooks.recorder import Recorder
 from nodelens.capture.losses import output_numbers, sampled_labels
-from nodelens.capture.reading import folds_of
-from nodelens.capture.recorder import Recorder
 from nodelens.errors import DataError, ModelError
+from nodelens.interfaces.statistic import PassStatistic, Visit
 from nodelens.seeding import generator
-from nodelens.statistics.contract import PassStatistic, Visit
 
 if TYPE_CHECKING:
+    from nodelens.capture.checkpoint.spilled_states import StateMap
     from nodelens.capture.engine import CaptureRequest
-    from nodelens.capture.stored import StateMap
 
 
 def read_batch(request: CaptureRequest, recorder: Recorder, batch: Batch) -> None:
     """Run the model forward, and backward where gradients are read, and update the statistics."""
     needs = frozenset().union(*(s.requires for e in recorder.entries for s in e.statistics))
-    graded = any(tap.graded for tap in recorder.taps)
+    graded = any(point.graded for point in recorder.points)
     if "targets" in needs and (batch.targets is None or batch.segments is not None):
         raise DataError(
             "class metrics need one label per row: give (inputs, targets) batches, not packed"
@@ -62,7 +62,7 @@ def _backward(
     request: CaptureRequest,
     recorder: Recorder,
     batch: Batch,
-    output: Any,  # noqa: ANN401 - whatever the model returns
+    output: Any,
     needs: frozenset[str],
 ) -> None:
     """Run the backward pass of the data's loss, and of the loss with labels of the model's own."""
@@ -110,7 +110,7 @@ def visit_batch(
         statistic.visit(visit, {name: each[statistic] for name, each in chosen.items()})
 
 
-def checked_losses(losses: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - of the user's function
+def checked_losses(losses: Any, batch: Batch) -> Tensor:
     """Return what a loss gave; raises `DataError` unless it is one loss per row.
 
     A mean over the batch would make every gradient statistic depend on the batch size.
@@ -124,7 +124,7 @@ def checked_losses(losses: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - of th
     return losses
 
 
-def differentiable_losses(losses: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - as above
+def differentiable_losses(losses: Any, batch: Batch) -> Tensor:
     """Return the same; raises `DataError` unless it can be differentiated too."""
     checked = checked_losses(losses, batch)
     if not checked.requires_grad:
@@ -142,7 +142,7 @@ def _differentiable(batch: Batch) -> Batch:
     They are no leaves, so that a model may change them in place.
     """
 
-    def rooted(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
+    def rooted(value: Any) -> Any:
         if isinstance(value, Tensor) and value.is_floating_point():
             return _normal(value).detach().requires_grad_().clone()
         return _normal(value)
@@ -152,7 +152,7 @@ def _differentiable(batch: Batch) -> Batch:
     return evolve(batch, args=args, kwargs=kwargs, targets=_normal(batch.targets))
 
 
-def _normal(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
+def _normal(value: Any) -> Any:
     """Return a copy of a tensor made in inference mode, which autograd would refuse."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
@@ -161,7 +161,7 @@ def _normal(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
 def _rooted(model: nn.Module, gradient: bool) -> Iterator[None]:
     """Let gradients start at embeddings too, whose integer inputs have none."""
 
-    def root(module: nn.Module, args: Any, output: Tensor) -> Tensor:  # noqa: ANN401
+    def root(module: nn.Module, args: Any, output: Tensor) -> Tensor:
         if output.requires_grad or not torch.is_grad_enabled():
             return output
         return output.requires_grad_().clone()  # no leaf: a model may add positions in place

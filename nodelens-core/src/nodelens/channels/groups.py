@@ -252,8 +252,8 @@ class ChannelGraph:
         self,
         model: nn.Module,
         keep: Mapping[str, Sequence[int] | Tensor],
-        *args: Any,  # noqa: ANN401 - the model's inputs
-        **kwargs: Any,  # noqa: ANN401
+        *args: Any,
+        **kwargs: Any,
     ) -> Removal:
         """Remove the nodes not in `keep` from `model`, or change nothing; see `removal.remove`."""
         from nodelens.removal.removal import remove
@@ -263,8 +263,8 @@ class ChannelGraph:
     def verify(
         self,
         model: nn.Module,
-        *args: Any,  # noqa: ANN401 - the model's inputs
-        **kwargs: Any,  # noqa: ANN401
+        *args: Any,
+        **kwargs: Any,
     ) -> list[Verdict]:
         """Return whether removal is exact, group by group; see `verify.verify`."""
         from nodelens.removal.verify import verify

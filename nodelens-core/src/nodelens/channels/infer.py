@@ -30,9 +30,9 @@ _UNTRACEABLE = (
 
 def infer(
     model: nn.Module,
-    *args: Any,  # noqa: ANN401 - what the model reads
+    *args: Any,
     rules: Mapping[str, Rule] | None = None,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> ChannelGraph:
     """Return the channel groups of `model`, found by a forward on fake copies of the inputs.
 

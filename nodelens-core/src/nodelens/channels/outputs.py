@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 
-def output_tensors(output: Any, nested: bool = False) -> Iterator[Tensor]:  # noqa: ANN401
+def output_tensors(output: Any, nested: bool = False) -> Iterator[Tensor]:
     """Yield the tensors of tensors, sequences, mappings and objects with tensors in attributes.
 
     Objects are not followed into other objects: a cache of keys and values, which holds layers

@@ -63,7 +63,7 @@ def _run(
     work: Pass,
     trace: Trace,
     tensors: dict[str, Tensor],
-    inputs: Any,  # noqa: ANN401 - what the model reads
+    inputs: Any,
     stand_ins: Mapping[str, Any],
 ) -> None:
     for tensor in tree_leaves(inputs):
@@ -100,7 +100,7 @@ def _alias(tensor: Tensor) -> Tensor:
     return tensor.detach() if isinstance(tensor, nn.Parameter) else tensor.detach().clone()
 
 
-def _parameters(model: nn.Module, trace: Trace, copy: Any) -> dict[str, Tensor]:  # noqa: ANN401
+def _parameters(model: nn.Module, trace: Trace, copy: Any) -> dict[str, Tensor]:
     """Return a stand-in of every parameter and buffer; tied ones share theirs and its axes.
 
     In a second pass with the same trace, the parameters have the axes of the first.
@@ -156,7 +156,7 @@ def _contents(attributes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _refill(value: Any, inside: Any) -> None:  # noqa: ANN401 - any container
+def _refill(value: Any, inside: Any) -> None:
     if isinstance(value, list):
         value[:] = inside
     elif isinstance(value, dict | set):

@@ -38,7 +38,7 @@ def plain_groups(
     return ChannelGraph(tuple(groups), traced=False, note=reason, calls=fired)
 
 
-def _note(fired: dict[str, int], path: str) -> Any:  # noqa: ANN401 - a torch hook
+def _note(fired: dict[str, int], path: str) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         fired[path] = fired.get(path, 0) + 1
 

@@ -220,11 +220,11 @@ class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,
-        func: Any,  # noqa: ANN401 - an operator of torch
-        types: Any,  # noqa: ANN401
+        func: Any,
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Perform one operator and infer what comes out."""
         kwargs = kwargs or {}
         strides = args[0].stride() if args and isinstance(args[0], Tensor) else ()

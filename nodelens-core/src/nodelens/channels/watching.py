@@ -31,7 +31,7 @@ def watching(trace: Trace, model: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def _entered(trace: Trace, path: str) -> Any:  # noqa: ANN401 - a torch hook
+def _entered(trace: Trace, path: str) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = trace.calls[path]
         trace.stack.append(path)
@@ -51,8 +51,8 @@ def _enter_as_data(trace: Trace, module: nn.Module, values: Iterable[Any]) -> No
             trace.of(value).data = True
 
 
-def _left(trace: Trace, path: str) -> Any:  # noqa: ANN401 - a torch hook
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
+def _left(trace: Trace, path: str) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         named = dict(enumerate(output)) if isinstance(output, tuple | list) else {0: output}
         trace.outputs.extend(_ports(trace, path, trace.calls[path], named))
         trace.calls[path] += 1
@@ -73,6 +73,6 @@ def _ports(trace: Trace, path: str, call: int, named: Mapping[Any, Any]) -> list
     ]
 
 
-def _plain(value: Any) -> bool:  # noqa: ANN401 - whatever a module is given
+def _plain(value: Any) -> bool:
     """Whether it is a tensor that operators see: inside `vmap` a wrapper stands for a whole one."""
     return isinstance(value, Tensor) and not torch._C._functorch.is_functorch_wrapped_tensor(value)

@@ -14,7 +14,7 @@ from nodelens.config.check import check_config, plugin_settings
 from nodelens.config.load import read_config
 from nodelens.config.sweep import expand
 from nodelens.errors import ConfigError, PluginError
-from nodelens.models.contract import Permissions
+from nodelens.interfaces.backend import Permissions
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
@@ -42,11 +42,11 @@ def permitting(command: Callable[..., Any]) -> Callable[..., Any]:
     @_TRUST_REMOTE_CODE
     @wraps(command)
     def permitted(
-        *args: Any,  # noqa: ANN401 - the command's own
+        *args: Any,
         allow_import: tuple[str, ...],
         trust_remote_code: bool,
-        **kwargs: Any,  # noqa: ANN401 - the command's own
-    ) -> Any:  # noqa: ANN401 - the command's own
+        **kwargs: Any,
+    ) -> Any:
         return command(*args, allowed=Permissions(allow_import, trust_remote_code), **kwargs)
 
     return permitted

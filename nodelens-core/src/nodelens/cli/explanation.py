@@ -16,7 +16,7 @@ from nodelens.plugins.registry import Offer, Registry
 from nodelens.plugins.specs import MetricSpec, RuleSpec
 
 FACTS = ("better", "unit", "formula", "source", "invariances", "dead")
-"""The class attributes of every metric, see `nodelens.scoring.contract.Metric`."""
+"""The class attributes of every metric, see `nodelens.interfaces.metric.Metric`."""
 
 TITLES = {"dead": "dead nodes", "statistics": "reads", "uses": "made of", "sketched": "sketch"}
 """What people read in place of a key."""

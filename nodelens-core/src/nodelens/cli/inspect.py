@@ -13,13 +13,13 @@ from nodelens.cli.configured import OVERRIDES, checked_configs, permitting
 from nodelens.cli.layout import columns, echo_json, wrapped
 from nodelens.cli.session import Session
 from nodelens.errors import ConfigError, ModelError
-from nodelens.models.contract import Permissions
+from nodelens.interfaces.backend import Permissions
 
 if TYPE_CHECKING:
     import torch
 
     from nodelens.channels.groups import ChannelGraph, ChannelGroup, Role
-    from nodelens.models.contract import ModelHandle
+    from nodelens.interfaces.backend import ModelHandle
     from nodelens.removal.cost import Cost, Costs
     from nodelens.removal.verdicts import Verdict
 
@@ -99,7 +99,7 @@ def _own_model(
     """Return a model of the user's with two samples of random numbers."""
     import torch
 
-    from nodelens.models.contract import ModelRequest
+    from nodelens.interfaces.backend import ModelRequest
     from nodelens.models.imported import Imported
     from nodelens.seeding import generator
 

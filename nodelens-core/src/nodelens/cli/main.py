@@ -112,7 +112,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
         ctx.exit()
 
 
-def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:  # noqa: ANN401
+def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Keep a global option in the session, before ``--help`` asks plugins for their commands."""
     session = ctx.ensure_object(Session)
     setattr(session, str(parameter.name), value)

@@ -27,7 +27,7 @@ DEPENDS = "depends"
 """Shown for a metric whose cost depends on options that have to be given."""
 
 
-def with_defaults(cls: type) -> Any | None:  # noqa: ANN401 - plugins' classes
+def with_defaults(cls: type) -> Any | None:
     """Return a metric with its default options; None if some have to be given."""
     if any(field.init and field.default is attrs.NOTHING for field in attrs.fields(cls)):
         return None
@@ -57,7 +57,7 @@ def cost_of(registry: Registry, cls: type) -> str:
     return max(found, key=list(COSTS).index)
 
 
-def _costs(registry: Registry, metric: Any, seen: frozenset[str]) -> set[str]:  # noqa: ANN401
+def _costs(registry: Registry, metric: Any, seen: frozenset[str]) -> set[str]:
     found: set[str] = {"weights"}
     for statistic in metric.needs():
         found |= _costs_of_statistic(statistic)
@@ -68,12 +68,12 @@ def _costs(registry: Registry, metric: Any, seen: frozenset[str]) -> set[str]:  
     return found
 
 
-def _costs_of_statistic(statistic: Any) -> set[str]:  # noqa: ANN401 - either kind of statistic
-    if statistic.tap == "model":
+def _costs_of_statistic(statistic: Any) -> set[str]:
+    if statistic.reads == "model":
         return {"passes"}
     requires = statistic.requires
     found = {"forward"}
-    if statistic.tap == "weight" or requires & {"gradient", "sampled_gradient"}:
+    if statistic.reads == "weight" or requires & {"gradient", "sampled_gradient"}:
         found.add("gradient")
     if "quadratic" in requires:
         found.add("pairs")

@@ -10,7 +10,7 @@ import click
 
 from nodelens.cli.configured import CONFIG, OVERRIDES, checked_configs, permitting
 from nodelens.cli.session import Session
-from nodelens.models.contract import Permissions
+from nodelens.interfaces.backend import Permissions
 
 
 @click.command()
@@ -43,8 +43,8 @@ def plan(
     plans: list[dict[str, Any]] = []
     for each in configs:
         chosen = choose_metrics(each, plugins.registry)
-        subject = load_subject(each, plugins, choose_device(each.device), allowed)
-        plans.append(plan_json(each, subject, plan_capture(each, subject, chosen)))
+        study = load_subject(each, plugins, choose_device(each.device), allowed)
+        plans.append(plan_json(each, study, plan_capture(each, study, chosen)))
     if as_json:
         click.echo(json.dumps(plans, indent=2))
     else:

@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
-from nodelens.capture.plan import InputEntry, LossEntry, PairEntry, PlanEntry
+from nodelens.capture.plan.capture_plan import InputEntry, LossEntry, PairEntry, PlanEntry
 from nodelens.cli.layout import columns, wrapped
 from nodelens.config.sizes import size_text
-from nodelens.scoring.contract import level_of
+from nodelens.interfaces.metric import level_of
 
 if TYPE_CHECKING:
-    from nodelens.capture.fitting import Planned
-    from nodelens.capture.plan import CapturePlan, Entry
+    from nodelens.capture.plan.budgeted_plan import Planned
+    from nodelens.capture.plan.capture_plan import CapturePlan, Entry
     from nodelens.config.schema import RunConfig
-    from nodelens.experiments.setup import Subject
+    from nodelens.experiments.setup import StudyInputs
 
 
-def plan_json(config: RunConfig, subject: Subject, planned: Planned) -> dict[str, Any]:
+def plan_json(config: RunConfig, study: StudyInputs, planned: Planned) -> dict[str, Any]:
     """Return everything that is known of a run's passes before it starts."""
     plan, until = planned.plan, config.capture.until
     return {
         "name": config.name,
-        "model": subject.handle.origin,
+        "model": study.handle.origin,
         "samples": {
-            "train": len(subject.splits.train),
-            "validation": len(subject.splits.validation),
-            "test": len(subject.splits.test),
-            "calibration": len(subject.calibration),
+            "train": len(study.splits.train),
+            "validation": len(study.splits.validation),
+            "test": len(study.splits.test),
+            "calibration": len(study.calibration),
         },
         "metrics": [_metric(name, metric) for name, metric in planned.metrics.items()],
         "passes": plan.passes,
@@ -53,7 +53,7 @@ def plan_json(config: RunConfig, subject: Subject, planned: Planned) -> dict[str
     }
 
 
-def _metric(name: str, metric: Any) -> dict[str, Any]:  # noqa: ANN401 - plugins' classes
+def _metric(name: str, metric: Any) -> dict[str, Any]:
     return {"name": name, "level": level_of(metric), "needs": [str(s) for s in metric.needs()]}
 
 
@@ -72,7 +72,7 @@ def _place(plan: CapturePlan, entry: Entry) -> dict[str, Any]:
         "statistics": [
             {
                 "statistic": str(statistic),
-                "at": statistic.tap,
+                "at": statistic.reads,
                 "folds": plan.folds_of(statistic),
                 "share": plan.tokens if plan.thins(statistic) else 1.0,
                 "bytes": 8 * statistic.floats(plan.layout(entry, statistic)),
@@ -101,7 +101,7 @@ def _group(plan: CapturePlan, entry: PlanEntry) -> dict[str, Any]:
         "sites": [
             site.name
             for place in ("activation", "preactivation")
-            if any(s.tap == place for s in entry.statistics)
+            if any(s.reads == place for s in entry.statistics)
             for site in entry.group.at(place)
         ],
         "bytes": plan.bytes_of(entry),

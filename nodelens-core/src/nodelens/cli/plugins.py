@@ -17,7 +17,7 @@ from nodelens.plugins.registry import Offer, Registry
 
 
 @frozen
-class Check:
+class TargetCheck:
     """Whether one offered target can be imported and used; `problem` is empty when it can."""
 
     offer: Offer
@@ -52,8 +52,8 @@ def plugins(session: Session, as_json: bool, checking: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _checks(registry: Registry) -> list[Check]:
-    return [Check(offer, _problem(registry, offer)) for offer in registry.offers]
+def _checks(registry: Registry) -> list[TargetCheck]:
+    return [TargetCheck(offer, _problem(registry, offer)) for offer in registry.offers]
 
 
 def _problem(registry: Registry, offer: Offer) -> str:
@@ -69,19 +69,19 @@ def _problem(registry: Registry, offer: Offer) -> str:
     return ""
 
 
-def _all_well(loaded: Plugins, checks: list[Check]) -> bool:
+def _all_well(loaded: Plugins, checks: list[TargetCheck]) -> bool:
     failed = any(record.status == "failed" for record in loaded.records)
     return not failed and not any(check.problem for check in checks)
 
 
-def _as_json(loaded: Plugins, checks: list[Check], checking: bool) -> dict[str, object]:
+def _as_json(loaded: Plugins, checks: list[TargetCheck], checking: bool) -> dict[str, object]:
     result: dict[str, object] = {"plugins": [record.summary() for record in loaded.records]}
     if checking:
         result["checks"] = [check.summary() for check in checks]
     return result
 
 
-def _as_text(loaded: Plugins, checks: list[Check]) -> str:
+def _as_text(loaded: Plugins, checks: list[TargetCheck]) -> str:
     header = ("PLUGIN", "VERSION", "STATUS", "OFFERS")
     rows = [
         (record.name, record.version, record.status, record.reason or _counts(record))

@@ -14,8 +14,8 @@ from nodelens.config.load import read_config
 from nodelens.config.raw import Problem, RawConfig
 from nodelens.config.schema import Component, RunConfig
 from nodelens.errors import ConfigError, PluginError
+from nodelens.interfaces.report import Report
 from nodelens.plugins.registry import Registry
-from nodelens.reports.contract import Report
 from nodelens.storage import manifest
 from nodelens.storage.run_folder import RunFolder
 

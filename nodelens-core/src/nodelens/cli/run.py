@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nodelens.capture.launch import launched
+from nodelens.capture.distributed.torchrun import launched
 from nodelens.cli.configured import OVERRIDES, checked_configs, permitting
 from nodelens.cli.progress import progress_on_stderr
 from nodelens.cli.session import Session
 from nodelens.config.schema import OUTPUT
-from nodelens.models.contract import Permissions
+from nodelens.interfaces.backend import Permissions
 from nodelens.storage.run_folder import find_run
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ def run(
     configs, plugins = checked_configs(session, _config_of(config, resumed), overrides)
     if resumed is not None and len(configs) > 1:
         raise click.UsageError("--resume goes on with one run, and CONFIG sweeps; leave it out")
-    from nodelens.experiments.ranks import run_all_ranks
+    from nodelens.experiments.distributed import run_all_workers
 
     rank, _ = launched()
     with progress_on_stderr(quiet=session.verbosity < 0 or rank > 0) as progress:
-        finished = run_all_ranks(configs, plugins, progress, allowed, resumed)
+        finished = run_all_workers(configs, plugins, progress, allowed, resumed)
     if rank:
         return 0
     if as_json:

@@ -64,7 +64,7 @@ class _Check:
     registry: ComponentSource
     problems: list[Problem]
 
-    def section(self, key: str, value: Any) -> Any:  # noqa: ANN401  # YAML values
+    def section(self, key: str, value: Any) -> Any:
         """Return the value of one top-level key as `RunConfig` holds it."""
         if key == "sweep":
             self.problems.append(Problem((key,), "stands for several runs; one was expected here"))
@@ -82,7 +82,7 @@ class _Check:
             return run_entries()[key].rule.fit(value, (key,), self.problems)
         return INVALID
 
-    def _data(self, value: Any) -> DataSettings | None:  # noqa: ANN401  # YAML values
+    def _data(self, value: Any) -> DataSettings | None:
         """Return the data section: its own keys are settings, all others are the dataset's."""
         rule = record_rule(DataSettings, leave_out=("component",))
         names = [entry.key for entry in rule.entries]

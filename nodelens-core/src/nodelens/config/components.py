@@ -48,7 +48,7 @@ class ComponentCheck:
         """The kind of component that the section names."""
         return COMPONENT_KINDS[self.section]
 
-    def several(self, value: Any) -> tuple[Component, ...]:  # noqa: ANN401  # YAML values
+    def several(self, value: Any) -> tuple[Component, ...]:
         """Return the components of a list, a single mapping or a bare name; null means none."""
         if value is None:
             return ()
@@ -63,7 +63,7 @@ class ComponentCheck:
                 found.append((path, component))
         return tuple(component for _, component in found)
 
-    def one(self, value: Any, path: KeyPath, others: Iterable[str] = ()) -> Component | None:  # noqa: ANN401
+    def one(self, value: Any, path: KeyPath, others: Iterable[str] = ()) -> Component | None:
         """Return one component; `others` are keys that the section itself takes."""
         if isinstance(value, str):
             return self._checked(value, {}, None, path, path, others)

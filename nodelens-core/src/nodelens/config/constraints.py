@@ -75,7 +75,7 @@ def _parts(validator: object | None) -> Iterable[object]:
         yield validator
 
 
-def _with(found: Constraints, part: Any) -> Constraints:  # noqa: ANN401  # attrs keeps these private
+def _with(found: Constraints, part: Any) -> Constraints:
     match type(part).__name__:
         case "_NumberValidator" if part.compare_op in _BOUNDS:
             return evolve(found, **{_BOUNDS[part.compare_op]: part.bound})

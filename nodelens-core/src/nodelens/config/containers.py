@@ -32,7 +32,7 @@ class ListRule:
             return f" with at least {counted(shortest)}"
         return "" if longest is None else f" with at most {counted(longest)}"
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return the container; every bad item is a problem of its own."""
         if not isinstance(value, list) or not self.limits.allow_length(len(value)):
             problems.append(mismatch(self, value, path, self._hint(value)))
@@ -40,7 +40,7 @@ class ListRule:
         items = [self.item.fit(item, (*path, at), problems) for at, item in enumerate(value)]
         return INVALID if any(item is INVALID for item in items) else self.make(items)
 
-    def _hint(self, value: Any) -> str:  # noqa: ANN401  # YAML values
+    def _hint(self, value: Any) -> str:
         found: list[Problem] = []
         if value is None or isinstance(value, list | dict):
             return ""
@@ -65,7 +65,7 @@ class PositionsRule:
         listed = ", then ".join(rule.words() for rule in self.items)
         return f"{'lists' if many else 'a list'} of {counted(len(self.items))} ({listed})"
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return the tuple."""
         if not isinstance(value, list) or len(value) != len(self.items):
             problems.append(mismatch(self, value, path))
@@ -91,7 +91,7 @@ class TableRule:
         """Return ``a mapping to numbers``."""
         return f"{'mappings' if many else 'a mapping'} to {self.item.words(many=True)}"
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return the dict."""
         if not isinstance(value, dict):
             problems.append(mismatch(self, value, path))

@@ -72,7 +72,7 @@ def to_mapping(config: RunConfig) -> dict[str, Any]:
     return mapping
 
 
-def _section(value: Any) -> Any:  # noqa: ANN401  # any section
+def _section(value: Any) -> Any:
     if isinstance(value, Component):
         return _component(value)
     if isinstance(value, DataSettings):
@@ -86,7 +86,7 @@ def _section(value: Any) -> Any:  # noqa: ANN401  # any section
     return plain(value)
 
 
-def _component(component: Component) -> Any:  # noqa: ANN401  # a name or a mapping
+def _component(component: Component) -> Any:
     label = {} if component.label is None else {"label": component.label}
     keys = {**label, **plain(component.options)}
     return {"name": component.name, **keys} if keys else component.name

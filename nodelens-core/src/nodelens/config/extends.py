@@ -20,11 +20,11 @@ def merge(base: RawConfig, over: RawConfig) -> RawConfig:
 
 
 def _merged(
-    base: Any,  # noqa: ANN401  # YAML values
-    over: Any,  # noqa: ANN401
+    base: Any,
+    over: Any,
     path: KeyPath,
     replaced: list[KeyPath],
-) -> Any:  # noqa: ANN401
+) -> Any:
     if is_component(path) and isinstance(base, str) and isinstance(over, dict):
         base = {"name": base}
     if not isinstance(base, dict) or not isinstance(over, dict) or _renamed(base, over, path):

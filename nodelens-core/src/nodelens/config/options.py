@@ -50,7 +50,7 @@ def structure_options(cls: type, options: Mapping[str, Any], path: str = "") -> 
     return built
 
 
-def _shown(default: Any, required: bool) -> str | None:  # noqa: ANN401  # plain values
+def _shown(default: Any, required: bool) -> str | None:
     if default is NOTHING:
         return None if required else ""
     text: str = yaml.safe_dump(default, default_flow_style=True, width=10_000, allow_unicode=True)

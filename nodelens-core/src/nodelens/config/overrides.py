@@ -76,7 +76,7 @@ def assign(raw: RawConfig, override: Override) -> RawConfig:
     return RawConfig(_put(raw.value, path, (), override.value), Marks(places))
 
 
-def _locate(value: Any, override: Override) -> KeyPath:  # noqa: ANN401  # YAML values
+def _locate(value: Any, override: Override) -> KeyPath:
     """Return the path with list positions as numbers, after checking that it leads somewhere."""
     path: KeyPath = ()
     for key in override.keys:
@@ -92,7 +92,7 @@ def _locate(value: Any, override: Override) -> KeyPath:  # noqa: ANN401  # YAML 
     return path
 
 
-def _opened(value: Any, path: KeyPath) -> Any:  # noqa: ANN401  # YAML values
+def _opened(value: Any, path: KeyPath) -> Any:
     """Return what has keys: a bare component name as a mapping, nothing as an empty mapping."""
     if isinstance(value, str) and is_component(path):
         return {"name": value}
@@ -112,11 +112,11 @@ def _position(key: str, items: list[Any], path: KeyPath, override: Override) -> 
 
 
 def _put(
-    current: Any,  # noqa: ANN401  # YAML values
+    current: Any,
     path: KeyPath,
     above: KeyPath,
-    value: Any,  # noqa: ANN401
-) -> Any:  # noqa: ANN401
+    value: Any,
+) -> Any:
     if not path:
         return value
     key, current = path[0], _opened(current, above)

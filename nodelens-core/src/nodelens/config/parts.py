@@ -10,7 +10,7 @@ from nodelens.errors import ConfigError, did_you_mean
 _M = TypeVar("_M")
 
 
-def _uses(metric: Any) -> tuple[str, ...]:  # noqa: ANN401 - a metric
+def _uses(metric: Any) -> tuple[str, ...]:
     """Return the names of the metrics that a metric is made of."""
     return tuple(metric.uses()) if hasattr(metric, "uses") else ()
 

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import asdict, has
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401  # anything in, YAML values out
+def plain(value: Any) -> Any:
     """Return dicts, lists and scalars that say the same; sets are sorted, paths become text.
 
     Raises TypeError for what YAML cannot hold.
@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401  # anything in, YAML values out
     raise TypeError(f"a config cannot hold a value of the type {type(value).__name__}: {value!r}")
 
 
-def is_json(value: Any) -> bool:  # noqa: ANN401
+def is_json(value: Any) -> bool:
     """Say whether JSON can hold a value: plain, and every number finite."""
     if isinstance(value, float):
         return math.isfinite(value)

@@ -15,7 +15,7 @@ _NAME = TextRule(
 )
 
 
-def check_plugins(value: Any, problems: list[Problem]) -> PluginSettings:  # noqa: ANN401
+def check_plugins(value: Any, problems: list[Problem]) -> PluginSettings:
     """Return what ``plugins:`` says: a list of distributions, one, or ``{only, disable}``."""
     if value is None:
         return PluginSettings()
@@ -36,7 +36,7 @@ def _from_mapping(value: dict[str, Any], problems: list[Problem]) -> PluginSetti
 
 
 def _names(
-    value: Any,  # noqa: ANN401  # YAML values
+    value: Any,
     path: KeyPath,
     ranges: bool,
     problems: list[Problem],
@@ -53,7 +53,7 @@ def _names(
     return tuple(value) if len(problems) == before else ()
 
 
-def _check_name(item: Any, path: KeyPath, ranges: bool, problems: list[Problem]) -> None:  # noqa: ANN401
+def _check_name(item: Any, path: KeyPath, ranges: bool, problems: list[Problem]) -> None:
     if not ranges:
         _NAME.fit(item, path, problems)
     elif not isinstance(item, str) or not _is_requirement(item):

@@ -71,7 +71,7 @@ class RecordRule:
         keys = ", ".join(entry.key for entry in self.entries)
         return f"{'mappings' if many else 'a mapping'} with the keys {keys}"
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return the instance; unknown, missing and bad keys are all reported."""
         if not isinstance(value, dict):
             problems.append(mismatch(self, value, path))
@@ -84,7 +84,7 @@ class RecordRule:
         path: KeyPath,
         problems: list[Problem],
         others: Iterable[str] = (),
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Return the instance; `others` are keys that are known beside the class's own."""
         before = len(problems)
         rules = {entry.key: entry for entry in self.entries}
@@ -101,7 +101,7 @@ class RecordRule:
                 problems.append(Problem(path, f"the key {entry.key!r} is missing; it is {words}"))
         return INVALID if len(problems) > before else self._built(values, path, problems)
 
-    def _built(self, values: Mapping[str, Any], path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def _built(self, values: Mapping[str, Any], path: KeyPath, problems: list[Problem]) -> Any:
         try:
             return self.cls(**values)
         except (ValueError, TypeError, NodelensError) as error:
@@ -155,7 +155,7 @@ def _entry(cls: type, field: Attribute[Any], doc: str) -> Entry:
     return Entry(key, field.name, rule, field.default is NOTHING, default, doc)
 
 
-def _annotation(cls: type, field: Attribute[Any]) -> Any:  # noqa: ANN401  # any annotation
+def _annotation(cls: type, field: Attribute[Any]) -> Any:
     """Return a field's type with names looked up where the field was written."""
     owners = (base for base in cls.__mro__ if field.name in inspect.get_annotations(base))
     holder = type("Holder", (), {"__annotations__": {field.name: field.type}})
@@ -169,7 +169,7 @@ def _annotation(cls: type, field: Attribute[Any]) -> Any:  # noqa: ANN401  # any
         ) from None
 
 
-def rule_for(annotation: Any, limits: Constraints = NONE, expected: str = "") -> Rule | None:  # noqa: ANN401
+def rule_for(annotation: Any, limits: Constraints = NONE, expected: str = "") -> Rule | None:
     """Return the rule of a type with the limits of its validator, or None for unknown types."""
     arguments = typing.get_args(annotation)
     if annotation in (None, types.NoneType):
@@ -192,7 +192,7 @@ def rule_for(annotation: Any, limits: Constraints = NONE, expected: str = "") ->
     return _container_rule(typing.get_origin(annotation) or annotation, arguments, limits)
 
 
-def _container_rule(origin: Any, arguments: Sequence[Any], limits: Constraints) -> Rule | None:  # noqa: ANN401
+def _container_rule(origin: Any, arguments: Sequence[Any], limits: Constraints) -> Rule | None:
     if origin in (dict, Mapping):
         item = rule_for(arguments[1]) if arguments else AnythingRule()
         return item and TableRule(item)
@@ -212,7 +212,7 @@ def _known(rules: Iterable[Rule | None]) -> tuple[Rule, ...] | None:
     return known if len(known) == len(found) else None
 
 
-def _default(field: Attribute[Any]) -> Any:  # noqa: ANN401
+def _default(field: Attribute[Any]) -> Any:
     """Return a field's default as plain values; NOTHING for none, or one that depends on others."""
     factory: Any = field.default
     if not isinstance(field.default, _FACTORY):

@@ -28,14 +28,14 @@ class Rule(Protocol):
     def words(self, many: bool = False) -> str:
         """Return what is expected, for ``expected …`` or, with `many`, for ``a list of …``."""
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return the value as the type wants it, or `INVALID` after adding to `problems`."""
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of what is accepted."""
 
 
-def given(value: Any) -> str:  # noqa: ANN401  # YAML values
+def given(value: Any) -> str:
     """Return what was given, as a user recognises it."""
     if value is None:
         return "nothing"
@@ -53,7 +53,7 @@ def counted(items: int) -> str:
     return f"{items} item" + ("" if items == 1 else "s")
 
 
-def mismatch(rule: Rule, value: Any, path: KeyPath, hint: str = "") -> Problem:  # noqa: ANN401
+def mismatch(rule: Rule, value: Any, path: KeyPath, hint: str = "") -> Problem:
     """Return the problem ``expected …, got …`` with a hint at the end."""
     return Problem(path, f"expected {rule.words()}, got {given(value)}", hint)
 
@@ -70,7 +70,7 @@ class NumberRule:
         noun = "number" if self.real else "whole number"
         return (f"{noun}s" if many else f"a {noun}") + self.limits.number_words()
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return an int or a float; a whole number is a fine float, never the other way round."""
         right = isinstance(value, int | float if self.real else int) and not isinstance(value, bool)
         if right and self.limits.allow(value):
@@ -78,7 +78,7 @@ class NumberRule:
         problems.append(mismatch(self, value, path, "" if right else self._hint(value)))
         return INVALID
 
-    def _hint(self, value: Any) -> str:  # noqa: ANN401  # YAML values
+    def _hint(self, value: Any) -> str:
         if isinstance(value, float) and value.is_integer():
             return f"write {int(value)}"
         number = isinstance(value, str) and isinstance(plain_scalar(value), int | float)
@@ -104,7 +104,7 @@ class TruthRule:
         """Return ``true or false``."""
         return "true or false values" if many else "true or false"
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return the bool."""
         if isinstance(value, bool):
             return value
@@ -134,7 +134,7 @@ class TextRule:
         filled = " that is not empty" if self.limits.shortest == 1 else ""
         return (f"{noun}s" if many else singular) + pattern + filled
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return the text or the path."""
         if isinstance(value, str) and self._allowed(value):
             return Path(value) if self.as_path else value
@@ -169,7 +169,7 @@ class ChoiceRule:
         listed = ", ".join(repr(choice) for choice in self.choices)
         return f"values out of {listed}" if many else f"one of {listed}"
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return the choice; ``true`` is not 1."""
         for choice in self.choices:
             if value == choice and isinstance(value, bool) == isinstance(choice, bool):
@@ -177,7 +177,7 @@ class ChoiceRule:
         problems.append(mismatch(self, value, path, self._hint(value)))
         return INVALID
 
-    def _hint(self, value: Any) -> str:  # noqa: ANN401  # YAML values
+    def _hint(self, value: Any) -> str:
         """Return ``did you mean 'a'?`` for a text that is close to one of the choices."""
         if not isinstance(value, str):
             return ""
@@ -198,7 +198,7 @@ class NothingRule:
         """Return ``null``."""
         return "nulls" if many else "null"
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return None."""
         if value is None:
             return None
@@ -218,7 +218,7 @@ class AnythingRule:
         """Return ``anything``."""
         return "anything"
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return the value."""
         return value
 
@@ -237,7 +237,7 @@ class EitherRule:
         """Return ``a whole number, or null``."""
         return ", or ".join(rule.words(many) for rule in self.rules)
 
-    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401
+    def fit(self, value: Any, path: KeyPath, problems: list[Problem]) -> Any:
         """Return what the first fitting rule makes of the value.
 
         When none fits, a rule that accepts the value's outside tells what is wrong inside.

@@ -43,7 +43,7 @@ def _axes(raw: RawConfig) -> dict[str, list[Any]]:
     return dict(axes)
 
 
-def _problems(axes: Any) -> list[Problem]:  # noqa: ANN401  # YAML values
+def _problems(axes: Any) -> list[Problem]:
     if not isinstance(axes, dict) or not axes:
         return [Problem(("sweep",), "expected a mapping such as {seed: [0, 1, 2]}")]
     problems = []
@@ -95,7 +95,7 @@ def _labels(axes: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
     return labels
 
 
-def _text(value: Any) -> str:  # noqa: ANN401  # YAML values
+def _text(value: Any) -> str:
     """Return a value as a part of a file name, or nothing when it has no short form."""
     if isinstance(value, dict):
         value = value.get("name", "")

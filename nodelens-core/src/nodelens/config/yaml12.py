@@ -60,7 +60,7 @@ def parse(text: str, place: Callable[[int], str]) -> tuple[Any, Marks]:
     return value, Marks(builder.places)
 
 
-def plain_scalar(text: str) -> Any:  # noqa: ANN401  # YAML values
+def plain_scalar(text: str) -> Any:
     """Return what a text means in YAML when it is written without quotes."""
     for name, pattern in SCALARS:
         if re.fullmatch(pattern, text):
@@ -87,7 +87,7 @@ class _Builder:
     problems: list[str] = Factory(list)
     open_nodes: list[yaml.Node] = Factory(list)
 
-    def build(self, node: yaml.Node, path: KeyPath) -> Any:  # noqa: ANN401  # YAML values
+    def build(self, node: yaml.Node, path: KeyPath) -> Any:
         if any(node is other for other in self.open_nodes):
             return self._problem(node, path, "an alias inside its own anchor has no end")
         if len(path) > MAX_DEPTH:
@@ -102,7 +102,7 @@ class _Builder:
         finally:
             self.open_nodes.pop()
 
-    def _value(self, node: yaml.Node, path: KeyPath) -> Any:  # noqa: ANN401  # YAML values
+    def _value(self, node: yaml.Node, path: KeyPath) -> Any:
         if isinstance(node, yaml.MappingNode) and node.tag == TAG + "map":
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == TAG + "seq":
@@ -150,7 +150,7 @@ class _Builder:
             items.append(self.build(item, at))
         return items
 
-    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:  # noqa: ANN401  # YAML values
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
         kind = node.tag.removeprefix(TAG)
         try:
             return _READERS[kind](node.value)

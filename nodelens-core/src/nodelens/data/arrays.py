@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
 
-from nodelens.data.contract import LoadedData
 from nodelens.errors import DataError
+from nodelens.interfaces.dataset import LoadedData
 
 if TYPE_CHECKING:
     from nodelens.data.numpy_files import Pair

@@ -9,11 +9,11 @@ import torch
 from attrs import evolve
 
 from nodelens.errors import ModelError
-from nodelens.statistics.contract import IGNORED
+from nodelens.interfaces.statistic import IGNORED
 
 if TYPE_CHECKING:
-    from nodelens.data.contract import Samples
     from nodelens.data.splits import Splits
+    from nodelens.interfaces.dataset import Samples
 
 
 def is_integer(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from nodelens.data.contract import LoadedData, Samples
+from nodelens.interfaces.dataset import LoadedData, Samples
 
 
 @frozen

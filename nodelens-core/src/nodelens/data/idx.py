@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from nodelens.data.contract import LoadedData
 from nodelens.errors import DataError
+from nodelens.interfaces.dataset import LoadedData
 
 if TYPE_CHECKING:
-    from nodelens.data.idx_files import Part
+    from nodelens.data.idx_files import IdxPart
 
 _NAMES = {
     "train_images": "train-images-idx3-ubyte",
@@ -54,12 +54,12 @@ class Idx:
         assert train is not None, "a required part is there, or an error was raised"
         return as_loaded(train, self._part("test", required=False))
 
-    def _part(self, part: str, required: bool) -> Part | None:
-        from nodelens.data.idx_files import Part
+    def _part(self, part: str, required: bool) -> IdxPart | None:
+        from nodelens.data.idx_files import IdxPart
 
         images, labels = self._file(f"{part}_images"), self._file(f"{part}_labels")
         if images is not None and labels is not None:
-            return Part(images, labels)
+            return IdxPart(images, labels)
         if not required and images is None and labels is None:
             return None
         missing = f"{part}_images" if images is None else f"{part}_labels"

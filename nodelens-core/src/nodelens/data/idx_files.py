@@ -16,23 +16,23 @@ import torch
 from attrs import frozen
 from numpy.typing import NDArray
 
-from nodelens.data.contract import LoadedData, Samples
-from nodelens.data.labels import Labels, find_labels
+from nodelens.data.labels import LabelSet, find_labels
 from nodelens.errors import DataError
+from nodelens.interfaces.dataset import LoadedData, Samples
 
 _UNSIGNED_BYTES = 0x08
 _GZIP = b"\x1f\x8b"
 
 
 @frozen
-class Part:
+class IdxPart:
     """The two files of the training or of the test samples."""
 
     images: Path
     labels: Path
 
 
-def as_loaded(train: Part, test: Part | None) -> LoadedData:
+def as_loaded(train: IdxPart, test: IdxPart | None) -> LoadedData:
     """Return the samples of both parts; raises `DataError` that names the file and the fault."""
     labels = find_labels(_labels(train.labels))
     return LoadedData(
@@ -79,7 +79,7 @@ def _labels(path: Path) -> NDArray[np.int64]:
     return read_idx(path, axes=1).astype(np.int64)
 
 
-def _samples(part: Part, labels: Labels) -> Samples:
+def _samples(part: IdxPart, labels: LabelSet) -> Samples:
     images, numbers = read_idx(part.images, axes=3), _labels(part.labels)
     if len(images) != len(numbers):
         raise DataError(

@@ -12,8 +12,8 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from nodelens.data.class_names import ordered
-from nodelens.data.contract import LoadedData, Samples
 from nodelens.errors import DataError
+from nodelens.interfaces.dataset import LoadedData, Samples
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import field, frozen, validators
 
-from nodelens.data.contract import LoadedData
+from nodelens.interfaces.dataset import LoadedData
 
 
 @frozen

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nodelens.data.contract import LoadedData, Samples
 from nodelens.errors import DataError
+from nodelens.interfaces.dataset import LoadedData, Samples
 
 
 def check_loaded(data: LoadedData) -> None:

@@ -12,7 +12,7 @@ from nodelens.errors import DataError
 
 
 @frozen(eq=False)
-class Labels:
+class LabelSet:
     """The distinct labels of a dataset, ascending; a label's class is its position."""
 
     values: NDArray[np.int64]
@@ -34,9 +34,9 @@ class Labels:
         return np.searchsorted(self.values, labels).astype(np.int64)
 
 
-def find_labels(labels: NDArray[np.int64]) -> Labels:
+def find_labels(labels: NDArray[np.int64]) -> LabelSet:
     """Return the distinct labels of a dataset."""
-    return Labels(np.unique(labels))
+    return LabelSet(np.unique(labels))
 
 
 def whole_numbers(array: NDArray[Any], where: str) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from nodelens.data.contract import Samples
+from nodelens.interfaces.dataset import Samples
 
 
 @frozen

@@ -15,10 +15,10 @@ import torch
 from attrs import frozen
 from numpy.typing import NDArray
 
-from nodelens.data.contract import LoadedData, Samples
 from nodelens.data.integrity import check_finite
 from nodelens.data.labels import find_labels, whole_numbers
 from nodelens.errors import DataError
+from nodelens.interfaces.dataset import LoadedData, Samples
 
 _AXES = {"first": None, "last": 4, "none": 3}
 

@@ -10,13 +10,13 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor, nn
 
-from nodelens.capture.reading import folds_of
+from nodelens.capture.hooks.reading import folds_of
 from nodelens.data.splits import batches
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
-    from nodelens.capture.plan import CapturePlan
-    from nodelens.data.contract import Samples
+    from nodelens.capture.plan.capture_plan import CapturePlan
+    from nodelens.interfaces.dataset import Samples
 
 _PROBES = 256
 """So many samples, evenly apart, stand for all in a fingerprint; all labels do."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict
 
 from nodelens.capture.counts import Counts
-from nodelens.reports.parts import Finding
+from nodelens.findings.finding import Finding
 from nodelens.scoring.mean_loss import mean_loss
 
 if TYPE_CHECKING:
     from nodelens.capture.engine import Capture
-    from nodelens.capture.plan import CapturePlan
+    from nodelens.capture.plan.capture_plan import CapturePlan
 
 
 def capture_json(capture: Capture) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from nodelens.capture.checkpoint import Checkpoint, Position
+from nodelens.capture.checkpoint.checkpoint import Checkpoint, Position
+from nodelens.capture.checkpoint.saved_capture import load_capture, save_capture
+from nodelens.capture.distributed.workers import leave_group
 from nodelens.capture.engine import Capture, CaptureRequest
-from nodelens.capture.kept import load_capture, save_capture
-from nodelens.capture.ranks import leave_group
 from nodelens.experiments.calibration import (
     FoldBatches,
     calibration_batches,
@@ -22,11 +22,11 @@ from nodelens.scoring.stopping import FIRST, StoppingRule
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
-    from nodelens.capture.fitting import Planned
-    from nodelens.capture.plan import CapturePlan
-    from nodelens.data.contract import Samples
-    from nodelens.experiments.context import Experiment, Stage
-    from nodelens.experiments.setup import Subject
+    from nodelens.capture.plan.budgeted_plan import Planned
+    from nodelens.capture.plan.capture_plan import CapturePlan
+    from nodelens.experiments.experiment import Experiment, Stage
+    from nodelens.experiments.setup import StudyInputs
+    from nodelens.interfaces.dataset import Samples
 
 STATISTICS = "statistics.safetensors"
 ABOUT = "capture.json"
@@ -34,24 +34,24 @@ FOLDER = "capture"
 """Where an unfinished capture keeps its checkpoint; the folder goes when the capture is whole."""
 
 
-def capture_statistics(experiment: Experiment, subject: Subject, planned: Planned) -> Capture:
+def capture_statistics(experiment: Experiment, study: StudyInputs, planned: Planned) -> Capture:
     """Stream the calibration samples and keep the statistics that the plan asks for.
 
     Goes on from the checkpoint of a run that is resumed.
     """
     plan, run = planned.plan, experiment.run
-    if "capture" in experiment.kept:
+    if "capture" in experiment.completed_stages:
         shutil.rmtree(run.file(FOLDER), ignore_errors=True)
         return load_capture(run.file(STATISTICS), plan)
     with experiment.stage("capture") as stage:
-        rule = _rule(experiment, subject, planned)
-        request = capture_request(experiment, subject, plan, rule)
+        rule = _rule(experiment, study, planned)
+        request = capture_request(experiment, study, plan, rule)
         capture = _kept(experiment, stage, experiment.plugins.capture(request))
-        if experiment.ranks.last:
+        if experiment.workers.last:
             leave_group()
         if rule is not None:
             rule.look(capture)
-            found = convergence_finding(rule, capture.samples, len(subject.calibration))
+            found = convergence_finding(rule, capture.samples, len(study.calibration))
             experiment.keep(stage, found)
         for finding in capture_findings(capture):
             experiment.keep(stage, finding)
@@ -60,20 +60,20 @@ def capture_statistics(experiment: Experiment, subject: Subject, planned: Planne
     return capture
 
 
-def _rule(experiment: Experiment, subject: Subject, planned: Planned) -> StoppingRule | None:
+def _rule(experiment: Experiment, study: StudyInputs, planned: Planned) -> StoppingRule | None:
     settings = experiment.config.capture.until
     if settings is None:
         return None
-    return stopping_rule(settings, subject, planned, experiment.run)
+    return stopping_rule(settings, study, planned, experiment.run)
 
 
 def capture_request(
-    experiment: Experiment, subject: Subject, plan: CapturePlan, rule: StoppingRule | None = None
+    experiment: Experiment, study: StudyInputs, plan: CapturePlan, rule: StoppingRule | None = None
 ) -> CaptureRequest:
     """Return what to capture; every rank has a folder of its own, and rank 0 tells of it."""
-    samples, settings, run = subject.calibration, experiment.config, experiment.run
-    ranks = experiment.ranks
-    folder = run.file(f"{FOLDER}/rank-{ranks.rank}" if ranks.rank else FOLDER)
+    samples, settings, run = study.calibration, experiment.config, experiment.run
+    workers = experiment.workers
+    folder = run.file(f"{FOLDER}/rank-{workers.rank}" if workers.rank else FOLDER)
 
     def resumed(position: Position) -> None:
         note_origin(run, f"capture, {position}")
@@ -81,24 +81,24 @@ def capture_request(
             rule.looks = recalled(run, int(position.rows.sum()))
 
     return CaptureRequest(
-        model=subject.handle.module,
-        graph=subject.graph,
+        model=study.handle.module,
+        graph=study.graph,
         batches=_batches(experiment, samples, plan),
         plan=plan,
         device=experiment.device,
         total=len(samples),
         progress=experiment.progress,
-        observe=None if ranks.rank else experiment.plugins.capture_batch,
+        observe=None if workers.rank else experiment.plugins.capture_batch,
         seed=experiment.seed,
         store=folder,
         checkpoint=Checkpoint(
             folder=folder,
-            key=f"{fingerprint(samples)} {fingerprint_of_model(subject.handle.module)}",
+            key=f"{fingerprint(samples)} {fingerprint_of_model(study.handle.module)}",
             seconds=settings.capture.checkpoint_seconds,
-            resumed=None if ranks.rank else resumed,
+            resumed=None if workers.rank else resumed,
         ),
         enough=rule,
-        ranks=ranks,
+        workers=workers,
     )
 
 

@@ -12,32 +12,32 @@ from nodelens.experiments.calibration import fingerprint
 from nodelens.storage.tensors import state_to_bytes
 
 if TYPE_CHECKING:
-    from nodelens.experiments.context import Experiment
-    from nodelens.experiments.setup import Subject
+    from nodelens.experiments.experiment import Experiment
+    from nodelens.experiments.setup import StudyInputs
 
 
-def hand_over(experiment: Experiment, subject: Subject) -> None:
+def hand_over(experiment: Experiment, study: StudyInputs) -> None:
     """Tell the other ranks where the run is, what it reads, and the weights that it has trained.
 
     Remembers the number of ranks; raises `RunError` where a resumed run had another one.
     """
-    ranks, run = experiment.ranks, experiment.run
-    captures = "capture" not in experiment.kept
-    before = run.record().get("ranks", ranks.world)
-    if captures and before != ranks.world:
+    workers, run = experiment.workers, experiment.run
+    captures = "capture" not in experiment.completed_stages
+    before = run.record().get("ranks", workers.world_size)
+    if captures and before != workers.world_size:
         raise RunError(
-            f"{run.path}: the run was started by {before} processes and this is {ranks.world}; "
+            f"{run.path}: the run was started by {before} processes and this is {workers.world_size}; "
             "each has a checkpoint of its own, so resume it with as many, or start a new run"
         )
-    run.update_record(ranks=ranks.world)
-    if ranks.world == 1:
+    run.update_record(workers=workers.world_size)
+    if workers.world_size == 1:
         return
     told = {
         "run": str(run.path.absolute()),
         "captures": captures,
         "threads": torch.get_num_threads(),
-        "data": fingerprint(subject.calibration),
+        "data": fingerprint(study.calibration),
     }
-    ranks.spread(json.dumps(told).encode())
+    workers.spread(json.dumps(told).encode())
     trained = experiment.config.training is not None and captures
-    ranks.spread(state_to_bytes(subject.handle.module.state_dict()) if trained else b"")
+    workers.spread(state_to_bytes(study.handle.module.state_dict()) if trained else b"")

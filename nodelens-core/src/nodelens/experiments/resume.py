@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nodelens.config.dump import to_mapping, to_yaml
 from nodelens.config.load import read_config
 from nodelens.errors import RunError
-from nodelens.experiments.context import log
+from nodelens.experiments.experiment import log
 from nodelens.experiments.record import command_line, versions
 from nodelens.storage import manifest
 from nodelens.storage.atomic import remove_unfinished
@@ -68,7 +68,7 @@ def _check_config(run: RunFolder, config: RunConfig, record: Mapping[str, Any]) 
         )
 
 
-def _changes(before: Any, after: Any, path: str) -> Iterator[str]:  # noqa: ANN401 - YAML values
+def _changes(before: Any, after: Any, path: str) -> Iterator[str]:
     """Yield what differs between two configs, path by path; where runs lie does not count."""
     if path == "output" or before == after:
         return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import asdict
 
-from nodelens.capture.ranks import Ranks, own_device
+from nodelens.capture.distributed.workers import Workers, own_device
 from nodelens.config.dump import to_yaml
 from nodelens.config.schema import CaptureSettings
 from nodelens.errors import NodelensError, RunError
@@ -21,14 +21,14 @@ from nodelens.experiments import stages
 from nodelens.experiments.calibration import fingerprint
 from nodelens.experiments.capture_record import loss_numbers
 from nodelens.experiments.capturing import capture_statistics
-from nodelens.experiments.context import Experiment, log
+from nodelens.experiments.experiment import Experiment, log
 from nodelens.experiments.handover import hand_over
 from nodelens.experiments.record import describe
-from nodelens.experiments.recovering import check_recoveries
+from nodelens.experiments.recovery_stage import check_recoveries
 from nodelens.experiments.resume import check_resumable, reopen
 from nodelens.experiments.setup import (
-    Chosen,
-    Subject,
+    RunComponents,
+    StudyInputs,
     choose_device,
     choose_metrics,
     graph_json,
@@ -36,13 +36,13 @@ from nodelens.experiments.setup import (
     plan_capture,
 )
 from nodelens.experiments.termination import terminable
-from nodelens.models.contract import Permissions
+from nodelens.interfaces.backend import Permissions
 from nodelens.progress import Progress, silent
 from nodelens.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
-    from nodelens.models.contract import ModelHandle
+    from nodelens.interfaces.backend import ModelHandle
     from nodelens.plugins.manager import Plugins
     from nodelens.scoring.scores import Scores
     from nodelens.training.evaluation import Evaluation
@@ -57,14 +57,14 @@ def run_experiment(
     progress: Progress = silent,
     allowed: Permissions | None = None,
     resume: RunFolder | None = None,
-    ranks: Ranks | None = None,
+    workers: Workers | None = None,
 ) -> RunFolder:
     """Do everything that the config says and return the run folder.
 
     Names, options and the device are checked before the folder is made. A run that fails or is
     interrupted says so in ``run.json`` and in its report, and the error goes on to the caller. With
     `resume`, that run goes on: what it has finished is not done again. Raises `RunError` when it
-    cannot. With `ranks` other processes capture shares of the data: see `run_all_ranks`.
+    cannot. With `workers` other processes capture shares of the data: see `run_all_workers`.
     """
     device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
@@ -76,7 +76,9 @@ def run_experiment(
     else:
         check_resumable(resume, config, str(device))
         run, kept = resume, reopen(resume)
-    experiment = Experiment(config, plugins, run, device, progress, allowed, kept, ranks or Ranks())
+    experiment = Experiment(
+        config, plugins, run, device, progress, allowed, kept, workers or Workers()
+    )
     with _threads(_thread_count(experiment)), _logged(run), _recorded(experiment), terminable():
         if "versions" not in run.record():
             run.update_record(**describe(config, plugins, str(device)))
@@ -100,39 +102,39 @@ def _thread_count(experiment: Experiment) -> int | None:
     return experiment.config.threads or before
 
 
-def _perform(experiment: Experiment, chosen: Chosen) -> None:
+def _perform(experiment: Experiment, chosen: RunComponents) -> None:
     with experiment.stage("model"):
-        subject = load_subject(
+        study = load_subject(
             experiment.config, experiment.plugins, experiment.device, experiment.allowed
         )
-        experiment.run.update_record(model=_about(subject.handle))
-        experiment.run.write_json("channels.json", graph_json(subject.graph))
-        planned = plan_capture(experiment.config, subject, chosen)
-        check_recoveries(experiment, subject, chosen.recoveries)
-    _check_data(experiment.run, subject)
-    stages.train_model(experiment, subject)
-    hand_over(experiment, subject)
-    test = stages.test_batches(experiment, subject)
-    dense = stages.evaluate_model(experiment, subject, test)
-    capture = capture_statistics(experiment, subject, planned)
-    scores = stages.score_nodes(experiment, subject, planned.metrics, capture)
-    if not experiment.run.record()["summary"] or "scores" not in experiment.kept:
-        numbers = _summary(subject, dense(), scores) | loss_numbers(capture)
+        experiment.run.update_record(model=_about(study.handle))
+        experiment.run.write_json("channels.json", graph_json(study.graph))
+        planned = plan_capture(experiment.config, study, chosen)
+        check_recoveries(experiment, study, chosen.recoveries)
+    _check_data(experiment.run, study)
+    stages.train_model(experiment, study)
+    hand_over(experiment, study)
+    test = stages.test_batches(experiment, study)
+    dense = stages.evaluate_model(experiment, study, test)
+    capture = capture_statistics(experiment, study, planned)
+    scores = stages.score_nodes(experiment, study, planned.metrics, capture)
+    if not experiment.run.record()["summary"] or "scores" not in experiment.completed_stages:
+        numbers = _summary(study, dense(), scores) | loss_numbers(capture)
         experiment.run.update_record(summary=numbers)
-    _warn(experiment, subject, scores.failed)
+    _warn(experiment, study, scores.failed)
     stages.analyse_scores(experiment, scores)
     means = stages.node_means(capture)
-    stages.intervene(experiment, subject, scores, test, means)
-    stages.prune_model(experiment, subject, chosen, scores, test, dense, means)
+    stages.intervene(experiment, study, scores, test, means)
+    stages.prune_model(experiment, study, chosen, scores, test, dense, means)
 
 
 def _about(handle: ModelHandle) -> dict[str, Any]:
     return {"origin": handle.origin, "pretrained": handle.pretrained, "notes": dict(handle.notes)}
 
 
-def _check_data(run: RunFolder, subject: Subject) -> None:
+def _check_data(run: RunFolder, study: StudyInputs) -> None:
     """Remember the data; raise `RunError` when those of a resumed run are not what they were."""
-    now = [fingerprint(subject.calibration), fingerprint(subject.splits.test)]
+    now = [fingerprint(study.calibration), fingerprint(study.splits.test)]
     if run.record().setdefault("data", now) != now:
         raise RunError(
             f"{run.path}: the data are not those that the run was started on; put them back, or "
@@ -141,9 +143,11 @@ def _check_data(run: RunFolder, subject: Subject) -> None:
     run.update_record(data=now)
 
 
-def _summary(subject: Subject, dense: Evaluation, scores: Scores) -> dict[str, float | int | None]:
+def _summary(
+    study: StudyInputs, dense: Evaluation, scores: Scores
+) -> dict[str, float | int | None]:
     """Return the key numbers of a run, which reports show first."""
-    parameters = subject.handle.module.parameters()
+    parameters = study.handle.module.parameters()
     accuracy: dict[str, float | None] = {}
     if dense.accuracy_estimate is not None:
         accuracy["test_accuracy"] = dense.accuracy_estimate.finite()
@@ -153,20 +157,20 @@ def _summary(subject: Subject, dense: Evaluation, scores: Scores) -> dict[str, f
         "test_loss": dense.loss_estimate.finite(),
         "test_loss_se": dense.loss_estimate.finite_se(),
         "parameters": sum(parameter.numel() for parameter in parameters),
-        "nodes": sum(group.width for group in subject.graph if group.at("activation")),
+        "nodes": sum(group.width for group in study.graph if group.at("activation")),
         "metrics": len(scores.metrics) + len(scores.layer_metrics),
         "calibration_samples": scores.samples,
     }
 
 
-def _warn(experiment: Experiment, subject: Subject, failed: Mapping[str, str]) -> None:
+def _warn(experiment: Experiment, study: StudyInputs, failed: Mapping[str, str]) -> None:
     warnings = [f"metric {name} failed: {reason}" for name, reason in failed.items()]
-    if not subject.graph.traced:
-        warnings.append(f"{subject.graph.note}: nodes are read at layer outputs, none can go")
-    asked, found = experiment.config.capture.samples, len(subject.calibration)
+    if not study.graph.traced:
+        warnings.append(f"{study.graph.note}: nodes are read at layer outputs, none can go")
+    asked, found = experiment.config.capture.samples, len(study.calibration)
     if asked is not None and found < asked != DEFAULT_SAMPLES:
         warnings.append(f"capture.samples asks for {asked}; there are {found} training samples")
-    unknown = subject.graph.unknown_operators
+    unknown = study.graph.unknown_operators
     warnings.extend(f"operator {name} has no rule: what it touches is frozen" for name in unknown)
     for warning in warnings:
         log.warning("%s", warning)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import asdict, frozen
 
-from nodelens.capture.fitting import Planned, plan_metrics
+from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.infer import infer
 from nodelens.config.parts import with_parts
@@ -17,25 +17,25 @@ from nodelens.config.sizes import size_bytes
 from nodelens.data.class_names import renumbered
 from nodelens.data.splits import Splits, batches, calibration, split
 from nodelens.errors import ConfigError, DataError, ModelError
-from nodelens.experiments.predictions import check_needs
+from nodelens.experiments.loss_requirements import check_needs
 from nodelens.experiments.until import check_rule
-from nodelens.models.contract import ModelHandle, ModelRequest, Permissions
-from nodelens.scoring.contract import Metric, checked_metric
+from nodelens.interfaces.backend import ModelHandle, ModelRequest, Permissions
+from nodelens.interfaces.metric import Metric, checked_metric
 from nodelens.seeding import derive_seed
 from nodelens.statistics.moments import Moments
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.config.schema import RunConfig
-    from nodelens.data.contract import Samples
-    from nodelens.experiments.pruning import Pruner
+    from nodelens.interfaces.dataset import Samples
+    from nodelens.interfaces.pruner import Pruner
+    from nodelens.interfaces.recovery import Recovery
     from nodelens.plugins.manager import Plugins
     from nodelens.plugins.registry import Registry
-    from nodelens.recovery.contract import Recovery
 
 
 @frozen(eq=False)
-class Subject:
+class StudyInputs:
     """What is studied: the data, the model, and its channel groups.
 
     `predicts` says that the model has logits, so that labels give a loss.
@@ -67,7 +67,7 @@ def choose_device(name: str) -> torch.device:
 
 def load_subject(
     config: RunConfig, plugins: Plugins, device: torch.device, allowed: Permissions | None = None
-) -> Subject:
+) -> StudyInputs:
     """Load the data, build the model on `device` and infer its channel groups.
 
     Where the model names its outputs, they decide the numbers of the classes.
@@ -108,7 +108,7 @@ def load_subject(
         )
     rules = plugins.operator_rules()
     graph = infer(handle.module, *example.args, rules=rules, **example.kwargs)
-    return Subject(splits, chosen, handle, graph, predicts)
+    return StudyInputs(splits, chosen, handle, graph, predicts)
 
 
 def _check_tokens(handle: ModelHandle, splits: Splits) -> None:
@@ -165,7 +165,7 @@ def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> bool:
 
 
 @frozen(eq=False)
-class Chosen:
+class RunComponents:
     """The metrics, pruning methods and recoveries of a run, by their names in its results."""
 
     metrics: dict[str, Metric]
@@ -173,7 +173,7 @@ class Chosen:
     recoveries: dict[str, Recovery]
 
 
-def choose_metrics(config: RunConfig, registry: Registry) -> Chosen:
+def choose_metrics(config: RunConfig, registry: Registry) -> RunComponents:
     """Make the metrics, pruners and recoveries of a config.
 
     What a pruner ranks by joins the metrics, and so does what a metric is made of. Raises
@@ -194,7 +194,7 @@ def choose_metrics(config: RunConfig, registry: Registry) -> Chosen:
         part.result_name: registry.build("recovery", part) for part in config.recovery
     }
     _check_pairs(pruners, recoveries)
-    return Chosen(with_parts(metrics, build, registry.names("metric")), pruners, recoveries)
+    return RunComponents(with_parts(metrics, build, registry.names("metric")), pruners, recoveries)
 
 
 def _check_pairs(pruners: Iterable[str], recoveries: Iterable[str]) -> None:
@@ -219,23 +219,23 @@ class MeanActivations:
         return (Moments(),)
 
 
-def plan_capture(config: RunConfig, subject: Subject, chosen: Chosen) -> Planned:
+def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -> Planned:
     """Return what the run's passes will read, and the metrics as they can be scored from that.
 
     Raises `ConfigError` for a memory budget that is too small, for a stopping rule that cannot be
     judged within the first pass, and for metrics of classes on data that have none.
     """
     settings = config.capture
-    if not subject.predicts:
+    if not study.predicts:
         check_needs(config, chosen)
-    if subject.splits.train.sequences:
+    if study.splits.train.sequences:
         _check_label_metrics(chosen)
     planned = plan_metrics(
-        subject.graph,
+        study.graph,
         chosen.metrics,
         settings.folds,
-        len(subject.splits.classes),
-        model=subject.handle.module,
+        len(study.splits.classes),
+        model=study.handle.module,
         budget=None if settings.memory_budget is None else size_bytes(settings.memory_budget),
         others=(MeanActivations(),) if config.interventions or config.pruning else (),
         tokens=settings.tokens,
@@ -245,7 +245,7 @@ def plan_capture(config: RunConfig, subject: Subject, chosen: Chosen) -> Planned
     return planned
 
 
-def _check_label_metrics(chosen: Chosen) -> None:
+def _check_label_metrics(chosen: RunComponents) -> None:
     """Raise `ConfigError` for metrics of classes on data with a label per position."""
     for name, metric in chosen.metrics.items():
         if any("targets" in getattr(each, "requires", ()) for each in metric.needs()):

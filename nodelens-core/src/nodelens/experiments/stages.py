@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 import torch
 from attrs import evolve
 
-from nodelens.analyses.contract import Analysis
 from nodelens.capture.engine import Capture
 from nodelens.data.splits import batches
-from nodelens.experiments.pruned import Pruned, carry_out, prune_and_evaluate
-from nodelens.experiments.pruned_finding import plan_of
-from nodelens.experiments.pruned_model import Keepsake, keep_model
-from nodelens.experiments.pruning import PruningRequest
-from nodelens.experiments.recovering import Start, pending, recover_models
-from nodelens.experiments.setup import Chosen, Subject
-from nodelens.interventions.contract import Intervention, InterventionRequest
-from nodelens.reports.contract import Report
+from nodelens.experiments.recovery_stage import Start, pending, recover_models
+from nodelens.experiments.setup import RunComponents, StudyInputs
+from nodelens.interfaces.analysis import Analysis
+from nodelens.interfaces.intervention import Intervention, InterventionRequest
+from nodelens.interfaces.pruner import PruningRequest
+from nodelens.interfaces.report import Report
+from nodelens.interfaces.statistic import covering
+from nodelens.pruning.apply import PruningResult, apply_plan, prune_and_evaluate
+from nodelens.pruning.export import SavedModel, keep_model
+from nodelens.pruning.pruning_finding import plan_of
 from nodelens.reports.score_tables import layers_csv, scores_csv
 from nodelens.scoring.engine import ScoreRequest
 from nodelens.scoring.scores import Scores
-from nodelens.statistics.contract import covering
 from nodelens.statistics.moments import Moments
 from nodelens.storage.tensors import read_state, write_state
 from nodelens.training.evaluation import Evaluation, evaluate
@@ -32,68 +32,68 @@ from nodelens.training.references import with_references
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
-    from nodelens.experiments.context import Experiment, Stage
-    from nodelens.reports.parts import Finding
-    from nodelens.scoring.contract import Metric
+    from nodelens.experiments.experiment import Experiment, Stage
+    from nodelens.findings.finding import Finding
+    from nodelens.interfaces.metric import Metric
 
 WEIGHTS = "weights.safetensors"
 SCORES = "scores.safetensors"
 
 
-def train_model(experiment: Experiment, subject: Subject) -> None:
+def train_model(experiment: Experiment, study: StudyInputs) -> None:
     """Train the model as the config says and keep its best weights in the run folder."""
     settings = experiment.config.training
     if settings is None:
         return
-    if "training" in experiment.kept:
-        subject.handle.module.load_state_dict(read_state(experiment.run.file(WEIGHTS)))
+    if "training" in experiment.completed_stages:
+        study.handle.module.load_state_dict(read_state(experiment.run.file(WEIGHTS)))
         return
     with experiment.stage("training") as stage:
         result = train(
-            subject.handle.module,
-            subject.splits,
+            study.handle.module,
+            study.splits,
             settings,
             batch_size=experiment.config.data.batch_size,
             seed=experiment.seed,
             device=experiment.device,
             progress=experiment.progress,
         )
-        state = subject.handle.module.state_dict()
-        write_state(experiment.run.file(WEIGHTS), state, {"origin": subject.handle.origin})
+        state = study.handle.module.state_dict()
+        write_state(experiment.run.file(WEIGHTS), state, {"origin": study.handle.origin})
         stage.files.append(WEIGHTS)
         stage.result = result.finding()
         experiment.keep(stage, stage.result)
 
 
-def test_batches(experiment: Experiment, subject: Subject) -> list[Batch]:
+def test_batches(experiment: Experiment, study: StudyInputs) -> list[Batch]:
     """Return the test samples on the run's device, for all stages that compare on them."""
     size = experiment.config.data.batch_size
-    found = [batch.to(experiment.device) for batch in batches(subject.splits.test, size)]
-    return found if subject.predicts else with_references(subject.handle.module, found)
+    found = [batch.to(experiment.device) for batch in batches(study.splits.test, size)]
+    return found if study.predicts else with_references(study.handle.module, found)
 
 
 def evaluate_model(
-    experiment: Experiment, subject: Subject, test: list[Batch]
+    experiment: Experiment, study: StudyInputs, test: list[Batch]
 ) -> Callable[[], Evaluation]:
     """Evaluate the model on the test split; a resumed run does it again when it is asked for."""
-    if "evaluation" in experiment.kept:
-        return cache(lambda: evaluate(subject.handle.module, test))
+    if "evaluation" in experiment.completed_stages:
+        return cache(lambda: evaluate(study.handle.module, test))
     with experiment.stage("evaluation") as stage:
-        evaluation = evaluate(subject.handle.module, test)
-        stage.result = evaluation.finding("test", subject.splits.classes)
+        evaluation = evaluate(study.handle.module, test)
+        stage.result = evaluation.finding("test", study.splits.classes)
         experiment.keep(stage, stage.result)
     return lambda: evaluation
 
 
 def score_nodes(
-    experiment: Experiment, subject: Subject, metrics: Mapping[str, Metric], capture: Capture
+    experiment: Experiment, study: StudyInputs, metrics: Mapping[str, Metric], capture: Capture
 ) -> Scores:
     """Score every node and layer by every metric and write the scores, also as CSV."""
-    if "scores" in experiment.kept:
+    if "scores" in experiment.completed_stages:
         return Scores.load(experiment.run.file(SCORES))
     with experiment.stage("scores") as stage:
         request = ScoreRequest(
-            subject.handle.module, subject.graph, metrics, capture, experiment.progress
+            study.handle.module, study.graph, metrics, capture, experiment.progress
         )
         scores = experiment.plugins.score(request)
         scores.save(experiment.run.file(SCORES))
@@ -111,7 +111,7 @@ def analyse_scores(experiment: Experiment, scores: Scores) -> None:
     """Run the analyses of the config."""
     for component in experiment.config.analyses:
         stage_name = f"analyses.{component.result_name}"
-        if stage_name in experiment.kept:
+        if stage_name in experiment.completed_stages:
             continue
         with experiment.stage(stage_name) as stage:
             analysis: Analysis = experiment.build("analysis", component)
@@ -133,7 +133,7 @@ def node_means(capture: Capture) -> dict[str, torch.Tensor]:
 
 def intervene(
     experiment: Experiment,
-    subject: Subject,
+    study: StudyInputs,
     scores: Scores,
     test: list[Batch],
     means: dict[str, torch.Tensor],
@@ -141,13 +141,13 @@ def intervene(
     """Run the interventions of the config on the test samples."""
     for component in experiment.config.interventions:
         name = component.result_name
-        if f"interventions.{name}" in experiment.kept:
+        if f"interventions.{name}" in experiment.completed_stages:
             continue
         with experiment.stage(f"interventions.{name}") as stage:
             intervention: Intervention = experiment.build("intervention", component)
             request = InterventionRequest(
-                model=subject.handle.module,
-                graph=subject.graph,
+                model=study.handle.module,
+                graph=study.graph,
                 scores=scores,
                 batches=test,
                 seed=experiment.seed,
@@ -162,8 +162,8 @@ def intervene(
 
 def prune_model(
     experiment: Experiment,
-    subject: Subject,
-    chosen: Chosen,
+    study: StudyInputs,
+    chosen: RunComponents,
     scores: Scores,
     test: list[Batch],
     dense: Callable[[], Evaluation],
@@ -174,31 +174,31 @@ def prune_model(
     Every pruned model is then trained by the recoveries of the config.
     """
     request = PruningRequest(
-        subject.handle.module, subject.graph, scores, experiment.seed, subject.handle.hints
+        study.handle.module, study.graph, scores, experiment.seed, study.handle.hints
     )
     for name, pruner in chosen.pruners.items():
-        if f"pruning.{name}" not in experiment.kept:
+        if f"pruning.{name}" not in experiment.completed_stages:
             with experiment.stage(f"pruning.{name}") as stage:
                 pruned = prune_and_evaluate(name, pruner, request, test, means, dense())
-                _keep_pruned(experiment, subject, name, pruned, stage)
+                _keep_pruned(experiment, study, name, pruned, stage)
         elif pending(experiment, chosen.recoveries, name):
             finding = _finding(experiment, "pruning", name)
-            pruned = Pruned(finding, carry_out(request, plan_of(finding), test, means))
+            pruned = PruningResult(finding, apply_plan(request, plan_of(finding), test, means))
         else:
             continue
-        recover_models(experiment, subject, chosen.recoveries, Start(name, pruned, dense, test))
+        recover_models(experiment, study, chosen.recoveries, Start(name, pruned, dense, test))
 
 
 def _keep_pruned(
-    experiment: Experiment, subject: Subject, name: str, pruned: Pruned, stage: Stage
+    experiment: Experiment, study: StudyInputs, name: str, pruned: PruningResult, stage: Stage
 ) -> None:
     """Write what a method has found, its model, and which nodes of the dense model that kept."""
     stage.result = pruned.finding
     if pruned.model is not None:
         plan = f"pruned/{name}/plan.json"
         experiment.run.write_json(plan, {"kept": pruned.finding.data["kept"]})
-        keepsake = Keepsake(pruned.model, f"pruned/{name}", name, (pruned.finding,))
-        stage.result, written = keep_model(experiment, subject, keepsake)
+        saved_model = SavedModel(pruned.model, f"pruned/{name}", name, (pruned.finding,))
+        stage.result, written = keep_model(experiment, study, saved_model)
         stage.files += [plan, *written]
     experiment.keep(stage, stage.result)
 

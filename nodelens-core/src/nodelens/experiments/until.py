@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nodelens.errors import ConfigError
-from nodelens.reports.parts import Finding, Line, LinePlot, Table
-from nodelens.scoring.contract import level_of, uses_of
+from nodelens.findings.finding import Finding, Line, LinePlot, Table
+from nodelens.interfaces.metric import level_of, uses_of
 from nodelens.scoring.engine import ScoreRequest
 from nodelens.scoring.stability import Overlap
 from nodelens.scoring.stopping import Look, StoppingRule
 
 if TYPE_CHECKING:
     from nodelens.capture.engine import Capture
-    from nodelens.capture.fitting import Planned
+    from nodelens.capture.plan.budgeted_plan import Planned
     from nodelens.config.schema import StoppingSettings
-    from nodelens.experiments.setup import Subject
+    from nodelens.experiments.setup import StudyInputs
     from nodelens.storage.run_folder import RunFolder
 
 CURVE = "capture/convergence.json"
@@ -64,12 +64,12 @@ def _needs(name: str, planned: Planned) -> list[Any]:
 
 
 def stopping_rule(
-    settings: StoppingSettings, subject: Subject, planned: Planned, run: RunFolder
+    settings: StoppingSettings, study: StudyInputs, planned: Planned, run: RunFolder
 ) -> StoppingRule:
     """Return the rule; what it sees is kept in the run folder."""
 
     def request(capture: Capture) -> ScoreRequest:
-        return ScoreRequest(subject.handle.module, subject.graph, planned.metrics, capture)
+        return ScoreRequest(study.handle.module, study.graph, planned.metrics, capture)
 
     def keep(looks: list[Look]) -> None:
         run.write_json(CURVE, [_row(look) for look in looks])

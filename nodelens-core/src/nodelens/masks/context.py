@@ -85,7 +85,7 @@ def mask_batch(
         yield
 
 
-def repeated(inputs: Any, copies: int) -> Any:  # noqa: ANN401 - what a model reads
+def repeated(inputs: Any, copies: int) -> Any:
     """Return inputs with every tensor repeated along its first axis, one copy after the other."""
     return tree_map_only(
         Tensor, lambda tensor: tensor.repeat(copies, *[1] * (tensor.ndim - 1)), inputs
@@ -176,7 +176,7 @@ def _attach(model: nn.Module, patches: Sequence[Patch], forward: Forward) -> lis
     return handles
 
 
-def _begin(calls: Counter[str], forward: Forward) -> Any:  # noqa: ANN401 - a torch hook
+def _begin(calls: Counter[str], forward: Forward) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         calls.clear()
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -191,7 +191,7 @@ def _begin(calls: Counter[str], forward: Forward) -> Any:  # noqa: ANN401 - a to
     return hook
 
 
-def _before(path: str, patches: list[Patch], calls: Counter[str]) -> Any:  # noqa: ANN401
+def _before(path: str, patches: list[Patch], calls: Counter[str]) -> Any:
     def hook(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -208,8 +208,8 @@ def _before(path: str, patches: list[Patch], calls: Counter[str]) -> Any:  # noq
     return hook
 
 
-def _after(path: str, patches: list[Patch], calls: Counter[str]) -> Any:  # noqa: ANN401
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:  # noqa: ANN401
+def _after(path: str, patches: list[Patch], calls: Counter[str]) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         for patch in patches:
             if patch.site.call == calls[path]:
                 output = _apply(patch, output)
@@ -219,7 +219,7 @@ def _after(path: str, patches: list[Patch], calls: Counter[str]) -> Any:  # noqa
     return hook
 
 
-def _apply(patch: Patch, tensor: Any) -> Tensor:  # noqa: ANN401 - whatever the module is given
+def _apply(patch: Patch, tensor: Any) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise ModelError(f"{patch.site.name}: expected a tensor, got {type(tensor).__name__}")
     return patch.at_port(tensor)

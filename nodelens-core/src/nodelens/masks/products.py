@@ -52,7 +52,7 @@ class Known:
         """Whether a tensor depends on parameters, buffers and constants alone."""
         return tensor.untyped_storage()._cdata in self.weights
 
-    def follow(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:  # noqa: ANN401
+    def follow(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Learn what an operator has returned."""
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
@@ -68,9 +68,9 @@ class Known:
     def _label(
         self,
         labels: Labels,
-        func: Any,  # noqa: ANN401 - an operator of torch
-        args: Any,  # noqa: ANN401
-        kwargs: Any,  # noqa: ANN401
+        func: Any,
+        args: Any,
+        kwargs: Any,
         tensors: Sequence[Tensor],
         output: Tensor,
     ) -> None:
@@ -110,7 +110,7 @@ class Known:
         return not self.is_weight(operand) and not chosen
 
 
-def _name(func: Any) -> str:  # noqa: ANN401
+def _name(func: Any) -> str:
     return str(func._schema.name).removeprefix("aten::").rstrip("_")
 
 
@@ -176,11 +176,11 @@ class ProductMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,
-        func: Any,  # noqa: ANN401 - an operator of torch
-        types: Any,  # noqa: ANN401
+        func: Any,
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Perform one operator."""
         kwargs = kwargs or {}
         args = self.known.multiplied(_name(func), args, self.stack[-1])

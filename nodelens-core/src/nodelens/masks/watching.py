@@ -27,7 +27,7 @@ class _Running:
     on: bool = False
     active: ExitStack = field(factory=ExitStack)
 
-    def enter(self, path: str, module: nn.Module, given: Any) -> None:  # noqa: ANN401
+    def enter(self, path: str, module: nn.Module, given: Any) -> None:
         self.stack.append(path)
         mine = [watch for watch in self.watches if watch.site.module == path]
         if not mine:
@@ -52,7 +52,7 @@ class _Running:
             self.active.close()
 
 
-def _wants_gradient(module: nn.Module, given: Any) -> bool:  # noqa: ANN401
+def _wants_gradient(module: nn.Module, given: Any) -> bool:
     tensors = (leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor))
     return any(each.requires_grad for each in (*module.parameters(), *tensors))
 
@@ -85,15 +85,15 @@ def watching_products(
             handle.remove()
 
 
-def _before(running: _Running, path: str) -> Any:  # noqa: ANN401 - a torch hook
+def _before(running: _Running, path: str) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         running.enter(path, module, (args, kwargs))
 
     return hook
 
 
-def _after(running: _Running, path: str) -> Any:  # noqa: ANN401 - a torch hook
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
+def _after(running: _Running, path: str) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         running.leave(path)
 
     return hook

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from attrs import Attribute, field, frozen, validators
 
 from nodelens.errors import ModelError
-from nodelens.models.contract import ModelHandle, ModelRequest
+from nodelens.interfaces.backend import ModelHandle, ModelRequest
 from nodelens.models.image_shape import image_shape
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import field, frozen, validators
 
 from nodelens.errors import ModelError
-from nodelens.models.contract import ModelHandle, ModelRequest
+from nodelens.interfaces.backend import ModelHandle, ModelRequest
 
 
 @frozen

@@ -13,7 +13,7 @@ from torch import nn
 
 from nodelens.capture.losses import logits_of
 from nodelens.errors import ModelError, did_you_mean
-from nodelens.models.contract import ModelRequest
+from nodelens.interfaces.backend import ModelRequest
 from nodelens.models.modes import evaluating
 from nodelens.models.randomness import own_randomness
 
@@ -37,7 +37,7 @@ def build_module(path: str, arguments: Mapping[str, Any], request: ModelRequest)
     return module
 
 
-def _function(path: str) -> Any:  # noqa: ANN401 - whatever the module holds
+def _function(path: str) -> Any:
     name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(name)
@@ -57,7 +57,7 @@ def _function(path: str) -> Any:  # noqa: ANN401 - whatever the module holds
     return function
 
 
-def _check_arguments(path: str, function: Any, arguments: Mapping[str, Any]) -> None:  # noqa: ANN401
+def _check_arguments(path: str, function: Any, arguments: Mapping[str, Any]) -> None:
     try:
         signature = inspect.signature(function)
     except ValueError:  # some built-in callables do not tell

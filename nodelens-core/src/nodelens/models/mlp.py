@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import field, frozen, validators
 
-from nodelens.models.contract import ModelHandle, ModelRequest
+from nodelens.interfaces.backend import ModelHandle, ModelRequest
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 

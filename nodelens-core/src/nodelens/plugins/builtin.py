@@ -58,17 +58,17 @@ def nodelens_register_analyses() -> list[AnalysisSpec]:
     return [
         AnalysisSpec(
             "agreement",
-            "nodelens.analyses.agreement:Agreement",
+            "nodelens.analyses.agreement.options:Agreement",
             "How much the metrics agree about which nodes matter.",
         ),
         AnalysisSpec(
             "clusters",
-            "nodelens.analyses.clusters:Clusters",
+            "nodelens.analyses.clusters.options:Clusters",
             "Groups of nodes with similar scores, if there are any.",
         ),
         AnalysisSpec(
             "layers",
-            "nodelens.analyses.layers:Layers",
+            "nodelens.analyses.layers.options:Layers",
             "Layer metrics along the depth of the model.",
         ),
     ]
@@ -80,12 +80,12 @@ def nodelens_register_interventions() -> list[InterventionSpec]:
     return [
         InterventionSpec(
             "ablation",
-            "nodelens.interventions.ablation:Ablation",
+            "nodelens.interventions.ablation.options:Ablation",
             "Loss while nodes go, least or most important first.",
         ),
         InterventionSpec(
             "oracle",
-            "nodelens.interventions.oracle:Oracle",
+            "nodelens.interventions.oracle.options:Oracle",
             "True loss change of single nodes, and which metric predicts it.",
         ),
     ]

@@ -8,14 +8,14 @@ from importlib import import_module
 from nodelens.plugins.specs import Kind
 
 CONTRACTS: Mapping[Kind, str] = {
-    "backend": "nodelens.models.contract:Backend",
-    "dataset": "nodelens.data.contract:Dataset",
-    "metric": "nodelens.scoring.contract:Metric",
-    "analysis": "nodelens.analyses.contract:Analysis",
-    "intervention": "nodelens.interventions.contract:Intervention",
-    "pruner": "nodelens.experiments.pruning:Pruner",
-    "recovery": "nodelens.recovery.contract:Recovery",
-    "report": "nodelens.reports.contract:Report",
+    "backend": "nodelens.interfaces.backend:Backend",
+    "dataset": "nodelens.interfaces.dataset:Dataset",
+    "metric": "nodelens.interfaces.metric:Metric",
+    "analysis": "nodelens.interfaces.analysis:Analysis",
+    "intervention": "nodelens.interfaces.intervention:Intervention",
+    "pruner": "nodelens.interfaces.pruner:Pruner",
+    "recovery": "nodelens.interfaces.recovery:Recovery",
+    "report": "nodelens.interfaces.report:Report",
 }
 """The protocol of every kind that a config can name."""
 

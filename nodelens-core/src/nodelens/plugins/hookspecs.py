@@ -256,7 +256,7 @@ def nodelens_run_started(run: RunFolder) -> None:
 
 
 @hookspec
-def nodelens_stage_finished(run: RunFolder, stage: str, result: Any) -> None:  # noqa: ANN401
+def nodelens_stage_finished(run: RunFolder, stage: str, result: Any) -> None:
     """Observe that one stage of a run has ended well and its artifacts are on disk.
 
     Arguments:

@@ -70,7 +70,7 @@ def _registered(manager: pluggy.PluginManager, kind: Kind) -> Sequence[Component
     return _checked(answers[0] if answers else None, kind, hook)
 
 
-def _checked(answer: Any, kind: Kind, hook: str) -> Sequence[ComponentSpec]:  # noqa: ANN401
+def _checked(answer: Any, kind: Kind, hook: str) -> Sequence[ComponentSpec]:
     """Return what one hook gave; raises `PluginError` unless it is a list of the right specs."""
     expected = SPEC_KINDS[kind]
     words = f"{hook} must return a list of {expected.__name__}"

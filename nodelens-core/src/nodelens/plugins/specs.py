@@ -43,21 +43,21 @@ class ComponentSpec:
 
 @frozen
 class BackendSpec(ComponentSpec):
-    """A source of models; the target is a `nodelens.models.contract.Backend`."""
+    """A source of models; the target is a `nodelens.interfaces.backend.Backend`."""
 
     kind: ClassVar[Kind] = "backend"
 
 
 @frozen
 class DatasetSpec(ComponentSpec):
-    """A source of samples; the target is a `nodelens.data.contract.Dataset`."""
+    """A source of samples; the target is a `nodelens.interfaces.dataset.Dataset`."""
 
     kind: ClassVar[Kind] = "dataset"
 
 
 @frozen
 class MetricSpec(ComponentSpec):
-    """A node metric; the target is a `nodelens.scoring.contract.Metric`."""
+    """A node metric; the target is a `nodelens.interfaces.metric.Metric`."""
 
     kind: ClassVar[Kind] = "metric"
     family: str = "other"
@@ -65,7 +65,7 @@ class MetricSpec(ComponentSpec):
 
 @frozen
 class AnalysisSpec(ComponentSpec):
-    """An analysis of scores; the target is a `nodelens.analyses.contract.Analysis`."""
+    """An analysis of scores; the target is a `nodelens.interfaces.analysis.Analysis`."""
 
     kind: ClassVar[Kind] = "analysis"
 
@@ -79,21 +79,21 @@ class InterventionSpec(ComponentSpec):
 
 @frozen
 class PrunerSpec(ComponentSpec):
-    """A pruning method; the target is a `nodelens.experiments.pruning.Pruner`."""
+    """A pruning method; the target is a `nodelens.interfaces.pruner.Pruner`."""
 
     kind: ClassVar[Kind] = "pruner"
 
 
 @frozen
 class RecoverySpec(ComponentSpec):
-    """A way to train pruned models; the target is a `nodelens.recovery.contract.Recovery`."""
+    """A way to train pruned models; the target is a `nodelens.interfaces.recovery.Recovery`."""
 
     kind: ClassVar[Kind] = "recovery"
 
 
 @frozen
 class ReportSpec(ComponentSpec):
-    """A writer of reports; the target is a `nodelens.reports.contract.Report`."""
+    """A writer of reports; the target is a `nodelens.interfaces.report.Report`."""
 
     kind: ClassVar[Kind] = "report"
 

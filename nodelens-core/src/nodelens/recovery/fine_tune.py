@@ -9,7 +9,7 @@ from attrs import field, fields, frozen, validators
 from nodelens.config.schema import POSITIVE, POSITIVE_OR_NULL
 
 if TYPE_CHECKING:
-    from nodelens.recovery.contract import Recovered, RecoveryRequest
+    from nodelens.interfaces.recovery import Recovered, RecoveryRequest
 
 
 @frozen
@@ -26,7 +26,7 @@ class Distillation:
     temperature: float = field(default=2.0, validator=POSITIVE)
 
 
-def shorter_than_training(recovery: Any, attribute: Any, warmup: int) -> None:  # noqa: ANN401
+def shorter_than_training(recovery: Any, attribute: Any, warmup: int) -> None:
     """Raise `ValueError` for a warmup that the steps do not outlast; a validator of attrs."""
     if warmup >= recovery.steps:
         raise ValueError(f"warmup of {warmup} steps leaves none of {recovery.steps} at full rate")

@@ -12,17 +12,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import AdamW
 
 from nodelens.errors import DataError
+from nodelens.interfaces.recovery import Recovered, RecoveryStep
 from nodelens.models.modes import training
 from nodelens.models.randomness import own_randomness
-from nodelens.recovery.contract import Recovered, RecoveryStep
 from nodelens.recovery.objective import objective
 from nodelens.seeding import generator
 from nodelens.training.descent import Descent, shuffled
 from nodelens.training.optimizers import learning_rate, trainable
 
 if TYPE_CHECKING:
-    from nodelens.data.contract import Samples
-    from nodelens.recovery.contract import RecoveryRequest
+    from nodelens.interfaces.dataset import Samples
+    from nodelens.interfaces.recovery import RecoveryRequest
     from nodelens.recovery.fine_tune import FineTune
 
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from nodelens.capture.batches import Batch
 from nodelens.capture.losses import logits_of
 from nodelens.errors import DataError
+from nodelens.interfaces.statistic import IGNORED
 from nodelens.models.modes import evaluating
-from nodelens.statistics.contract import IGNORED
 from nodelens.training.descent import Loss
 from nodelens.training.evaluation import counted_targets
 

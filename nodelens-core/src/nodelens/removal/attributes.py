@@ -201,7 +201,7 @@ def following_inputs(model: nn.Module, journal: Journal) -> Iterator[None]:
             journal.set_attribute(module, name, size)
 
 
-def _follow(sizes: dict[nn.Module, tuple[str, Any]]) -> Any:  # noqa: ANN401 - a torch hook
+def _follow(sizes: dict[nn.Module, tuple[str, Any]]) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
         x = args[0] if args else None
         if isinstance(x, Tensor):

@@ -47,7 +47,7 @@ def _mean(
     x: Tensor,
     dim: int | Sequence[int] | None = None,
     keepdim: bool = False,
-    **_: Any,  # noqa: ANN401 - the data type
+    **_: Any,
 ) -> Tensor:
     dims = _dims(x, dim)
     # Where nothing is present, nobody reads the average: any count but zero will do.
@@ -69,7 +69,7 @@ def _var(
     return torch.where(there, spread, 0.0).sum(dims, keepdim) / (count - less)
 
 
-def _std(there: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+def _std(there: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return _var(there, *args, **kwargs).sqrt()
 
 
@@ -85,12 +85,12 @@ def _var_mean(
     return variance, _mean(there, x, dim, keepdim)
 
 
-def _std_mean(there: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+def _std_mean(there: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
     variance, mean = _var_mean(there, *args, **kwargs)
     return variance.sqrt(), mean
 
 
-def _vector_norm(there: Tensor, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+def _vector_norm(there: Tensor, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(torch.where(there, x, 0.0), *args, **kwargs)
     return norm
 

@@ -128,7 +128,7 @@ def _is_transposed(module: nn.Module) -> bool:
     return hasattr(module, "nf") and hasattr(module, "nx")
 
 
-def _nothing(reader: Any) -> Tensor:  # noqa: ANN401 - a module with sizes as attributes
+def _nothing(reader: Any) -> Tensor:
     if isinstance(reader, _ConvNd):
         return torch.zeros(reader.in_channels, dtype=torch.float64)
     return torch.zeros(reader.weight.shape[0 if _is_transposed(reader) else 1], dtype=torch.float64)
@@ -164,7 +164,7 @@ def _weights(path: str) -> tuple[tuple[str, str], ...]:
     return (path, "weight"), (path, "weight.original1"), (path, "weight.original")
 
 
-def _read(module: Any, weight: Tensor, fill: Tensor) -> Tensor:  # noqa: ANN401
+def _read(module: Any, weight: Tensor, fill: Tensor) -> Tensor:
     """Return what a reader makes of one constant per input, ``(outputs,)``."""
     if _is_transposed(module):
         return fill @ weight

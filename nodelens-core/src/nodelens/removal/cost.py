@@ -42,8 +42,8 @@ class Costs:
 def costs(
     model: nn.Module,
     graph: ChannelGraph,
-    *args: Any,  # noqa: ANN401 - the model's inputs
-    **kwargs: Any,  # noqa: ANN401
+    *args: Any,
+    **kwargs: Any,
 ) -> Costs:
     """Return what `model` and one node of each of its groups cost, from one traced forward.
 

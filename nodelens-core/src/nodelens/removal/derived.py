@@ -41,7 +41,7 @@ def _rows(example: Example) -> int:
     return max(sizes, key=lambda size: (sizes[size], size)) if sizes else 0
 
 
-def _mapped(example: Example, change: Any, name: str) -> Example:  # noqa: ANN401 - tensor to tensor
+def _mapped(example: Example, change: Any, name: str) -> Example:
     args, kwargs = tree_map_only(Tensor, change, (example.args, dict(example.kwargs)))
     return evolve(example, args=args, kwargs=kwargs, name=name)
 

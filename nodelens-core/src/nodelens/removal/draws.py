@@ -20,30 +20,30 @@ _RATES = frozenset(["dropout", "dropout_p"])
 def _filled(middle: Callable[..., float]) -> Call:
     """Fill a tensor in place; `middle` takes the parameters of the distribution."""
 
-    def fill(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+    def fill(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         kwargs.pop("generator", None)
         return x.fill_(middle(*args, **kwargs))
 
     return fill
 
 
-def _bernoulli_(x: Tensor, p: Tensor | float = 0.5, **_: Any) -> Tensor:  # noqa: ANN401
+def _bernoulli_(x: Tensor, p: Tensor | float = 0.5, **_: Any) -> Tensor:
     return x.copy_(p >= 0.5) if isinstance(p, Tensor) else x.fill_(1)
 
 
-def _bernoulli(x: Tensor, p: float | None = None, **_: Any) -> Tensor:  # noqa: ANN401
+def _bernoulli(x: Tensor, p: float | None = None, **_: Any) -> Tensor:
     return (x >= 0.5).to(x.dtype) if p is None else torch.ones_like(x)
 
 
-def _dropout(x: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+def _dropout(x: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
     return x.clone(), torch.ones_like(x, dtype=torch.bool)
 
 
-def _new(size: Sequence[int], **options: Any) -> Tensor:  # noqa: ANN401
+def _new(size: Sequence[int], **options: Any) -> Tensor:
     return torch.full(tuple(size), 0.5, dtype=options.get("dtype"), device=options.get("device"))
 
 
-def _like(x: Tensor, **options: Any) -> Tensor:  # noqa: ANN401
+def _like(x: Tensor, **options: Any) -> Tensor:
     return torch.full_like(x, 0.5, dtype=options.get("dtype"), device=options.get("device"))
 
 
@@ -62,7 +62,7 @@ CONSTANTS: Mapping[str, Call] = {
 """By operator, what stands in for its draws. Draws of integers are left: no node is among them."""
 
 
-def without_dropout(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:  # noqa: ANN401
+def without_dropout(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the arguments of an operator with the rates of a dropout inside it at zero."""
     names = [argument.name for argument in func._schema.arguments[: len(args)]]
     if str(func._schema.name).startswith("aten::rrelu_with_noise"):

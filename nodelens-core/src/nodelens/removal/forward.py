@@ -128,7 +128,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0][:200]
 
 
-def tensors_of(output: Any) -> list[Tensor]:  # noqa: ANN401 - whatever the model returns
+def tensors_of(output: Any) -> list[Tensor]:
     """Return every tensor of a model's output, inside mappings, sequences and dataclasses too."""
     if isinstance(output, Mapping):
         parts: list[Any] = list(output.values())
@@ -171,11 +171,11 @@ def _unchanged(model: nn.Module, training: bool) -> Iterator[None]:
 def _watched(model: nn.Module, stack: list[str], mode: OperatorMode, result: Run) -> Iterator[None]:
     """Keep `stack` at the modules that are running and take a glance at what each returns."""
 
-    def enter(path: str) -> Any:  # noqa: ANN401 - a torch hook
+    def enter(path: str) -> Any:
         return lambda module, args: stack.append(path)
 
-    def leave(path: str) -> Any:  # noqa: ANN401
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
+    def leave(path: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             stack.pop()
             before = mode.operators, mode.calls
             result.glances.append(_glance(path, output, mode.operators))
@@ -203,7 +203,7 @@ def _batched(tensor: Tensor) -> bool:
     return bool(torch._C._functorch.is_batchedtensor(tensor))
 
 
-def _glance(path: str, output: Any, operators: int) -> Glance:  # noqa: ANN401
+def _glance(path: str, output: Any, operators: int) -> Glance:
     leaves = [leaf for leaf in tensors_of(output) if has_fractions(leaf) and not _batched(leaf)]
     sums = tuple(float(leaf.abs().sum(dtype=torch.float64)) for leaf in leaves)
     return Glance(path, tuple(tuple(leaf.shape) for leaf in leaves), sums, operators)

@@ -86,7 +86,7 @@ def _agreed(model: nn.Module, path: str, attribute: str, effect: Effect) -> bool
     return len(asked) == 1
 
 
-def _with(holder: object, place: re.Match[str], value: int) -> Any:  # noqa: ANN401
+def _with(holder: object, place: re.Match[str], value: int) -> Any:
     old = getattr(holder, place["name"])
     if place["index"] is None:
         return value

@@ -39,19 +39,19 @@ class Journal:
         self.undo_steps.append(lambda: setattr(tensor, "grad", old))
         tensor.grad = grad
 
-    def set_attribute(self, holder: object, name: str, value: Any) -> None:  # noqa: ANN401
+    def set_attribute(self, holder: object, name: str, value: Any) -> None:
         """Set an attribute of any object."""
         old = getattr(holder, name)
         self.undo_steps.append(lambda: setattr(holder, name, old))
         setattr(holder, name, value)
 
-    def set_item(self, mapping: MutableMapping[Any, Any], key: Any, value: Any) -> None:  # noqa: ANN401
+    def set_item(self, mapping: MutableMapping[Any, Any], key: Any, value: Any) -> None:
         """Set an entry that exists."""
         old = mapping[key]
         self.undo_steps.append(lambda: mapping.__setitem__(key, old))
         mapping[key] = value
 
-    def remove_item(self, mapping: MutableMapping[Any, Any], key: Any) -> None:  # noqa: ANN401
+    def remove_item(self, mapping: MutableMapping[Any, Any], key: Any) -> None:
         """Remove an entry; taken back, it is there with the very same value."""
         old = mapping.pop(key)
         self.undo_steps.append(lambda: mapping.__setitem__(key, old))

@@ -32,11 +32,11 @@ class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,
-        func: Any,  # noqa: ANN401 - an operator of torch
-        types: Any,  # noqa: ANN401
+        func: Any,
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Perform one operator."""
         kwargs = dict(kwargs or {})
         name = str(func._schema.name).removeprefix("aten::")
@@ -64,7 +64,7 @@ class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return None
 
 
-def _as_many(part: Any, count: int) -> Any:  # noqa: ANN401 - what an operator returns
+def _as_many(part: Any, count: int) -> Any:
     """Return as many tensors as the operator does: accelerators keep a workspace beside them."""
     if not isinstance(part, tuple) or len(part) == count:
         return part
@@ -75,7 +75,7 @@ def _cast_down(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     return args[0].dtype in PRECISE.values() and kwargs.get("dtype") in PRECISE
 
 
-def _sizes(value: Any) -> object:  # noqa: ANN401 - an argument of an operator
+def _sizes(value: Any) -> object:
     """Return what an argument says about sizes: a shape, a number, a list of these."""
     if isinstance(value, Tensor):
         return tuple(value.shape)

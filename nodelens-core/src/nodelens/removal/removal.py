@@ -71,11 +71,11 @@ def remove(
     model: nn.Module,
     graph: ChannelGraph,
     keep: Mapping[str, Sequence[int] | Tensor],
-    *args: Any,  # noqa: ANN401 - the model's inputs
+    *args: Any,
     optimizer: Optimizer | None = None,
     hints: Sequence[AttributeRule | AttributeHint] = (),
     means: Mapping[str, Tensor] | None = None,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> Removal:
     """Remove the nodes that are not in `keep` from `model`, or change nothing at all.
 

@@ -24,13 +24,13 @@ from nodelens.seeding import generator
 def verify(
     model: nn.Module,
     graph: ChannelGraph,
-    *args: Any,  # noqa: ANN401 - the model's inputs
+    *args: Any,
     share: float = 0.5,
     seed: int = 0,
     keep: Mapping[str, Sequence[int] | Tensor] | None = None,
     hints: Sequence[AttributeRule | AttributeHint] = (),
     means: Mapping[str, Tensor] | None = None,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> list[Verdict]:
     """Return one verdict per prunable group: each in turn loses `share` of its nodes, at random.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from nodelens.findings.finding import Finding, Plot
 from nodelens.reports.figures import Format, figure_name, render
-from nodelens.reports.parts import Finding, Plot
 from nodelens.reports.tables import table_name, to_csv, to_latex
 from nodelens.storage.atomic import write_bytes
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nodelens.findings.finding import Bars, Heatmap, LinePlot, Plot, ScatterPlot, Series
 from nodelens.reports import heatmap_drawing, line_drawing
-from nodelens.reports.look import INK, MARKERS, MUTED, WIDTH, colour, scale, shorten
-from nodelens.reports.parts import Bars, Heatmap, LinePlot, Plot, ScatterPlot, Series
+from nodelens.reports.style import INK, MARKERS, MUTED, WIDTH, colour, scale, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ _RASTERED = 2000
 
 
 def draw(plot: Plot) -> Figure:
-    """Return the plot as a figure of its own; call it under `nodelens.reports.look.settings`."""
+    """Return the plot as a figure of its own; call it under `nodelens.reports.style.settings`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=_size(plot), layout="constrained")

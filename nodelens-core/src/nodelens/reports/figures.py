@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Literal
 
-from nodelens.reports.parts import Bars, Finding, Plot, ScatterPlot
+from nodelens.findings.finding import Bars, Finding, Plot, ScatterPlot
 from nodelens.storage.names import file_name
 
 Format = Literal["svg", "png", "pdf"]
@@ -56,7 +56,7 @@ def _figure_settings() -> Iterator[None]:
     """Set the look for a while; a label in a script that the font lacks is drawn as boxes."""
     from matplotlib import rc_context
 
-    from nodelens.reports.look import settings
+    from nodelens.reports.style import settings
 
     with rc_context(settings()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nodelens.reports.look import PAPER, RULE, WIDTH, shorten
-from nodelens.reports.parts import Heatmap
+from nodelens.findings.finding import Heatmap
+from nodelens.reports.style import PAPER, RULE, WIDTH, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def _name_cells(axes: Axes, plot: Heatmap) -> None:
         label.set(ha="right", rotation_mode="anchor")
 
 
-def _write_cells(axes: Axes, values: NDArray[np.float64], shades: Any) -> None:  # noqa: ANN401 (RGBA array)
+def _write_cells(axes: Axes, values: NDArray[np.float64], shades: Any) -> None:
     luminance = shades[..., :3] @ np.array([0.299, 0.587, 0.114])
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):

@@ -6,7 +6,7 @@ import re
 
 from markupsafe import Markup, escape
 
-from nodelens.reports.look import INK, MUTED, PALETTE, PAPER, RULE
+from nodelens.reports.style import INK, MUTED, PALETTE, PAPER, RULE
 
 _THEME = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"} | {
     shade: f"var(--series-{number})" for number, shade in enumerate(PALETTE)

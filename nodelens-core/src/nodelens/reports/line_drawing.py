@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nodelens.reports.look import DASHES, colour, scale, shorten
-from nodelens.reports.parts import Line, LinePlot
+from nodelens.findings.finding import Line, LinePlot
+from nodelens.reports.style import DASHES, colour, scale, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nodelens.reports.parts import Cell
+from nodelens.findings.finding import Cell
 
 MINUS = "−"
 MISSING = "–"

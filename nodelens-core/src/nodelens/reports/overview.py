@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from nodelens.findings.finding import Finding
 from nodelens.reports.numbers import number, with_error
-from nodelens.reports.parts import Finding
 
 if TYPE_CHECKING:
     from nodelens.scoring.scores import Scores

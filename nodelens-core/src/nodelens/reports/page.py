@@ -12,12 +12,12 @@ from attrs import evolve, frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nodelens.findings.finding import Finding
 from nodelens.reports import provenance, score_view
 from nodelens.reports.artifacts import Drawing, draw_all, write_figures, write_tables
 from nodelens.reports.figures import Format, caption
 from nodelens.reports.inline_svg import inline_svg
 from nodelens.reports.overview import Overview, RunContent, overview, read_content
-from nodelens.reports.parts import Finding
 from nodelens.reports.score_tables import layers_table
 from nodelens.reports.table_view import TableView, view
 from nodelens.reports.tables import table_name

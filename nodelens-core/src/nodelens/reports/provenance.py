@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nodelens.findings.finding import Table
 from nodelens.reports.numbers import seconds
-from nodelens.reports.parts import Table
 
 if TYPE_CHECKING:
     from nodelens.storage.run_folder import RunFolder

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from nodelens.reports.parts import Cell, Table
+from nodelens.findings.finding import Cell, Table
 
 if TYPE_CHECKING:
     from nodelens.scoring.scores import Scores

@@ -8,8 +8,8 @@ import numpy as np
 from attrs import frozen
 from markupsafe import Markup, escape
 
+from nodelens.findings.finding import Cell, Table
 from nodelens.reports.numbers import number
-from nodelens.reports.parts import Cell, Table
 from nodelens.scoring.scores import Score, Scores
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from nodelens.findings.finding import Cell, Table
 from nodelens.reports.numbers import column, is_number, with_error
-from nodelens.reports.parts import Cell, Table
 
 _FOLDED = 30
 """Tables of more rows are folded until they are asked for."""

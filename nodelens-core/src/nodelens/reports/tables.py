@@ -6,8 +6,8 @@ import csv
 from collections.abc import Sequence
 from io import StringIO
 
+from nodelens.findings.finding import Cell, Finding, Table
 from nodelens.reports.numbers import MINUS, column, is_number
-from nodelens.reports.parts import Cell, Finding, Table
 from nodelens.storage.names import file_name
 
 _LATEX = {

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from nodelens.capture.engine import Capture
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import NotApplicableError
+from nodelens.interfaces.metric import Metric, has_jackknife, level_of, uses_of
+from nodelens.interfaces.statistic import covering
 from nodelens.progress import Progress
-from nodelens.scoring.contract import Metric, has_jackknife, level_of, uses_of
 from nodelens.scoring.jackknife import jackknife_se
 from nodelens.scoring.scores import Score, Scores
 from nodelens.scoring.view import GroupView, Network
-from nodelens.statistics.contract import covering
 
 _T = TypeVar("_T")
 
@@ -34,7 +34,7 @@ class ScoreRequest:
 
 
 @frozen(eq=False)
-class Subject:
+class ScoringContext:
     """What every score of a request is worked out from."""
 
     request: ScoreRequest
@@ -73,13 +73,13 @@ def compute_scores(request: ScoreRequest) -> Scores:
     Where a metric is undefined the reason is in `skipped`; a metric whose code raises, or that
     gives values that are not finite, is in `failed` while the others go on.
     """
-    results, subject = _Results(), subject_of(request)
+    results, context = _Results(), subject_of(request)
     entries = request.capture.plan.entries
     for number, entry in enumerate(entries):
         if request.progress:
             request.progress("scores", number, len(entries))
         for name, metric in request.metrics.items():
-            _score(subject, name, metric, entry.group, results)
+            _score(context, name, metric, entry.group, results)
     if request.progress:
         request.progress("scores", len(entries), len(entries))
     for group, reason in request.capture.plan.unread.items():
@@ -87,7 +87,7 @@ def compute_scores(request: ScoreRequest) -> Scores:
     return results.by_metric(request)
 
 
-def subject_of(request: ScoreRequest) -> Subject:
+def subject_of(request: ScoreRequest) -> ScoringContext:
     """Return what every score of a request is worked out from."""
     model, capture = request.model, request.capture
     tensors = [
@@ -98,15 +98,15 @@ def subject_of(request: ScoreRequest) -> Subject:
     network = Network(
         request.graph, capture.states, capture.plan.input_of, modules, request.metrics
     )
-    return Subject(request, dict(tensors), network)
+    return ScoringContext(request, dict(tensors), network)
 
 
 def _score(
-    subject: Subject, name: str, metric: Metric, group: ChannelGroup, results: _Results
+    context: ScoringContext, name: str, metric: Metric, group: ChannelGroup, results: _Results
 ) -> None:
     try:
-        values, se, folds = _values(subject, metric, group)
-        contributions = _contributions(subject, metric, group)
+        values, se, folds = _values(context, metric, group)
+        contributions = _contributions(context, metric, group)
     except NotApplicableError as reason:
         results.skipped[name, group.name] = str(reason)
         return
@@ -131,11 +131,11 @@ def _score(
     )
 
 
-def _contributions(subject: Subject, metric: Metric, group: ChannelGroup) -> dict[str, Any]:
+def _contributions(context: ScoringContext, metric: Metric, group: ChannelGroup) -> dict[str, Any]:
     """Return what each of the metrics that a metric is made of adds to its values."""
     if not hasattr(metric, "contributions"):
         return {}
-    view = view_of(subject, metric, group, torch.ones(len(rows_of(subject, metric))) > 0)
+    view = view_of(context, metric, group, torch.ones(len(rows_of(context, metric))) > 0)
     found = metric.contributions(view)
     return {name: values.double().cpu().numpy() for name, values in found.items()}
 
@@ -148,51 +148,53 @@ def _problem(values: Tensor, expected: int) -> str | None:
 
 
 def _values(
-    subject: Subject, metric: Metric, group: ChannelGroup
+    context: ScoringContext, metric: Metric, group: ChannelGroup
 ) -> tuple[Tensor, Tensor | None, int]:
     """Return values, standard errors (None where the jackknife gives none) and their folds."""
-    rows = rows_of(subject, metric)
-    view = view_of(subject, metric, group, torch.ones(len(rows), dtype=torch.bool))
+    rows = rows_of(context, metric)
+    view = view_of(context, metric, group, torch.ones(len(rows), dtype=torch.bool))
     values = metric.score(view).double()
     used = rows.nonzero().flatten().tolist()
-    if not _has_error(subject, metric) or len(used) < 2:
+    if not _has_error(context, metric) or len(used) < 2:
         return values, None, 0
     without = []
     for fold in used:
         others = view.keep.clone()
         others[fold] = False
-        without.append(metric.score(view_of(subject, metric, group, others)).double())
+        without.append(metric.score(view_of(context, metric, group, others)).double())
     se = jackknife_se(values, torch.stack(without), rows[used].to(values))
     return values, se, len(used)
 
 
-def _all_metrics(subject: Subject, metric: Metric) -> list[Metric]:
+def _all_metrics(context: ScoringContext, metric: Metric) -> list[Metric]:
     """Return a metric and all that it is made of."""
-    parts = [subject.request.metrics[name] for name in uses_of(metric)]
-    return [metric, *(each for part in parts for each in _all_metrics(subject, part))]
+    parts = [context.request.metrics[name] for name in uses_of(metric)]
+    return [metric, *(each for part in parts for each in _all_metrics(context, part))]
 
 
-def _has_error(subject: Subject, metric: Metric) -> bool:
-    asked = [each for each in _all_metrics(subject, metric) if each.needs()]
+def _has_error(context: ScoringContext, metric: Metric) -> bool:
+    asked = [each for each in _all_metrics(context, metric) if each.needs()]
     allowed = bool(getattr(metric, "jackknife", True))
     return bool(asked) and allowed and all(has_jackknife(each) for each in asked)
 
 
-def rows_of(subject: Subject, metric: Metric) -> Tensor:
+def rows_of(context: ScoringContext, metric: Metric) -> Tensor:
     """Return the samples of each fold, ``(folds,)``, of the statistic that is kept in fewest."""
-    capture = subject.request.capture
-    needs = [s for each in _all_metrics(subject, metric) for s in each.needs()]
+    capture = context.request.capture
+    needs = [s for each in _all_metrics(context, metric) for s in each.needs()]
     folds = min([capture.plan.folds_of(s) for s in needs], default=capture.plan.folds)
     index = torch.arange(len(capture.rows)) % folds
     return torch.zeros(folds, dtype=torch.int64).index_add_(0, index, capture.rows)
 
 
-def view_of(subject: Subject, metric: Metric, group: ChannelGroup, keep: Tensor) -> GroupView:
+def view_of(
+    context: ScoringContext, metric: Metric, group: ChannelGroup, keep: Tensor
+) -> GroupView:
     """Return what the metric sees: the statistics that it declared, and no others."""
-    declared = [s for each in _all_metrics(subject, metric) for s in each.needs()]
-    known, states = subject.request.capture.states, {}
+    declared = [s for each in _all_metrics(context, metric) for s in each.needs()]
+    known, states = context.request.capture.states, {}
     for place in (group.name, f"{group.name} (pair)"):
         among = known.get(place, {})
         found = {covering(statistic, among) for statistic in declared} - {None}
         states.update({statistic: among[statistic] for statistic in among if statistic in found})
-    return GroupView(group, states, subject.parameters, keep, subject.network)
+    return GroupView(group, states, context.parameters, keep, context.network)

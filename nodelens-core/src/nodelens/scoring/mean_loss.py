@@ -9,10 +9,10 @@ from attrs import frozen
 from torch import Tensor
 
 from nodelens.capture.engine import Capture
-from nodelens.capture.plan import LOSS
-from nodelens.capture.planning import LOSSES
+from nodelens.capture.plan.capture_plan import LOSS
+from nodelens.capture.plan.planning import LOSSES
+from nodelens.interfaces.statistic import State, Statistic, covering
 from nodelens.scoring.jackknife import jackknife_se
-from nodelens.statistics.contract import State, Statistic, covering
 
 
 @frozen

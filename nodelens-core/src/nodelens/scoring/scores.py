@@ -11,7 +11,7 @@ import numpy as np
 from attrs import asdict, field, frozen
 
 from nodelens.errors import RunError, UnknownNameError, did_you_mean
-from nodelens.scoring.contract import Better
+from nodelens.interfaces.metric import Better
 
 if TYPE_CHECKING:
     import pandas

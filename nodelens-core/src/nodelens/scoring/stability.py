@@ -7,7 +7,7 @@ from attrs import frozen
 from torch import Tensor
 
 from nodelens.errors import CaptureError, NotApplicableError
-from nodelens.scoring.engine import Subject, rows_of, view_of
+from nodelens.scoring.engine import ScoringContext, rows_of, view_of
 from nodelens.seeding import generator
 
 SPLITS = 16
@@ -26,16 +26,16 @@ class Overlap:
     high: float
 
 
-def overlap(subject: Subject, name: str, top: float) -> Overlap | None:
+def overlap(context: ScoringContext, name: str, top: float) -> Overlap | None:
     """Return how far halves of the folds agree about the top share of every group by one metric.
 
     The overlap is the Jaccard index of the two sets, |A ∩ B| / |A ∪ B|, nodes of all groups
     counted together. Each half holds half of the samples: the top nodes of all of them are more
     stable than this says. None where fewer than two folds hold samples, or no group has a score.
     """
-    metric = subject.request.metrics[name]
-    splits = _splits(rows_of(subject, metric) > 0)
-    found = [_shared(subject, name, top, half) for half in splits]
+    metric = context.request.metrics[name]
+    splits = _splits(rows_of(context, metric) > 0)
+    found = [_shared(context, name, top, half) for half in splits]
     shares = [both / either for both, either in found if either]
     if not shares:
         return None
@@ -55,15 +55,15 @@ def _splits(used: Tensor) -> list[Tensor]:
     return list(halves.values())
 
 
-def _shared(subject: Subject, name: str, top: float, half: Tensor) -> tuple[int, int]:
+def _shared(context: ScoringContext, name: str, top: float, half: Tensor) -> tuple[int, int]:
     """Return how many nodes are at the top in both halves, and in either, over all groups."""
-    metric = subject.request.metrics[name]
-    used = rows_of(subject, metric) > 0
+    metric = context.request.metrics[name]
+    used = rows_of(context, metric) > 0
     both = either = 0
-    for entry in subject.request.capture.plan.entries:
+    for entry in context.request.capture.plan.entries:
         try:
             values = [
-                metric.score(view_of(subject, metric, entry.group, keep))
+                metric.score(view_of(context, metric, entry.group, keep))
                 for keep in (half, used & ~half)
             ]
         except NotApplicableError:

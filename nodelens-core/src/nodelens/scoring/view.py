@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from attrs import evolve, field, frozen
 
-from nodelens.capture.plan import LOSS
+from nodelens.capture.plan.capture_plan import LOSS
 from nodelens.errors import NotApplicableError
-from nodelens.scoring.producers import Producer, producer_of, slices_written_by
-from nodelens.statistics.contract import (
+from nodelens.interfaces.statistic import (
     AnyStatistic,
     PassStatistic,
     Statistic,
     SummaryT,
     covering,
 )
+from nodelens.scoring.producers import Producer, producer_of, slices_written_by
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role
-    from nodelens.scoring.contract import Metric
-    from nodelens.statistics.contract import State
+    from nodelens.interfaces.metric import Metric
+    from nodelens.interfaces.statistic import State
 
     States = Mapping[Any, State]
 
@@ -76,22 +76,24 @@ class GroupView:
 
         One of the input or the weight is that of the module that alone writes the group.
         """
-        if statistic.tap in ("input", "weight"):
+        if statistic.reads in ("input", "weight"):
             return self.at_module(statistic, self.producer().module)
-        if statistic.tap == "loss":
+        if statistic.reads == "loss":
             losses = self.network.states.get(LOSS, {})
             return self._summary(statistic, losses, "the loss is known for one label per row only")
-        return self._summary(statistic, self.states, f"the group has no {statistic.tap} site")
+        return self._summary(statistic, self.states, f"the group has no {statistic.reads} site")
 
     def at_module(self, statistic: Statistic[SummaryT], module: str) -> SummaryT:
         """Return the summary of a statistic of one module's input or weight, or of a block."""
-        name = self.network.input_of.get(f"{module} ({statistic.tap})", "")
+        name = self.network.input_of.get(f"{module} ({statistic.reads})", "")
         states = self.network.states.get(name, {})
-        unknown = "is no block" if statistic.tap == "block" else "has no input that can be unfolded"
+        unknown = (
+            "is no block" if statistic.reads == "block" else "has no input that can be unfolded"
+        )
         summary: SummaryT = self._summary(statistic, states, f"{module} {unknown}")
         return summary
 
-    def _summary(self, statistic: AnyStatistic[Any], states: States, reason: str) -> Any:  # noqa: ANN401
+    def _summary(self, statistic: AnyStatistic[Any], states: States, reason: str) -> Any:
         found = covering(statistic, states)
         if found is None:
             raise NotApplicableError(reason)

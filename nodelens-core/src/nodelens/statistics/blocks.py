@@ -9,7 +9,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 _FIELDS = ("cosine", "read", "written", "change")
 
@@ -37,7 +37,7 @@ class BlockSimilarity:
     The cosine is 1 where both are zero and 0 where one is.
     """
 
-    tap: ClassVar[Place] = "block"
+    reads: ClassVar[ReadPoint] = "block"
     requires: ClassVar[frozenset[Need]] = frozenset()
     additive: ClassVar[bool] = True
 

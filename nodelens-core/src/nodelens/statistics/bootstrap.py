@@ -9,11 +9,11 @@ from attrs import Attribute, evolve, field, frozen, validators
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import (
+    from nodelens.interfaces.statistic import (
         Layout,
         Need,
-        Place,
         Reading,
+        ReadPoint,
         State,
         Statistic,
     )
@@ -55,9 +55,9 @@ class Bootstrap:
     replicates: int = field(default=32, validator=validators.ge(2))
 
     @property
-    def tap(self) -> Place:
+    def reads(self) -> ReadPoint:
         """Where the statistic reads."""
-        return self.of.tap
+        return self.of.reads
 
     @property
     def requires(self) -> frozenset[Need]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from attrs import field, frozen, validators
 
 from nodelens.errors import DataError
-from nodelens.statistics.contract import IGNORED, RowSums
+from nodelens.interfaces.statistic import IGNORED, RowSums
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 
 @frozen(eq=False)
@@ -35,12 +35,12 @@ class ClassMoments:
     sample size. Rows labelled -100 do not count.
 
     Attributes:
-        tap: where it reads.
+        reads: where it reads.
         per: ``position`` for moments over the positions of a class, where what is asked is how a
             node varies within a class, not what it says of the class.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     per: Literal["row", "position"] = field(
         default="row", validator=validators.in_(("row", "position"))
     )

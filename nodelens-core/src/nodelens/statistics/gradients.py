@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import frozen
 
-from nodelens.statistics.contract import RowSums
+from nodelens.interfaces.statistic import RowSums
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
-    from nodelens.statistics.sweeps import Cut
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
+    from nodelens.statistics.sweeps import ReadingSlice
 
 Labels = Literal["data", "model"]
 """Whose labels the loss is taken with: the data's, or drawn from the model's predictions."""
@@ -52,11 +52,11 @@ class GradientMoments:
     and E[g²] would cancel where the mean is large beside the spread.
 
     Attributes:
-        tap: where it reads.
+        reads: where it reads.
         labels: whose labels the loss is taken with.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     labels: Labels = "data"
     additive: ClassVar[bool] = True
 
@@ -119,7 +119,7 @@ def gradient_of(labels: Labels) -> frozenset[Need]:
     return frozenset({"gradient" if labels == "data" else "sampled_gradient"})
 
 
-def _terms(reading: Reading, pivot: Tensor, cut: Cut) -> tuple[Tensor, ...]:
+def _terms(reading: Reading, pivot: Tensor, cut: ReadingSlice) -> tuple[Tensor, ...]:
     """Return the row sums of `_FIELDS`, in their order."""
     from nodelens.statistics.rows import summed_parts
     from nodelens.statistics.sums import centred_cut, copied, gates
@@ -154,11 +154,11 @@ class RowGradients:
     """Means over rows of Q, |Q|, Q², Q⁴ and |mean_t q|, with Q_n = Σ_t q of row n (block B4).
 
     Attributes:
-        tap: where it reads.
+        reads: where it reads.
         labels: whose labels the loss is taken with.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     labels: Labels = "data"
     row_sums: ClassVar[RowSums] = RowSums(gates=True)
     additive: ClassVar[bool] = True

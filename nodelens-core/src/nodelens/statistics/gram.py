@@ -9,7 +9,7 @@ from attrs import field, frozen, validators
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
     from nodelens.statistics.quantities import Quantity
     from nodelens.statistics.triangle import Triangle
 
@@ -72,7 +72,7 @@ class Gram:
         tokens: the share of all positions that are used, chosen by their number in the data.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     of: Quantity = "value"
     tokens: float = field(default=1.0, validator=(validators.gt(0.0), validators.le(1.0)))
 

@@ -9,7 +9,7 @@ from attrs import field, frozen, validators
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 LOWEST, HIGHEST = -24, 16
 """Powers of two between which the bins lie: the smallest float16 above zero, and the largest."""
@@ -90,11 +90,11 @@ class LogHistogram:
     The edges are rounded to bfloat16, of which a value's leading 16 bits then tell its bin exactly.
 
     Attributes:
-        tap: where it reads.
+        reads: where it reads.
         bins: bins of |a| between 2⁻²⁴ and 2¹⁶, for either sign.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     bins: int = field(default=64, validator=[validators.ge(2), validators.le(1024)])
     requires: ClassVar[frozenset[Need]] = frozenset()
 

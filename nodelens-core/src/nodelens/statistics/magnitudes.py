@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from nodelens.statistics.contract import RowSums
+from nodelens.interfaces.statistic import RowSums
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 
 @frozen(eq=False)
@@ -34,7 +34,7 @@ class MagnitudeSummary:
 class Magnitudes:
     """Mean |a|, the share of |a| ≤ `tolerance`, and extremes (block B1)."""
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     tolerance: float = 0.0
     requires: ClassVar[frozenset[Need]] = frozenset()
 

@@ -9,7 +9,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 ROOM = 2**22
 """Elements of the matrices that are decomposed at once."""
@@ -33,10 +33,10 @@ class MapRanks:
     arXiv:2002.10179, equation 5.
 
     Attributes:
-        tap: where it reads.
+        reads: where it reads.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     requires: ClassVar[frozenset[Need]] = frozenset()
     additive: ClassVar[bool] = True
 
@@ -73,10 +73,10 @@ class NuclearNorms:
     set to zero. Source: Sui et al. 2021, "CHIP", arXiv:2110.13981, equation 3.
 
     Attributes:
-        tap: where it reads.
+        reads: where it reads.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     requires: ClassVar[frozenset[Need]] = frozenset({"whole_rows"})
     additive: ClassVar[bool] = True
 

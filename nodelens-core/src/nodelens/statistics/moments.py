@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import field, frozen, validators
 
-from nodelens.statistics.contract import RowSums
+from nodelens.interfaces.statistic import RowSums
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 
 @frozen(eq=False)
@@ -49,18 +49,20 @@ class Moments:
     """Moments of every node over all positions (block B1; at the input, block B5).
 
     Attributes:
-        tap: where it reads.
+        reads: where it reads.
         order: 2 for mean and variance, 4 for the third and fourth central moment as well.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     order: Literal[2, 4] = field(default=2, validator=validators.in_((2, 4)))
     requires: ClassVar[frozenset[Need]] = frozenset()
     additive: ClassVar[bool] = True
 
     def covers(self, other: object) -> bool:
         """Four orders hold two."""
-        return isinstance(other, Moments) and other.tap == self.tap and other.order <= self.order
+        return (
+            isinstance(other, Moments) and other.reads == self.reads and other.order <= self.order
+        )
 
     @property
     def row_sums(self) -> RowSums:
@@ -140,7 +142,7 @@ class RowMoments:
     With ā_n the mean over the positions of row n: Σ ā_n, Σ ā_n², Σ (mean_t |a|)², Σ max_t |a|.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     requires: ClassVar[frozenset[Need]] = frozenset({"whole_rows"})
     row_sums: ClassVar[RowSums] = RowSums(powers=2, magnitudes=True)
     additive: ClassVar[bool] = True

@@ -9,7 +9,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 
 @frozen(eq=False)
@@ -43,7 +43,7 @@ class CrossGram:
     taken in the precision of the activation and summed in float64.
     """
 
-    tap: ClassVar[Place] = "pair"
+    reads: ClassVar[ReadPoint] = "pair"
     requires: ClassVar[frozenset[Need]] = frozenset({"quadratic"})
 
     def floats(self, layout: Layout) -> int:

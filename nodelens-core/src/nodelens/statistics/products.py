@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 from torch import Tensor
 
-from nodelens.statistics.contract import Layout, State
+from nodelens.interfaces.statistic import Layout, State
 from nodelens.statistics.rows import add_fields, common_pivot, mean_about, resolved, zeros
 
 

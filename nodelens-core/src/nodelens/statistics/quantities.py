@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Need, Reading, State
+    from nodelens.interfaces.statistic import Need, Reading, State
 
 Quantity = Literal["value", "gradient", "gate"]
 """The activation, dL/da, or q = a·g, the sum over a node's components."""

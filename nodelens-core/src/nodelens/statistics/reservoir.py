@@ -9,7 +9,7 @@ from attrs import field, frozen, validators
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 _HASH_BITS = 52
 """Bits of a hash that float64 holds exactly."""
@@ -38,14 +38,14 @@ class Reservoir:
     out, the others are all there. Sites with the same positions keep the same samples.
 
     Attributes:
-        tap: where it reads.
+        reads: where it reads.
         size: samples that all folds keep together.
         per: a sample is one position, or one row: the mean of its values, the sum of its gates.
         of: the value, or the gate q = a·g, summed over a node's components.
         targets: keep the rows' labels too; the data must have them.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     size: int = field(default=2048, validator=validators.ge(1))
     per: Literal["position", "row"] = field(
         default="position", validator=validators.in_(("position", "row"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nodelens.statistics.contract import Layout, Reading, State
+from nodelens.interfaces.statistic import Layout, Reading, State
 
 ROUNDING = 2.0**-40
 """What is below this fraction of a sum about the pivot is not told from the sum's rounding.

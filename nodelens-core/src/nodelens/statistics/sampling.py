@@ -6,7 +6,7 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from nodelens.statistics.contract import Reading
+from nodelens.interfaces.statistic import Reading
 
 _SHARE = 3
 """Keys the choice of a share apart from other draws at the same positions."""

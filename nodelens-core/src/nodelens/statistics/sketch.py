@@ -9,7 +9,7 @@ from attrs import field, frozen, validators
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
     from nodelens.statistics.quantities import Quantity
 
 
@@ -65,12 +65,12 @@ class GramSketch:
     The signs are summed beside Z, so that centring after the pass is exact.
 
     Attributes:
-        tap: where it reads.
+        reads: where it reads.
         of: what is multiplied.
         rank: rows of the sketch.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     of: Quantity = "value"
     rank: int = field(default=1024, validator=validators.ge(1))
 

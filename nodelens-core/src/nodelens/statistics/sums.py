@@ -10,9 +10,9 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from nodelens.statistics.contract import Reading, RowSums
+from nodelens.interfaces.statistic import Reading, RowSums
 from nodelens.statistics.rows import moved, row_counts, row_sum, summed_parts, upcast
-from nodelens.statistics.sweeps import Cut, swept
+from nodelens.statistics.sweeps import ReadingSlice, swept
 
 LONG = 16
 """Positions from which on a row is summed about its own mean."""
@@ -114,7 +114,7 @@ def _missing(reading: Reading, wanted: RowSums) -> dict[Any, int]:
     return found | {(_SMALL, t): 1 for t in wanted.small if (_SMALL, t) not in shared}
 
 
-def _exact(reading: Reading, keys: Mapping[Any, int], cut: Cut) -> tuple[Tensor, ...]:
+def _exact(reading: Reading, keys: Mapping[Any, int], cut: ReadingSlice) -> tuple[Tensor, ...]:
     """Return the sums of a cut, taken in float64."""
     powers: tuple[Tensor, ...] = ()
     if _POWERS in keys:
@@ -137,7 +137,7 @@ def _about_own_means(reading: Reading, keys: Mapping[Any, int]) -> Sums | None:
     if values.dtype.itemsize > 4 or not values.dtype.is_floating_point:
         return None
 
-    def terms(cut: Cut) -> tuple[Tensor, ...]:
+    def terms(cut: ReadingSlice) -> tuple[Tensor, ...]:
         part = upcast(values[cut])
         if valid is None:
             mean = part.mean(1)
@@ -195,7 +195,7 @@ def _powers(d: Tensor, order: int) -> tuple[Tensor, ...]:
 def _magnitudes(
     reading: Reading,
     keys: Mapping[Any, int],
-    cut: Cut,
+    cut: ReadingSlice,
     part: Tensor,
     total: Tensor | None = None,
     space: Tensor | None = None,
@@ -225,7 +225,7 @@ def _sum_of(magnitude: Tensor, total: Tensor | None, high: Tensor, low: Tensor) 
     return total.where(low >= 0, (-total).where(high <= 0, mixed))
 
 
-def _small(reading: Reading, cut: Cut, magnitude: Tensor, tolerance: float) -> Tensor:
+def _small(reading: Reading, cut: ReadingSlice, magnitude: Tensor, tolerance: float) -> Tensor:
     """Return how many valid magnitudes are no larger; `magnitude` is used up.
 
     Floating numbers add up faster than bools.
@@ -236,7 +236,7 @@ def _small(reading: Reading, cut: Cut, magnitude: Tensor, tolerance: float) -> T
     return small.sum(1).double()
 
 
-def _ends(reading: Reading, cut: Cut, part: Tensor) -> tuple[Tensor, Tensor]:
+def _ends(reading: Reading, cut: ReadingSlice, part: Tensor) -> tuple[Tensor, Tensor]:
     """Return largest and smallest values over positions, padding left out."""
     if part.shape[1] < _SHORT:
         part = part.contiguous()
@@ -254,14 +254,14 @@ def gate_sums(reading: Reading) -> Tensor:
     return reading.shared[_GATES][0]
 
 
-def gates(reading: Reading, cut: Cut) -> Tensor:
+def gates(reading: Reading, cut: ReadingSlice) -> Tensor:
     """Return q = a·g, ``(rows, samples, nodes)`` float64, summed over a node's components."""
     assert reading.gradient is not None
     q = copied(reading.values[cut]).mul_(reading.gradient[cut].double())
     return summed_parts(q, reading.parts)
 
 
-def centred_cut(reading: Reading, pivot: Tensor, cut: Cut) -> Tensor:
+def centred_cut(reading: Reading, pivot: Tensor, cut: ReadingSlice) -> Tensor:
     """Return new values about the pivot in float64, padding 0, ``(rows, positions, nodes)``."""
     d = copied(reading.values[cut]).sub_(pivot[cut.nodes])
     if reading.valid is not None:

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nodelens.statistics.contract import Reading
+from nodelens.interfaces.statistic import Reading
 
 CHUNK = {"cpu": 2**18, "cuda": 2**26}
 """Elements that are worked on at once: what stays in a processor's cache, or fills a device."""
 
 
-class Cut(NamedTuple):
+class ReadingSlice(NamedTuple):
     """Some rows and nodes of a reading: an index of ``(rows, positions, nodes)``."""
 
     rows: slice
@@ -34,20 +34,24 @@ def row_slices(reading: Reading) -> list[slice]:
     return _slices(max(rows, 1), chunk_on(reading.values.device) // max(1, positions * nodes))
 
 
-def cuts(reading: Reading) -> tuple[tuple[Cut, ...], ...]:
+def cuts(reading: Reading) -> tuple[tuple[ReadingSlice, ...], ...]:
     """Return the parts that are worked on at once, row by row; a large row is cut by nodes."""
     rows, positions, nodes = reading.values.shape
     return _cuts(rows, positions, nodes, chunk_on(reading.values.device))
 
 
 @lru_cache(maxsize=1024)
-def _cuts(rows: int, positions: int, nodes: int, chunk: int) -> tuple[tuple[Cut, ...], ...]:
+def _cuts(
+    rows: int, positions: int, nodes: int, chunk: int
+) -> tuple[tuple[ReadingSlice, ...], ...]:
     columns = _slices(nodes, chunk // max(1, positions))
     lines = _slices(max(rows, 1), chunk // max(1, positions * nodes))
-    return tuple(tuple(Cut(line, slice(None), some) for some in columns) for line in lines)
+    return tuple(tuple(ReadingSlice(line, slice(None), some) for some in columns) for line in lines)
 
 
-def swept(reading: Reading, terms: Callable[[Cut], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def swept(
+    reading: Reading, terms: Callable[[ReadingSlice], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
     """Return what `terms` gives for all rows and nodes, worked out for a part at a time.
 
     `terms` maps a cut to tensors ``(rows, nodes)`` of its rows and nodes. Elementwise work on a

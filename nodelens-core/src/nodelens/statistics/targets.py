@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from nodelens.statistics.contract import OUTPUTS
+from nodelens.interfaces.statistic import OUTPUTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 
 @frozen(eq=False)
@@ -47,11 +47,11 @@ class TargetMoments:
     those of the positions, its target is their mean. Samples without a label do not count.
 
     Attributes:
-        tap: where it reads.
+        reads: where it reads.
         of: the value, or the gate q = a·g, summed over a node's components.
     """
 
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     of: Literal["value", "gate"] = "value"
 
     @property

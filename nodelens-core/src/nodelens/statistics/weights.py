@@ -9,7 +9,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 
 @frozen(eq=False)
@@ -33,7 +33,7 @@ class WeightGradients:
     are taken in the precision of the activation and summed in float64.
     """
 
-    tap: ClassVar[Place] = "weight"
+    reads: ClassVar[ReadPoint] = "weight"
     requires: ClassVar[frozenset[Need]] = frozenset({"gradient", "whole_rows", "quadratic"})
 
     def floats(self, layout: Layout) -> int:

@@ -13,10 +13,10 @@ from typing import Any
 from attrs import frozen
 
 from nodelens.errors import RunError, did_you_mean
-from nodelens.reports.parts import Finding
+from nodelens.findings.finding import Finding
+from nodelens.findings.finding_json import finding_from_json, finding_to_json
 from nodelens.storage import manifest, strict_json
 from nodelens.storage.atomic import write_error, write_text
-from nodelens.storage.findings import finding_from_json, finding_to_json
 from nodelens.storage.names import file_name
 from nodelens.storage.processes import process_alive, this_process
 
@@ -110,7 +110,7 @@ class RunFolder:
         """Write strict JSON; raises `RunError` with the place of a NaN or of an unknown type."""
         self.write_text(relative, strict_json.to_text(value, relative))
 
-    def read_json(self, relative: str) -> Any:  # noqa: ANN401 (any JSON value)
+    def read_json(self, relative: str) -> Any:
         """Return the value in a JSON file of the run; raises `RunError`."""
         return strict_json.from_text(self.read_text(relative), str(self.file(relative)))
 

@@ -24,7 +24,7 @@ def to_text(value: object, what: str) -> str:
     return _layout(plain(value, what, ""), 0) + "\n"
 
 
-def plain(value: object, what: str, place: str) -> Any:  # noqa: ANN401 (any JSON value)
+def plain(value: object, what: str, place: str) -> Any:
     """Return a value as dicts, lists, text, numbers, bools and None; see `to_text`."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
@@ -50,7 +50,7 @@ def _plain_mapping(value: Mapping[Any, Any], what: str, place: str) -> dict[str,
     return {key: plain(item, what, f"{place}.{key}") for key, item in value.items()}
 
 
-def from_text(text: str, what: str) -> Any:  # noqa: ANN401 (any JSON value)
+def from_text(text: str, what: str) -> Any:
     """Return the value of a JSON text; raises `RunError` when it is not strict JSON."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
@@ -69,7 +69,7 @@ def _refusal(what: str, place: str, problem: str) -> RunError:
     return RunError(f"{what}: {where}: {problem}; give finite numbers, text or None, keys as text")
 
 
-def _layout(value: Any, indent: int) -> str:  # noqa: ANN401 (any JSON value)
+def _layout(value: Any, indent: int) -> str:
     """Lay out a JSON value: what fits a line, and any list of scalars, stays on one line."""
     flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if indent + len(flat) <= _WIDTH or not _is_nested(value):

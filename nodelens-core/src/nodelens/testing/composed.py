@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import evolve, frozen
 
-from nodelens.scoring.contract import Metric, level_of, uses_of
+from nodelens.interfaces.metric import Metric, level_of, uses_of
 
 if TYPE_CHECKING:
     from typing import Literal
 
     from torch import Tensor
 
-    from nodelens.scoring.contract import Better
+    from nodelens.interfaces.metric import Better
+    from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.contract import Statistic
 
 
 def composed(metric: Metric, parts: Mapping[str, Metric]) -> Metric:

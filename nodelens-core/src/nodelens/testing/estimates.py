@@ -6,7 +6,7 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from nodelens.scoring.contract import Metric
+from nodelens.interfaces.metric import Metric
 from nodelens.scoring.jackknife import jackknife_se
 from nodelens.testing.checks import demand
 from nodelens.testing.world import FOLDS, World, view_of

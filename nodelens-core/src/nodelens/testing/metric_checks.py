@@ -12,10 +12,10 @@ from attrs import evolve
 from torch import Tensor
 
 from nodelens.errors import NotApplicableError
+from nodelens.interfaces.metric import Metric, level_of
+from nodelens.interfaces.statistic import State
 from nodelens.plugins.specs import MetricSpec
-from nodelens.scoring.contract import Metric, level_of
 from nodelens.scoring.view import GroupView
-from nodelens.statistics.contract import State
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.composed import composed
 from nodelens.testing.estimates import demand_agreement, draws, estimates

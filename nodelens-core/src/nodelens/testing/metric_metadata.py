@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
+from nodelens.interfaces.metric import Metric
 from nodelens.plugins.contracts import missing_members
-from nodelens.scoring.contract import Metric
 from nodelens.testing.checks import demand
 from nodelens.testing.rewritings import REWRITINGS
 

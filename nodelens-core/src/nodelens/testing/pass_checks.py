@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from attrs import evolve
 
-from nodelens.statistics.contract import PassStatistic
+from nodelens.interfaces.statistic import PassStatistic
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light
 from nodelens.testing.statistic_checks import SUMS, demand_same, summary_of
@@ -39,7 +39,7 @@ def check_pass_statistic(
 
 
 def _says_passes(statistic: PassStatistic[Any]) -> None:
-    demand(statistic.tap == "model", f"tap is {statistic.tap!r}, not 'model'")
+    demand(statistic.reads == "model", f"tap is {statistic.reads!r}, not 'model'")
     demand(isinstance(statistic.passes, str) and statistic.passes, "passes says nothing")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, fields, has
 
-from nodelens.experiments.pruning import Pruner, PruningPlan, PruningRequest
+from nodelens.interfaces.pruner import Pruner, PruningPlan, PruningRequest
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light
 
@@ -76,7 +76,7 @@ def example_request(
 def _scores(
     metrics: tuple[str, ...],
     widths: Mapping[str, int],
-    random: Any,  # noqa: ANN401 - a torch generator
+    random: Any,
     constant: bool,
 ) -> Scores:
     import torch
@@ -129,7 +129,7 @@ def _never_empty(instance: Pruner) -> None:
             demand(nodes, f"{name}: no node stays")
 
 
-def _never_empty_high(instance: Any) -> None:  # noqa: ANN401 - an attrs class
+def _never_empty_high(instance: Any) -> None:
     _never_empty(evolve(instance, sparsity=0.99))
 
 
@@ -143,7 +143,7 @@ def _ties(instance: Pruner) -> None:
     demand(removed == tied, f"{removed} nodes go, but {tied} where all scores are equal")
 
 
-def _exact(instance: Any) -> None:  # noqa: ANN401 - an attrs class
+def _exact(instance: Any) -> None:
     total = sum(_widths().values())
     for sparsity in (0.0, 0.25, 0.5):
         removed = _removed(_plan(evolve(instance, sparsity=sparsity)))
@@ -153,7 +153,7 @@ def _exact(instance: Any) -> None:  # noqa: ANN401 - an attrs class
         )
 
 
-def _protected(instance: Any) -> None:  # noqa: ANN401 - an attrs class
+def _protected(instance: Any) -> None:
     first, width = next(iter(_widths().items()))
     plan = _plan(evolve(instance, protect=(first,)))
     kept = len(plan.keep.get(first, range(width)))

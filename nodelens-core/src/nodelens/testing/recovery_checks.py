@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from nodelens.recovery.contract import Recovered, Recovery, RecoveryRequest
+from nodelens.interfaces.recovery import Recovered, Recovery, RecoveryRequest
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light
 
@@ -49,7 +49,7 @@ def example_request(seed: int = 0) -> RecoveryRequest:
     """Return a network of 5 inputs, 6 hidden nodes and 3 classes, and a larger dense one."""
     import torch
 
-    from nodelens.data.contract import Samples
+    from nodelens.interfaces.dataset import Samples
     from nodelens.seeding import generator
 
     random = generator(seed, "recovery checks")
@@ -66,7 +66,7 @@ def example_request(seed: int = 0) -> RecoveryRequest:
     )
 
 
-def _network(width: int, random: Any) -> nn.Module:  # noqa: ANN401 - a torch generator
+def _network(width: int, random: Any) -> nn.Module:
     import torch
     from torch import nn
 

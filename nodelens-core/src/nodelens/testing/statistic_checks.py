@@ -13,9 +13,9 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from nodelens.capture.reading import without_values
+from nodelens.capture.hooks.reading import without_values
+from nodelens.interfaces.statistic import AnyStatistic, Layout, State, Statistic
 from nodelens.seeding import generator
-from nodelens.statistics.contract import AnyStatistic, Layout, State, Statistic
 from nodelens.statistics.rows import mean_of
 from nodelens.statistics.sampling import some_samples
 from nodelens.statistics.sums import take
@@ -102,7 +102,7 @@ def _partition(statistic: Statistic[Any]) -> None:
 def _merge(statistic: Statistic[Any]) -> None:
     world = make_world()
     for seed in range(_TRIALS):
-        total = statistic.start(layout_of(world, statistic.tap))
+        total = statistic.start(layout_of(world, statistic.reads))
         for state in _states(statistic, world, seed):
             statistic.merge(total, state)
         demand_same(summary_of(statistic, total), _whole(statistic, world), "merging parts")
@@ -128,9 +128,9 @@ def _empty(statistic: Statistic[Any]) -> None:
     world = make_world()
     expected = _whole(statistic, world)
     state = accumulate(statistic, world)
-    statistic.merge(state, statistic.start(layout_of(world, statistic.tap)))
+    statistic.merge(state, statistic.start(layout_of(world, statistic.reads)))
     demand_same(summary_of(statistic, state), expected, "merging an empty state")
-    empty = statistic.start(layout_of(world, statistic.tap))
+    empty = statistic.start(layout_of(world, statistic.reads))
     statistic.merge(empty, accumulate(statistic, world))
     demand_same(summary_of(statistic, empty), expected, "merging into an empty state")
 
@@ -150,7 +150,7 @@ def _reading_unmodified(statistic: Statistic[Any]) -> None:
     given = reading_for(statistic, world)
     before = attrs.asdict(given)
     copies = {name: value.clone() for name, value in before.items() if isinstance(value, Tensor)}
-    statistic.update(statistic.start(layout_of(world, statistic.tap)), given)
+    statistic.update(statistic.start(layout_of(world, statistic.reads)), given)
     for name, value in copies.items():
         demand(torch.equal(getattr(given, name), value), f"update changed the reading's {name}")
 
@@ -174,7 +174,7 @@ def _share(statistic: Statistic[Any]) -> None:
         return
 
     def added(batches: list[Tensor]) -> dict[str, Tensor]:
-        state = statistic.start(layout_of(world, statistic.tap))
+        state = statistic.start(layout_of(world, statistic.reads))
         for rows in batches:
             statistic.update(state, some_samples(reading_for(statistic, world, rows), 0.5))
         return summary_of(statistic, state)
@@ -188,7 +188,7 @@ def _share(statistic: Statistic[Any]) -> None:
 def _declared_inputs(statistic: Statistic[Any]) -> None:
     world = make_world()
     given = reading_for(statistic, world)
-    state = statistic.start(layout_of(world, statistic.tap))
+    state = statistic.start(layout_of(world, statistic.reads))
     bare = evolve(
         given,
         gradient=given.gradient if statistic.requires & _GRADIENTS else None,
@@ -208,7 +208,7 @@ def _row_sums(statistic: Statistic[Any]) -> None:
     world = pad(make_world())
     given = reading_for(statistic, world)
     given = evolve(given, pivot=mean_of(given))
-    states = [statistic.start(layout_of(world, statistic.tap)) for _ in range(2)]
+    states = [statistic.start(layout_of(world, statistic.reads)) for _ in range(2)]
     statistic.update(states[0], given)
     summed = evolve(given, shared={})
     take(summed, wanted)
@@ -220,7 +220,7 @@ def _row_sums(statistic: Statistic[Any]) -> None:
 def _floats(statistic: Statistic[Any]) -> None:
     world = make_world()
     held = sum(value.numel() for value in accumulate(statistic, world).values())
-    said = statistic.floats(layout_of(world, statistic.tap))
+    said = statistic.floats(layout_of(world, statistic.reads))
     demand(held == said, f"a state holds {held} values, floats() says {said}")
 
 

@@ -14,9 +14,7 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from nodelens.channels.groups import Block, ChannelGraph, ChannelGroup, Extent, ParameterSlice, Site
-from nodelens.scoring.view import GroupView, Network
-from nodelens.seeding import generator
-from nodelens.statistics.contract import (
+from nodelens.interfaces.statistic import (
     AnyStatistic,
     Layout,
     PassStatistic,
@@ -24,6 +22,8 @@ from nodelens.statistics.contract import (
     State,
     Statistic,
 )
+from nodelens.scoring.view import GroupView, Network
+from nodelens.seeding import generator
 
 CLASSES = 3
 FOLDS = 4
@@ -222,7 +222,7 @@ def reading_for(
     if "sampled_gradient" in statistic.requires:
         factors = (1.0 + world.index % 2).to(world.gradient)
         world = evolve(world, gradient=world.gradient * factors[:, None, None])
-    return reading(world, statistic.tap, rows)
+    return reading(world, statistic.reads, rows)
 
 
 def accumulate(
@@ -236,7 +236,7 @@ def accumulate(
     A statistic with passes of its own visits them; `earlier` are the states of those before it,
     over all rows where they are not given.
     """
-    state = statistic.start(layout_of(world, statistic.tap))
+    state = statistic.start(layout_of(world, statistic.reads))
     if isinstance(statistic, PassStatistic):
         from nodelens.testing.world_model import visited
 
@@ -274,7 +274,7 @@ def _at_readout(world: World, states: States) -> dict[Any, State]:
         outgoing=torch.eye(len(world.outgoing), dtype=torch.float64),
         slope=None,
     )
-    return {each: accumulate(each, there) for each in states if each.tap == "weight"}
+    return {each: accumulate(each, there) for each in states if each.reads == "weight"}
 
 
 def view_with(world: World, states: States) -> GroupView:
@@ -282,7 +282,7 @@ def view_with(world: World, states: States) -> GroupView:
     keep = torch.ones(FOLDS, dtype=torch.bool)
     group, following = group_of(world), next_group(world)
     places = {
-        f"layer ({place})": {s: state for s, state in states.items() if s.tap == place}
+        f"layer ({place})": {s: state for s, state in states.items() if s.reads == place}
         for place in _BY_NAME
     }
     places["readout (weight)"] = _at_readout(world, states)

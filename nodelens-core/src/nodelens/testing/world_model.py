@@ -11,8 +11,8 @@ from torch.nn.utils import skip_init
 
 from nodelens.capture.batches import Batch
 from nodelens.channels.groups import ChannelGraph
+from nodelens.interfaces.statistic import PassStatistic, State, Visit
 from nodelens.seeding import generator
-from nodelens.statistics.contract import PassStatistic, State, Visit
 
 if TYPE_CHECKING:
     from nodelens.testing.world import World

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from nodelens.capture.batches import Batch
-    from nodelens.data.contract import Samples
+    from nodelens.interfaces.dataset import Samples
 
 
 @frozen(eq=False)

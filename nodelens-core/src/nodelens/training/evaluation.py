@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from nodelens.capture.batches import Batch
 from nodelens.capture.losses import logits_of, row_losses
 from nodelens.errors import DataError
+from nodelens.interfaces.statistic import IGNORED
 from nodelens.models.modes import evaluating
-from nodelens.statistics.contract import IGNORED
 from nodelens.training.estimates import Estimate, ratio
 from nodelens.training.references import DISTANCE, distances
 
 if TYPE_CHECKING:
-    from nodelens.reports.parts import Finding
+    from nodelens.findings.finding import Finding
 
 
 NATS = "nats"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nodelens.reports.parts import Finding, Table
+from nodelens.findings.finding import Finding, Table
 from nodelens.training.estimates import Estimate
 from nodelens.training.evaluation import NATS, ClassResult, Evaluation
 

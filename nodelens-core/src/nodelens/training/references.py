@@ -22,7 +22,7 @@ DISTANCE = "cosine distance"
 """The unit of an evaluation against references."""
 
 
-def vectors_of(output: Any) -> Tensor:  # noqa: ANN401 - whatever the model returns
+def vectors_of(output: Any) -> Tensor:
     """Return ``(rows, positions, features)`` of an output without logits.
 
     Its ``last_hidden_state``, the output itself or its first item; of maps the channels are

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import asdict, frozen
 
-from nodelens.reports.parts import Finding, Line, LinePlot, Table
+from nodelens.findings.finding import Finding, Line, LinePlot, Table
 
 
 @frozen

@@ -34,7 +34,7 @@ def at_point(model: nn.Module, batch: Batch, share: float, baseline: Baseline) -
     tokens = {_place(value) for value in tensors if not value.is_floating_point()}
     moved = [value for value in tensors if value.is_floating_point()]
 
-    def embedded(_: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor:  # noqa: ANN401
+    def embedded(_: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor:
         read = args[0] if args else kwargs["input"]
         if baseline == "mean" and _place(read) not in tokens:
             return output
@@ -42,7 +42,7 @@ def at_point(model: nn.Module, batch: Batch, share: float, baseline: Baseline) -
         start = mean_token(output, batch.mask) if baseline == "mean" else 0.0 * output
         return start + share * (output - start)
 
-    def point(value: Any) -> Any:  # noqa: ANN401 - whatever the model takes
+    def point(value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
         start = blank(value, batch.mask) if baseline == "mean" else 0.0 * value

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nodelens.channels.groups import Role
-    from nodelens.statistics.contract import Layout, State, Visit
+    from nodelens.interfaces.statistic import Layout, State, Visit
 
 _WEIGHTS: tuple[Role, ...] = ("producer", "consumer")
 _GRADIENT = "gradient "
@@ -32,7 +32,7 @@ class GradientSum:
     fold.
     """
 
-    tap: ClassVar[Literal["model"]] = "model"
+    reads: ClassVar[Literal["model"]] = "model"
     passes: ClassVar[str] = "1 gradient by the weights"
 
     def floats(self, layout: Layout) -> int:
@@ -95,7 +95,7 @@ class FlowSummary:
 class GradientFlow:
     """θ∘Hg summed over what each node owns, g being what `GradientSum` has added up."""
 
-    tap: ClassVar[Literal["model"]] = "model"
+    reads: ClassVar[Literal["model"]] = "model"
     passes: ClassVar[str] = "1 gradient, and 1 product of the Hessian with each fold's gradient"
     after: ClassVar[tuple[GradientSum, ...]] = (GradientSum(),)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.capture.batches import Batch
-    from nodelens.statistics.contract import Layout, Reading, State, Visit
+    from nodelens.interfaces.statistic import Layout, Reading, State, Visit
 
 Target = Literal["log_likelihood", "logit"]
 """What is explained: minus the loss of a row, or the logit of its label, summed over positions."""
@@ -55,7 +55,7 @@ class PathGradients:
     target: Target = field(
         default="log_likelihood", validator=validators.in_(("log_likelihood", "logit"))
     )
-    tap: ClassVar[Literal["model"]] = "model"
+    reads: ClassVar[Literal["model"]] = "model"
 
     @property
     def passes(self) -> str:
@@ -153,7 +153,7 @@ def _points(
     from nodelens_metrics.passes.baselines import at_point
     from nodelens_metrics.passes.reader import reading
 
-    def explained(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever it returns
+    def explained(output: Any, batch: Batch) -> Tensor:
         return _logits(output, batch) if path.target == "logit" else -visit.loss(output, batch)
 
     with reading(visit.model, visit.graph, groups, explained) as reader:
@@ -173,11 +173,11 @@ def _points(
             yield found
 
 
-def _logits(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever the model returns
+def _logits(output: Any, batch: Batch) -> Tensor:
     """Return the logits of the labels, summed over the positions of a row, ``(rows,)``."""
     from nodelens.capture.losses import logits_of
     from nodelens.errors import DataError
-    from nodelens.statistics.contract import IGNORED
+    from nodelens.interfaces.statistic import IGNORED
 
     logits, targets = logits_of(output), batch.targets
     if targets is None or logits.shape[:-1] != targets.shape:

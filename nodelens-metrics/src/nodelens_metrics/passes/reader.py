@@ -11,14 +11,14 @@ from attrs import define, evolve, field, frozen
 from torch import Tensor, nn
 
 from nodelens.capture.engine import CaptureRequest
-from nodelens.capture.plan import CapturePlan, PlanEntry
+from nodelens.capture.hooks.recorder import Recorder
+from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
 from nodelens.capture.propagation import read_batch
-from nodelens.capture.recorder import Recorder
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.channels.groups import ChannelGraph
-    from nodelens.statistics.contract import Layout, Need, Place, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, ReadPoint, State
 
 
 @define(eq=False)
@@ -26,7 +26,7 @@ class _Keep:
     """A statistic that keeps the last reading of a group."""
 
     last: Reading | None = None
-    tap: Place = "activation"
+    reads: ReadPoint = "activation"
     requires: frozenset[Need] = frozenset({"gradient", "whole_rows"})
 
     def floats(self, layout: Layout) -> int:
@@ -80,7 +80,7 @@ def reading(
     keeps = {name: _Keep() for name in groups}
     values: list[Tensor] = []
 
-    def noted(output: Any, batch: Batch) -> Tensor:  # noqa: ANN401 - whatever the model returns
+    def noted(output: Any, batch: Batch) -> Tensor:
         value = explained(output, batch)
         values.append(value.detach().double())
         return value

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nodelens.capture.batches import Batch
-    from nodelens.statistics.contract import Layout, State, Visit
+    from nodelens.interfaces.statistic import Layout, State, Visit
 
     Parameters = Mapping[str, nn.Parameter]
 
@@ -54,7 +54,7 @@ class Traces:
     )
     weighted: bool = False
     probes: int = field(default=1, validator=validators.ge(1))
-    tap: ClassVar[Literal["model"]] = "model"
+    reads: ClassVar[Literal["model"]] = "model"
     random: ClassVar[bool] = True
 
     @property

@@ -50,7 +50,7 @@ class Operation:
             if isinstance(leaf, Tensor):
                 yield leaf
 
-    def argument(self, position: int, name: str, default: Any = None) -> Any:  # noqa: ANN401
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
         """Return an argument given by position or by name."""
         return self.args[position] if position < len(self.args) else self.kwargs.get(name, default)
 

@@ -1,0 +1,1 @@
+"""How much metrics agree about which nodes matter."""

@@ -1,0 +1,1 @@
+"""Layer metrics along the depth of a model."""

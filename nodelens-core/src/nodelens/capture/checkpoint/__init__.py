@@ -1,0 +1,1 @@
+"""States of statistics in files: checkpoints, spilled passes, saved captures."""

@@ -1,0 +1,208 @@
+"""How far a capture is, as files from which it goes on after its process was killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs import define, field, frozen
+from torch import Tensor
+
+from nodelens.capture.checkpoint.specification import spec_of
+from nodelens.capture.checkpoint.spilled_states import StoredStates, read_slots, write_states
+from nodelens.capture.counts import Counts
+from nodelens.errors import RunError
+from nodelens.storage.tensor_files import read_metadata, read_tensors
+
+if TYPE_CHECKING:
+    from nodelens.capture.accumulator import States
+    from nodelens.capture.plan.capture_plan import CapturePlan
+
+log = logging.getLogger("nodelens")
+
+NAME = "checkpoint.safetensors"
+FORMAT = "nodelens checkpoint 3"
+_SHARE = 10
+"""Between two files passes at least so many times the time that one takes to write."""
+
+
+@define(eq=False)
+class Position:
+    """How far a capture is, and what all its passes have added up.
+
+    `passes` are finished; of the one that goes on, `batches` with `samples` were read. `limit` is
+    the number of batches of the first pass, None until it is known that it ends early. `counts` say
+    what finished passes have read, `now` what the one that goes on has; `pivots` are those of that
+    one. `stored` are the states of finished passes that lie in files, `first` tells the first batch
+    from others.
+    """
+
+    rows: Tensor
+    states: States = field(factory=dict)
+    counts: Counts = field(factory=Counts)
+    now: Counts = field(factory=Counts)
+    passes: int = 0
+    batches: int = 0
+    samples: int = 0
+    limit: int | None = None
+    pivots: dict[tuple[str, str], Tensor] = field(factory=dict)
+    stored: StoredStates = field(factory=StoredStates)
+    first: str = ""
+
+    def counts_so_far(self) -> Counts:
+        """Return what all passes have read."""
+        total = Counts.of_json(self.counts.as_json())
+        total.add(self.now)
+        return total
+
+    def __str__(self) -> str:
+        """Return the position in words."""
+        samples = int(self.rows.sum())
+        return f"pass {self.passes + 1}, after {self.batches} batches ({samples} samples)"
+
+
+@define
+class _Clock:
+    """When the last file was written, and how many seconds that took."""
+
+    written: float
+    cost: float = 0.0
+
+
+@frozen(eq=False)
+class Checkpoint:
+    """Where a capture leaves its position, and how often.
+
+    `key` stands for the data and the model: what was kept of others is not gone on from. Every
+    process of a capture has a `name` of its own. `seconds` of None keeps nothing but what passes
+    leave when they end. `resumed` is told the position that the capture goes on from.
+    """
+
+    folder: Path
+    key: str = ""
+    seconds: float | None = 60.0
+    name: str = NAME
+    resumed: Callable[[Position], None] | None = None
+    _clock: _Clock = field(init=False, factory=lambda: _Clock(time.monotonic()))
+
+    def due(self) -> bool:
+        """Return whether the last file is older than `seconds`.
+
+        Where writing takes long it is due more seldom, so that it costs a tenth of the time at
+        most; with 0 seconds it is always due.
+        """
+        if self.seconds is None:
+            return False
+        wait = max(self.seconds, _SHARE * self._clock.cost) if self.seconds else 0.0
+        return time.monotonic() - self._clock.written >= wait
+
+    def save(self, plan: CapturePlan, position: Position) -> None:
+        """Write the position and all states in memory, atomically; raises `RunError`."""
+        pivots = list(position.pivots.items())
+        others = {"rows": position.rows, **{f"pivot {n}": p for n, (_, p) in enumerate(pivots)}}
+        where = {
+            "passes": position.passes,
+            "batches": position.batches,
+            "samples": position.samples,
+            "limit": position.limit,
+            "counts": position.counts.as_json(),
+            "now": position.now.as_json(),
+            "pivots": [[*at, str(pivot.device)] for at, pivot in pivots],
+            "stored": [file.name for file in position.stored.files],
+        }
+        meta = {"capture": FORMAT, "position": json.dumps(where), "key": self.key}
+        meta |= {"plan": plan_key(plan)}
+        started = time.monotonic()
+        write_states(self.folder / self.name, position.states, others, meta)
+        self._clock.written = time.monotonic()
+        self._clock.cost = self._clock.written - started
+
+    def load(self, plan: CapturePlan) -> Position | None:
+        """Return the position to go on from; None without one, or when its file is damaged.
+
+        Raises `RunError` for a file of other data, another model or another plan.
+        """
+        path = self.folder / self.name
+        if not path.is_file():
+            return None
+        try:
+            meta = read_metadata(path)
+        except RunError as error:
+            log.warning("%s; the capture starts again", error)
+            return None
+        self._check(path, meta, plan)
+        try:
+            position = _position(path, json.loads(meta["position"]), plan)
+        except RunError as error:
+            log.warning("%s; the capture starts again", error)
+            return None
+        if self.resumed is not None:
+            self.resumed(position)
+        return position
+
+    def _check(self, path: Path, meta: dict[str, str], plan: CapturePlan) -> None:
+        if meta.get("capture") != FORMAT:
+            raise RunError(f"{path}: not a checkpoint that this version reads; start the run again")
+        if meta.get("key") != self.key:
+            raise RunError(
+                f"{path}: the checkpoint was taken on other samples or another model; "
+                "put these back, or start a new run"
+            )
+        if meta.get("plan") != plan_key(plan):
+            raise RunError(
+                f"{path}: the checkpoint is of another plan (metrics, folds or memory); "
+                "start a new run"
+            )
+
+
+def plan_key(plan: CapturePlan) -> str:
+    """Return a digest of everything that a plan reads, in how many folds and in which passes."""
+    entries = [
+        [entry.name, str(entry.layout), [spec_of(s) for s in entry.statistics]]
+        for entry in plan.everything
+    ]
+    visits = [spec_of(statistic) for statistic in plan.visits]
+    whole = [entries, visits, plan.folds, plan.quadratic_folds, plan.classes, plan.parts]
+    whole += [plan.tokens] if plan.thinned else []
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+
+
+def _position(path: Path, where: dict[str, Any], plan: CapturePlan) -> Position:
+    """Return the position that a file holds, its tensors where they were; raises `RunError`."""
+    names = ["rows", *(f"pivot {number}" for number in range(len(where["pivots"])))]
+    rows, *pivots = read_tensors(path, names)
+    states: States = {
+        place: {statistic: slot.load() for statistic, slot in slots.items()}
+        for place, slots in read_slots(path).items()
+    }
+    stored = StoredStates(states, plan.budget)
+    for name in where["stored"]:
+        stored.add(read_slots(path.parent / name))
+    position = Position(
+        rows=rows,
+        states=states,
+        counts=Counts.of_json(where["counts"]),
+        now=Counts.of_json(where["now"]),
+        passes=where["passes"],
+        batches=where["batches"],
+        samples=where["samples"],
+        limit=where["limit"],
+        stored=stored,
+    )
+    for (place, at, device), pivot in zip(where["pivots"], pivots, strict=True):
+        position.pivots[place, at] = _shared(pivot.to(device), states.get(place, {}))
+    return position
+
+
+def _shared(pivot: Tensor, states: dict[Any, Any]) -> Tensor:
+    """Let states about this pivot hold the same tensor, by which they share their sums."""
+    for state in states.values():
+        if "pivot" in state and torch.equal(state["pivot"], pivot):
+            state["pivot"] = pivot
+    return pivot

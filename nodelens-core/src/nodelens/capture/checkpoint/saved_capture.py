@@ -1,0 +1,83 @@
+"""A finished capture as one file, from which it can be scored again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from nodelens.capture.checkpoint.checkpoint import plan_key
+from nodelens.capture.checkpoint.spilled_states import Slot, StoredStates, read_slots, write_states
+from nodelens.capture.counts import Counts
+from nodelens.capture.engine import Capture
+from nodelens.capture.plan.capture_plan import CapturePlan
+from nodelens.errors import RunError
+from nodelens.interfaces.statistic import covering
+from nodelens.storage.tensor_files import read_metadata, read_tensors
+
+_FORMAT = "nodelens capture 2"
+_ROWS = "rows"
+
+
+def save_capture(path: Path, capture: Capture) -> None:
+    """Write all statistics, which they are, and how many samples each fold has; atomically."""
+    plan = capture.plan
+    about = {
+        "folds": plan.folds,
+        "quadratic_folds": plan.quadratic_folds,
+        "classes": plan.classes,
+        "notes": plan.notes,
+        "tokens": plan.tokens if plan.thinned else 1.0,
+        "counts": capture.counts.as_json(),
+        "plan": plan_key(plan),
+    }
+    metadata = {"capture": _FORMAT, "about": json.dumps(about)}
+    write_states(path, capture.states, {_ROWS: capture.rows}, metadata)
+
+
+def load_capture(path: Path, plan: CapturePlan, device: str = "") -> Capture:
+    """Return a capture that was saved, for a plan that asks for no more than was captured.
+
+    The states are read when a place is looked at, to `device`, or else to where they were. The
+    number of folds, and what the memory budget has changed, are those of the file. Raises
+    `RunError` for a damaged file, and where a statistic of the plan was not captured.
+    """
+    metadata = read_metadata(path)
+    if metadata.get("capture") != _FORMAT:
+        raise RunError(f"{path}: not a capture that this version reads; run it again")
+    about = json.loads(metadata["about"])
+    slots = read_slots(path, device)
+    if about["plan"] != plan_key(plan):
+        _check(path, plan, about, slots)
+    (rows,) = read_tensors(path, [_ROWS])
+    stored = evolve(
+        plan,
+        quadratic_folds=about["quadratic_folds"],
+        notes=tuple(about["notes"]),
+    )
+    counts = Counts.of_json(about["counts"])
+    return Capture(StoredStates({}, plan.budget, slots), rows, stored, counts)
+
+
+def _check(
+    path: Path, plan: CapturePlan, about: dict[str, Any], slots: dict[str, dict[object, Slot]]
+) -> None:
+    for name in ("folds", "classes"):
+        if about[name] != getattr(plan, name):
+            raise RunError(
+                f"{path}: has {about[name]} {name}, the plan {getattr(plan, name)}; run it again"
+            )
+    if plan.pairwise and about["tokens"] != plan.tokens:
+        raise RunError(
+            f"{path}: covariances saw {about['tokens']:g} of the positions, the plan asks for "
+            f"{plan.tokens:g}; run it again"
+        )
+    asked: list[tuple[str, Any]] = [
+        (entry.name, s) for entry in plan.everything for s in entry.statistics
+    ]
+    asked += [(entry.name, s) for entry in plan.entries for s in plan.visits]
+    for place, statistic in asked:
+        if covering(statistic, slots.get(place, {})) is None:
+            raise RunError(f"{path}: has no {statistic} of {place}; run again with that metric")

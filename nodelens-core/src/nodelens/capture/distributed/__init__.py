@@ -1,0 +1,1 @@
+"""A capture shared by several worker processes."""

@@ -1,0 +1,77 @@
+"""The batches of a capture: numbered through, shared between ranks, the same in every pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from nodelens.capture.batches import Batch, as_batch
+from nodelens.errors import DataError
+
+if TYPE_CHECKING:
+    from nodelens.capture.checkpoint.checkpoint import Position
+    from nodelens.capture.engine import CaptureRequest
+
+
+def check_repeatable(request: CaptureRequest) -> None:
+    """Raise `DataError` when several passes are planned over batches that can be read once."""
+    if request.plan.passes > 1 and isinstance(request.batches, Iterator):
+        raise DataError(
+            f"these metrics read the data {request.plan.passes} times, and the batches are an "
+            "iterator, which can be read once: give a list or a DataLoader"
+        )
+    if request.enough and request.workers.world_size > 1:
+        raise DataError(
+            "a capture that stops when its samples will do is for one process: each of several "
+            "sees its own share only; leave until out, or start one process"
+        )
+
+
+def sharded_batches(
+    request: CaptureRequest,
+    done: Position,
+    first_elsewhere: Callable[[Batch], None] | None = None,
+) -> Iterator[Batch]:
+    """Yield this rank's batches on the request's device, the rows of all batches numbered through.
+
+    Batches without rows are left out. `first_elsewhere` is given the first batch if another rank
+    reads it. Raises `DataError` where the first batch is not that of the pass before.
+    """
+    first = 0
+    for number, value in enumerate(request.batches):
+        batch = as_batch(value, first)
+        if not batch.rows:
+            continue
+        if not first:
+            _check_same(done, batch)
+        if request.workers.has(number):
+            yield batch.to(request.device)
+        elif not first and first_elsewhere:
+            first_elsewhere(batch.to(request.device))
+        first += batch.rows
+
+
+def _check_same(done: Position, batch: Batch) -> None:
+    """Remember the first batch; in another order, samples would be in other folds."""
+    digest = _digest(batch)
+    if done.first and done.first != digest:
+        raise DataError(
+            f"the first batch of pass {done.passes + 1} is not that of the pass before: these "
+            "batches are shuffled or made anew each time they are read; give them in one order "
+            "(a DataLoader without shuffle), or more memory for a single pass"
+        )
+    done.first = digest
+
+
+def _digest(batch: Batch) -> str:
+    """Return a digest of the first row of everything in a batch."""
+    digest = hashlib.sha256()
+    for value in (*batch.args, *batch.kwargs.values(), batch.targets):
+        if isinstance(value, Tensor) and value.numel():
+            row = value.detach().reshape(len(value), -1)[0] if value.ndim else value.detach()
+            digest.update(row.reshape(-1).cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

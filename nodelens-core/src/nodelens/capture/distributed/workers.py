@@ -1,0 +1,154 @@
+"""One capture by several processes: each reads its share of the batches, one merge at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Protocol
+
+import torch
+from attrs import field, frozen
+
+from nodelens.capture.distributed.torchrun import launched, launched_here
+from nodelens.errors import CaptureError
+
+WAIT = timedelta(days=30)
+"""How long a rank waits for another one: training on one rank may take days.
+
+A rank that has ended is noticed at once: its connection closes, and the launcher ends the others.
+"""
+
+
+class Channel(Protocol):
+    """How two ranks exchange bytes, in the order in which they are sent."""
+
+    def send(self, data: bytes, to: int) -> None:
+        """Send bytes to a rank."""
+
+    def receive(self, source: int) -> bytes:
+        """Return the next bytes from a rank."""
+
+
+@frozen(eq=False)
+class GroupChannel:
+    """Bytes as tensors over torch's process group: on the CPU with gloo, on the GPU with nccl."""
+
+    def send(self, data: bytes, to: int) -> None:
+        """Send the number of bytes, then the bytes."""
+        from torch import distributed
+
+        content = torch.frombuffer(bytearray(data or b" "), dtype=torch.uint8)
+        with _connected(to):
+            for tensor in (torch.tensor([len(data)]), content):
+                distributed.send(tensor.to(_device()), to)
+
+    def receive(self, source: int) -> bytes:
+        """Return the bytes that a rank sent."""
+        from torch import distributed
+
+        with _connected(source):
+            size = torch.zeros(1, dtype=torch.int64, device=_device())
+            distributed.recv(size, source)
+            content = torch.empty(max(1, int(size)), dtype=torch.uint8, device=_device())
+            distributed.recv(content, source)
+            return content.cpu().numpy().tobytes()[: int(size)]
+
+
+def _device() -> torch.device:
+    """Return where tensors must be to be sent."""
+    from torch import distributed
+
+    return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
+
+
+@contextmanager
+def _connected(rank: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch has no narrower class for a connection that closed
+        raise CaptureError(
+            f"rank {rank} has ended before the statistics were merged; its own message says why"
+        ) from error
+
+
+@frozen(eq=False)
+class Workers:
+    """Which of several processes this one is: it reads the batches whose number is its own.
+
+    Batch ``b`` of the data is read by rank ``b % world_size``, so that every rank must be given the same
+    batches in the same order. Rank 0 ends with the statistics of all batches; with `everywhere`
+    every rank does. With `last` the ranks part when these are merged.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    everywhere: bool = False
+    last: bool = False
+    channel: Channel = field(factory=GroupChannel)
+
+    @property
+    def others(self) -> range:
+        """The ranks that rank 0 merges, in this order."""
+        return range(1, self.world_size)
+
+    def has(self, number: int) -> bool:
+        """Return whether this rank reads the batch of that number."""
+        return number % self.world_size == self.rank
+
+    def spread(self, data: bytes = b"") -> bytes:
+        """Return the bytes that rank 0 gave, on every rank."""
+        if self.rank:
+            return self.channel.receive(0)
+        for other in self.others:
+            self.channel.send(data, other)
+        return data
+
+
+def group_workers() -> Workers:
+    """Return this process's place in torch's process group; one rank alone without one."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return Workers()
+    return Workers(distributed.get_rank(), distributed.get_world_size(), everywhere=True)
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Return the device of this process: ``cuda`` is one GPU for each process of a machine."""
+    if str(device) != "cuda" or launched()[1] == 1:
+        return device
+    return torch.device("cuda", launched_here()[0] % torch.cuda.device_count())
+
+
+@contextmanager
+def joined_group(device: torch.device) -> Iterator[Workers]:
+    """Join the processes that torchrun has started, for as long as the context is open.
+
+    With nccl where each process of the machine has a GPU of its own, else with gloo. One process
+    alone joins nothing. All ranks are to leave together: see `leave_group`.
+    """
+    from torch import distributed
+
+    rank, world_size = launched()
+    if world_size == 1:
+        yield Workers()
+        return
+    distributed.init_process_group(_backend(device), timeout=WAIT)
+    yield Workers(rank, world_size)
+    leave_group()
+
+
+def leave_group() -> None:
+    """Leave torch's process group, if this process is still in it."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _backend(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "gloo"
+    torch.cuda.set_device(device)
+    return "nccl" if launched_here()[1] <= torch.cuda.device_count() else "gloo"

@@ -1,0 +1,1 @@
+"""Hooks that read tensors at sites while a batch runs."""

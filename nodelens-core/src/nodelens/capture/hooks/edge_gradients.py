@@ -1,0 +1,119 @@
+"""Consumers that read a tensor of their own, so that its gradient is that of what they do with it.
+
+A residual stream is read by a layer and carried on. The gradient at the stream holds both ways; at
+a gate in front of the layer, which is what removal closes, only one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from attrs import define, frozen
+from torch import Tensor, nn
+
+from nodelens.capture.hooks.hook_points import HookPoint
+from nodelens.capture.plan.capture_plan import PlanEntry
+from nodelens.channels.groups import Site
+
+
+@frozen
+class Argument:
+    """An argument by which a module reads nodes.
+
+    `consumers` counts the modules that read the same tensor, `overwritten` says that the model
+    changes it in place later.
+    """
+
+    consumers: int
+    overwritten: bool
+
+
+@define(eq=False)
+class Alias:
+    """What consumers read in place of `tensor`, and how many of them are still to come."""
+
+    tensor: Tensor
+    own: Tensor
+    left: int
+
+
+Arguments = dict[int | str, Argument]
+Aliases = dict[tuple[int, int], Alias]
+"""By the identity of the tensor and the number of times it was written to."""
+
+
+@contextmanager
+def own_edges(model: nn.Module, points: Sequence[HookPoint]) -> Iterator[None]:
+    """Give all consumers of nodes whose gradients are read one alias of each tensor they read.
+
+    Consumers of one tensor share the alias: the gradient there is that of all of them. What the
+    model changes in place later is copied, since a view would change with it.
+    """
+    places = _consumers(points)
+    aliases: Aliases = {}
+
+    def forget(*_: Any) -> None:
+        aliases.clear()
+
+    with ExitStack() as stack:
+        if places:
+            stack.callback(model.register_forward_pre_hook(forget, prepend=True).remove)
+            stack.callback(model.register_forward_hook(forget, always_call=True).remove)
+        for path, arguments in places.items():
+            hook = _aliasing(arguments, aliases)
+            module = model.get_submodule(path)
+            stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        yield
+
+
+def _consumers(points: Sequence[HookPoint]) -> dict[str, Arguments]:
+    """Return the modules that read the nodes of graded taps, and by which arguments."""
+    found: dict[str, Arguments] = {}
+    for point in points:
+        if not point.graded or not _is_read(point.site) or not isinstance(point.entry, PlanEntry):
+            continue
+        sites = [s for s in point.entry.group.sites if _is_read(s) and s.value == point.site.value]
+        several = len({(site.module, site.argument, site.call) for site in sites})
+        for site in sites:
+            known = found.setdefault(site.module, {}).get(site.argument, Argument(0, False))
+            found[site.module][site.argument] = Argument(
+                max(known.consumers, several), known.overwritten or site.overwritten
+            )
+    return found
+
+
+def _is_read(site: Site) -> bool:
+    """Return whether a site is the input of a module that reads nodes."""
+    return site.tap == "activation" and site.end == "input"
+
+
+def _aliasing(arguments: Mapping[int | str, Argument], aliases: Aliases) -> Any:
+    """Return a hook that puts the alias of a tensor in its place."""
+
+    def alias(key: int | str, value: Any) -> Any:
+        if key not in arguments or not isinstance(value, Tensor) or not value.requires_grad:
+            return value
+        given, known = arguments[key], (id(value), value._version)
+        if known not in aliases:
+            own = value.clone() if given.overwritten else value.view_as(value)
+            aliases[known] = Alias(value, own, given.consumers)
+        return _used(aliases, known)
+
+    def hook(
+        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = tuple(alias(number, value) for number, value in enumerate(args))
+        return given, {key: alias(key, value) for key, value in kwargs.items()}
+
+    return hook
+
+
+def _used(aliases: Aliases, known: tuple[int, int]) -> Tensor:
+    """Return an alias, and let go of it where this was its last consumer: its memory may go too."""
+    found = aliases[known]
+    found.left -= 1
+    if not found.left:
+        del aliases[known]
+    return found.own

@@ -1,0 +1,197 @@
+"""The tensors that the entries of a plan read: which module, which end, for which statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from nodelens.capture.hooks.update_schedule import UpdateSchedule
+from nodelens.capture.plan.capture_plan import (
+    BlockEntry,
+    Entry,
+    InputEntry,
+    LossEntry,
+    PairEntry,
+    PlanEntry,
+)
+from nodelens.channels.groups import ChannelGraph, ChannelGroup, Extent, Rows, Site
+from nodelens.errors import CaptureError
+from nodelens.interfaces.statistic import Need, ReadPoint, Statistic
+
+GRADIENTS: Mapping[str, Need] = {"data": "gradient", "model": "sampled_gradient"}
+"""What a statistic requires that reads gradients of the loss with these labels."""
+
+
+TWO_SIDED = ("pair", "block")
+"""Places where a reading holds two tensors, `values` and `partner`."""
+
+
+@frozen(eq=False)
+class HookPoint:
+    """One tensor that a module reads, returns or multiplies, and the statistics that it goes into.
+
+    `rows` says where its samples are. `several` says that its group is read at more than one
+    tensor, `number` which of these it is, `second` that it is the second of two that belong
+    together: the partner of a pair, the output beside an input.
+    """
+
+    entry: Entry
+    site: Site
+    place: ReadPoint
+    statistics: tuple[Statistic[Any], ...]
+    rows: Rows = field(factory=Rows)
+    several: bool = False
+    second: bool = False
+    number: int = 0
+
+    @cached_property
+    def name(self) -> str:
+        """The entry and the site, in words."""
+        return f"{self.entry.name} @ {self.site.name}"
+
+    @cached_property
+    def read(self) -> str:
+        """What is read, in words."""
+        return f"the activation at {self.site.name}"
+
+    @cached_property
+    def graded(self) -> bool:
+        """Whether the gradient of the tensor is read."""
+        if self.place == "weight":
+            return self.second
+        return any(self.requiring(need) for need in GRADIENTS.values())
+
+    @cached_property
+    def overwritten(self) -> bool:
+        """Whether the model changes the tensor in place later, so that it must be copied."""
+        return self.site.overwritten
+
+    @property
+    def mapped(self) -> bool:
+        """Whether positions keep the shape of a feature map."""
+        return self.place == "activation"
+
+    @cached_property
+    def parts(self) -> int:
+        """How many neighbouring positions are the components of one sample of a node."""
+        group: ChannelGroup | None = getattr(self.entry, "group", None)
+        return 1 if group is None else parts_of(group, self.site)
+
+    def requiring(self, need: Need) -> tuple[Statistic[Any], ...]:
+        """Return the statistics that need something."""
+        return tuple(s for s in self.statistics if need in s.requires)
+
+    @cached_property
+    def at_once(self) -> UpdateSchedule:
+        """The statistics that need nothing but the values."""
+        later = {"gradient", "sampled_gradient", "outputs"}
+        return self._together(s for s in self.statistics if not s.requires & later)
+
+    @cached_property
+    def after_forward(self) -> UpdateSchedule:
+        """The statistics that wait for the model's output, and for no gradient."""
+        graded = frozenset(GRADIENTS.values())
+        return self._together(s for s in self.requiring("outputs") if not s.requires & graded)
+
+    @cached_property
+    def after_backward(self) -> Mapping[str, UpdateSchedule]:
+        """The statistics that wait for gradients of the loss, by whose labels it has."""
+        return {labels: self._together(self.requiring(need)) for labels, need in GRADIENTS.items()}
+
+    def _together(self, statistics: Iterable[Statistic[Any]]) -> UpdateSchedule:
+        return UpdateSchedule(tuple(statistics), self.several)
+
+
+def parts_of(group: ChannelGroup, site: Site) -> int:
+    """Return how many components a node has at a site: the dimensions of a head, 1 of a channel.
+
+    All query heads of a group with shared keys and values are components of that one node.
+    Positions that a flatten puts beside each other are no components: the producer writes one.
+    """
+    produced = [part.extent.inner * part.extent.outer for part in group.role("producer")]
+    return min(site.extent.inner * site.extent.outer, max(produced, default=1))
+
+
+def hook_points_of(entry: Entry, graph: ChannelGraph) -> list[HookPoint]:
+    """Return the tensors that an entry's statistics read; raises `CaptureError`."""
+    if isinstance(entry, PlanEntry):
+        return _at_nodes(entry, graph)
+    if isinstance(entry, PairEntry):
+        return _at_pair(entry, graph)
+    if isinstance(entry, BlockEntry):
+        return _at_block(entry, graph)
+    if isinstance(entry, LossEntry):
+        return []
+    return _at_weight(entry, graph)
+
+
+def _at_nodes(entry: PlanEntry, graph: ChannelGraph) -> list[HookPoint]:
+    points: list[HookPoint] = []
+    places: tuple[Any, ...] = ("activation", "preactivation")
+    for place in places:
+        statistics = tuple(s for s in entry.statistics if s.reads == place)
+        sites = entry.group.at(place) if statistics else ()
+        several = len(sites) > 1 or any(site.end == "operand" for site in sites)
+        points.extend(
+            HookPoint(entry, site, place, statistics, _rows(site, graph), several, number=number)
+            for number, site in enumerate(sites)
+        )
+    return points
+
+
+def _at_pair(entry: PairEntry, graph: ChannelGraph) -> list[HookPoint]:
+    sites = [group.at("activation")[0] for group in (entry.group, entry.partner)]
+    return [
+        HookPoint(entry, site, "pair", entry.statistics, _rows(site, graph), second=bool(number))
+        for number, site in enumerate(sites)
+    ]
+
+
+def _at_block(entry: BlockEntry, graph: ChannelGraph) -> list[HookPoint]:
+    """Return what a block reads, which must be copied since it may go on in place, and returns."""
+    module, axis, extent = entry.block.module, entry.block.axis, Extent(entry.width)
+    read = Site(module, "input", "activation", axis, extent, overwritten=True)
+    returned = Site(module, "output", "preactivation", axis, extent)
+    point = HookPoint(entry, read, "block", entry.statistics)
+    return _at_every_call([point, evolve(point, site=returned, second=True)], graph)
+
+
+def _at_weight(entry: InputEntry, graph: ChannelGraph) -> list[HookPoint]:
+    """Return a module's input and, where its weight is asked for, its output."""
+    known = [site for group in graph for site in group.sites if site.module == entry.module]
+    rows = next((site.rows for site in known if site.rows and site.end != "operand"), Rows())
+    changed = any(site.overwritten for site in known if site.end == "input")
+    width = Extent(entry.layout.width)
+    read = Site(entry.module, "input", "activation", -1, width, overwritten=changed)
+    points = [HookPoint(entry, read, entry.place, entry.statistics, rows)]
+    if entry.place == "weight":
+        extent = Extent(entry.layout.others)
+        written = Site(entry.module, "output", "preactivation", -1, extent)
+        points.append(evolve(points[0], site=written, second=True))
+    return _at_every_call(points, graph)
+
+
+def _at_every_call(points: list[HookPoint], graph: ChannelGraph) -> list[HookPoint]:
+    """Return taps of one module for each of its calls on data: a shared module has several."""
+    path = points[0].site.module
+    sites = (site for group in graph for site in group.sites if site.module == path)
+    seen = sorted({site.call for site in sites if site.end != "operand"})
+    calls = seen or range(max(1, graph.calls.get(path, 1)))
+    return [
+        evolve(point, site=evolve(point.site, call=call), several=len(calls) > 1, number=number)
+        for number, call in enumerate(calls)
+        for point in points
+    ]
+
+
+def _rows(site: Site, graph: ChannelGraph) -> Rows:
+    """Return where the samples are; along the first axis if the example was too small to tell."""
+    if site.rows is None and any(each.rows for group in graph for each in group.sites):
+        raise CaptureError(
+            f"{site.name}: the samples cannot be told apart there (they are in the middle of an "
+            "axis, or only chosen ones are there); its nodes cannot be scored from data"
+        )
+    return site.rows or Rows()

@@ -1,0 +1,274 @@
+"""What is done with the tensors that a model's modules read and return: statistics updated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from attrs import define, evolve, field
+from torch import Tensor, nn
+
+from nodelens.capture.accumulator import Accumulator, States
+from nodelens.capture.batches import Batch
+from nodelens.capture.counts import Counts
+from nodelens.capture.hooks.batch_forward import BatchForward, Sums, check_unchanged, version_of
+from nodelens.capture.hooks.edge_gradients import own_edges
+from nodelens.capture.hooks.hook_points import TWO_SIDED, HookPoint, hook_points_of
+from nodelens.capture.hooks.hook_readings import gradient_at, loss_reading, reading_at
+from nodelens.capture.hooks.reading import by_row
+from nodelens.capture.hooks.site_hooks import attached
+from nodelens.capture.plan.capture_plan import CapturePlan, Entry, LossEntry
+from nodelens.channels.groups import ChannelGraph, Site
+from nodelens.errors import CaptureError
+from nodelens.interfaces.statistic import Reading
+from nodelens.statistics.rows import mean_of
+from nodelens.statistics.sums import finite_sums
+
+QUEUE = 2**23
+"""Bytes of storage of tensors that wait to be read one after the other, if nothing changes them.
+
+Between the layers of a model, whose weights and activations have emptied the caches of a processor,
+the same lines of Python take several times as long.
+"""
+
+
+@define(eq=False)
+class Recorder:
+    """Updates the statistics of some entries from what a model's modules read and return."""
+
+    plan: CapturePlan
+    graph: ChannelGraph
+    entries: Sequence[Entry]
+    states: States = field(factory=dict)
+    counts: Counts = field(factory=Counts)
+    observe: Callable[[Site, Batch], None] | None = None
+    pivots: dict[tuple[str, str], Tensor] = field(factory=dict)
+    points: tuple[HookPoint, ...] = field(init=False)
+    _into: Accumulator = field(init=False)
+    _hasty: bool = field(init=False)
+    _now: BatchForward | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self.points = tuple(
+            point for entry in self.entries for point in hook_points_of(entry, self.graph)
+        )
+        self._hasty = not self.graph.traced or any(point.graded for point in self.points)
+        self._into = Accumulator(self.plan, self.states, self.counts)
+
+    @property
+    def reads_losses(self) -> bool:
+        """Whether the loss of each row goes into statistics."""
+        return any(isinstance(entry, LossEntry) for entry in self.entries)
+
+    @contextmanager
+    def attached(self, model: nn.Module) -> Iterator[None]:
+        """Read the modules of `model` while the context is open."""
+        with own_edges(model, self.points), attached(model, self.points, self._read, self._called):
+            yield
+
+    def begin(self, batch: Batch) -> None:
+        """Get ready for one forward of `batch`."""
+        self._now = BatchForward.of(batch)
+
+    def forwarded(self, outputs: Tensor | None) -> None:
+        """Take in what the output says of each row or position, ``(rows, positions or 1, 3)``."""
+        now = self._during()
+        self._catch_up(now)
+        for point, reading, version in now.afterwards:
+            check_unchanged(point, reading.values, version)
+            full = evolve(reading, outputs=now.outputs_for(reading, outputs), shared={})
+            self._into.update(now, point, point.after_forward, full)
+        now.afterwards.clear()
+        now.outputs = outputs
+
+    def take_losses(self, losses: Tensor) -> None:
+        """Take in the loss of each row with the data's labels, ``(rows,)``."""
+        now = self._during()
+        reading = loss_reading(now, losses.detach(), self.plan.folds)
+        self._into.add_losses(reading)
+        now.sums.append(Sums(losses.detach().unsqueeze(1), now.numbers, "the loss", nodes=False))
+
+    def begin_backward(self, labels: str) -> None:
+        """Say whose labels the gradients that now arrive belong to: ``data`` or ``model``."""
+        self._during().begin_backward(labels)
+
+    def end(self) -> None:
+        """Finish what needs whole rows, check gradients and numbers, let go of the batch."""
+        now = self._during()
+        self._now = None
+        now.check_gradients()
+        self._into.finish(now)
+        now.check_sums()
+
+    def forget(self) -> None:
+        """Let go of a batch that has not come to its end."""
+        self._now = None
+
+    def _during(self) -> BatchForward:
+        assert self._now is not None
+        return self._now
+
+    def _called(self, path: str) -> None:
+        """Count a call; the calls of a recomputation are those of the forward once more."""
+        now = self._now
+        if now is None or now.backward:
+            return
+        now.calls[path] += 1
+        known = self.graph.calls.get(path, now.calls[path])
+        if now.calls[path] <= known:
+            return
+        if self.graph.traced:
+            raise CaptureError(_more_calls(path, known))
+        self.counts.beyond[path] += 1
+
+    def _read(self, point: HookPoint, path: str, module: nn.Module, tensor: Tensor) -> None:
+        """Read one tensor of a module that runs, in the forward or in a recomputation of it."""
+        now = self._now
+        if now is None:
+            return
+        if now.backward:
+            self._recomputed(point, path, module, tensor)
+        elif point.site.end == "operand" or point.site.call == now.calls[path]:
+            if self._may_wait(point, tensor):
+                self._wait(now, point, module, tensor)
+                return
+            self._catch_up(now)
+            reading = self._record(point, module, tensor)
+            if point.graded:
+                now.graded[point.name] = point
+                self._await_gradient(point, module, tensor, reading)
+
+    def _may_wait(self, point: HookPoint, tensor: Tensor) -> bool:
+        """Whether the trace has shown that a tensor stays as it is, and a processor holds it.
+
+        What the trace cannot see is noticed by the tensor's version, but for writes through numpy
+        or a pointer. Nothing is known of what blocks return and of inputs of modules.
+        """
+        if self._hasty or point.overwritten or point.place not in ("activation", "preactivation"):
+            return False
+        return tensor.is_cpu and not tensor.is_inference()
+
+    def _wait(self, now: BatchForward, point: HookPoint, module: nn.Module, tensor: Tensor) -> None:
+        now.queue.append((point, module, tensor, version_of(tensor)))
+        now.queued += tensor.untyped_storage().nbytes()
+        if now.queued >= QUEUE:
+            self._catch_up(now)
+
+    def _catch_up(self, now: BatchForward) -> None:
+        """Read the tensors that wait, in the order in which they came."""
+        for point, module, tensor, version in now.queue:
+            check_unchanged(point, tensor, version)
+            self._record(point, module, tensor)
+        now.queue.clear()
+        now.queued = 0
+
+    def _recomputed(self, point: HookPoint, path: str, module: nn.Module, tensor: Tensor) -> None:
+        """Take the gradient where checkpointing ran the first forward without one."""
+        now = self._during()
+        if point.name not in now.late or not tensor.requires_grad:
+            return
+        if now.calls[path] > 1 or point.site.end == "operand":
+            raise CaptureError(
+                f"{point.site.name}: {path or 'the model'} reads several tensors in one forward, and "
+                "their recomputations cannot be told apart; use "
+                "torch.utils.checkpoint with use_reentrant=False"
+            )
+        reading = self._reading(point, module, tensor)
+        self._await_gradient(point, module, tensor, reading)
+
+    def _record(self, point: HookPoint, module: nn.Module, tensor: Tensor) -> Reading:
+        now = self._during()
+        self.counts.fired[point.name] += 1
+        reading = self._reading(point, module, tensor)
+        self._into.update(now, point, point.at_once, reading)
+        if point.place != "weight" or not point.second:
+            sums = finite_sums(reading, gradient=False)
+            now.sums.append(Sums(sums, _index(reading), point.read))
+        if point.after_forward:
+            kept = _kept(reading, point)
+            now.afterwards.append((point, kept, version_of(kept.values)))
+        if self.observe is not None:
+            self.observe(point.site, now.batch)
+        return reading
+
+    def _await_gradient(
+        self, point: HookPoint, module: nn.Module, tensor: Tensor, reading: Reading
+    ) -> None:
+        """Update gradient statistics when a backward pass reaches `tensor`."""
+        now = self._during()
+        if not tensor.requires_grad:
+            _check_late(point)
+            now.late.add(point.name)
+            return
+        kept = evolve(reading, values=reading.values.clone()) if point.overwritten else reading
+        version = version_of(kept.values)
+
+        def arrived(gradient: Tensor) -> None:
+            check_unchanged(point, kept.values, version)
+            now.arrived[now.labels, point.name] += 1
+            outputs = now.outputs_for(kept, now.outputs)
+            blank = gradient_at(now, point, module, gradient, kept)
+            full = evolve(kept, gradient=blank, outputs=outputs, shared={})
+            self._into.update(now, point, point.after_backward[now.labels], full)
+            sums = finite_sums(full, gradient=True)
+            now.sums.append(Sums(sums, _index(kept), f"the gradient at {point.site.name}"))
+
+        tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
+
+    def _reading(self, point: HookPoint, module: nn.Module, tensor: Tensor) -> Reading:
+        now = self._during()
+        if point.place == "weight" and point.second:
+            return now.first[point.entry.name]
+        key = (point.entry.name, point.place)
+        reading = reading_at(now, point, module, tensor, self.plan.folds, self.pivots.get(key))
+        if reading.pivot is None and point.place not in TWO_SIDED:
+            self.pivots[key] = self._pivot(point, reading)
+            reading = evolve(reading, pivot=self.pivots[key], shared=reading.shared)
+        if point.place == "weight":
+            kept = reading.values.clone() if point.overwritten else reading.values
+            now.first[point.entry.name] = evolve(reading, values=kept, shared={})
+        return reading
+
+    def _pivot(self, point: HookPoint, reading: Reading) -> Tensor:
+        """Return the pivot that all statistics of an entry and place share."""
+        found = self._into.pivots_of(point)
+        known = [pivot for pivot in found if len(pivot) == reading.values.shape[-1]]
+        pivot = known[0] if known else _finite(mean_of(reading))
+        return pivot.to(reading.values.device)
+
+
+def _finite(pivot: Tensor) -> Tensor:
+    """Return a pivot about which only the values that are not finite themselves are not."""
+    return pivot.where(pivot.isfinite(), 0.0)
+
+
+def _index(reading: Reading) -> Tensor:
+    assert reading.index is not None
+    return reading.index
+
+
+def _kept(reading: Reading, point: HookPoint) -> Reading:
+    """Return what is kept until the forward has ended: row means where they will do."""
+    if reading.targets is None or point.several:
+        values = reading.values.clone() if point.overwritten else reading.values
+        return evolve(reading, values=values)
+    return by_row(reading)
+
+
+def _check_late(point: HookPoint) -> None:
+    """Raise `CaptureError` unless a recomputation of checkpointing may bring the gradient."""
+    if torch.is_grad_enabled():
+        raise CaptureError(
+            f"{point.site.name}: no gradient reaches it; the model detaches its input, makes it of "
+            "constants (a first hidden state), or looks it up in a table that is no nn.Embedding"
+        )
+
+
+def _more_calls(path: str, known: int) -> str:
+    times = "once" if known == 1 else f"{known} times"
+    return (
+        f"{path or 'the model'} was called more often than the {times} that it is on the example, "
+        "and what it reads then would be left out; give batches and an example on which the model "
+        "takes the same path, such as rows padded to one length"
+    )

@@ -1,0 +1,1 @@
+"""What a capture reads: the union of statistics, within a memory budget."""

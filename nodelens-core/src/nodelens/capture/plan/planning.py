@@ -1,0 +1,181 @@
+"""From metrics to a plan: the union of their statistics, and what the memory budget makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from attrs import evolve
+from torch import nn
+
+from nodelens.capture.hooks.producer_inputs import input_shape
+from nodelens.capture.plan.budget import within
+from nodelens.capture.plan.capture_plan import (
+    BlockEntry,
+    CapturePlan,
+    InputEntry,
+    LossEntry,
+    PairEntry,
+    PlanEntry,
+)
+from nodelens.channels.groups import ChannelGraph, ChannelGroup
+from nodelens.errors import ModelError
+from nodelens.interfaces.metric import Metric
+from nodelens.interfaces.statistic import Layout, ReadPoint, covering
+from nodelens.statistics.moments import Moments
+
+NODE_PLACES = ("activation", "preactivation")
+LOSSES = Moments(reads="loss")
+"""What is kept of the loss of each row wherever it is computed (block B0)."""
+
+
+def make_plan(
+    graph: ChannelGraph,
+    metrics: Sequence[Metric],
+    folds: int = 8,
+    classes: int = 0,
+    *,
+    model: nn.Module | None = None,
+    budget: int | None = None,
+) -> CapturePlan:
+    """Return the union of what `metrics` need on every group that can be read.
+
+    `model` is needed by statistics of inputs and weights; `budget` is in bytes, None for no limit.
+    Groups whose nodes no module's input shows are listed in `unread` with the reason. Raises
+    `ModelError` when there are metrics and no group that they could score, or when one state alone
+    exceeds the budget.
+    """
+    needed = _cheapest(statistic for metric in metrics for statistic in metric.needs())
+    readable = [group for group in graph if group.at("activation")]
+    unread = _unread(graph)
+    if metrics and not readable:
+        found = "; ".join(f"{name}: {reason}" for name, reason in unread.items())
+        raise ModelError(
+            f"the model has no nodes that can be scored: {found or graph.note or 'no weights'}"
+        )
+    inputs, input_of = _inputs(graph, readable, needed, model)
+    blocks = _blocks(graph, needed)
+    plan = CapturePlan(
+        entries=tuple(PlanEntry(group, _at_nodes(group, needed)) for group in readable),
+        folds=folds,
+        classes=classes,
+        unread=unread,
+        inputs=inputs,
+        pairs=_pairs(readable, needed),
+        visits=tuple(s for s in needed if s.reads == "model"),
+        input_of=input_of | {entry.name: entry.name for entry in blocks},
+        blocks=blocks,
+        losses=_losses(needed),
+    )
+    return plan if budget is None else within(plan, budget)
+
+
+def _unread(graph: ChannelGraph) -> dict[str, str]:
+    """Return the groups that cannot be read, and why."""
+    return {
+        group.name: group.frozen or "no module's input shows it"
+        for group in graph
+        if not group.at("activation")
+    }
+
+
+def _cheapest(statistics: Iterable[Any]) -> tuple[Any, ...]:
+    """Return each statistic once, without those that another one covers."""
+    asked = tuple(dict.fromkeys(statistics))
+    return tuple(s for s in asked if covering(s, [t for t in asked if t != s]) is None)
+
+
+def _at_nodes(group: ChannelGroup, needed: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(s for s in needed if s.reads in NODE_PLACES and group.at(s.reads))
+
+
+def _pairs(groups: Sequence[ChannelGroup], needed: tuple[Any, ...]) -> tuple[PairEntry, ...]:
+    chosen = tuple(s for s in needed if s.reads == "pair")
+    if not chosen:
+        return ()
+    return tuple(PairEntry(*pair, chosen) for pair in pairwise(groups))
+
+
+def _blocks(graph: ChannelGraph, needed: tuple[Any, ...]) -> tuple[BlockEntry, ...]:
+    chosen = tuple(s for s in needed if s.reads == "block")
+    if not chosen:
+        return ()
+    return tuple(BlockEntry(block, graph[block.group].width, chosen) for block in graph.blocks)
+
+
+def _losses(needed: tuple[Any, ...]) -> tuple[LossEntry, ...]:
+    """Return what is kept of the loss: its moments wherever gradients need it anyway."""
+    asked = tuple(s for s in needed if s.reads == "loss")
+    computed = any("gradient" in getattr(s, "requires", ()) for s in needed if s.reads != "model")
+    kept = (LOSSES,) if computed and covering(LOSSES, asked) is None else ()
+    return (LossEntry((*asked, *kept)),) if asked or kept else ()
+
+
+def producers_of(group: ChannelGroup) -> tuple[str, ...]:
+    """Return the paths of the modules whose weights write a group's nodes, each once."""
+    paths = (part.parameter.rpartition(".")[0] for part in group.role("producer"))
+    return tuple(dict.fromkeys(paths))
+
+
+def _inputs(
+    graph: ChannelGraph,
+    groups: Sequence[ChannelGroup],
+    needed: tuple[Any, ...],
+    model: nn.Module | None,
+) -> tuple[tuple[InputEntry, ...], dict[str, str]]:
+    """Return the entries of inputs and weights, one for all modules that read one tensor."""
+    asked = tuple(s for s in needed if s.reads in ("input", "weight"))
+    if not asked:
+        return (), {}
+    if model is None:
+        raise ValueError("statistics of inputs need the model: make_plan(..., model=model)")
+    read = _values_read(graph)
+    entries: dict[object, InputEntry] = {}
+    input_of: dict[str, str] = {}
+    for path, places in _modules(groups).items():
+        module = model.get_submodule(path)
+        for place in places:
+            chosen = tuple(s for s in asked if s.reads == place)
+            layout = _layout(module) if chosen else None
+            if layout is None:
+                continue
+            plain = place == "input" and isinstance(module, nn.Linear) and path in read
+            key = (read[path], layout.width) if plain else (path, place)
+            shape = evolve(layout, others=0) if place == "input" else layout
+            entry = entries.setdefault(key, InputEntry(path, place, chosen, shape))
+            input_of[_key(path, place)] = entry.name
+    return tuple(entries.values()), input_of
+
+
+def _modules(groups: Sequence[ChannelGroup]) -> dict[str, tuple[ReadPoint, ...]]:
+    """Return the modules of the weights that write nodes, or only read them, and their places."""
+    found: dict[str, tuple[ReadPoint, ...]] = {}
+    for group in groups:
+        found |= dict.fromkeys(producers_of(group), ("input", "weight"))
+    for part in (part for group in groups for part in group.role("consumer")):
+        found.setdefault(part.parameter.rpartition(".")[0], ("weight",))
+    return found
+
+
+def _key(path: str, place: ReadPoint) -> str:
+    return f"{path} ({place})"
+
+
+def _layout(module: nn.Module) -> Layout | None:
+    shape = input_shape(module)
+    if shape is None:
+        return None
+    return Layout(shape.features, 1, blocks=shape.blocks, others=shape.outputs)
+
+
+def _values_read(graph: ChannelGraph) -> dict[str, tuple[int, ...]]:
+    """Return the traced tensors that are the first input of each module with a site there.
+
+    One for each of its calls, in their order.
+    """
+    found: dict[str, dict[int, int]] = {}
+    for site in (site for group in graph for site in group.sites):
+        if site.end == "input" and site.argument in (0, "input"):
+            found.setdefault(site.module, {})[site.call] = site.value
+    return {path: tuple(calls[n] for n in sorted(calls)) for path, calls in found.items()}

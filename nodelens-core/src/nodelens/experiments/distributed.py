@@ -1,0 +1,95 @@
+"""Runs by several processes under torchrun: rank 0 does everything, the others help to capture."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from attrs import evolve
+
+from nodelens.capture.distributed.workers import Workers, joined_group, leave_group, own_device
+from nodelens.errors import CaptureError, ConfigError
+from nodelens.experiments.calibration import fingerprint
+from nodelens.experiments.capturing import capture_request
+from nodelens.experiments.experiment import Experiment
+from nodelens.experiments.run import run_experiment
+from nodelens.experiments.setup import choose_device, choose_metrics, load_subject, plan_capture
+from nodelens.progress import Progress
+from nodelens.storage.run_folder import RunFolder
+from nodelens.storage.tensors import state_from_bytes
+
+if TYPE_CHECKING:
+    from nodelens.config.schema import RunConfig
+    from nodelens.interfaces.backend import Permissions
+    from nodelens.plugins.manager import Plugins
+
+
+def run_all_workers(
+    configs: Sequence[RunConfig],
+    plugins: Plugins,
+    progress: Progress,
+    allowed: Permissions | None = None,
+    resume: RunFolder | None = None,
+) -> list[RunFolder]:
+    """Do the runs of some configs, with all processes that torchrun has started.
+
+    Returns the run folders on rank 0. The other ranks capture their share of every run and return
+    nothing. Raises `ConfigError` for what several processes cannot do.
+    """
+    finished: list[RunFolder] = []
+    with joined_group(own_device(choose_device(configs[0].device))) as workers:
+        for config in configs:
+            mine = evolve(workers, last=config is configs[-1])
+            if workers.world_size > 1 and config.capture.until is not None:
+                raise ConfigError(["capture.until: a run that stops early is for one process"])
+            if workers.rank:
+                follow_experiment(config, plugins, mine, allowed)
+            else:
+                found = run_experiment(config, plugins, progress, allowed, resume, mine)
+                finished.append(found)
+    return finished
+
+
+def follow_experiment(
+    config: RunConfig, plugins: Plugins, workers: Workers, allowed: Permissions | None
+) -> None:
+    """Capture this rank's share of a run, with the weights that rank 0 has trained.
+
+    Raises `CaptureError` when this process has not the samples of rank 0, or when that has ended.
+    """
+    device = own_device(choose_device(config.device))
+    chosen = choose_metrics(config, plugins.registry)
+    study = load_subject(config, plugins, device, allowed)
+    told = json.loads(workers.spread())
+    weights = workers.spread()
+    if told["captures"]:
+        if told["data"] != fingerprint(study.calibration):
+            raise CaptureError(f"rank {workers.rank} has other samples than rank 0")
+        if weights:
+            study.handle.module.load_state_dict(state_from_bytes(weights))
+        run = RunFolder(Path(told["run"]))
+        experiment = Experiment(config, plugins, run, device, workers=workers)
+        planned = plan_capture(config, study, chosen)
+        with _quiet(told["threads"]):
+            plugins.capture(capture_request(experiment, study, planned.plan))
+    if workers.last:
+        leave_group()
+
+
+@contextmanager
+def _quiet(threads: int) -> Iterator[None]:
+    """Use as many CPU threads as rank 0, on which sums depend, and say nothing but errors."""
+    log, before = logging.getLogger("nodelens"), torch.get_num_threads()
+    level = log.level
+    log.setLevel(logging.ERROR)
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        log.setLevel(level)

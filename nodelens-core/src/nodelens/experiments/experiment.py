@@ -1,0 +1,93 @@
+"""What every stage of a run shares."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field, frozen
+
+from nodelens.capture.distributed.workers import Workers
+from nodelens.interfaces.backend import Permissions
+from nodelens.progress import Progress, silent
+from nodelens.storage import manifest
+
+if TYPE_CHECKING:
+    import torch
+
+    from nodelens.config.schema import Component, RunConfig
+    from nodelens.findings.finding import Finding
+    from nodelens.plugins.manager import Plugins
+    from nodelens.plugins.specs import Kind
+    from nodelens.storage.run_folder import RunFolder
+
+log = logging.getLogger("nodelens")
+
+
+@frozen(eq=False)
+class Experiment:
+    """One run: its resolved config, plugins, folder and device.
+
+    `completed_stages` are the stages that a resumed run has finished before, whose artifacts are whole. `workers`
+    says which of the run's processes this is, `allowed` which foreign code it may run.
+    """
+
+    config: RunConfig
+    plugins: Plugins
+    run: RunFolder
+    device: torch.device
+    progress: Progress = silent
+    allowed: Permissions = field(factory=Permissions)
+    completed_stages: frozenset[str] = frozenset()
+    workers: Workers = field(factory=Workers)
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.config.seed
+
+    def build(self, kind: Kind, component: Component) -> Any:
+        """Make a component of the config with its options."""
+        return self.plugins.registry.build(kind, component)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """Time a stage, record it in ``run.json``, tell the observers when it has ended well."""
+        log.info("%s: started", name)
+        started, stage = time.perf_counter(), Stage()
+        self._record(name, {"status": "running", "seconds": None})
+        try:
+            yield stage
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self._record(name, {"status": status, "seconds": _since(started)})
+            raise
+        files = {name: manifest.describe(self.run.file(name)) for name in stage.files}
+        entry = {"status": "finished", "seconds": _since(started), "files": files}
+        self._record(name, entry)
+        log.info("%s: finished in %.1f s", name, time.perf_counter() - started)
+        self.plugins.stage_finished(self.run, name, stage.result)
+
+    def _record(self, name: str, entry: dict[str, Any]) -> None:
+        self.run.update_record(stages={**self.run.record()["stages"], name: entry})
+
+    def keep(self, stage: Stage, finding: Finding) -> None:
+        """Write a finding of a stage to the run folder and its warnings to the log."""
+        stage.files.append(self.run.write_finding(finding))
+        for warning in finding.warnings:
+            log.warning("%s: %s", finding.name, warning)
+
+
+@define
+class Stage:
+    """What a stage hands to observers when it ends, and the artifacts that it has written."""
+
+    result: Any = None
+    files: list[str] = field(factory=list)
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)

@@ -1,0 +1,1 @@
+"""Findings of stages as values, and their JSON."""

@@ -1,0 +1,17 @@
+"""What an analysis is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from nodelens.findings.finding import Finding
+    from nodelens.scoring.scores import Scores
+
+
+@runtime_checkable
+class Analysis(Protocol):
+    """A function of scores: a frozen attrs class whose fields are its options."""
+
+    def analyse(self, scores: Scores, seed: int) -> Finding:
+        """Return what the scores say; nothing is measured on the model."""

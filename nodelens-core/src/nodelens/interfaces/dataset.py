@@ -1,0 +1,69 @@
+"""What a dataset returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from nodelens.interfaces.statistic import IGNORED
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@frozen(eq=False)
+class Samples:
+    """Labelled samples.
+
+    `inputs` is ``(samples, ...)``, float32 or int64 (token ids). `targets` is ``(samples,)`` int64,
+    one class each, or ``(samples, positions)``, -100 where a position has no label. `fields` are
+    further arguments of the model by name, ``(samples, ...)`` each; ``attention_mask`` also says
+    which positions count, and ``decoder_attention_mask`` which of a decoder's, whose number then
+    differs. `tagged` says that the labels of positions are classes (parts of speech), not tokens.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    fields: Mapping[str, Tensor] = field(factory=dict)
+    tagged: bool = False
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def sequences(self) -> bool:
+        """Whether labels belong to positions, not to samples."""
+        return self.targets.ndim > 1
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any sample or position has a label."""
+        return bool((self.targets != IGNORED).any())
+
+    def take(self, index: Tensor | slice) -> Samples:
+        """Return the samples at `index`, ``(k,)`` of int64 or a slice, in that order."""
+        fields = {name: values[index] for name, values in self.fields.items()}
+        return Samples(self.inputs[index], self.targets[index], fields, self.tagged)
+
+
+@frozen(eq=False)
+class LoadedData:
+    """What a dataset has: samples to divide up, and test samples if it comes with some.
+
+    `classes` are the names of the classes; samples with a token per position have none.
+    """
+
+    samples: Samples
+    classes: tuple[str, ...]
+    test: Samples | None = None
+    origin: str = ""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A source of samples: a frozen attrs class whose fields are its options."""
+
+    def load(self) -> LoadedData:
+        """Read the data; raises `nodelens.errors.DataError` with the file and what is wrong."""

@@ -1,0 +1,52 @@
+"""What an intervention is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from nodelens.interfaces.backend import Permissions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from nodelens.capture.batches import Batch
+    from nodelens.channels.groups import ChannelGraph
+    from nodelens.findings.finding import Finding
+    from nodelens.progress import Progress
+    from nodelens.scoring.scores import Scores
+
+
+@frozen(eq=False)
+class InterventionRequest:
+    """Everything an intervention may use.
+
+    `batches` are the evaluation samples, the same for every point, on the model's device. `means`
+    holds the mean activation of every node, ``(nodes,)`` by group, when the run has captured it.
+    `allowed` says which foreign code may run.
+    """
+
+    model: nn.Module
+    graph: ChannelGraph
+    scores: Scores
+    batches: Sequence[Batch]
+    seed: int
+    device: torch.device
+    means: dict[str, torch.Tensor]
+    progress: Progress
+    allowed: Permissions = field(factory=Permissions)
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """A test of scores by taking nodes away: a frozen attrs class whose fields are its options.
+
+    A method that may be left out: ``check(allowed: Permissions) -> None`` raises what can be said
+    before anything is done, such as a missing package.
+    """
+
+    def run(self, request: InterventionRequest) -> Finding:
+        """Measure, leave the model exactly as it was, and return what was found."""

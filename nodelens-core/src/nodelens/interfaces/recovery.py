@@ -1,0 +1,91 @@
+"""What a recovery is given and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from attrs import frozen
+
+from nodelens.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from nodelens.interfaces.dataset import Samples
+
+
+def unmasked(model: nn.Module) -> AbstractContextManager[None]:
+    """Mask nothing."""
+    return nullcontext()
+
+
+@frozen(eq=False)
+class RecoveryRequest:
+    """Everything a recovery may use.
+
+    `model` is the pruned model, to be trained in place; `dense` the model before pruning, on the
+    same device, which must stay as it is. `train` are the training samples and `calibration` those
+    of them that scored the nodes; test samples are not here. `batch_size` is the run's own.
+    `masked` is a context for every forward of `model`, with whatever was put around its modules:
+    it masks the nodes that could not be removed.
+    """
+
+    model: nn.Module
+    dense: nn.Module
+    train: Samples
+    calibration: Samples
+    batch_size: int
+    seed: int
+    device: torch.device
+    progress: Progress = silent
+    masked: Callable[[nn.Module], AbstractContextManager[None]] = unmasked
+
+
+@frozen
+class RecoveryStep:
+    """One change of the weights; losses in nats, measured before it.
+
+    `labels` is the mean cross-entropy of a labelled position, `divergence` the mean divergence from
+    the dense model's predictions, times the square of the temperature, None where that is not
+    learned; `loss` is what was minimised.
+    """
+
+    loss: float
+    labels: float | None
+    divergence: float | None
+    learning_rate: float
+
+
+@frozen
+class Recovered:
+    """How a recovery went.
+
+    `weights` is the number of trained parameters, `samples` that of the samples it drew from, and
+    `batch_size` how many a step took.
+    """
+
+    steps: tuple[RecoveryStep, ...]
+    weights: int
+    samples: int
+    batch_size: int
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Recovery(Protocol):
+    """A way to train a pruned model: a frozen attrs class whose fields are its options."""
+
+    def check(self, request: RecoveryRequest) -> None:
+        """Raise a `NodelensError` for what would stop it; asked before a run does any work.
+
+        The request's `model` is then the dense one; nothing is changed.
+        """
+
+    def recover(self, request: RecoveryRequest) -> Recovered:
+        """Train the request's model in place; its modules keep their classes and sizes.
+
+        Equal requests give equal weights. Modes and the global random state are as before.
+        """

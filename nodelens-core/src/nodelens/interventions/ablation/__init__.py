@@ -1,0 +1,1 @@
+"""Ablation curves: loss as more and more nodes are ablated."""

@@ -1,0 +1,59 @@
+"""A model with some of its nodes taken away, evaluated on the same samples every time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from nodelens.channels.groups import ChannelGraph, ChannelGroup
+from nodelens.errors import CaptureError
+from nodelens.interfaces.intervention import InterventionRequest
+from nodelens.masks import mask
+from nodelens.training.evaluation import Evaluation, evaluate
+
+Replacement = Literal["zero", "mean"]
+Removed = Mapping[str, Sequence[int] | NDArray[np.int64]]
+
+
+@frozen(eq=False)
+class Ablator:
+    """One request with the evaluation of its unablated model, `dense`, to compare with."""
+
+    request: InterventionRequest
+    replace: Replacement
+    dense: Evaluation
+
+    def evaluate_without(self, removed: Removed) -> Evaluation:
+        """Evaluate without some nodes, given by group; the model stays as it was."""
+        keep = {
+            name: np.setdiff1d(np.arange(self.request.graph[name].width), nodes).tolist()
+            for name, nodes in removed.items()
+            if len(nodes)
+        }
+        if not keep:
+            return self.dense
+        request = self.request
+        with mask(request.model, request.graph, keep, self.replace, request.means):
+            return evaluate(request.model, request.batches)
+
+
+def open_ablator(
+    request: InterventionRequest, replace: Replacement, groups: Sequence[ChannelGroup]
+) -> Ablator:
+    """Evaluate the model as it is; raises `CaptureError` if `groups` lack means that are needed."""
+    missing = [group.name for group in groups if group.name not in request.means]
+    if replace == "mean" and missing:
+        raise CaptureError(
+            f"replace: mean needs the mean activation of {', '.join(missing)}, which was not "
+            "captured; use replace: zero, or add a metric of activations"
+        )
+    return Ablator(request, replace, evaluate(request.model, request.batches))
+
+
+def maskable(graph: ChannelGraph) -> tuple[ChannelGroup, ...]:
+    """Return the groups whose nodes some module reads: only there can a node be taken away."""
+    return tuple(group for group in graph if group.at("activation"))

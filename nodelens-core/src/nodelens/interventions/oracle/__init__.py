@@ -1,0 +1,1 @@
+"""Loss increase of single nodes, and which metric predicts it."""

@@ -1,0 +1,1 @@
+"""Pruning plans applied to copies of a model, evaluated and exported."""

@@ -1,0 +1,152 @@
+"""A pruning plan, carried out by removal and evaluated on the test samples."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from nodelens.channels.infer import infer
+from nodelens.errors import ModelError
+from nodelens.masks import mask
+from nodelens.pruning.plan_checks import check_means, check_plan
+from nodelens.removal.cost import costs
+from nodelens.removal.removal import Removal, remove
+from nodelens.removal.verify import verify
+from nodelens.training.evaluation import Evaluation, evaluate
+from nodelens.training.paired_evaluation import PairedEvaluation
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from nodelens.capture.batches import Batch
+    from nodelens.channels.groups import ChannelGraph
+    from nodelens.findings.finding import Finding
+    from nodelens.interfaces.pruner import Pruner, PruningPlan, PruningRequest
+
+
+@frozen(eq=False)
+class AppliedPlan:
+    """A plan that was carried out on a copy of the model.
+
+    `model` is the copy, smaller by what `removal` says; with None nothing could be removed.
+    `refused` are the groups that could only be masked, and why. `graph` is that of the copy.
+    """
+
+    evaluation: Evaluation
+    model: nn.Module
+    graph: ChannelGraph
+    plan: PruningPlan
+    means: Mapping[str, torch.Tensor] | None
+    removal: Removal | None
+    refused: Mapping[str, str] = field(factory=dict)
+
+    def masked(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Mask, in a model of the same shape, the nodes that could not be removed."""
+        if not self.refused:
+            return nullcontext()
+        keep = {name: self.plan.keep[name] for name in self.refused}
+        return mask(model, self.graph, keep, self.plan.replace, self.means)
+
+
+@frozen(eq=False)
+class PruningResult:
+    """What pruning found, and the plan as it was carried out."""
+
+    finding: Finding
+    carried: AppliedPlan
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The smaller model; None where the nodes could only be masked."""
+        return self.carried.model if self.carried.removal else None
+
+
+def prune_and_evaluate(
+    label: str,
+    pruner: Pruner,
+    request: PruningRequest,
+    batches: Sequence[Batch],
+    means: Mapping[str, torch.Tensor],
+    dense: Evaluation,
+) -> PruningResult:
+    """Return what a method removes and what that does to the model; the model stays as it was.
+
+    The nodes are removed from a copy, and the copy is compared with the masked model and evaluated.
+    Groups whose removal is refused are masked instead, and the finding says why. `dense` is the
+    evaluation of the whole model on the same `batches`. Raises `PluginError` for a plan that cannot
+    be carried out, `CaptureError` if it needs means that were not captured.
+    """
+    from nodelens.pruning.pruning_finding import pruned_finding
+
+    plan = pruner.plan(request)
+    check_plan(label, plan, request.graph)
+    check_means(label, plan, means)
+    carried = apply_plan(request, plan, batches, means)
+    compared = PairedEvaluation(dense, carried.evaluation)
+    sizes = _sizes(request, carried, batches[0])
+    return PruningResult(pruned_finding(label, request.graph, carried, compared, sizes), carried)
+
+
+def apply_plan(
+    request: PruningRequest,
+    plan: PruningPlan,
+    batches: Sequence[Batch],
+    means: Mapping[str, torch.Tensor],
+) -> AppliedPlan:
+    """Remove from a copy what can be removed, mask the rest; evaluate what comes out.
+
+    Where the plan puts means in place of nodes, the biases of their readers take these in.
+    """
+    filled = means if plan.replace == "mean" else None
+    model, example = copy.deepcopy(request.model), batches[0]
+    options = {"hints": request.hints, "means": filled, **example.kwargs}
+    try:
+        removal = remove(model, request.graph, plan.keep, *example.args, **options)
+    except ModelError as error:
+        return _apply_partly(request, plan, batches, filled, str(error))
+    return AppliedPlan(evaluate(model, batches), model, request.graph, plan, filled, removal)
+
+
+def _apply_partly(
+    request: PruningRequest,
+    plan: PruningPlan,
+    batches: Sequence[Batch],
+    means: Mapping[str, torch.Tensor] | None,
+    refusal: str,
+) -> AppliedPlan:
+    """Remove the groups that can be removed each by itself, and mask the others."""
+    model, example = copy.deepcopy(request.model), batches[0]
+    options = {"hints": request.hints, "means": means, **example.kwargs}
+    tried = verify(model, request.graph, *example.args, keep=plan.keep, **options)
+    refused = {each.group: each.reason for each in tried if each.status == "refused"}
+    removable = {name: nodes for name, nodes in plan.keep.items() if name not in refused}
+    try:
+        removal = remove(model, request.graph, removable, *example.args, **options)
+    except ModelError:
+        removal, refused = None, dict.fromkeys(plan.keep, refusal)
+    left = request.graph if removal is None else infer(model, *example.args, **example.kwargs)
+    with mask(model, left, {name: plan.keep[name] for name in refused}, plan.replace, means):
+        evaluation = evaluate(model, batches)
+    return AppliedPlan(evaluation, model, left, plan, means, removal, refused)
+
+
+def _sizes(
+    request: PruningRequest, carried: AppliedPlan, batch: Batch
+) -> dict[str, tuple[int | None, int | None]]:
+    """Return parameters, and multiply-accumulates per sample, before and after."""
+    found = []
+    for model in (request.model, carried.model if carried.removal else request.model):
+        graph = (
+            request.graph if model is request.model else infer(model, *batch.args, **batch.kwargs)
+        )
+        found.append(costs(model, graph, *batch.args, **batch.kwargs).model)
+    macs = [None if cost.macs is None else cost.macs // batch.rows for cost in found]
+    return {
+        "parameters": (found[0].parameters, found[1].parameters),
+        "macs_per_sample": (macs[0], macs[1]),
+    }

@@ -1,0 +1,174 @@
+"""What pruning did to a model, as sentences, tables and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict
+
+from nodelens.findings.finding import Cell, Finding, Table
+from nodelens.interfaces.pruner import PruningPlan
+from nodelens.training.paired_evaluation import PairedEvaluation, signed
+
+if TYPE_CHECKING:
+    from nodelens.channels.groups import ChannelGraph
+    from nodelens.pruning.apply import AppliedPlan
+    from nodelens.removal.verdicts import Verdict
+
+Sizes = Mapping[str, tuple[int | None, int | None]]
+
+
+def pruned_finding(
+    label: str, graph: ChannelGraph, carried: AppliedPlan, compared: PairedEvaluation, sizes: Sizes
+) -> Finding:
+    """Return what a method removed and what that did; `graph` is that of the dense model."""
+    width = {group.name: group.width for group in graph if group.prunable}
+    removed = sum(width[name] - len(nodes) for name, nodes in carried.plan.keep.items())
+    share = f"{removed} of {sum(width.values())} prunable nodes"
+    percent = f"{100 * removed / max(sum(width.values()), 1):.0f} %"
+    return Finding(
+        kind="pruning",
+        name=label,
+        title=f"Pruning: {label}",
+        headline=(
+            f"{label} removes {share} ({percent}): {_damage(compared)}",
+            _outcome(carried, sizes),
+        ),
+        warnings=tuple(_warnings(carried.plan, graph, carried)),
+        tables=(
+            _result_table(label, compared, sizes),
+            _group_table(label, width, carried),
+            *_note_table(label, carried),
+        ),
+        data={
+            **carried.plan.data,
+            "removed_nodes": removed,
+            "prunable_nodes": sum(width.values()),
+            **_data(carried, compared, sizes),
+        },
+    )
+
+
+def plan_of(finding: Finding) -> PruningPlan:
+    """Return the plan that a finding of pruning tells of; without what only the method knew."""
+    kept = {name: tuple(nodes) for name, nodes in finding.data["kept"].items()}
+    return PruningPlan(kept, finding.data["replace"])
+
+
+def _data(carried: AppliedPlan, compared: PairedEvaluation, sizes: Sizes) -> dict[str, Any]:
+    dense, pruned = compared.before, compared.after
+    change, gain = compared.loss_change, compared.accuracy_change
+    verdicts = carried.removal.verdicts if carried.removal else ()
+    return {
+        "replace": carried.plan.replace,
+        "carried_out": "removal" if carried.removal else "masks",
+        "refused": dict(carried.refused),
+        "verdicts": [asdict(each) for each in verdicts],
+        "kept": {name: list(nodes) for name, nodes in carried.plan.keep.items()},
+        **{name: list(pair) for name, pair in sizes.items()},
+        "loss": [dense.loss_estimate.finite(), pruned.loss_estimate.finite()],
+        "loss_change": [change.finite(), change.finite_se()],
+        **_perplexities(compared),
+        "accuracy": [dense.accuracy, pruned.accuracy],
+        "accuracy_change": None if gain is None else [gain.finite(), gain.finite_se()],
+    }
+
+
+def _damage(compared: PairedEvaluation) -> str:
+    loss = f"loss {signed(compared.loss_change, '.4f')} {compared.before.unit}"
+    if not compared.before.words and compared.before.correct is None:
+        return f"outputs move by {compared.loss_change.text('.3g')} ({compared.before.unit})"
+    gain = compared.accuracy_change
+    if gain is None or compared.after.accuracy is None:
+        both = (compared.before, compared.after)
+        before, after = (each.perplexity_estimate.text(".4g") for each in both)
+        return f"{loss}, perplexity {before} → {after}"
+    return f"{loss}, accuracy {compared.after.accuracy:.3f} ({signed(gain, '.3f')})"
+
+
+def _outcome(carried: AppliedPlan, sizes: Sizes) -> str:
+    """Say how much smaller the model is, and whether it computes what the masked model computes."""
+    if carried.removal is None:
+        return f"the nodes are masked, not removed: {next(iter(carried.refused.values()), '')}"
+    names = {"parameters": "parameters", "macs_per_sample": "multiply-accumulates"}
+    shrunk = [
+        f"{before:,} → {after:,} {names[name]} (-{100 * (1 - after / before):.0f} %)"
+        for name, (before, after) in sizes.items()
+        if before and after is not None
+    ]
+    return "; ".join([*shrunk, _exactness(carried.removal.verdicts)])
+
+
+def _exactness(verdicts: Sequence[Verdict]) -> str:
+    reasons = sorted({each.reason for each in verdicts if each.status == "shifted"})
+    if reasons:
+        return f"removal shifts the outputs ({', '.join(reasons)})"
+    return "removal is exact" if verdicts else "nothing was removed"
+
+
+def _warnings(plan: PruningPlan, graph: ChannelGraph, carried: AppliedPlan) -> Iterator[str]:
+    """Yield why nothing was removed, and the notes that are not on groups nothing could prune."""
+    for name, reason in carried.refused.items():
+        yield f"the nodes of {name} are masked, not removed: {reason}"
+    frozen = tuple(f"{group.name} " for group in graph if not group.prunable)
+    yield from (note for note in plan.notes if not note.startswith(frozen))
+
+
+def _note_table(label: str, carried: AppliedPlan) -> Iterator[Table]:
+    notes = (*carried.plan.notes, *(carried.removal.notes if carried.removal else ()))
+    if notes:
+        rows = tuple((note,) for note in notes)
+        yield Table(f"{label}_notes", f"{label}: notes", ("note",), rows)
+
+
+def _result_table(label: str, compared: PairedEvaluation, sizes: Sizes) -> Table:
+    change, gain = compared.loss_change, compared.accuracy_change
+    both = (compared.before, compared.after)
+    losses = (each.loss_estimate.finite() for each in both)
+    rows: list[tuple[Cell, ...]] = [
+        (f"loss in {compared.before.unit}", *losses, change.finite(), change.finite_se()),
+    ]
+    if gain is not None:
+        accuracies = (each.accuracy for each in both)
+        rows.append(("accuracy", *accuracies, gain.finite(), gain.finite_se()))
+    elif compared.before.words:
+        perplexities = _perplexities(compared)["perplexity"]
+        rows.append(("perplexity", *perplexities, _difference(*perplexities), None))
+    for name, (before, after) in sizes.items():
+        difference = _difference(before, after)
+        rows.append((name.replace("_", " "), before, after, difference, None))
+    note = "se: standard error of the paired difference on the same samples."
+    columns = ("measure", "before", "after", "change", "se")
+    return Table(f"{label}_result", f"{label}: before and after", columns, tuple(rows), note)
+
+
+def _perplexities(compared: PairedEvaluation) -> dict[str, list[float | None]]:
+    """Return the perplexity before and after where rows have more than one label."""
+    if not compared.before.words:
+        return {}
+    both = (compared.before, compared.after)
+    return {"perplexity": [each.perplexity_estimate.finite() for each in both]}
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
+
+
+def _group_table(label: str, width: Mapping[str, int], carried: AppliedPlan) -> Table:
+    """Return nodes before and after, and the verdict of the comparison with the masked model."""
+    verdicts = {each.group: each for each in carried.removal.verdicts} if carried.removal else {}
+    rows = []
+    for name, whole in width.items():
+        kept = len(carried.plan.keep.get(name, range(whole)))
+        said = _verdict_text(verdicts.get(name), kept < whole)
+        rows.append((name, whole, kept, 1 - kept / whole, said))
+    columns = ("group", "nodes", "kept", "sparsity", "removed against masked")
+    note = "Groups that can be pruned; the notes say what stays whole and why."
+    return Table(f"{label}_groups", f"{label}: nodes kept", columns, tuple(rows), note)
+
+
+def _verdict_text(verdict: Verdict | None, asked: bool) -> str:
+    if verdict is None:
+        return "masked only" if asked else "whole"
+    return verdict.finding

@@ -1,0 +1,55 @@
+"""A pruned model, trained again and evaluated on the test samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from nodelens.training.evaluation import Evaluation, evaluate
+
+if TYPE_CHECKING:
+    from nodelens.capture.batches import Batch
+    from nodelens.interfaces.recovery import Recovered, Recovery, RecoveryRequest
+    from nodelens.pruning.apply import AppliedPlan
+
+
+@frozen(eq=False)
+class RecoveryTraining:
+    """How a recovery went, and the model before pruning, after it, and after the recovery."""
+
+    recovered: Recovered
+    dense: Evaluation
+    pruned: Evaluation
+    after: Evaluation
+
+
+def recover_and_evaluate(
+    recovery: Recovery,
+    request: RecoveryRequest,
+    batches: Sequence[Batch],
+    dense: Evaluation,
+    pruned: Evaluation,
+) -> RecoveryTraining:
+    """Train the request's model in place and evaluate it, under its masks where it has some.
+
+    `dense` and `pruned` are the evaluations of the model before pruning and before this, on the
+    same `batches`.
+    """
+    recovered = recovery.recover(request)
+    with request.masked(request.model):
+        after = evaluate(request.model, batches)
+    return RecoveryTraining(recovered, dense, pruned, after)
+
+
+def obstacle(carried: AppliedPlan) -> str | None:
+    """Return why a pruned model cannot be trained; None where it can."""
+    for name in carried.refused:
+        sites = [site for site in carried.graph[name].sites if site.tap == "activation"]
+        if any(site.end == "operand" for site in sites):
+            return (
+                f"the nodes of {name} are only masked, where a module multiplies with weights of "
+                "its own, and no gradient passes such a mask; protect them to recover the rest"
+            )
+    return None

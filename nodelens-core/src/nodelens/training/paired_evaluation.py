@@ -1,0 +1,34 @@
+"""Two evaluations of the same samples, side by side."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from nodelens.training.estimates import Estimate, ratio
+from nodelens.training.evaluation import Evaluation, paired
+
+
+@frozen(eq=False)
+class PairedEvaluation:
+    """A model before and after something was done to it, on the same samples in the same order."""
+
+    before: Evaluation
+    after: Evaluation
+
+    @property
+    def loss_change(self) -> Estimate:
+        """The mean difference of the loss in nats, after minus before, paired by row."""
+        return Estimate(*paired(self.after, self.before))
+
+    @property
+    def accuracy_change(self) -> Estimate | None:
+        """The difference of the accuracy, paired by row; None where rows have several labels."""
+        after, before = self.after.correct, self.before.correct
+        if after is None or before is None:
+            return None
+        return ratio(after.astype(float) - before.astype(float), self.before.counts)
+
+
+def signed(change: Estimate, form: str) -> str:
+    """Return ``+value ± se`` or ``-value ± se`` in a number format."""
+    return f"{'+' if change.value >= 0 else ''}{change.text(form)}"

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from nodelens_hf import seams
+from nodelens_hf import chunked_tokenizer
 from nodelens_hf.chunked_tokenizer import ids_of
 from nodelens_hf.tokenizers import Tokens, _of_transformers, load_tokenizer
 
@@ -72,8 +72,8 @@ def tokens(request):
 
 @pytest.mark.parametrize("piece", [700, 5_000, 39_990])
 def test_pieces_do_not_show(tokens, piece, monkeypatch):
-    monkeypatch.setattr(seams, "PIECE", piece)
-    monkeypatch.setattr(seams, "SEAM", 100)
+    monkeypatch.setattr(chunked_tokenizer, "PIECE", piece)
+    monkeypatch.setattr(chunked_tokenizer, "SEAM", 100)
     whole = text()
     parts = [whole[first : first + 333] for first in range(0, len(whole), 333)]
     found = [each for ids in ids_of(parts, tokens) for each in ids]
@@ -88,8 +88,8 @@ def test_a_long_part_is_divided(tokens, monkeypatch):
         return tokens.located(text)
 
     seen = Tokens(tokens.encode, tokens.decode, tokens.byte_count, 1, "seen", located=located)
-    monkeypatch.setattr(seams, "PIECE", 4_000)
-    monkeypatch.setattr(seams, "SEAM", 100)
+    monkeypatch.setattr(chunked_tokenizer, "PIECE", 4_000)
+    monkeypatch.setattr(chunked_tokenizer, "SEAM", 100)
     found = [each for ids in ids_of([text()], seen) for each in ids]
     assert found == tokens.encode([text()])[0]
     assert max(calls) <= 4_300
@@ -104,8 +104,8 @@ def test_where_pieces_agree_nowhere_no_text_is_lost(monkeypatch):
         return [end - start for start, end in spans], spans
 
     sevens = Tokens(lambda texts: [], str, len, 8, "sevens", located=located)
-    monkeypatch.setattr(seams, "PIECE", 100)
-    monkeypatch.setattr(seams, "SEAM", 4)
+    monkeypatch.setattr(chunked_tokenizer, "PIECE", 100)
+    monkeypatch.setattr(chunked_tokenizer, "SEAM", 4)
     found = [each for ids in ids_of(["x" * 1_000], sevens) for each in ids]
     assert sum(found) == 1_000
 
@@ -117,14 +117,14 @@ def test_a_tokenizer_that_does_not_locate_gets_whole_parts(monkeypatch):
         seen.extend(texts)
         return [[len(text)] for text in texts]
 
-    monkeypatch.setattr(seams, "PIECE", 10)
+    monkeypatch.setattr(chunked_tokenizer, "PIECE", 10)
     blind = Tokens(encode, str, len, 8, "blind")
     assert list(ids_of(["x" * 25, "yy", "z" * 9], blind)) == [[25], [11]]
     assert seen == ["x" * 25, "yy" + "z" * 9]
 
 
 def test_bytes_need_no_seam(monkeypatch):
-    monkeypatch.setattr(seams, "PIECE", 3)
+    monkeypatch.setattr(chunked_tokenizer, "PIECE", 3)
     found = [each for ids in ids_of(["naïve", " text"], load_tokenizer("bytes")) for each in ids]
     assert found == list("naïve text".encode())
 

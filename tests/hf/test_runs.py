@@ -115,10 +115,10 @@ def test_the_saved_model_gives_the_perplexity_that_was_measured(tmp_path, tokeni
 
 
 def test_a_killed_pruning_stage_is_done_again(tmp_path, monkeypatch):
-    from nodelens.experiments import pruned_model
+    from nodelens.pruning import export
 
     config = settings(tmp_path, pruning=[{"name": "magnitude", "sparsity": 0.5, "protect": KEPT}])
-    real = pruned_model._facts
+    real = export._facts
 
     def dies(*given):
         folder = given[0].run.file("pruned/magnitude/model")
@@ -126,10 +126,10 @@ def test_a_killed_pruning_stage_is_done_again(tmp_path, monkeypatch):
         (folder.parent / ".model-left").mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pruned_model, "_facts", dies)
+    monkeypatch.setattr(export, "_facts", dies)
     with pytest.raises(KeyboardInterrupt):
         nodelens.run(config)
-    monkeypatch.setattr(pruned_model, "_facts", real)
+    monkeypatch.setattr(export, "_facts", real)
     (folder,) = (tmp_path / "outputs/lm").iterdir()
     run = nodelens.run(resume=folder)
     assert run.status() == "finished"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nodelens.errors import DataError
-from nodelens_hf import documents, seams
+from nodelens_hf import chunked_tokenizer, documents
 from nodelens_hf import stream as streams
 from nodelens_hf.documents import TextFiles
 from nodelens_hf.stream import token_stream
@@ -47,7 +47,7 @@ def test_without_joiner_and_end_token_nothing_could_divide_documents(source):
 
 def test_pieces_do_not_show(source, monkeypatch):
     whole = token_stream(source, BYTES, "\n", None).ids.tolist()
-    monkeypatch.setattr(seams, "PIECE", 2)
+    monkeypatch.setattr(chunked_tokenizer, "PIECE", 2)
     assert token_stream(source, BYTES, "\n", None).ids.tolist() == whole
 
 

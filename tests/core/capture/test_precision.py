@@ -77,7 +77,7 @@ def test_settings_are_as_before_also_when_a_statistic_raises():
 class Noting:
     """Notes what is allowed while a statistic is updated."""
 
-    tap = "activation"
+    reads = "activation"
     requires = frozenset()
     seen: ClassVar = []
 

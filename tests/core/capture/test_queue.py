@@ -6,8 +6,8 @@ from attrs import evolve
 from torch import nn
 
 import nodelens
-from nodelens.capture import recorder
 from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.hooks import recorder
 from nodelens.capture.hooks.recorder import Recorder
 from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
 from nodelens.channels.infer import infer

@@ -88,7 +88,7 @@ def test_no_more_than_the_limit_is_kept_in_memory(tmp_path, monkeypatch):
     given = states()
     write_states(tmp_path / "s.safetensors", given, {}, {})
     reads = []
-    from nodelens.capture import stored as module
+    from nodelens.capture.checkpoint import spilled_states as module
 
     real = module.read_tensors
     monkeypatch.setattr(
@@ -106,7 +106,7 @@ def test_no_more_than_the_limit_is_kept_in_memory(tmp_path, monkeypatch):
 
 
 def test_only_the_state_that_is_asked_for_is_read(tmp_path, monkeypatch):
-    from nodelens.capture import stored as module
+    from nodelens.capture.checkpoint import spilled_states as module
 
     given = {"a": {Moments(): {"s1": torch.zeros(2)}, Gram(): {"s1": torch.ones(2)}}}
     write_states(tmp_path / "s.safetensors", given, {}, {})
@@ -127,7 +127,7 @@ def test_only_the_state_that_is_asked_for_is_read(tmp_path, monkeypatch):
 def test_equal_texts_of_two_statistics_do_not_meet(tmp_path):
     @frozen
     class Other:
-        tap: str = "activation"
+        reads: str = "activation"
 
         def __str__(self):
             return str(Moments())

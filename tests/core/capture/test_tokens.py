@@ -166,7 +166,7 @@ def test_padding_on_either_side_takes_the_same_positions():
 class Own:
     """A third party's sum over pairs, in the simplest way."""
 
-    tap = "activation"
+    reads = "activation"
     requires = frozenset({"quadratic"})
 
     def floats(self, layout):

@@ -216,7 +216,7 @@ def test_several_passes_are_merged_one_by_one():
 class AblationEffect:
     """A statistic with passes of its own, which looks at an earlier pass."""
 
-    tap = "model"
+    reads = "model"
     passes = "one forward"
     requires = frozenset()
 

@@ -156,9 +156,9 @@ def test_two_runs_give_the_same_bits(whole, tmp_path):
 
 @pytest.mark.parametrize("calls", [0, 2])
 def test_a_run_that_was_stopped_in_a_recovery_does_that_again(whole, tmp_path, monkeypatch, calls):
-    from nodelens.experiments import recovering
+    from nodelens.experiments import recovery_stage
 
-    real, count = recovering.recover_and_evaluate, []
+    real, count = recovery_stage.recover_and_evaluate, []
 
     def stop(*args: object) -> object:
         if len(count) == calls:
@@ -167,7 +167,7 @@ def test_a_run_that_was_stopped_in_a_recovery_does_that_again(whole, tmp_path, m
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(recovering, "recover_and_evaluate", stop)
+        patch.setattr(recovery_stage, "recover_and_evaluate", stop)
         with pytest.raises(StopError):
             nodelens.run(config(tmp_path))
     (path,) = (tmp_path / "small").iterdir()
@@ -235,13 +235,13 @@ def test_what_cannot_work_is_said_before_anything_is_done(tmp_path):
 
 
 def test_a_model_whose_nodes_are_masked_is_trained_under_the_masks(tmp_path, monkeypatch):
-    from nodelens.experiments import pruned
+    from nodelens.pruning import apply
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise ModelError("they are glued")
 
-    monkeypatch.setattr(pruned, "remove", refuse)
-    monkeypatch.setattr(pruned, "verify", lambda *args, **kwargs: [])
+    monkeypatch.setattr(apply, "remove", refuse)
+    monkeypatch.setattr(apply, "verify", lambda *args, **kwargs: [])
     changes = {
         "pruning": {"name": "magnitude", "sparsity": 0.5},
         "recovery": {"name": "fine_tune", "steps": 40, "learning_rate": 0.01},

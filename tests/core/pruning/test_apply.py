@@ -85,17 +85,17 @@ def test_the_smaller_model_computes_what_the_masked_model_computes(prune):
 
 
 def test_a_group_that_cannot_be_removed_is_masked_and_the_others_are_removed(prune, monkeypatch):
-    from nodelens.experiments import pruned
+    from nodelens.pruning import apply
 
     def picky(model, graph, keep, *args, **kwargs):
         if B in keep:
             raise ModelError("it is glued; the model is as before")
         return real(model, graph, keep, *args, **kwargs)
 
-    real = pruned.remove
-    monkeypatch.setattr(pruned, "remove", picky)
+    real = apply.remove
+    monkeypatch.setattr(apply, "remove", picky)
     refusal = Verdict(B, 7, 4, "refused", reason="it is glued")
-    monkeypatch.setattr(pruned, "verify", lambda *args, **kwargs: [refusal])
+    monkeypatch.setattr(apply, "verify", lambda *args, **kwargs: [refusal])
     with mask(prune.request.model, prune.request.graph, KEEP):
         masked = evaluate(prune.request.model, prune.batches)
     finding = prune()

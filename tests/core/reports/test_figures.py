@@ -100,7 +100,8 @@ def test_settings_of_the_caller_stay():
 
 def test_pyplot_is_not_imported():
     program = (
-        "import sys; from nodelens.reports import figures, parts;"
+        "import sys; from nodelens.findings import finding as parts;"
+        "from nodelens.reports import figures;"
         "figures.render(parts.Bars('b', 'B', 'y', ('a',), (1.0,)), ('png',));"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )

@@ -35,7 +35,7 @@ class Honest:
 class LastBatch:
     """A statistic that keeps the last batch only."""
 
-    tap: str = "activation"
+    reads: str = "activation"
     requires: ClassVar = frozenset()
 
     def start(self, layout):

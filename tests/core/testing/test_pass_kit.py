@@ -23,7 +23,7 @@ class Summary:
 class Honest:
     """The squared gradient of the loss by the weights that write a node, by position."""
 
-    tap: ClassVar = "model"
+    reads: ClassVar = "model"
     passes: ClassVar = "1 gradient"
 
     def floats(self, layout):

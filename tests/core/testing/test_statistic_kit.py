@@ -15,7 +15,7 @@ from nodelens.testing import check_statistic, failures
 class Sums:
     """Mean of every node; right in every way."""
 
-    tap: str = "activation"
+    reads: str = "activation"
     requires: ClassVar = frozenset()
 
     def floats(self, layout):

@@ -33,7 +33,7 @@ class Accumulator:
     def update(
         self, now: BatchForward, point: HookPoint, statistics: UpdateSchedule, reading: Reading
     ) -> None:
-        """Update statistics of a tap, or hold what they look at until the batch has ended.
+        """Update statistics of a hook point, or hold what they look at until the batch has ended.
 
         Gate sums are taken last: `GradientMoments` brings them.
         """
@@ -78,7 +78,7 @@ class Accumulator:
                 self._add(entry, statistic, reading)
 
     def pivots_of(self, point: HookPoint) -> list[Any]:
-        """Return the pivots that statistics of a tap's values have taken before."""
+        """Return the pivots that statistics of a hook point's values have taken before."""
         states = self.states.get(point.entry.name, {})
         return [state["pivot"] for s, state in states.items() if _of_values(s, point, state)]
 

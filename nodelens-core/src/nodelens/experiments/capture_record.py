@@ -105,8 +105,8 @@ def _tokens_finding(capture: Capture) -> Finding:
 def _singular(capture: Capture) -> Iterator[str]:
     """Yield a warning where a share has fewer positions than a layer has nodes."""
     seen: Counter[str] = Counter()
-    for tap, count in capture.counts.chosen.items():
-        seen[tap.split(" @ ")[0]] += count
+    for name, count in capture.counts.chosen.items():
+        seen[name.split(" @ ")[0]] += count
     widths = {entry.name: entry.layout.width for entry in capture.plan.everything}
     few = [f"{name} ({n} for {widths[name]})" for name, n in seen.items() if n < widths[name]]
     if few:

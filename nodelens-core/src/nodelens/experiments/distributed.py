@@ -65,17 +65,17 @@ def follow_experiment(
     device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
     study = load_subject(config, plugins, device, allowed)
-    told = json.loads(workers.spread())
+    message = json.loads(workers.spread())
     weights = workers.spread()
-    if told["captures"]:
-        if told["data"] != fingerprint(study.calibration):
+    if message["captures"]:
+        if message["data"] != fingerprint(study.calibration):
             raise CaptureError(f"rank {workers.rank} has other samples than rank 0")
         if weights:
             study.handle.module.load_state_dict(state_from_bytes(weights))
-        run = RunFolder(Path(told["run"]))
+        run = RunFolder(Path(message["run"]))
         experiment = Experiment(config, plugins, run, device, workers=workers)
         planned = plan_capture(config, study, chosen)
-        with _quiet(told["threads"]):
+        with _quiet(message["threads"]):
             plugins.capture(capture_request(experiment, study, planned.plan))
     if workers.last:
         leave_group()

@@ -31,8 +31,8 @@ log = logging.getLogger("nodelens")
 class Experiment:
     """One run: its resolved config, plugins, folder and device.
 
-    `completed_stages` are the stages that a resumed run has finished before, whose artifacts are whole. `workers`
-    says which of the run's processes this is, `allowed` which foreign code it may run.
+    `completed_stages` are those that a resumed run has finished before, whose artifacts are whole.
+    `workers` says which of the run's processes this is, `allowed` which foreign code it may run.
     """
 
     config: RunConfig

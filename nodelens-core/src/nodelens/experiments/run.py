@@ -18,11 +18,11 @@ from nodelens.config.dump import to_yaml
 from nodelens.config.schema import CaptureSettings
 from nodelens.errors import NodelensError, RunError
 from nodelens.experiments import stages
+from nodelens.experiments.broadcast import broadcast_study
 from nodelens.experiments.calibration import fingerprint
 from nodelens.experiments.capture_record import loss_numbers
 from nodelens.experiments.capturing import capture_statistics
 from nodelens.experiments.experiment import Experiment, log
-from nodelens.experiments.handover import hand_over
 from nodelens.experiments.record import describe
 from nodelens.experiments.recovery_stage import check_recoveries
 from nodelens.experiments.resume import check_resumable, reopen
@@ -72,12 +72,12 @@ def run_experiment(
     _check_interventions(config, plugins, allowed)
     if resume is None:
         run = RunFolder.create(Path(config.output), config.name, to_yaml(config))
-        kept: frozenset[str] = frozenset()
+        completed: frozenset[str] = frozenset()
     else:
         check_resumable(resume, config, str(device))
-        run, kept = resume, reopen(resume)
+        run, completed = resume, reopen(resume)
     experiment = Experiment(
-        config, plugins, run, device, progress, allowed, kept, workers or Workers()
+        config, plugins, run, device, progress, allowed, completed, workers or Workers()
     )
     with _threads(_thread_count(experiment)), _logged(run), _recorded(experiment), terminable():
         if "versions" not in run.record():
@@ -113,7 +113,7 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
         check_recoveries(experiment, study, chosen.recoveries)
     _check_data(experiment.run, study)
     stages.train_model(experiment, study)
-    hand_over(experiment, study)
+    broadcast_study(experiment, study)
     test = stages.test_batches(experiment, study)
     dense = stages.evaluate_model(experiment, study, test)
     capture = capture_statistics(experiment, study, planned)

@@ -158,7 +158,7 @@ class Layout:
 class Statistic(Protocol[SummaryT]):
     """A mergeable accumulator. Equal statistics (attrs equality) are shared between metrics.
 
-    Implementations are frozen attrs classes; their modules import without torch. `tap` says where
+    Implementations are frozen attrs classes; their modules import without torch. `reads` says where
     it reads, `requires` what it cannot do without. Sums are float64.
 
     Methods that may be left out: ``covers(other) -> bool`` says that the summary holds all that

@@ -61,13 +61,13 @@ class GramSummary:
 
 @frozen
 class Gram:
-    """Sums of products of all pairs of nodes (blocks B6, B7, B8 and B15, by `tap` and `of`).
+    """Sums of products of all pairs of nodes (blocks B6, B7, B8 and B15, by `reads` and `of`).
 
     Values are taken about a pivot. Products are taken in the precision of the activation and summed
     in float64.
 
     Attributes:
-        tap: where it reads; at the input, a grouped convolution has one matrix per block.
+        reads: where it reads; at the input, a grouped convolution has one matrix per block.
         of: what is multiplied.
         tokens: the share of all positions that are used, chosen by their number in the data.
     """

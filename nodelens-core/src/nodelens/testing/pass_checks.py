@@ -39,7 +39,7 @@ def check_pass_statistic(
 
 
 def _says_passes(statistic: PassStatistic[Any]) -> None:
-    demand(statistic.reads == "model", f"tap is {statistic.reads!r}, not 'model'")
+    demand(statistic.reads == "model", f"reads is {statistic.reads!r}, not 'model'")
     demand(isinstance(statistic.passes, str) and statistic.passes, "passes says nothing")
 
 

@@ -105,7 +105,7 @@ def with_loss(world: World, wanted: Tensor) -> World:
     return evolve(world, gradient=residual @ world.outgoing)
 
 
-def reading(world: World, tap: str, rows: Tensor | slice = slice(None)) -> Reading:
+def reading(world: World, reads: str, rows: Tensor | slice = slice(None)) -> Reading:
     """Return what a site reads of some rows; the gradient of the pre-activation is that of ReLU.
 
     A pair's second tensor is the readout, a block's the activation and half the pre-activation; the
@@ -116,20 +116,20 @@ def reading(world: World, tap: str, rows: Tensor | slice = slice(None)) -> Readi
     slope = torch.ones_like(world.pre[0, 0]) if world.slope is None else world.slope
     written = world.gradient * (world.pre > 0) * slope.to(world.gradient)
     at = {"preactivation": world.pre, "input": world.inputs, "weight": world.inputs}
-    values = at.get(tap, world.activation)
-    partner = {"pair": readout, "block": world.activation + 0.5 * world.pre}.get(tap)
-    gradient = written if tap in ("preactivation", *_AT_MODULE) else world.gradient
+    values = at.get(reads, world.activation)
+    partner = {"pair": readout, "block": world.activation + 0.5 * world.pre}.get(reads)
+    gradient = written if reads in ("preactivation", *_AT_MODULE) else world.gradient
     positions = values.shape[1]
     return Reading(
         values=values[rows].clone(),
         fold=world.fold[rows].clone(),
-        gradient=None if tap == "input" else gradient[rows].clone(),
+        gradient=None if reads == "input" else gradient[rows].clone(),
         valid=None if world.valid is None else world.valid[rows].clone(),
         targets=world.targets[rows].clone(),
         index=world.index[rows].clone(),
         outputs=_outputs(world, readout)[rows].clone(),
         partner=None if partner is None else partner[rows].clone(),
-        grid=(positions // 3, 3) if tap in _NODES and positions % 3 == 0 else (),
+        grid=(positions // 3, 3) if reads in _NODES and positions % 3 == 0 else (),
     )
 
 
@@ -206,12 +206,12 @@ def parameters_of(world: World) -> dict[str, Tensor]:
     }
 
 
-def layout_of(world: World, tap: str = "activation") -> Layout:
+def layout_of(world: World, reads: str = "activation") -> Layout:
     """Return the layout of the world's statistics at one place."""
     classes = max(CLASSES, int(world.targets.max()) + 1)
     inputs, outputs = world.incoming.shape[1], len(world.outgoing)
-    width = inputs if tap in ("input", "weight") else world.nodes
-    others = {"weight": world.nodes, "block": world.nodes, "pair": outputs}.get(tap, 0)
+    width = inputs if reads in ("input", "weight") else world.nodes
+    others = {"weight": world.nodes, "block": world.nodes, "pair": outputs}.get(reads, 0)
     return Layout(width=width, folds=FOLDS, classes=classes, others=others)
 
 

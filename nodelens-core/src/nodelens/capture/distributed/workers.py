@@ -76,8 +76,8 @@ def _connected(rank: int) -> Iterator[None]:
 class Workers:
     """Which of several processes this one is: it reads the batches whose number is its own.
 
-    Batch ``b`` of the data is read by rank ``b % world_size``, so that every rank must be given the same
-    batches in the same order. Rank 0 ends with the statistics of all batches; with `everywhere`
+    Batch ``b`` of the data is read by rank ``b % world_size``, so that every rank must be given the
+    same batches in the same order. Rank 0 ends with the statistics of all batches; with `everywhere`
     every rank does. With `last` the ranks part when these are merged.
     """
 

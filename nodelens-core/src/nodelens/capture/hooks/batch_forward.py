@@ -48,12 +48,13 @@ class BatchRows:
 class BatchForward:
     """One batch on its way through the model; everything here is let go of when it has ended.
 
-    `calls` counts the calls of modules. `late` are the taps that the first forward read without a
-    gradient, which a recomputation is to bring; `arrived` counts gradients by labels and tap.
+    `calls` counts the calls of modules. `late` are the hook points that the first forward read
+    without a gradient, which a recomputation is to bring; `arrived` counts gradients by labels and
+    hook point.
     `outputs` are numbers about the output, once it is there.
     `queue` holds what is read together (`queued` bytes of it), and the version of each tensor.
     `held` waits for the batch's end, `first` for the other tensor of two, `afterwards` for
-    the model's output. `shares` are the taps whose share of the samples was counted.
+    the model's output. `shares` are the hook points whose share of the samples was counted.
     """
 
     batch: Batch
@@ -127,7 +128,7 @@ class BatchForward:
         return self.samples[tokens, device]
 
     def first_share(self, point: HookPoint) -> bool:
-        """Return whether this is the first time that samples of a tap are chosen; they stay so."""
+        """Return whether samples of a hook point are chosen for the first time; they stay so."""
         key = (point.name, point.number)
         known = key in self.shares
         self.shares.add(key)

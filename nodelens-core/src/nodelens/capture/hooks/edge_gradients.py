@@ -69,7 +69,7 @@ def own_edges(model: nn.Module, points: Sequence[HookPoint]) -> Iterator[None]:
 
 
 def _consumers(points: Sequence[HookPoint]) -> dict[str, Arguments]:
-    """Return the modules that read the nodes of graded taps, and by which arguments."""
+    """Return the modules that read the nodes of graded hook points, and by which arguments."""
     found: dict[str, Arguments] = {}
     for point in points:
         if not point.graded or not _is_read(point.site) or not isinstance(point.entry, PlanEntry):

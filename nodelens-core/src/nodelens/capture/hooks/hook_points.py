@@ -175,7 +175,7 @@ def _at_weight(entry: InputEntry, graph: ChannelGraph) -> list[HookPoint]:
 
 
 def _at_every_call(points: list[HookPoint], graph: ChannelGraph) -> list[HookPoint]:
-    """Return taps of one module for each of its calls on data: a shared module has several."""
+    """Return hook points of one module for each call on data: a shared module has several."""
     path = points[0].site.module
     sites = (site for group in graph for site in group.sites if site.module == path)
     seen = sorted({site.call for site in sites if site.end != "operand"})

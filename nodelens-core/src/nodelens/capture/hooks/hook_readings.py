@@ -1,4 +1,4 @@
-"""From the tensor that a tap shows to what statistics read of it."""
+"""From the tensor that a hook point shows to what statistics read of it."""
 
 from __future__ import annotations
 

@@ -170,8 +170,8 @@ class Recorder:
             return
         if now.calls[path] > 1 or point.site.end == "operand":
             raise CaptureError(
-                f"{point.site.name}: {path or 'the model'} reads several tensors in one forward, and "
-                "their recomputations cannot be told apart; use "
+                f"{point.site.name}: {path or 'the model'} reads several tensors in one forward, "
+                "and their recomputations cannot be told apart; use "
                 "torch.utils.checkpoint with use_reentrant=False"
             )
         reading = self._reading(point, module, tensor)

@@ -1,4 +1,4 @@
-"""Hooks that show the tensors of taps while a model runs, and only then."""
+"""Hooks that show the tensors of hook points while a model runs, and only then."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from nodelens.errors import ModelError
 from nodelens.masks.reading import operand_reader
 
 Read = Callable[[HookPoint, str, nn.Module, Tensor], None]
-"""Takes a tap, the path of its module, the module, and the tensor."""
+"""Takes a hook point, the path of its module, the module, and the tensor."""
 
 
 @contextmanager
 def attached(
     model: nn.Module, points: Sequence[HookPoint], read: Read, called: Callable[[str], None]
 ) -> Iterator[None]:
-    """Call `read` for every tensor of `points`, and `called` when one of their modules has returned.
+    """Call `read` for every tensor of `points`, and `called` when a module of theirs has returned.
 
     Raises `ModelError` for models whose hooks would not see what runs.
     """

@@ -16,7 +16,7 @@ Statistics = tuple[Statistic[Any], ...]
 
 @frozen(eq=False)
 class UpdateSchedule:
-    """Some statistics of one tap; `several` says that their group is read at other sites too.
+    """Statistics of one hook point; `several` says that their group is read at other sites too.
 
     What can be said of them is worked out once: between the layers of a model, whose weights have
     emptied the caches, a line of Python takes several times as long as in a loop.

@@ -1,4 +1,4 @@
-"""What rank 0 tells the other ranks of a run before they capture their shares."""
+"""What rank 0 broadcasts to the other workers of a run before they capture their shares."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ if TYPE_CHECKING:
     from nodelens.experiments.setup import StudyInputs
 
 
-def hand_over(experiment: Experiment, study: StudyInputs) -> None:
-    """Tell the other ranks where the run is, what it reads, and the weights that it has trained.
+def broadcast_study(experiment: Experiment, study: StudyInputs) -> None:
+    """Broadcast where the run is, what it reads, and the weights that it has trained.
 
-    Remembers the number of ranks; raises `RunError` where a resumed run had another one.
+    Records the number of workers; raises `RunError` where a resumed run had another one.
     """
     workers, run = experiment.workers, experiment.run
     captures = "capture" not in experiment.completed_stages
-    before = run.record().get("ranks", workers.world_size)
+    before = run.record().get("workers", workers.world_size)
     if captures and before != workers.world_size:
         raise RunError(
-            f"{run.path}: the run was started by {before} processes and this is {workers.world_size}; "
-            "each has a checkpoint of its own, so resume it with as many, or start a new run"
+            f"{run.path}: the run was started by {before} processes and this is "
+            f"{workers.world_size}; each has a checkpoint of its own, so resume it with as many, "
+            "or start a new run"
         )
     run.update_record(workers=workers.world_size)
     if workers.world_size == 1:
         return
-    told = {
+    message = {
         "run": str(run.path.absolute()),
         "captures": captures,
         "threads": torch.get_num_threads(),
         "data": fingerprint(study.calibration),
     }
-    workers.spread(json.dumps(told).encode())
+    workers.spread(json.dumps(message).encode())
     trained = experiment.config.training is not None and captures
     workers.spread(state_to_bytes(study.handle.module.state_dict()) if trained else b"")

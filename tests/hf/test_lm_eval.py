@@ -132,7 +132,7 @@ def test_a_run_asks_the_questions_and_says_where_it_was_limited(
             "data": {"name": "text", "files": [str(tmp_path / "a.txt")], "window": 16, **given},
             "capture": {"samples": 8, "folds": 2},
             "metrics": ["activation_rms"],
-            "interventions": [
+            "evaluations": [
                 {"name": "lm_eval", "tasks": ["foxes"], "include_path": str(tasks), "limit": 3,
                  **given}
             ],
@@ -141,7 +141,7 @@ def test_a_run_asks_the_questions_and_says_where_it_was_limited(
         },
         trust_remote_code=True,
     )  # fmt: skip
-    finding = json.loads(run.file("findings/intervention.lm_eval.json").read_text())
+    finding = json.loads(run.file("findings/evaluation.lm_eval.json").read_text())
     assert [row["measure"] for row in finding["data"]["tasks"]] == ["acc", "acc_norm"]
     assert finding["warnings"] == ["at most 3 questions of each task were asked"]
     assert finding["headline"][0].startswith("foxes: acc ")

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 import nodelens_hf
 from nodelens.errors import DataError, ModelError
-from nodelens.interfaces.intervention import InterventionRequest
+from nodelens.interfaces.evaluation import EvaluationRequest
 from nodelens_hf.perplexity import MultipleChoice
 
 QUESTIONS = [
@@ -104,11 +104,8 @@ def test_long_prompts_keep_their_end_and_choices_must_fit(model, tmp_path):
 
 
 def test_the_finding_says_how_many_questions(model, file):
-    request = InterventionRequest(
-        model=model, graph=None, scores=None, batches=[], seed=0, device=torch.device("cpu"),
-        means={}, progress=None,
-    )  # fmt: skip
-    finding = MultipleChoice((str(file),), "bytes").run(request)
+    request = EvaluationRequest(model, seed=0, device=torch.device("cpu"))
+    finding = MultipleChoice((str(file),), "bytes").evaluate(request)
     assert "on 3 questions (guessing: 44.4 %)" in finding.headline[0]
     assert json.dumps(finding.data)
 

@@ -16,7 +16,7 @@ from transformers import (
 import nodelens
 import nodelens_hf
 from nodelens.errors import DataError, ModelError
-from nodelens.interfaces.intervention import InterventionRequest
+from nodelens.interfaces.evaluation import EvaluationRequest
 from nodelens_hf.perplexity import Perplexity
 from nodelens_hf.tokenizers import load_tokenizer
 
@@ -118,11 +118,8 @@ def test_what_does_not_fit_is_said(model, file, options, message):
 
 
 def test_the_finding_states_the_protocol(model, file):
-    request = InterventionRequest(
-        model=model, graph=None, scores=None, batches=[], seed=0, device=torch.device("cpu"),
-        means={}, progress=None,
-    )  # fmt: skip
-    finding = Perplexity((str(file),), "bytes", window=16, stride=8).run(request)
+    request = EvaluationRequest(model, seed=0, device=torch.device("cpu"))
+    finding = Perplexity((str(file),), "bytes", window=16, stride=8).evaluate(request)
     assert "windows of 16 tokens every 8, documents joined by " in finding.headline[0]
     assert finding.data["tokens_counted"] == finding.data["bytes_counted"] == 327
     assert json.dumps(finding.data)
@@ -147,7 +144,7 @@ def test_tokens_that_the_model_has_no_embedding_for(file):
         nodelens_hf.perplexity(small(), str(file), tokenizer="bytes", window=16)
 
 
-def test_an_intervention_with_a_tokenizer_of_its_own_is_checked(file, tmp_path, tokenizer_folder):
+def test_an_evaluation_with_a_tokenizer_of_its_own_is_checked(file, tmp_path, tokenizer_folder):
     asked = {"name": "perplexity", "files": [str(file)], "tokenizer": str(tokenizer_folder)}
     settings = {
         "name": "other",
@@ -156,7 +153,7 @@ def test_an_intervention_with_a_tokenizer_of_its_own_is_checked(file, tmp_path, 
                  "batch_size": 4},
         "capture": {"samples": 8, "folds": 2},
         "metrics": ["weight_l2"],
-        "interventions": [{**asked, "window": 16}],
+        "evaluations": [{**asked, "window": 16}],
         "reports": ["json"],
         "output": str(tmp_path / "outputs"),
     }  # fmt: skip

@@ -60,10 +60,8 @@ def test_a_run_trains_scores_ablates_prunes_and_saves(tmp_path):
             tmp_path,
             training={"epochs": 1},
             analyses=["layers"],
-            interventions=[
-                {"name": "ablation", "fractions": [0.5]},
-                {**perplexity, "window": 32, "stride": 16},
-            ],
+            evaluations=[{**perplexity, "window": 32, "stride": 16}],
+            interventions=[{"name": "ablation", "fractions": [0.5]}],
             pruning=[{"name": "magnitude", "sparsity": 0.5, "protect": KEPT}],
         )
     )
@@ -71,7 +69,7 @@ def test_a_run_trains_scores_ablates_prunes_and_saves(tmp_path):
     pruned = finding(run, "pruning.magnitude")
     assert pruned["data"]["perplexity"][0] == pytest.approx(evaluated["perplexity"])
     assert "perplexity" in [row[0] for row in pruned["tables"][0]["rows"]]
-    assert finding(run, "intervention.perplexity")["data"]["stride"] == 16
+    assert finding(run, "evaluation.perplexity")["data"]["stride"] == 16
     profiles = finding(run, "analysis.layers")["data"]["profiles"]
     assert profiles[0]["layers"] == [0, 1]
     folder = run.path / pruned["data"]["model"]["folder"]

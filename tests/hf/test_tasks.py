@@ -165,6 +165,6 @@ def test_what_a_language_model_cannot_be_judged_by_is_refused_first(
 @pytest.mark.parametrize("name", ["perplexity", "multiple_choice"])
 def test_a_masked_language_model_is_not_asked_for_likelihoods(tmp_path, name):
     settings = config(tmp_path / "missing", "masked_lm", BERT, objective="masked")
-    settings["interventions"] = [{"name": name, "files": ["a.txt"], "tokenizer": "bytes"}]
-    with pytest.raises(DataError, match=f"interventions: {name}: a masked_lm model sees the token"):
+    settings["evaluations"] = [{"name": name, "files": ["a.txt"], "tokenizer": "bytes"}]
+    with pytest.raises(DataError, match=f"evaluations: {name}: a masked_lm model sees the token"):
         nodelens.run(settings | {"output": str(tmp_path)})

@@ -11,6 +11,7 @@ from nodelens.data.splits import batches
 from nodelens.errors import DataError
 from nodelens.interfaces.statistic import IGNORED
 from nodelens.training.evaluation import evaluate
+from nodelens.training.evaluation_finding import evaluation_finding
 from nodelens_hf.documents import TextFiles
 from nodelens_hf.text import Text
 from nodelens_hf.token_classification import sentences
@@ -123,4 +124,6 @@ def test_the_accuracy_is_that_of_all_words_of_all_sentences(records):
     right = (table(samples.inputs).argmax(-1) == samples.targets)[counted]
     assert found.accuracy == pytest.approx(right.double().mean().item())
     assert found.counts.tolist() == [2, 3]
-    assert "on 5 positions of 2 rows" in found.finding("test", ("J", "N", "X")).headline[0]
+    assert (
+        "on 5 positions of 2 rows" in evaluation_finding(found, "test", ("J", "N", "X")).headline[0]
+    )

@@ -15,7 +15,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from nodelens.errors import ModelError
-from nodelens.models.randomness import own_randomness
+from nodelens.model_state import own_randomness
 
 if TYPE_CHECKING:
     import torch

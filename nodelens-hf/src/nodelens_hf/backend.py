@@ -54,16 +54,16 @@ class HuggingFace:
     allow_pickle: bool = False
     labels: tuple[str, ...] | None = None
 
-    def check(self, dataset: object, interventions: Sequence[str]) -> None:
+    def check(self, dataset: object, evaluations: Sequence[str]) -> None:
         """Raise `DataError` for text and evaluations that the task's models cannot be judged by."""
         from nodelens_hf.text import Text
 
         if isinstance(dataset, Text):
             check_objective(self.task, dataset.objective)
-        asked = [name for name in interventions if name in _LIKELIHOODS]
+        asked = [name for name in evaluations if name in _LIKELIHOODS]
         if self.task == "masked_lm" and asked:
             raise DataError(
-                f"interventions: {', '.join(asked)}: a masked_lm model sees the token that it "
+                f"evaluations: {', '.join(asked)}: a masked_lm model sees the token that it "
                 "would predict; leave it out: the evaluation on data.objective: masked gives the "
                 "loss of masked tokens"
             )

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from nodelens.errors import DataError, ModelError
 from nodelens.findings.finding import Finding, Table
-from nodelens.models.modes import evaluating
+from nodelens.model_state import evaluating
 from nodelens.training.estimates import Estimate
 from nodelens_hf.compatibility import check_causal, check_window
 from nodelens_hf.perplexity import LmEval
@@ -202,7 +202,7 @@ def finding_of(protocol: LmEval, result: HarnessResult) -> Finding:
         note += f" At most {protocol.limit} questions per task: not comparable with whole tasks."
     columns = ("task", "measure", "value", "se", "questions", "shots", "version")
     return Finding(
-        kind="intervention",
+        kind="evaluation",
         name="lm_eval",
         title="Tasks of lm-eval",
         headline=tuple(

@@ -185,7 +185,7 @@ def finding_of(protocol: MultipleChoice, result: ChoiceResult) -> Finding:
     )
     note = f"Prompt {protocol.prompt!r}, a space, and the choice; se over questions."
     return Finding(
-        kind="intervention",
+        kind="evaluation",
         name="multiple_choice",
         title="Multiple choice",
         headline=(

@@ -12,7 +12,7 @@ from nodelens.errors import DataError
 if TYPE_CHECKING:
     from nodelens.findings.finding import Finding
     from nodelens.interfaces.backend import Permissions
-    from nodelens.interfaces.intervention import InterventionRequest
+    from nodelens.interfaces.evaluation import EvaluationRequest
 
 
 @frozen
@@ -45,7 +45,7 @@ class Perplexity:
     windows: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     batch_size: int = field(default=4, validator=validators.ge(1))
 
-    def run(self, request: InterventionRequest) -> Finding:
+    def evaluate(self, request: EvaluationRequest) -> Finding:
         """Return the perplexity of the model as it is."""
         from nodelens_hf.text_loss import finding_of, measure
 
@@ -86,7 +86,7 @@ class MultipleChoice:
     window: int = field(default=1024, validator=validators.ge(2))
     batch_size: int = field(default=8, validator=validators.ge(1))
 
-    def run(self, request: InterventionRequest) -> Finding:
+    def evaluate(self, request: EvaluationRequest) -> Finding:
         """Return the accuracies of the model as it is."""
         from nodelens_hf.multiple_choice import finding_of, measure
 
@@ -124,16 +124,14 @@ class LmEval:
     def check(self, allowed: Permissions) -> None:
         """Raise `DataError` where lm-eval is missing, and for task files that are not allowed."""
         if find_spec("lm_eval") is None:
-            raise DataError(
-                "intervention lm_eval needs lm-eval; pip install 'nodelens-hf[lm-eval]'"
-            )
+            raise DataError("evaluation lm_eval needs lm-eval; pip install 'nodelens-hf[lm-eval]'")
         if self.include_path is not None and not allowed.remote_code:
             raise DataError(
                 f"include_path: task files in {self.include_path} can hold code, which a config "
                 "cannot allow; read them, and pass --trust-remote-code if you trust them"
             )
 
-    def run(self, request: InterventionRequest) -> Finding:
+    def evaluate(self, request: EvaluationRequest) -> Finding:
         """Return the results of all tasks on the model as it is."""
         self.check(request.allowed)
         from nodelens_hf.harness import finding_of, measure

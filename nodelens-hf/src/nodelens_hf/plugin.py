@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodelens import hookimpl
-from nodelens.plugins.specs import BackendSpec, DatasetSpec, InterventionSpec, RecoverySpec
+from nodelens.plugins.specs import BackendSpec, DatasetSpec, EvaluationSpec, RecoverySpec
 
 
 @hookimpl
@@ -31,20 +31,20 @@ def nodelens_register_datasets() -> list[DatasetSpec]:
 
 
 @hookimpl
-def nodelens_register_interventions() -> list[InterventionSpec]:
+def nodelens_register_evaluations() -> list[EvaluationSpec]:
     """Offer the evaluations of language models."""
     return [
-        InterventionSpec(
+        EvaluationSpec(
             name="perplexity",
             target="nodelens_hf.perplexity:Perplexity",
             summary="Perplexity and bits per byte on text files, by a stated protocol.",
         ),
-        InterventionSpec(
+        EvaluationSpec(
             name="multiple_choice",
             target="nodelens_hf.perplexity:MultipleChoice",
             summary="Accuracy on multiple-choice questions of JSON Lines files.",
         ),
-        InterventionSpec(
+        EvaluationSpec(
             name="lm_eval",
             target="nodelens_hf.perplexity:LmEval",
             summary="Tasks of the Language Model Evaluation Harness (extra lm-eval).",

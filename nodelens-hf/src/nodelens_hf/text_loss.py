@@ -13,7 +13,7 @@ from nodelens.errors import DataError
 from nodelens.findings.finding import Cell, Finding, Table
 from nodelens.interfaces.statistic import IGNORED
 from nodelens.training.estimates import Estimate, ratio
-from nodelens.training.evaluation import Evaluation, evaluate
+from nodelens.training.evaluation import EvaluationResult, evaluate
 from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
 from nodelens_hf.documents import TextFiles, find_files
 from nodelens_hf.perplexity import Perplexity
@@ -36,7 +36,7 @@ class TextResult:
     special tokens have none.
     """
 
-    evaluation: Evaluation
+    evaluation: EvaluationResult
     bytes: NDArray[np.int64]
 
     @property
@@ -105,7 +105,7 @@ def finding_of(protocol: Perplexity, result: TextResult) -> Finding:
     note = f"{said}; every token is counted once; se over windows, which are not independent."
     numbers = {str(name).replace(" ", "_"): value for name, value, _ in rows}
     return Finding(
-        kind="intervention",
+        kind="evaluation",
         name="perplexity",
         title="Perplexity",
         headline=(

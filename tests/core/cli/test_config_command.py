@@ -26,7 +26,7 @@ def test_check_says_what_the_config_stands_for(config):
     assert (outcome.code, outcome.err) == (0, "")
     assert " ".join(outcome.out.split()) == (
         "small.yaml: no mistakes; mlp on digits, "
-        "1 run, 0 metrics, 0 interventions, 0 pruning methods"
+        "1 run, 0 metrics, 0 evaluations, 0 interventions, 0 pruning methods"
     )
 
 

@@ -157,6 +157,7 @@ def test_the_dump_is_written_for_people(registry):
         "- rms\n"
         "- {name: redundancy, label: 'no', top: 10, scale: 1.0, centred: true}\n"
         "analyses: []\n"
+        "evaluations: []\n"
         "interventions: []\n"
         "pruning: []\n"
         "recovery: []\n"

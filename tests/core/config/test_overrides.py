@@ -88,9 +88,9 @@ def test_errors_point_to_the_command_line():
         ("trainng.epochs=3", "'trainng' is not a section; did you mean 'training'?"),
         (
             "extends=a.yaml",
-            "'extends' is not a section; known: analyses, capture, data, device, interventions, "
-            "metrics, model, name, output, plugins, pruning, recovery, reports, seed, sweep, "
-            "threads, training",
+            "'extends' is not a section; known: analyses, capture, data, device, evaluations, "
+            "interventions, metrics, model, name, output, plugins, pruning, recovery, reports, seed, "
+            "sweep, threads, training",
         ),
         ("metrics.3=x", "metrics is a list; its items are numbered, from 0 to 2, not '3'"),
         ("metrics.rms.top=5", "metrics is a list; its items are numbered, from 0 to 2, not 'rms'"),

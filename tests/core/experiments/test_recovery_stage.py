@@ -27,7 +27,7 @@ from nodelens.pruning.apply import AppliedPlan
 from nodelens.recovery.recovery_finding import recovered_finding
 from nodelens.recovery.recovery_training import RecoveryTraining, obstacle
 from nodelens.storage.run_folder import RunFolder
-from nodelens.training.evaluation import Evaluation, evaluate
+from nodelens.training.evaluation import EvaluationResult, evaluate
 
 BASE = {
     "name": "small",
@@ -286,12 +286,12 @@ def test_masks_that_no_gradient_passes_are_a_reason():
     assert obstacle(AppliedPlan(evaluation, model, graph, plan, None, None)) is None
 
 
-def some_evaluation(loss: float) -> Evaluation:
+def some_evaluation(loss: float) -> EvaluationResult:
     import numpy as np
 
     spread = np.array([-0.01, 0.01, 0.02, -0.02])
     right = np.array([True, False, True, True])
-    return Evaluation(loss + spread, np.ones(4, dtype=int), right, np.zeros(4, dtype=int))
+    return EvaluationResult(loss + spread, np.ones(4, dtype=int), right, np.zeros(4, dtype=int))
 
 
 def recovering(dense: float, pruned: float, after: float, steps: int = 3) -> RecoveryTraining:

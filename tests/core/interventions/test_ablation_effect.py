@@ -5,14 +5,14 @@ import pytest
 
 from nodelens.interventions.ablator import maskable, open_ablator
 from nodelens.interventions.oracle.compute import AblationEffect, all_nodes, measure, sample_nodes
-from nodelens.training.evaluation import Evaluation
+from nodelens.training.evaluation import EvaluationResult
 
 
 def measured(rows):
     """Return the damage of nodes whose loss changes are ``(nodes, rows)``."""
 
     def evaluation(losses):
-        return Evaluation(losses, np.ones(rows.shape[1], dtype=np.int64), None, None)
+        return EvaluationResult(losses, np.ones(rows.shape[1], dtype=np.int64), None, None)
 
     ablator = SimpleNamespace(
         request=SimpleNamespace(progress=lambda what, done, total: None),

@@ -10,6 +10,7 @@ from nodelens.data.splits import batches
 from nodelens.errors import DataError
 from nodelens.interfaces.dataset import Samples
 from nodelens.training.evaluation import evaluate, paired
+from nodelens.training.evaluation_finding import evaluation_finding
 
 LOGITS = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0], [5.0, 0.0, 0.0]])
 TARGETS = torch.tensor([0, 1, 0, 0])
@@ -60,7 +61,7 @@ def test_standard_errors_are_those_of_a_mean():
 def test_one_row_has_no_standard_error():
     found = result(LOGITS[:1], TARGETS[:1])
     assert math.isnan(found.loss_se)
-    assert "±" not in found.finding("test", "abc").headline[0]
+    assert "±" not in evaluation_finding(found, "test", "abc").headline[0]
 
 
 def test_evaluation_mode_without_gradients_and_all_as_before():
@@ -97,7 +98,7 @@ def test_classes_have_their_own_counts_and_errors():
 
 def test_the_finding_is_json_without_nan():
     found = result()
-    finding = found.finding("test", "abc")
+    finding = evaluation_finding(found, "test", "abc")
     loss = f"loss {found.loss:.4f} ± {found.loss_se:.4f} nats"
     assert finding.headline == (f"test: accuracy 75.0 ± 25.0 %, {loss} on 4 samples",)
     assert (finding.kind, finding.name, finding.warnings) == ("evaluation", "test", ())
@@ -112,7 +113,7 @@ def test_rows_that_are_not_finite_are_wrong_and_warned_about():
     logits[0] = math.nan
     found = result(logits)
     assert found.correct.tolist() == [False, True, False, True]
-    finding = found.finding("test", "abc")
+    finding = evaluation_finding(found, "test", "abc")
     assert finding.warnings == ("1 of 4 rows have a loss that is not finite",)
     assert finding.data["loss"] is None
 
@@ -136,7 +137,10 @@ def test_losses_of_positions_are_divided_once():
     assert found.correct is None
     assert found.accuracy is None
     assert found.per_class("abcd") == ()
-    assert "per position on 9 positions of 3 rows" in found.finding("test", "abcd").headline[0]
+    assert (
+        "per position on 9 positions of 3 rows"
+        in evaluation_finding(found, "test", "abcd").headline[0]
+    )
 
 
 def test_rows_without_a_label_do_not_count():

@@ -34,7 +34,7 @@ from nodelens.capture.losses import row_losses
 from nodelens.capture.plan.capture_plan import CapturePlan
 from nodelens.capture.propagation import read_batch, visit_batch
 from nodelens.channels.groups import ChannelGraph, Site
-from nodelens.models.randomness import own_randomness, reseed
+from nodelens.model_state import own_randomness, reseed
 from nodelens.progress import Progress
 
 Loss = Callable[[Any, Batch], Tensor]

@@ -27,8 +27,9 @@ SECTIONS: Mapping[str, Mapping[str, Lazy]] = {
         "analyses": ("nodelens.cli.components:analyses", "List analyses of scores."),
         "interventions": (
             "nodelens.cli.components:interventions",
-            "List tests that take nodes away.",
+            "List tests of scores by ablation.",
         ),
+        "evaluations": ("nodelens.cli.components:evaluations", "List measures of models."),
         "pruners": ("nodelens.cli.components:pruners", "List pruning methods."),
         "recoveries": (
             "nodelens.cli.components:recoveries",

@@ -64,6 +64,7 @@ def _what(runs: Sequence[RunConfig]) -> str:
     counted = {
         "run": len(runs),
         "metric": len(first.metrics),
+        "evaluation": len(first.evaluations),
         "intervention": len(first.interventions),
         "pruning method": len(first.pruning),
     }

@@ -31,6 +31,7 @@ COMPONENT_KINDS: Mapping[str, Kind] = {
     "data": "dataset",
     "metrics": "metric",
     "analyses": "analysis",
+    "evaluations": "evaluation",
     "interventions": "intervention",
     "pruning": "pruner",
     "recovery": "recovery",
@@ -41,7 +42,7 @@ COMPONENT_KINDS: Mapping[str, Kind] = {
 SINGLE_SECTIONS = frozenset({"model", "data"})
 """The sections that name exactly one component; the others name any number."""
 
-LABELLED_SECTIONS = frozenset({"metrics", "interventions", "pruning", "recovery"})
+LABELLED_SECTIONS = frozenset({"metrics", "evaluations", "interventions", "pruning", "recovery"})
 """The sections that may name one component several times, under labels."""
 
 
@@ -197,7 +198,8 @@ class RunConfig:
         capture: which samples the statistics are taken from.
         metrics: what scores the nodes.
         analyses: what is worked out from the scores.
-        interventions: tests of the scores by taking nodes away.
+        evaluations: measures of the whole model beside its test samples, such as perplexity.
+        interventions: tests of the scores by ablating nodes.
         pruning: the pruning methods to compare.
         recovery: ways to train every pruned model afterwards.
         reports: what is written at the end.
@@ -223,6 +225,7 @@ class RunConfig:
     capture: CaptureSettings = CaptureSettings()
     metrics: tuple[Component, ...] = ()
     analyses: tuple[Component, ...] = ()
+    evaluations: tuple[Component, ...] = ()
     interventions: tuple[Component, ...] = ()
     pruning: tuple[Component, ...] = ()
     recovery: tuple[Component, ...] = ()

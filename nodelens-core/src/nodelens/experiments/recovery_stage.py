@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nodelens.experiments.setup import StudyInputs
     from nodelens.interfaces.recovery import Recovery
     from nodelens.pruning.apply import PruningResult
-    from nodelens.training.evaluation import Evaluation
+    from nodelens.training.evaluation import EvaluationResult
 
 
 @frozen(eq=False)
@@ -30,7 +30,7 @@ class Start:
 
     method: str
     pruned: PruningResult
-    dense: Callable[[], Evaluation]
+    dense: Callable[[], EvaluationResult]
     test: list[Batch]
 
 

@@ -16,7 +16,7 @@ from attrs import asdict
 from nodelens.capture.distributed.workers import Workers, own_device
 from nodelens.config.dump import to_yaml
 from nodelens.config.schema import CaptureSettings
-from nodelens.errors import NodelensError, RunError
+from nodelens.errors import ConfigError, NodelensError, RunError
 from nodelens.experiments import stages
 from nodelens.experiments.broadcast import broadcast_study
 from nodelens.experiments.calibration import fingerprint
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from nodelens.interfaces.backend import ModelHandle
     from nodelens.plugins.manager import Plugins
     from nodelens.scoring.scores import Scores
-    from nodelens.training.evaluation import Evaluation
+    from nodelens.training.evaluation import EvaluationResult
 
 
 DEFAULT_SAMPLES = CaptureSettings().samples
@@ -69,7 +69,7 @@ def run_experiment(
     device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
     allowed = allowed or Permissions()
-    _check_interventions(config, plugins, allowed)
+    _check_requirements(config, plugins, allowed)
     if resume is None:
         run = RunFolder.create(Path(config.output), config.name, to_yaml(config))
         completed: frozenset[str] = frozenset()
@@ -88,12 +88,16 @@ def run_experiment(
     return run
 
 
-def _check_interventions(config: RunConfig, plugins: Plugins, allowed: Permissions) -> None:
-    """Let the interventions that can say at once what they lack say so."""
-    for component in config.interventions:
-        built: Any = plugins.registry.build("intervention", component)
-        if hasattr(built, "check"):
-            built.check(allowed)
+def _check_requirements(config: RunConfig, plugins: Plugins, allowed: Permissions) -> None:
+    """Let the components that can say at once what they lack say so."""
+    if "test" in (each.result_name for each in config.evaluations):
+        raise ConfigError(["evaluations: 'test' is that of the test samples; give another label"])
+    build = plugins.registry.build
+    built: list[Any] = [build("evaluation", each) for each in config.evaluations]
+    built += [build("intervention", each) for each in config.interventions]
+    for component in built:
+        if hasattr(component, "check"):
+            component.check(allowed)
 
 
 def _thread_count(experiment: Experiment) -> int | None:
@@ -116,6 +120,7 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
     broadcast_study(experiment, study)
     test = stages.test_batches(experiment, study)
     dense = stages.evaluate_model(experiment, study, test)
+    stages.run_evaluations(experiment, study)
     capture = capture_statistics(experiment, study, planned)
     scores = stages.score_nodes(experiment, study, planned.metrics, capture)
     if not experiment.run.record()["summary"] or "scores" not in experiment.completed_stages:
@@ -144,7 +149,7 @@ def _check_data(run: RunFolder, study: StudyInputs) -> None:
 
 
 def _summary(
-    study: StudyInputs, dense: Evaluation, scores: Scores
+    study: StudyInputs, dense: EvaluationResult, scores: Scores
 ) -> dict[str, float | int | None]:
     """Return the key numbers of a run, which reports show first."""
     parameters = study.handle.module.parameters()

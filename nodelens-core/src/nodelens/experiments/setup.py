@@ -75,7 +75,7 @@ def load_subject(
     dataset: Any = plugins.registry.build("dataset", config.data.component)
     backend: Any = plugins.registry.build("backend", config.model)
     if hasattr(backend, "check"):
-        backend.check(dataset, [each.name for each in config.interventions])
+        backend.check(dataset, [each.name for each in config.evaluations])
     data = dataset.load()
     splits = split(data, config.data, config.seed)
     allowed = allowed or Permissions()

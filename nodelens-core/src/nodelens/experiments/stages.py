@@ -14,6 +14,7 @@ from nodelens.data.splits import batches
 from nodelens.experiments.recovery_stage import Start, pending, recover_models
 from nodelens.experiments.setup import RunComponents, StudyInputs
 from nodelens.interfaces.analysis import Analysis
+from nodelens.interfaces.evaluation import Evaluation, EvaluationRequest
 from nodelens.interfaces.intervention import Intervention, InterventionRequest
 from nodelens.interfaces.pruner import PruningRequest
 from nodelens.interfaces.report import Report
@@ -26,7 +27,8 @@ from nodelens.scoring.engine import ScoreRequest
 from nodelens.scoring.scores import Scores
 from nodelens.statistics.moments import Moments
 from nodelens.storage.tensors import read_state, write_state
-from nodelens.training.evaluation import Evaluation, evaluate
+from nodelens.training.evaluation import EvaluationResult, evaluate
+from nodelens.training.evaluation_finding import evaluation_finding
 from nodelens.training.loop import train
 from nodelens.training.references import with_references
 
@@ -74,15 +76,34 @@ def test_batches(experiment: Experiment, study: StudyInputs) -> list[Batch]:
 
 def evaluate_model(
     experiment: Experiment, study: StudyInputs, test: list[Batch]
-) -> Callable[[], Evaluation]:
+) -> Callable[[], EvaluationResult]:
     """Evaluate the model on the test split; a resumed run does it again when it is asked for."""
     if "evaluation" in experiment.completed_stages:
         return cache(lambda: evaluate(study.handle.module, test))
     with experiment.stage("evaluation") as stage:
         evaluation = evaluate(study.handle.module, test)
-        stage.result = evaluation.finding("test", study.splits.classes)
+        stage.result = evaluation_finding(evaluation, "test", study.splits.classes)
         experiment.keep(stage, stage.result)
     return lambda: evaluation
+
+
+def run_evaluations(experiment: Experiment, study: StudyInputs) -> None:
+    """Run the evaluations of the config on the model as it is."""
+    for component in experiment.config.evaluations:
+        stage_name = f"evaluations.{component.result_name}"
+        if stage_name in experiment.completed_stages:
+            continue
+        with experiment.stage(stage_name) as stage:
+            evaluation: Evaluation = experiment.build("evaluation", component)
+            request = EvaluationRequest(
+                study.handle.module,
+                experiment.seed,
+                experiment.device,
+                experiment.progress,
+                experiment.allowed,
+            )
+            stage.result = evolve(evaluation.evaluate(request), name=component.result_name)
+            experiment.keep(stage, stage.result)
 
 
 def score_nodes(
@@ -166,7 +187,7 @@ def prune_model(
     chosen: RunComponents,
     scores: Scores,
     test: list[Batch],
-    dense: Callable[[], Evaluation],
+    dense: Callable[[], EvaluationResult],
     means: dict[str, torch.Tensor],
 ) -> None:
     """Prune with every method of the config, each from the same dense model, and evaluate.

@@ -74,8 +74,8 @@ class ModelHandle:
 class Backend(Protocol):
     """A source of models: a frozen attrs class whose fields are its options.
 
-    A method that may be left out: ``check(dataset: object, interventions: list[str]) -> None``
-    raises what can be said of a dataset, and of interventions by their names, before anything is
+    A method that may be left out: ``check(dataset: object, evaluations: list[str]) -> None``
+    raises what can be said of a dataset, and of evaluations by their names, before anything is
     read.
     """
 

@@ -82,6 +82,13 @@ class RowSums:
 SummaryT = TypeVar("SummaryT", covariant=True)
 
 
+def members_of(fold: Tensor, folds: int) -> Tensor:
+    """Return 1 where a row is of a fold, ``(folds, rows)`` float64; `fold` is ``(rows,)``."""
+    import torch
+
+    return (fold == torch.arange(folds, device=fold.device).unsqueeze(-1)).double()
+
+
 @frozen(eq=False)
 class Reading:
     """What one site read of one batch.
@@ -123,8 +130,6 @@ class Reading:
 
     def members(self, folds: int) -> Tensor:
         """Return how often each row counts in each fold, ``(folds, rows)`` float64."""
-        from nodelens.statistics.rows import members_of
-
         if self.fold.ndim == 2:
             return self.fold.mT
         key = ("members", folds)

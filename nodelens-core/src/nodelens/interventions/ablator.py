@@ -13,7 +13,7 @@ from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import CaptureError
 from nodelens.interfaces.intervention import InterventionRequest
 from nodelens.masks import mask
-from nodelens.training.evaluation import Evaluation, evaluate
+from nodelens.training.evaluation import EvaluationResult, evaluate
 
 Replacement = Literal["zero", "mean"]
 Removed = Mapping[str, Sequence[int] | NDArray[np.int64]]
@@ -25,9 +25,9 @@ class Ablator:
 
     request: InterventionRequest
     replace: Replacement
-    dense: Evaluation
+    dense: EvaluationResult
 
-    def evaluate_without(self, removed: Removed) -> Evaluation:
+    def evaluate_without(self, removed: Removed) -> EvaluationResult:
         """Evaluate without some nodes, given by group; the model stays as it was."""
         keep = {
             name: np.setdiff1d(np.arange(self.request.graph[name].width), nodes).tolist()

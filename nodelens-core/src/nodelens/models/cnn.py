@@ -47,8 +47,8 @@ class CNN:
 
         Raises `ModelError` for samples that are no images and for images too small for the pooling.
         """
+        from nodelens.model_state import own_randomness
         from nodelens.models.networks.convolutional import BlockOptions, ConvolutionalNetwork
-        from nodelens.models.randomness import own_randomness
 
         inputs, height, width = image_shape(request.input_shape, "cnn")
         positions = self._positions(height, width)

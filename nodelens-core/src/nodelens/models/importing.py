@@ -14,8 +14,7 @@ from torch import nn
 from nodelens.capture.losses import logits_of
 from nodelens.errors import ModelError, did_you_mean
 from nodelens.interfaces.backend import ModelRequest
-from nodelens.models.modes import evaluating
-from nodelens.models.randomness import own_randomness
+from nodelens.model_state import evaluating, own_randomness
 
 
 def build_module(path: str, arguments: Mapping[str, Any], request: ModelRequest) -> nn.Module:

@@ -27,8 +27,8 @@ class MLP:
 
     def build(self, request: ModelRequest) -> ModelHandle:
         """Build the network; equal requests give equal weights, global random state stays."""
+        from nodelens.model_state import own_randomness
         from nodelens.models.networks.perceptron import Perceptron
-        from nodelens.models.randomness import own_randomness
 
         with own_randomness(request.seed, "model", "weights"):
             module = Perceptron(request.input_shape, request.classes, self.hidden, self.activation)

@@ -35,8 +35,8 @@ class ResNet:
 
         Raises `nodelens.errors.ModelError` for samples that are no images.
         """
+        from nodelens.model_state import own_randomness
         from nodelens.models.networks.residual import ResidualNetwork
-        from nodelens.models.randomness import own_randomness
 
         inputs, _, _ = image_shape(request.input_shape, "resnet")
         with own_randomness(request.seed, "model", "weights"):

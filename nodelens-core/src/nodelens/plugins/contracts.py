@@ -13,6 +13,7 @@ CONTRACTS: Mapping[Kind, str] = {
     "metric": "nodelens.interfaces.metric:Metric",
     "analysis": "nodelens.interfaces.analysis:Analysis",
     "intervention": "nodelens.interfaces.intervention:Intervention",
+    "evaluation": "nodelens.interfaces.evaluation:Evaluation",
     "pruner": "nodelens.interfaces.pruner:Pruner",
     "recovery": "nodelens.interfaces.recovery:Recovery",
     "report": "nodelens.interfaces.report:Report",

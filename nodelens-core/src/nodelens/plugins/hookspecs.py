@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BackendSpec,
         CommandSpec,
         DatasetSpec,
+        EvaluationSpec,
         InterventionSpec,
         MetricSpec,
         PrunerSpec,
@@ -98,6 +99,19 @@ def nodelens_register_interventions() -> Sequence[InterventionSpec]:
         @hookimpl
         def nodelens_register_interventions():
             return [InterventionSpec(name="swap", target="mypkg.swap:Swap", summary="Swap nodes.")]
+    """
+    raise AssertionError("a specification, never called")
+
+
+@hookspec
+def nodelens_register_evaluations() -> Sequence[EvaluationSpec]:
+    """Return the evaluations (measures of whole models) that the plugin offers; called once.
+
+    Example::
+
+        @hookimpl
+        def nodelens_register_evaluations():
+            return [EvaluationSpec(name="ece", target="mypkg.ece:ECE", summary="Calibration.")]
     """
     raise AssertionError("a specification, never called")
 

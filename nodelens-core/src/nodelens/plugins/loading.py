@@ -23,6 +23,7 @@ PLURALS: dict[Kind, str] = {
     "metric": "metrics",
     "analysis": "analyses",
     "intervention": "interventions",
+    "evaluation": "evaluations",
     "pruner": "pruners",
     "recovery": "recoveries",
     "report": "reports",

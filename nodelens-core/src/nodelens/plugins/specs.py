@@ -15,6 +15,7 @@ Kind = Literal[
     "metric",
     "analysis",
     "intervention",
+    "evaluation",
     "pruner",
     "recovery",
     "report",
@@ -78,6 +79,13 @@ class InterventionSpec(ComponentSpec):
 
 
 @frozen
+class EvaluationSpec(ComponentSpec):
+    """A measure of a whole model; the target is a `nodelens.interfaces.evaluation.Evaluation`."""
+
+    kind: ClassVar[Kind] = "evaluation"
+
+
+@frozen
 class PrunerSpec(ComponentSpec):
     """A pruning method; the target is a `nodelens.interfaces.pruner.Pruner`."""
 
@@ -125,6 +133,7 @@ SPEC_KINDS: Mapping[Kind, type[ComponentSpec]] = {
         MetricSpec,
         AnalysisSpec,
         InterventionSpec,
+        EvaluationSpec,
         PrunerSpec,
         RecoverySpec,
         ReportSpec,

@@ -16,7 +16,7 @@ from nodelens.pruning.plan_checks import check_means, check_plan
 from nodelens.removal.cost import costs
 from nodelens.removal.removal import Removal, remove
 from nodelens.removal.verify import verify
-from nodelens.training.evaluation import Evaluation, evaluate
+from nodelens.training.evaluation import EvaluationResult, evaluate
 from nodelens.training.paired_evaluation import PairedEvaluation
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class AppliedPlan:
     `refused` are the groups that could only be masked, and why. `graph` is that of the copy.
     """
 
-    evaluation: Evaluation
+    evaluation: EvaluationResult
     model: nn.Module
     graph: ChannelGraph
     plan: PruningPlan
@@ -72,7 +72,7 @@ def prune_and_evaluate(
     request: PruningRequest,
     batches: Sequence[Batch],
     means: Mapping[str, torch.Tensor],
-    dense: Evaluation,
+    dense: EvaluationResult,
 ) -> PruningResult:
     """Return what a method removes and what that does to the model; the model stays as it was.
 

@@ -13,8 +13,7 @@ from torch.optim import AdamW
 
 from nodelens.errors import DataError
 from nodelens.interfaces.recovery import Recovered, RecoveryStep
-from nodelens.models.modes import training
-from nodelens.models.randomness import own_randomness
+from nodelens.model_state import own_randomness, training
 from nodelens.recovery.objective import objective
 from nodelens.seeding import generator
 from nodelens.training.descent import Descent, shuffled

@@ -11,7 +11,7 @@ from nodelens.capture.batches import Batch
 from nodelens.capture.losses import logits_of
 from nodelens.errors import DataError
 from nodelens.interfaces.statistic import IGNORED
-from nodelens.models.modes import evaluating
+from nodelens.model_state import evaluating
 from nodelens.training.descent import Loss
 from nodelens.training.evaluation import counted_targets
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nodelens.interfaces.recovery import RecoveryStep
     from nodelens.recovery.recovery_training import RecoveryTraining
     from nodelens.training.estimates import Estimate
-    from nodelens.training.evaluation import Evaluation
+    from nodelens.training.evaluation import EvaluationResult
 
 _POINTS = 60
 """A curve of more steps is drawn by the means of so many parts."""
@@ -81,11 +81,11 @@ def _warnings(change: Estimate) -> Iterator[str]:
         )
 
 
-def _evaluations(found: RecoveryTraining) -> dict[str, Evaluation]:
+def _evaluations(found: RecoveryTraining) -> dict[str, EvaluationResult]:
     return {"dense": found.dense, "pruned": found.pruned, "recovered": found.after}
 
 
-def _measure(found: RecoveryTraining) -> tuple[str, str, Callable[[Evaluation], Estimate]]:
+def _measure(found: RecoveryTraining) -> tuple[str, str, Callable[[EvaluationResult], Estimate]]:
     """Return the name of what people ask for, its number format, and how it is read."""
     if found.dense.accuracy_estimate is None:
         return "perplexity", ".4g", lambda each: each.perplexity_estimate

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from nodelens.training.evaluation import Evaluation, evaluate
+from nodelens.training.evaluation import EvaluationResult, evaluate
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
@@ -20,17 +20,17 @@ class RecoveryTraining:
     """How a recovery went, and the model before pruning, after it, and after the recovery."""
 
     recovered: Recovered
-    dense: Evaluation
-    pruned: Evaluation
-    after: Evaluation
+    dense: EvaluationResult
+    pruned: EvaluationResult
+    after: EvaluationResult
 
 
 def recover_and_evaluate(
     recovery: Recovery,
     request: RecoveryRequest,
     batches: Sequence[Batch],
-    dense: Evaluation,
-    pruned: Evaluation,
+    dense: EvaluationResult,
+    pruned: EvaluationResult,
 ) -> RecoveryTraining:
     """Train the request's model in place and evaluate it, under its masks where it has some.
 

@@ -73,11 +73,6 @@ def add_rows(total: Tensor, per_row: Tensor, fold: Tensor) -> None:
     total += torch.zeros_like(total).index_add_(0, fold, per_row)
 
 
-def members_of(fold: Tensor, folds: int) -> Tensor:
-    """Return 1 where a row is of a fold, ``(folds, rows)`` float64; `fold` is ``(rows,)``."""
-    return (fold == torch.arange(folds, device=fold.device).unsqueeze(-1)).double()
-
-
 def add_terms(state: State, reading: Reading, terms: Mapping[str, Tensor]) -> None:
     """Add terms, ``(rows,)`` or ``(rows, nodes)``, into the fields of their names, fold by fold.
 

@@ -16,12 +16,12 @@ from nodelens.capture.batches import Batch
 from nodelens.capture.losses import logits_of, row_losses
 from nodelens.errors import DataError
 from nodelens.interfaces.statistic import IGNORED
-from nodelens.models.modes import evaluating
+from nodelens.model_state import evaluating
 from nodelens.training.estimates import Estimate, ratio
 from nodelens.training.references import DISTANCE, distances
 
 if TYPE_CHECKING:
-    from nodelens.findings.finding import Finding
+    pass
 
 
 NATS = "nats"
@@ -40,7 +40,7 @@ class ClassResult:
 
 
 @frozen(eq=False)
-class Evaluation:
+class EvaluationResult:
     """What a model did with every row, in the order of the data.
 
     `losses` ``(rows,)`` are sums of nats over the row's positions, `counts` ``(rows,)`` how many
@@ -120,14 +120,8 @@ class Evaluation:
             name, int(counts.sum()), ratio(self.losses[members], counts), ratio(right, counts)
         )
 
-    def finding(self, name: str, classes: Sequence[str]) -> Finding:
-        """Return the result with its table of classes, ready for a report."""
-        from nodelens.training.evaluation_finding import evaluation_finding
 
-        return evaluation_finding(self, name, classes)
-
-
-def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Evaluation:
+def evaluate(model: nn.Module, batches: Iterable[Batch]) -> EvaluationResult:
     """Run the model on every batch, in evaluation mode and without gradients.
 
     Batches are moved to the model's device. The modes of all modules and the gradient mode are as
@@ -142,7 +136,7 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Evaluation:
     right = [part.correct for part in parts if part.correct is not None]
     labels = [part.targets for part in parts if part.targets is not None]
     whole, single = len(right) == len(parts), len(labels) == len(parts)
-    return Evaluation(
+    return EvaluationResult(
         losses=np.concatenate([part.losses for part in parts]),
         counts=np.concatenate([part.counts for part in parts]),
         correct=np.concatenate(right) if whole else None,
@@ -151,7 +145,7 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Evaluation:
     )
 
 
-def paired(after: Evaluation, before: Evaluation) -> tuple[float, float]:
+def paired(after: EvaluationResult, before: EvaluationResult) -> tuple[float, float]:
     """Return the mean loss difference in nats, after minus before, and its paired standard error.
 
     Both must be of the same samples in the same order, else `DataError`.
@@ -177,10 +171,10 @@ def _device(model: nn.Module) -> torch.device | None:
     return devices.pop() if len(devices) == 1 else None
 
 
-def _rows(model: nn.Module, batch: Batch) -> Evaluation:
+def _rows(model: nn.Module, batch: Batch) -> EvaluationResult:
     if batch.reference is not None:
         moved, positions = (each.cpu().numpy() for each in distances(model, batch))
-        return Evaluation(moved, positions, None, None, DISTANCE)
+        return EvaluationResult(moved, positions, None, None, DISTANCE)
     output = batch.call(model)
     if batch.targets is not None:
         _check_labels(batch.targets, logits_of(output))
@@ -188,12 +182,12 @@ def _rows(model: nn.Module, batch: Batch) -> Evaluation:
     targets = counted_targets(batch)
     counts = (targets != IGNORED).reshape(len(targets), -1).sum(1).cpu().numpy()
     if targets.ndim != 1 and not batch.tagged:
-        return Evaluation(losses, counts, None, None)
+        return EvaluationResult(losses, counts, None, None)
     if targets.ndim != 1:
         hits = (logits_of(output).argmax(-1) == targets).flatten(1).sum(1)
-        return Evaluation(losses, counts, hits.cpu().numpy(), None)
+        return EvaluationResult(losses, counts, hits.cpu().numpy(), None)
     right = (logits_of(output).argmax(-1) == targets).cpu().numpy() & np.isfinite(losses)
-    return Evaluation(losses, counts, right, targets.cpu().numpy())
+    return EvaluationResult(losses, counts, right, targets.cpu().numpy())
 
 
 def counted_targets(batch: Batch) -> Tensor:

@@ -9,10 +9,10 @@ import numpy as np
 
 from nodelens.findings.finding import Finding, Table
 from nodelens.training.estimates import Estimate
-from nodelens.training.evaluation import NATS, ClassResult, Evaluation
+from nodelens.training.evaluation import NATS, ClassResult, EvaluationResult
 
 
-def evaluation_finding(evaluation: Evaluation, name: str, classes: Sequence[str]) -> Finding:
+def evaluation_finding(evaluation: EvaluationResult, name: str, classes: Sequence[str]) -> Finding:
     """Return headline, table by class and numbers; a warning counts losses that are not finite."""
     results = evaluation.per_class(classes)
     return Finding(
@@ -26,7 +26,7 @@ def evaluation_finding(evaluation: Evaluation, name: str, classes: Sequence[str]
     )
 
 
-def _sentence(evaluation: Evaluation, name: str) -> str:
+def _sentence(evaluation: EvaluationResult, name: str) -> str:
     loss = f"loss {evaluation.loss_estimate.text('.4f')} nats"
     positions, rows = int(evaluation.counts.sum()), len(evaluation.losses)
     if evaluation.unit != NATS:
@@ -44,7 +44,7 @@ def _sentence(evaluation: Evaluation, name: str) -> str:
     return f"{name}: accuracy {accuracy}, {loss} on {where}"
 
 
-def _warnings(evaluation: Evaluation) -> tuple[str, ...]:
+def _warnings(evaluation: EvaluationResult) -> tuple[str, ...]:
     bad = int((~np.isfinite(evaluation.losses)).sum())
     if not bad:
         return ()
@@ -61,7 +61,7 @@ def _table(name: str, results: Sequence[ClassResult]) -> Table:
     return Table(f"{name}_classes", f"{name}: by class", columns, rows, note)
 
 
-def _data(evaluation: Evaluation, results: Sequence[ClassResult]) -> dict[str, Any]:
+def _data(evaluation: EvaluationResult, results: Sequence[ClassResult]) -> dict[str, Any]:
     accuracy = evaluation.accuracy_estimate or Estimate.undefined()
     return {
         "rows": len(evaluation.losses),
@@ -80,7 +80,7 @@ def _data(evaluation: Evaluation, results: Sequence[ClassResult]) -> dict[str, A
     }
 
 
-def _perplexity(evaluation: Evaluation) -> dict[str, float | None]:
+def _perplexity(evaluation: EvaluationResult) -> dict[str, float | None]:
     """Return the perplexity where rows have more than one label."""
     if not evaluation.words:
         return {}

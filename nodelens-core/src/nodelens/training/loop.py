@@ -17,8 +17,7 @@ from nodelens.capture.batches import Batch
 from nodelens.capture.losses import logits_of
 from nodelens.data.splits import Splits, batches
 from nodelens.errors import DataError
-from nodelens.models.modes import training
-from nodelens.models.randomness import own_randomness
+from nodelens.model_state import own_randomness, training
 from nodelens.seeding import generator
 from nodelens.training.descent import Descent, Loss, check_finite, shuffled
 from nodelens.training.evaluation import counted_targets, evaluate

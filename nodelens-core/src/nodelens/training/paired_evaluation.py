@@ -5,15 +5,15 @@ from __future__ import annotations
 from attrs import frozen
 
 from nodelens.training.estimates import Estimate, ratio
-from nodelens.training.evaluation import Evaluation, paired
+from nodelens.training.evaluation import EvaluationResult, paired
 
 
 @frozen(eq=False)
 class PairedEvaluation:
     """A model before and after something was done to it, on the same samples in the same order."""
 
-    before: Evaluation
-    after: Evaluation
+    before: EvaluationResult
+    after: EvaluationResult
 
     @property
     def loss_change(self) -> Estimate:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
 from nodelens.errors import ModelError
-from nodelens.models.modes import evaluating
+from nodelens.model_state import evaluating
 
 DISTANCE = "cosine distance"
 """The unit of an evaluation against references."""

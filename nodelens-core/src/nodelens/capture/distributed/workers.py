@@ -74,11 +74,11 @@ def _connected(rank: int) -> Iterator[None]:
 
 @frozen(eq=False)
 class Workers:
-    """Which of several processes this one is: it reads the batches whose number is its own.
+    """Which of several worker processes this one is, and which batches are its own.
 
     Batch ``b`` of the data is read by rank ``b % world_size``, so that every rank must be given the
-    same batches in the same order. Rank 0 ends with the statistics of all batches; with `everywhere`
-    every rank does. With `last` the ranks part when these are merged.
+    same batches in the same order. Rank 0 ends with the statistics of all batches; with
+    `everywhere` every rank does. With `last` the ranks part when these are merged.
     """
 
     rank: int = 0

@@ -15,8 +15,7 @@ from nodelens.capture.hooks.hook_points import GRADIENTS, HookPoint
 from nodelens.capture.hooks.reading import Segments, folds_of, not_finite, segments_of
 from nodelens.capture.plan.capture_plan import Entry
 from nodelens.errors import CaptureError, NotFiniteError
-from nodelens.interfaces.statistic import Reading, Statistic
-from nodelens.statistics.rows import members_of
+from nodelens.interfaces.statistic import Reading, Statistic, members_of
 
 
 @frozen(eq=False)

@@ -15,7 +15,7 @@ from nodelens.interventions.ablation_order import random_order, removal_order, r
 from nodelens.interventions.ablator import Ablator
 from nodelens.scoring.scores import Scores
 from nodelens.training.estimates import Estimate, ratio
-from nodelens.training.evaluation import Evaluation, paired
+from nodelens.training.evaluation import EvaluationResult, paired
 
 First = Literal["least", "most"]
 Orders = Mapping[str, NDArray[np.int64]]
@@ -42,7 +42,7 @@ class Point:
     fraction: float
     removed: int
     reached: float
-    evaluation: Evaluation
+    evaluation: EvaluationResult
 
 
 @frozen(eq=False)
@@ -51,7 +51,7 @@ class Curve:
 
     label: str
     first: First | None
-    dense: Evaluation
+    dense: EvaluationResult
     points: tuple[Point, ...]
 
     def change(self, point: Point) -> Estimate:

@@ -14,7 +14,7 @@ from nodelens.channels.groups import ChannelGroup
 from nodelens.interventions.ablation_order import random_order
 from nodelens.interventions.ablator import Ablator
 from nodelens.scoring.scores import Scores
-from nodelens.training.evaluation import Evaluation, paired
+from nodelens.training.evaluation import EvaluationResult, paired
 
 
 @frozen(eq=False)
@@ -63,7 +63,7 @@ class _Noise:
     squares: float = 0.0
     common: NDArray[np.float64] | float = 0.0
 
-    def add(self, after: Evaluation, before: Evaluation) -> None:
+    def add(self, after: EvaluationResult, before: EvaluationResult) -> None:
         """Take in the error that every row gives to the change of one node."""
         with np.errstate(invalid="ignore"):  # infinite losses: the noise is NaN, as it should be
             errors = row_errors(after.losses - before.losses, before.counts)

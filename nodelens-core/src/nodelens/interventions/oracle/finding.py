@@ -25,7 +25,7 @@ from nodelens.interventions.oracle.tables import (
     prediction_tables,
 )
 from nodelens.training.estimates import Estimate
-from nodelens.training.evaluation import Evaluation
+from nodelens.training.evaluation import EvaluationResult
 
 
 def oracle(options: Oracle, request: InterventionRequest) -> Finding:
@@ -60,7 +60,7 @@ def oracle(options: Oracle, request: InterventionRequest) -> Finding:
 
 
 def _headline(
-    damages: Sequence[AblationEffect], found: MetricComparison | None, dense: Evaluation
+    damages: Sequence[AblationEffect], found: MetricComparison | None, dense: EvaluationResult
 ) -> Iterator[str]:
     if found is not None:
         yield _best_sentence(found)

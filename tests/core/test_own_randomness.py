@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nodelens.models.randomness import own_randomness
+from nodelens.model_state import own_randomness
 
 
 def draw(seed, *purpose):

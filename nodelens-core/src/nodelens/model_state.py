@@ -1,4 +1,4 @@
-"""A random state of its own for code that draws from torch's global one."""
+"""The mode of a model and torch's random state: changed for a while, then put back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from nodelens.seeding import derive_seed
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients inside; both as before outside, also when the body raises."""
+    with _mode(model, training=False), torch.no_grad():
+        yield
+
+
+@contextmanager
+def training(model: nn.Module) -> Iterator[None]:
+    """Training mode and gradients inside; both as before outside, also when the body raises."""
+    with _mode(model, training=True), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in before:  # one by one: parts of a model may be kept in evaluation mode
+            module.training = mode
 
 
 @contextmanager

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from nodelens.models.modes import evaluating, training
+from nodelens.model_state import evaluating, training
 
 
 def network():

@@ -15,7 +15,7 @@ import nodelens
 import nodelens_hf
 from nodelens.errors import DataError, ModelError
 from nodelens.interfaces.backend import Permissions
-from nodelens_hf.perplexity import LmEval
+from nodelens_hf.evaluations import LmEval
 
 TASK = """
 task: foxes

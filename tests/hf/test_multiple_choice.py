@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 import nodelens_hf
 from nodelens.errors import DataError, ModelError
 from nodelens.interfaces.evaluation import EvaluationRequest
-from nodelens_hf.perplexity import MultipleChoice
+from nodelens_hf.evaluations import MultipleChoice
 
 QUESTIONS = [
     {"question": "the quick brown", "choices": ["fox", "dog and cat", "x"], "answer": 0},

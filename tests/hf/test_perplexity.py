@@ -17,7 +17,7 @@ import nodelens
 import nodelens_hf
 from nodelens.errors import DataError, ModelError
 from nodelens.interfaces.evaluation import EvaluationRequest
-from nodelens_hf.perplexity import Perplexity
+from nodelens_hf.evaluations import Perplexity
 from nodelens_hf.tokenizers import load_tokenizer
 
 WORDS = "the quick brown fox jumps over the lazy dog, naïvely; "

@@ -18,7 +18,7 @@ from nodelens.findings.finding import Finding, Table
 from nodelens.model_state import evaluating
 from nodelens.training.estimates import Estimate
 from nodelens_hf.compatibility import check_causal, check_window
-from nodelens_hf.perplexity import LmEval
+from nodelens_hf.evaluations import LmEval
 from nodelens_hf.tokenizers import BYTES, transformers_tokenizer
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def measure(protocol: LmEval, model: nn.Module, seed: int = 0) -> HarnessResult:
 def lm_eval(model: nn.Module, *tasks: str, tokenizer: str, **options: Any) -> HarnessResult:
     """Ask a model the questions of tasks of lm-eval.
 
-    `options` are those of `nodelens_hf.perplexity.LmEval`: shots, limit, window, include_path,
+    `options` are those of `nodelens_hf.evaluations.LmEval`: shots, limit, window, include_path,
     gguf_file, batch_size. Code in the folder `include_path` is run.
     """
     return measure(LmEval(tasks=tasks, tokenizer=tokenizer, **options), model)

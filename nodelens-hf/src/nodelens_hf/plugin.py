@@ -36,17 +36,17 @@ def nodelens_register_evaluations() -> list[EvaluationSpec]:
     return [
         EvaluationSpec(
             name="perplexity",
-            target="nodelens_hf.perplexity:Perplexity",
+            target="nodelens_hf.evaluations:Perplexity",
             summary="Perplexity and bits per byte on text files, by a stated protocol.",
         ),
         EvaluationSpec(
             name="multiple_choice",
-            target="nodelens_hf.perplexity:MultipleChoice",
+            target="nodelens_hf.evaluations:MultipleChoice",
             summary="Accuracy on multiple-choice questions of JSON Lines files.",
         ),
         EvaluationSpec(
             name="lm_eval",
-            target="nodelens_hf.perplexity:LmEval",
+            target="nodelens_hf.evaluations:LmEval",
             summary="Tasks of the Language Model Evaluation Harness (extra lm-eval).",
         ),
     ]

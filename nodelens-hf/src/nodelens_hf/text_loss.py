@@ -16,7 +16,7 @@ from nodelens.training.estimates import Estimate, ratio
 from nodelens.training.evaluation import EvaluationResult, evaluate
 from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
 from nodelens_hf.documents import TextFiles, find_files
-from nodelens_hf.perplexity import Perplexity
+from nodelens_hf.evaluations import Perplexity
 from nodelens_hf.stream import token_stream
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
 from nodelens_hf.windows import WindowSettings, windows
@@ -83,7 +83,7 @@ def _bytes(samples: Samples, tokens: Tokens) -> NDArray[np.int64]:
 def perplexity(model: nn.Module, *files: str, tokenizer: str, **options: Any) -> TextResult:
     """Measure the perplexity of a model on text files.
 
-    `options` are those of `nodelens_hf.perplexity.Perplexity`: window, stride, joiner, text,
+    `options` are those of `nodelens_hf.evaluations.Perplexity`: window, stride, joiner, text,
     windows, gguf_file, batch_size.
     """
     return measure(Perplexity(files=files, tokenizer=tokenizer, **options), model)

@@ -88,7 +88,7 @@ class MultipleChoice:
 
     def evaluate(self, request: EvaluationRequest) -> Finding:
         """Return the accuracies of the model as it is."""
-        from nodelens_hf.multiple_choice import finding_of, measure
+        from nodelens_hf.multiple_choice_task import finding_of, measure
 
         return finding_of(self, measure(self, request.model))
 

@@ -19,7 +19,7 @@ from nodelens.training.estimates import Estimate, ratio
 from nodelens.training.evaluation import evaluate
 from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
 from nodelens_hf.documents import find_files, readable
-from nodelens_hf.perplexity import MultipleChoice
+from nodelens_hf.evaluations import MultipleChoice
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
 from nodelens_hf.windows import next_tokens, padded
 
@@ -99,7 +99,7 @@ def multiple_choice(
 ) -> ChoiceResult:
     """Answer the questions of JSON Lines files.
 
-    `options` are those of `nodelens_hf.perplexity.MultipleChoice`: prompt, question, choices,
+    `options` are those of `nodelens_hf.evaluations.MultipleChoice`: prompt, question, choices,
     answer, begin, window, gguf_file, batch_size.
     """
     return measure(MultipleChoice(files=files, tokenizer=tokenizer, **options), model)

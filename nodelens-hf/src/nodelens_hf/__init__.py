@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["lm_eval", "load", "multiple_choice", "perplexity", "save"]
 
+_MODULES = {
+    "lm_eval": "harness",
+    "multiple_choice": "multiple_choice_task",
+    "perplexity": "text_loss",
+}
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    places = {
-        "lm_eval": "harness",
-        "multiple_choice": "multiple_choice_task",
-        "perplexity": "text_loss",
-    }
-    return getattr(import_module(f"{__name__}.{places.get(name, 'saving')}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'saving')}"), name)

@@ -17,7 +17,7 @@ def measured(rows):
     ablator = SimpleNamespace(
         request=SimpleNamespace(progress=lambda what, done, total: None),
         dense=evaluation(np.zeros(rows.shape[1])),
-        without=lambda removed: evaluation(rows[removed["g"][0]]),
+        evaluate_without=lambda removed: evaluation(rows[removed["g"][0]]),
     )
     (damage,) = measure(ablator, {"g": np.arange(len(rows))})
     return damage

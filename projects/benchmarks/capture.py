@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.infer import infer
 from nodelens.interfaces.statistic import Layout, Reading

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nodelens.capture.distributed.workers import Workers
-    from nodelens.capture.engine import Loss
+    from nodelens.capture.request import Loss
     from nodelens.channels.groups import ChannelGraph
     from nodelens.config.schema import StoppingSettings
     from nodelens.interfaces.metric import Metric

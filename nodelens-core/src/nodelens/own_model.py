@@ -13,9 +13,10 @@ from attrs import field, frozen
 
 from nodelens.arguments import check_forward, check_targets, count_outputs, device_of, peeked
 from nodelens.capture.distributed.workers import Workers, group_workers
-from nodelens.capture.engine import Capture, CaptureRequest, Loss
 from nodelens.capture.losses import row_losses
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
+from nodelens.capture.request import CaptureRequest, Loss
+from nodelens.capture.result import Capture
 from nodelens.channels.infer import infer
 from nodelens.experiments.capture_record import warnings_of
 from nodelens.experiments.until import check_rule

@@ -18,11 +18,12 @@ from nodelens.findings.finding import Finding, Table
 from nodelens.model_state import evaluating
 from nodelens.training.estimates import Estimate
 from nodelens_hf.compatibility import check_causal, check_window
-from nodelens_hf.evaluations import LmEval
 from nodelens_hf.tokenizers import BYTES, transformers_tokenizer
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from nodelens_hf.evaluations import LmEval
 
 _EXTRA = "pip install 'nodelens-hf[lm-eval]'"
 _UNREADABLE = (OSError, ValueError, KeyError, ImportError, TypeError, RuntimeError)
@@ -96,15 +97,6 @@ def measure(protocol: LmEval, model: nn.Module, seed: int = 0) -> HarnessResult:
             fewshot_random_seed=seed,
         )
     return HarnessResult(tuple(_measured(found)), str(lm_eval.__version__))
-
-
-def lm_eval(model: nn.Module, *tasks: str, tokenizer: str, **options: Any) -> HarnessResult:
-    """Ask a model the questions of tasks of lm-eval.
-
-    `options` are those of `nodelens_hf.evaluations.LmEval`: shots, limit, window, include_path,
-    gguf_file, batch_size. Code in the folder `include_path` is run.
-    """
-    return measure(LmEval(tasks=tasks, tokenizer=tokenizer, **options), model)
 
 
 def _tasks(protocol: LmEval) -> Any:

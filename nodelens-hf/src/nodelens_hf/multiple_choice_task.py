@@ -19,13 +19,14 @@ from nodelens.training.estimates import Estimate, ratio
 from nodelens.training.evaluation import evaluate
 from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
 from nodelens_hf.documents import find_files, readable
-from nodelens_hf.evaluations import MultipleChoice
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
 from nodelens_hf.windows import next_tokens, padded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
+
+    from nodelens_hf.evaluations import MultipleChoice
 
 
 @frozen
@@ -89,20 +90,6 @@ def measure(protocol: MultipleChoice, model: nn.Module) -> ChoiceResult:
     evaluation = evaluate(model, batches(samples, protocol.batch_size))
     ends = np.cumsum([len(asked.choices) for asked in questions])[:-1]
     return ChoiceResult(questions, tuple(np.split(-evaluation.losses, ends)))
-
-
-def multiple_choice(
-    model: nn.Module,
-    *files: str,
-    tokenizer: str,
-    **options: Any,
-) -> ChoiceResult:
-    """Answer the questions of JSON Lines files.
-
-    `options` are those of `nodelens_hf.evaluations.MultipleChoice`: prompt, question, choices,
-    answer, begin, window, gguf_file, batch_size.
-    """
-    return measure(MultipleChoice(files=files, tokenizer=tokenizer, **options), model)
 
 
 def _questions(protocol: MultipleChoice) -> Iterator[Question]:

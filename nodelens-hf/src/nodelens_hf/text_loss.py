@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from attrs import frozen
@@ -16,7 +16,6 @@ from nodelens.training.estimates import Estimate, ratio
 from nodelens.training.evaluation import EvaluationResult, evaluate
 from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
 from nodelens_hf.documents import TextFiles, find_files
-from nodelens_hf.evaluations import Perplexity
 from nodelens_hf.stream import token_stream
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
 from nodelens_hf.windows import WindowSettings, windows
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nodelens.interfaces.dataset import Samples
+    from nodelens_hf.evaluations import Perplexity
 
 
 @frozen(eq=False)
@@ -78,15 +78,6 @@ def measure(protocol: Perplexity, model: nn.Module, seed: int = 0) -> TextResult
 def _bytes(samples: Samples, tokens: Tokens) -> NDArray[np.int64]:
     counted = (row[row != IGNORED].tolist() for row in samples.targets)
     return np.array([tokens.byte_count(ids) for ids in counted], dtype=np.int64)
-
-
-def perplexity(model: nn.Module, *files: str, tokenizer: str, **options: Any) -> TextResult:
-    """Measure the perplexity of a model on text files.
-
-    `options` are those of `nodelens_hf.evaluations.Perplexity`: window, stride, joiner, text,
-    windows, gguf_file, batch_size.
-    """
-    return measure(Perplexity(files=files, tokenizer=tokenizer, **options), model)
 
 
 def finding_of(protocol: Perplexity, result: TextResult) -> Finding:

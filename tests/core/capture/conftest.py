@@ -4,8 +4,9 @@ import pytest
 import torch
 from attrs import frozen
 
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.planning import make_plan
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.testing.statistic_checks import tensors_of
 

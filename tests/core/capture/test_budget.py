@@ -13,10 +13,11 @@ from torch import nn
 
 import nodelens
 from nodelens.capture.checkpoint.spilled_states import StoredStates
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.budget import within
 from nodelens.capture.plan.budgeted_plan import plan_metrics
 from nodelens.capture.plan.planning import make_plan
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.config.sizes import size_bytes, size_text
 from nodelens.errors import ConfigError, DataError

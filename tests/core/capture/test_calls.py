@@ -142,8 +142,9 @@ def test_calls_of_a_model_that_cannot_be_traced_are_counted_and_told(caplog):
     model = Undecided().double()
     graph = plain_groups(model, (X[:2],), {}, "depends on the data")
     assert graph.calls["block.up"] >= 1
-    from nodelens.capture.engine import CaptureRequest, run_capture
+    from nodelens.capture.engine import run_capture
     from nodelens.capture.plan.planning import make_plan
+    from nodelens.capture.request import CaptureRequest
     from nodelens.experiments.capture_record import capture_findings, capture_json
 
     plan = make_plan(graph, [type("M", (), {"needs": lambda self: (Moments(),)})()], model=model)

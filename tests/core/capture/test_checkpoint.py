@@ -8,8 +8,9 @@ from attrs import evolve
 from torch import nn
 
 from nodelens.capture.checkpoint.checkpoint import Checkpoint, plan_key
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.planning import make_plan
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import RunError
 from nodelens.statistics.gradients import RowGradients

@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.hooks.reading import folds_of
 from nodelens.capture.losses import row_losses
 from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError, DataError
 from nodelens.statistics.classes import ClassMoments

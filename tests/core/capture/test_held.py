@@ -8,7 +8,7 @@ from attrs import evolve
 from torch import nn
 
 import nodelens
-from nodelens.capture.accumulator import Accumulator
+from nodelens.capture.hooks.accumulator import Accumulator
 from nodelens.capture.hooks.reading import carried, joined, without_values
 from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.moments import RowMoments

@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.losses import output_numbers
 from nodelens.capture.plan.planning import make_plan
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.statistics.blocks import BlockSimilarity
 from nodelens.statistics.bootstrap import Bootstrap

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nodelens.capture.hooks.producer_inputs import features_of, input_shape, outputs_of, weight_rows
+from nodelens.capture.producer_inputs import features_of, input_shape, outputs_of, weight_rows
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments
 

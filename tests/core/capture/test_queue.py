@@ -6,10 +6,11 @@ from attrs import evolve
 from torch import nn
 
 import nodelens
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.hooks import recorder
 from nodelens.capture.hooks.recorder import Recorder
 from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
 from nodelens.statistics.gradients import GradientMoments

@@ -15,8 +15,9 @@ from nodelens.capture.checkpoint.spilled_states import (
     slots_of,
     write_states,
 )
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.planning import make_plan
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import RunError
 from nodelens.scoring.engine import ScoreRequest, compute_scores

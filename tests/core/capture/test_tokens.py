@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.capture.checkpoint.saved_capture import load_capture, save_capture
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.planning import make_plan
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import DataError, RunError
 from nodelens.interfaces.statistic import Reading

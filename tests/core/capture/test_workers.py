@@ -15,8 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.capture.distributed.workers import Workers
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.planning import make_plan
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError, DataError
 from nodelens.statistics.blocks import BlockSimilarity

@@ -10,8 +10,9 @@ import torch
 from attrs import frozen
 from torch import nn
 
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.scoring.engine import ScoreRequest, compute_scores
 from nodelens.statistics.gradients import GradientMoments, RowGradients

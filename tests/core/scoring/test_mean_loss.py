@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.hooks.reading import folds_of
 from nodelens.capture.plan.capture_plan import LOSS
 from nodelens.capture.plan.planning import make_plan
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
 from nodelens.scoring.mean_loss import mean_loss

@@ -10,9 +10,10 @@ import torch
 from attrs import frozen
 from torch import nn
 
-from nodelens.capture.engine import CaptureRequest, run_capture
+from nodelens.capture.engine import run_capture
 from nodelens.capture.hooks.reading import folds_of
 from nodelens.capture.plan.planning import make_plan
+from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
 from nodelens.scoring.engine import ScoreRequest, compute_scores, subject_of

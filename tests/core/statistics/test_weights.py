@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nodelens.capture.hooks.producer_inputs import features_of, outputs_of
+from nodelens.capture.producer_inputs import features_of, outputs_of
 from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.weights import WeightGradients
 

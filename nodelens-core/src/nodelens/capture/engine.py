@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import torch
-from attrs import field, frozen
-from torch import Tensor, nn
+from torch import nn
 
 from nodelens.capture.batches import Batch
-from nodelens.capture.checkpoint.checkpoint import Checkpoint, Position
+from nodelens.capture.checkpoint.checkpoint import Position
 from nodelens.capture.checkpoint.spilled_states import (
-    StateMap,
     StoredStates,
     slots_of,
     write_states,
@@ -25,69 +21,15 @@ from nodelens.capture.completeness import check_complete
 from nodelens.capture.counts import Counts
 from nodelens.capture.distributed.merging import first_pass, merge_pass
 from nodelens.capture.distributed.sharding import check_repeatable, sharded_batches
-from nodelens.capture.distributed.workers import Workers
 from nodelens.capture.hooks.hook_points import hook_points_of
+from nodelens.capture.hooks.propagation import read_batch, visit_batch
 from nodelens.capture.hooks.reading import folds_of
 from nodelens.capture.hooks.recorder import Recorder
 from nodelens.capture.hooks.site_hooks import uncompiled
-from nodelens.capture.losses import row_losses
-from nodelens.capture.plan.capture_plan import CapturePlan
-from nodelens.capture.propagation import read_batch, visit_batch
-from nodelens.channels.groups import ChannelGraph, Site
+from nodelens.capture.request import CaptureRequest
+from nodelens.capture.result import Capture
 from nodelens.model_state import own_randomness, reseed
 from nodelens.progress import Progress
-
-Loss = Callable[[Any, Batch], Tensor]
-
-
-@frozen(eq=False)
-class CaptureRequest:
-    """What to capture; `loss` gives one summed loss per row from output and batch.
-
-    `batches` is read once per pass, so a plan of several passes needs more than an iterator.
-    `store` is the folder for the states of finished passes where the plan does not fit its memory
-    budget; None keeps them in memory. `checkpoint` is where the capture leaves how far it is and
-    goes on from. `enough` is asked after each batch of the first pass whether its samples will do.
-    `workers` says which share of the batches this process reads; all ranks are given all of them.
-    """
-
-    model: nn.Module
-    graph: ChannelGraph
-    batches: Iterable[Any]
-    plan: CapturePlan
-    device: torch.device
-    loss: Loss = row_losses
-    total: int = 0
-    progress: Progress | None = None
-    observe: Callable[[Site, Batch], None] | None = None
-    seed: int = 0
-    store: Path | None = None
-    checkpoint: Checkpoint | None = None
-    enough: Callable[[Capture], bool] | None = None
-    workers: Workers = field(factory=Workers)
-
-
-@frozen(eq=False)
-class Capture:
-    """The statistics of every place, by fold.
-
-    `rows`, ``(folds,)`` int64, counts samples, `counts` what was read, and of which share.
-    """
-
-    states: StateMap
-    rows: Tensor
-    plan: CapturePlan
-    counts: Counts = field(factory=Counts)
-
-    @property
-    def fired(self) -> Mapping[str, int]:
-        """How often each site was read."""
-        return dict(self.counts.fired)
-
-    @property
-    def samples(self) -> int:
-        """The number of samples that went through."""
-        return int(self.rows.sum())
 
 
 def run_capture(request: CaptureRequest) -> Capture:

@@ -13,8 +13,8 @@ from nodelens.findings.finding import Finding
 from nodelens.scoring.mean_loss import mean_loss
 
 if TYPE_CHECKING:
-    from nodelens.capture.engine import Capture
     from nodelens.capture.plan.capture_plan import CapturePlan
+    from nodelens.capture.result import Capture
 
 
 def capture_json(capture: Capture) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from nodelens.capture.checkpoint.checkpoint import Checkpoint, Position
 from nodelens.capture.checkpoint.saved_capture import load_capture, save_capture
 from nodelens.capture.distributed.workers import leave_group
-from nodelens.capture.engine import Capture, CaptureRequest
+from nodelens.capture.request import CaptureRequest
+from nodelens.capture.result import Capture
 from nodelens.experiments.calibration import (
     FoldBatches,
     calibration_batches,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from attrs import evolve
 
-from nodelens.capture.engine import Capture
+from nodelens.capture.result import Capture
 from nodelens.data.splits import batches
 from nodelens.experiments.recovery_stage import Start, pending, recover_models
 from nodelens.experiments.setup import RunComponents, StudyInputs

@@ -12,8 +12,8 @@ from nodelens.scoring.stability import Overlap
 from nodelens.scoring.stopping import Look, StoppingRule
 
 if TYPE_CHECKING:
-    from nodelens.capture.engine import Capture
     from nodelens.capture.plan.budgeted_plan import Planned
+    from nodelens.capture.result import Capture
     from nodelens.config.schema import StoppingSettings
     from nodelens.experiments.setup import StudyInputs
     from nodelens.storage.run_folder import RunFolder

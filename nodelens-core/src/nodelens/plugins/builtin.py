@@ -15,7 +15,8 @@ from nodelens.plugins.specs import (
 )
 
 if TYPE_CHECKING:
-    from nodelens.capture.engine import Capture, CaptureRequest
+    from nodelens.capture.request import CaptureRequest
+    from nodelens.capture.result import Capture
     from nodelens.scoring.engine import ScoreRequest
     from nodelens.scoring.scores import Scores
 

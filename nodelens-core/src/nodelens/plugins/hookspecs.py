@@ -14,7 +14,8 @@ import pluggy
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
-    from nodelens.capture.engine import Capture, CaptureRequest
+    from nodelens.capture.request import CaptureRequest
+    from nodelens.capture.result import Capture
     from nodelens.channels.groups import Site
     from nodelens.plugins.specs import (
         AnalysisSpec,

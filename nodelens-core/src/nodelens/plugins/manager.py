@@ -22,7 +22,8 @@ from nodelens.plugins.specs import RuleSpec
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
-    from nodelens.capture.engine import Capture, CaptureRequest
+    from nodelens.capture.request import CaptureRequest
+    from nodelens.capture.result import Capture
     from nodelens.channels.groups import Site
     from nodelens.channels.rules.operation import Rule
     from nodelens.scoring.engine import ScoreRequest
@@ -108,7 +109,7 @@ class Plugins:
 
     def capture(self, request: CaptureRequest) -> Capture:
         """Return the statistics from the first engine that takes the request."""
-        from nodelens.capture.engine import Capture
+        from nodelens.capture.result import Capture
 
         answer = self._manager.hook.nodelens_capture(request=request)
         if not isinstance(answer, Capture):

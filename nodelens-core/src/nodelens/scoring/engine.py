@@ -9,7 +9,7 @@ import torch
 from attrs import define, field, frozen
 from torch import Tensor, nn
 
-from nodelens.capture.engine import Capture
+from nodelens.capture.result import Capture
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import Metric, has_jackknife, level_of, uses_of

@@ -8,9 +8,9 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from nodelens.capture.engine import Capture
 from nodelens.capture.plan.capture_plan import LOSS
 from nodelens.capture.plan.planning import LOSSES
+from nodelens.capture.result import Capture
 from nodelens.interfaces.statistic import State, Statistic, covering
 from nodelens.scoring.jackknife import jackknife_se
 

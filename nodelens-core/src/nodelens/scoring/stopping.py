@@ -7,7 +7,7 @@ from itertools import count
 
 from attrs import define, field, frozen
 
-from nodelens.capture.engine import Capture
+from nodelens.capture.result import Capture
 from nodelens.scoring.engine import ScoreRequest, subject_of
 from nodelens.scoring.stability import Overlap, overlap
 

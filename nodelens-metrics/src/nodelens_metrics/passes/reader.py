@@ -10,10 +10,10 @@ import torch
 from attrs import define, evolve, field, frozen
 from torch import Tensor, nn
 
-from nodelens.capture.engine import CaptureRequest
+from nodelens.capture.hooks.propagation import read_batch
 from nodelens.capture.hooks.recorder import Recorder
 from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
-from nodelens.capture.propagation import read_batch
+from nodelens.capture.request import CaptureRequest
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch

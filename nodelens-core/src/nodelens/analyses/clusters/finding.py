@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from nodelens.analyses.clusters.compute import Tested, cluster_and_test
-from nodelens.analyses.clusters.options import Clusters
 from nodelens.analyses.ranks import directed, rank_fractions, shown_name
 from nodelens.findings.finding import Finding, Heatmap, Table
 from nodelens.scoring.scores import Scores
 from nodelens.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from nodelens.analyses.clusters.options import Clusters
 
 _FEWEST = 12
 _TEST_NOTE = (

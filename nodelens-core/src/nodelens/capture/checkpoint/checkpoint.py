@@ -21,7 +21,7 @@ from nodelens.errors import RunError
 from nodelens.storage.tensor_files import read_metadata, read_tensors
 
 if TYPE_CHECKING:
-    from nodelens.capture.accumulator import States
+    from nodelens.capture.hooks.accumulator import States
     from nodelens.capture.plan.capture_plan import CapturePlan
 
 log = logging.getLogger("nodelens")

@@ -11,8 +11,8 @@ from attrs import evolve
 from nodelens.capture.checkpoint.checkpoint import plan_key
 from nodelens.capture.checkpoint.spilled_states import Slot, StoredStates, read_slots, write_states
 from nodelens.capture.counts import Counts
-from nodelens.capture.engine import Capture
 from nodelens.capture.plan.capture_plan import CapturePlan
+from nodelens.capture.result import Capture
 from nodelens.errors import RunError
 from nodelens.interfaces.statistic import covering
 from nodelens.storage.tensor_files import read_metadata, read_tensors

@@ -14,7 +14,7 @@ from nodelens.errors import DataError
 
 if TYPE_CHECKING:
     from nodelens.capture.checkpoint.checkpoint import Position
-    from nodelens.capture.engine import CaptureRequest
+    from nodelens.capture.request import CaptureRequest
 
 
 def check_repeatable(request: CaptureRequest) -> None:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from nodelens.capture.hooks.batch_forward import BatchForward
 from nodelens.capture.hooks.hook_points import HookPoint
-from nodelens.capture.hooks.producer_inputs import features_of, outputs_of
 from nodelens.capture.hooks.reading import (
     Positions,
     flat_positions,
@@ -19,6 +18,7 @@ from nodelens.capture.hooks.reading import (
     valid_positions,
 )
 from nodelens.capture.losses import label_counts
+from nodelens.capture.producer_inputs import features_of, outputs_of
 from nodelens.errors import CaptureError
 from nodelens.interfaces.statistic import Reading
 

@@ -9,9 +9,9 @@ import torch
 from attrs import define, evolve, field
 from torch import Tensor, nn
 
-from nodelens.capture.accumulator import Accumulator, States
 from nodelens.capture.batches import Batch
 from nodelens.capture.counts import Counts
+from nodelens.capture.hooks.accumulator import Accumulator, States
 from nodelens.capture.hooks.batch_forward import BatchForward, Sums, check_unchanged, version_of
 from nodelens.capture.hooks.edge_gradients import own_edges
 from nodelens.capture.hooks.hook_points import TWO_SIDED, HookPoint, hook_points_of

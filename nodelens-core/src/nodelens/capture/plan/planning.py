@@ -9,7 +9,6 @@ from typing import Any
 from attrs import evolve
 from torch import nn
 
-from nodelens.capture.hooks.producer_inputs import input_shape
 from nodelens.capture.plan.budget import within
 from nodelens.capture.plan.capture_plan import (
     BlockEntry,
@@ -19,6 +18,7 @@ from nodelens.capture.plan.capture_plan import (
     PairEntry,
     PlanEntry,
 )
+from nodelens.capture.producer_inputs import input_shape
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
 from nodelens.interfaces.metric import Metric

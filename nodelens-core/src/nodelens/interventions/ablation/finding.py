@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from nodelens.findings.finding import Finding
 from nodelens.interfaces.intervention import InterventionRequest
 from nodelens.interventions.ablation.cases import choose_cases
 from nodelens.interventions.ablation.compute import CaseCurves, Curve, First, case_curves
-from nodelens.interventions.ablation.options import Ablation
 from nodelens.interventions.ablation.tables import (
     area_table,
     left_out_table,
@@ -23,6 +23,9 @@ from nodelens.interventions.ablation.tables import (
 from nodelens.interventions.ablator import open_ablator
 from nodelens.interventions.oracle.metric_comparison import shortened
 from nodelens.training.estimates import Estimate, ratio
+
+if TYPE_CHECKING:
+    from nodelens.interventions.ablation.options import Ablation
 
 
 def ablation(options: Ablation, request: InterventionRequest) -> Finding:

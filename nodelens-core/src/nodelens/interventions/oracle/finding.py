@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from nodelens.findings.finding import Finding
 from nodelens.interfaces.intervention import InterventionRequest
@@ -16,7 +17,6 @@ from nodelens.interventions.oracle.metric_comparison import (
     compare,
     shortened,
 )
-from nodelens.interventions.oracle.options import Oracle
 from nodelens.interventions.oracle.prediction import predict
 from nodelens.interventions.oracle.tables import (
     damage_tables,
@@ -26,6 +26,9 @@ from nodelens.interventions.oracle.tables import (
 )
 from nodelens.training.estimates import Estimate
 from nodelens.training.evaluation import EvaluationResult
+
+if TYPE_CHECKING:
+    from nodelens.interventions.oracle.options import Oracle
 
 
 def oracle(options: Oracle, request: InterventionRequest) -> Finding:

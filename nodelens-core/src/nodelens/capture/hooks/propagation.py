@@ -10,8 +10,8 @@ import torch
 from attrs import evolve
 from torch import Tensor, nn
 
-from nodelens.capture.accumulator import States
 from nodelens.capture.batches import Batch
+from nodelens.capture.hooks.accumulator import States
 from nodelens.capture.hooks.reading import folds_of
 from nodelens.capture.hooks.recorder import Recorder
 from nodelens.capture.losses import output_numbers, sampled_labels
@@ -21,7 +21,7 @@ from nodelens.seeding import generator
 
 if TYPE_CHECKING:
     from nodelens.capture.checkpoint.spilled_states import StateMap
-    from nodelens.capture.engine import CaptureRequest
+    from nodelens.capture.request import CaptureRequest
 
 
 def read_batch(request: CaptureRequest, recorder: Recorder, batch: Batch) -> None:

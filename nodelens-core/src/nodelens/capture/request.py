@@ -1,0 +1,51 @@
+"""What a capture is asked for, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs import field, frozen
+from torch import Tensor, nn
+
+from nodelens.capture.batches import Batch
+from nodelens.capture.distributed.workers import Workers
+from nodelens.capture.losses import row_losses
+from nodelens.capture.plan.capture_plan import CapturePlan
+from nodelens.channels.groups import ChannelGraph, Site
+from nodelens.progress import Progress
+
+if TYPE_CHECKING:
+    from nodelens.capture.checkpoint.checkpoint import Checkpoint
+    from nodelens.capture.result import Capture
+
+Loss = Callable[[Any, Batch], Tensor]
+
+
+@frozen(eq=False)
+class CaptureRequest:
+    """What to capture; `loss` gives one summed loss per row from output and batch.
+
+    `batches` is read once per pass, so a plan of several passes needs more than an iterator.
+    `store` is the folder for the states of finished passes where the plan does not fit its memory
+    budget; None keeps them in memory. `checkpoint` is where the capture leaves how far it is and
+    goes on from. `enough` is asked after each batch of the first pass whether its samples will do.
+    `workers` says which share of the batches this process reads; all ranks are given all of them.
+    """
+
+    model: nn.Module
+    graph: ChannelGraph
+    batches: Iterable[Any]
+    plan: CapturePlan
+    device: torch.device
+    loss: Loss = row_losses
+    total: int = 0
+    progress: Progress | None = None
+    observe: Callable[[Site, Batch], None] | None = None
+    seed: int = 0
+    store: Path | None = None
+    checkpoint: Checkpoint | None = None
+    enough: Callable[[Capture], bool] | None = None
+    workers: Workers = field(factory=Workers)

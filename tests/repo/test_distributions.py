@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -18,22 +18,11 @@ def project(name: str) -> dict:
     return tomllib.loads((ROOT / f"nodelens-{name}/pyproject.toml").read_text())["project"]
 
 
-def modules(name: str) -> list[Path]:
-    return sorted((ROOT / f"nodelens-{name}/src/{PACKAGES[name]}").rglob("*.py"))
-
-
-def imported(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return names
-
-
-def imports_below(path: Path, prefix: str) -> set[str]:
-    return {name for name in imported(path) if name == prefix or name.startswith(prefix + ".")}
+def python(*arguments: str, cwd: Path = ROOT) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,59 +46,16 @@ def test_siblings_depend_on_the_core_of_their_own_version_and_not_on_each_other(
     assert ours == [f"nodelens-core=={described['version']}"]
 
 
+def test_imports_keep_to_the_layers_and_make_no_circles():
+    run = "from importlinter.cli import lint_imports_command as run; run()"
+    code, output = python("-c", run, "--no-cache")
+    assert code == 0, output
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_no_distribution_imports_a_sibling(name):
-    others = [PACKAGES[other] for other in NAMES if other not in (name, "core")]
-    for path in modules(name):
-        for other in others:
-            assert not imports_below(path, other), path
-
-
-LAYERS = [
-    {"errors", "seeding", "progress", "version"},
-    {"plugins", "config", "storage"},
-    {"channels"},
-    {"statistics"},
-    {"capture", "masks", "removal", "data", "models"},
-    {"scoring", "training"},
-    {"analyses", "interventions", "recovery", "reports"},
-    {"experiments", "testing"},
-    {"api", "arguments", "own_model"},
-    {"cli"},
-]
-"""From the lowest: a module imports from its own layer and from lower ones."""
-
-CONTRACTS = re.compile(r"nodelens\.(\w+\.contract|reports\.parts|experiments\.pruning)")
-"""Plain values and protocols, which any layer may speak of."""
-
-EXEMPT = {
-    "channels/groups.py": "the methods mask, remove and verify of a graph are for convenience",
-    "plugins/builtin.py": "names what the core offers and answers its own hooks",
-    "plugins/manager.py": "gives hooks their types",
-    "plugins/hookspecs.py": "gives hooks their types",
-}
-
-
-def rank(name: str) -> int:
-    return next(place for place, layer in enumerate(LAYERS) if name in layer)
-
-
-def test_every_package_has_a_layer():
-    root = ROOT / "nodelens-core/src/nodelens"
-    found = {path.stem for path in root.iterdir() if not path.name.startswith(("_", "py.typed"))}
-    assert found == set().union(*LAYERS)
-
-
-@pytest.mark.parametrize("path", modules("core"), ids=lambda path: "/".join(path.parts[-2:]))
-def test_imports_go_down(path):
-    relative = path.relative_to(ROOT / "nodelens-core/src/nodelens")
-    first = relative.parts[0].removesuffix(".py")
-    if first.startswith("__") or str(relative) in EXEMPT:
-        return
-    for name in sorted(imports_below(path, "nodelens")):
-        parts = name.split(".")
-        if len(parts) > 1 and not CONTRACTS.fullmatch(name):
-            assert rank(parts[1]) <= rank(first), f"{relative} imports {name}"
+def test_every_import_is_declared_and_every_dependency_used(name):
+    code, output = python("-m", "deptry", "src", cwd=ROOT / f"nodelens-{name}")
+    assert code == 0, output
 
 
 def test_constraints_pin_every_dependency():

@@ -183,7 +183,7 @@ def test_every_rank_can_end_with_everything():
         check_same(found, expected)
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world_size", [2, 3])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_share_of_the_positions_is_the_same_for_any_number_of_ranks(world_size, dtype):
     batches = batches_of([6, 6, 6, 5], dtype)

@@ -14,4 +14,15 @@ class Analysis(Protocol):
     """A function of scores: a frozen attrs class whose fields are its options."""
 
     def analyse(self, scores: Scores, seed: int) -> Finding:
-        """Return what the scores say; nothing is measured on the model."""
+        """Compute what the scores say; nothing is measured on the model.
+
+        Args:
+            scores: every node score of the run, with standard errors.
+            seed: the run's seed, for whatever is random.
+
+        Returns:
+            A finding of kind ``analysis``.
+
+        Raises:
+            UnknownNameError: for an option that names a metric or group without scores.
+        """

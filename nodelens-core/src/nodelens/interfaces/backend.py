@@ -82,5 +82,12 @@ class Backend(Protocol):
     def build(self, request: ModelRequest) -> ModelHandle:
         """Build the model; equal requests give equal weights.
 
-        Raises `nodelens.errors.ModelError` when it cannot.
+        Args:
+            request: the shape of one sample, the classes and the seed that the model has to fit.
+
+        Returns:
+            The model on the CPU, ready to run, with what the backend knows of it.
+
+        Raises:
+            ModelError: where the model cannot be built, with what to do.
         """

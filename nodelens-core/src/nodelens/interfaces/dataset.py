@@ -66,4 +66,11 @@ class Dataset(Protocol):
     """A source of samples: a frozen attrs class whose fields are its options."""
 
     def load(self) -> LoadedData:
-        """Read the data; raises `nodelens.errors.DataError` with the file and what is wrong."""
+        """Read the data.
+
+        Returns:
+            The samples, the names of their classes, and test samples where there are some.
+
+        Raises:
+            DataError: with the file and what is wrong with it.
+        """

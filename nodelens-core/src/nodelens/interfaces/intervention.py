@@ -1,4 +1,4 @@
-"""What an intervention is given."""
+"""What an intervention is given, and what it returns."""
 
 from __future__ import annotations
 
@@ -42,11 +42,21 @@ class InterventionRequest:
 
 @runtime_checkable
 class Intervention(Protocol):
-    """A test of scores by taking nodes away: a frozen attrs class whose fields are its options.
+    """A test of scores by ablation: a frozen attrs class whose fields are its options.
 
     A method that may be left out: ``check(allowed: Permissions) -> None`` raises what can be said
     before anything is done, such as a missing package.
     """
 
     def run(self, request: InterventionRequest) -> Finding:
-        """Measure, leave the model exactly as it was, and return what was found."""
+        """Ablate nodes and measure; the model is left exactly as it was.
+
+        Args:
+            request: the model, its graph, the scores to test, and the evaluation samples.
+
+        Returns:
+            A finding of kind ``intervention``.
+
+        Raises:
+            CaptureError: where nodes are to read as their mean and means were not captured.
+        """

@@ -31,10 +31,10 @@ class PruningRequest:
 
 @frozen(eq=False)
 class PruningPlan:
-    """Which nodes stay.
+    """Which nodes are kept.
 
-    `keep` maps a group's name to the sorted indices of the nodes that stay; groups that are not
-    named stay whole. `replace` is what consumers read in place of a removed node: ``zero``, or
+    `keep` maps a group's name to the sorted indices of its kept nodes; groups that are not named
+    stay whole. `replace` is what consumers read in place of a pruned node: ``zero``, or
     ``mean``, which goes into the consumers' biases (FLAP, arXiv 2312.11983, eq. 5).
     """
 
@@ -49,7 +49,20 @@ class Pruner(Protocol):
     """A pruning method: a frozen attrs class whose fields are its options."""
 
     def metrics(self) -> tuple[str, ...]:
-        """Return the names of the metrics that it ranks by; they join the one capture pass."""
+        """Return the names of the metrics that the method ranks by.
+
+        They join the metrics of the run, so that one capture serves all methods.
+        """
 
     def plan(self, request: PruningRequest) -> PruningPlan:
-        """Choose which nodes stay; nothing is changed."""
+        """Choose which nodes are kept; nothing is changed.
+
+        Args:
+            request: the dense model, its graph, and the scores of `metrics`.
+
+        Returns:
+            The kept nodes by group, and what consumers read in place of pruned ones.
+
+        Raises:
+            ConfigError: for options that no plan of this model can meet.
+        """

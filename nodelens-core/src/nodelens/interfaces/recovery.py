@@ -79,13 +79,26 @@ class Recovery(Protocol):
     """A way to train a pruned model: a frozen attrs class whose fields are its options."""
 
     def check(self, request: RecoveryRequest) -> None:
-        """Raise a `NodelensError` for what would stop it; asked before a run does any work.
+        """Check before a run does any work that nothing would stop the recovery.
 
-        The request's `model` is then the dense one; nothing is changed.
+        Args:
+            request: what `recover` will get, with the dense model as `model`; nothing is changed.
+
+        Raises:
+            NodelensError: with what would stop the recovery and what to do.
         """
 
     def recover(self, request: RecoveryRequest) -> Recovered:
         """Train the request's model in place; its modules keep their classes and sizes.
 
         Equal requests give equal weights. Modes and the global random state are as before.
+
+        Args:
+            request: the pruned model, the dense one, and the training samples.
+
+        Returns:
+            The losses of every step, in nats, and what was trained on what.
+
+        Raises:
+            CaptureError: where a loss or a gradient is not finite.
         """

@@ -15,4 +15,11 @@ class Report(Protocol):
     """A writer that reads a run folder and nothing else: a frozen attrs class of options."""
 
     def write(self, run: RunFolder) -> Sequence[Path]:
-        """Write the report into the run folder and return the files written."""
+        """Write the report into the run folder.
+
+        Args:
+            run: the folder of a finished, failed or interrupted run.
+
+        Returns:
+            The files written, the one to open first.
+        """

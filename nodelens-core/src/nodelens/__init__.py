@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nodelens.api import infer, run, run_all, score
+    from nodelens.api import run, run_all, score
     from nodelens.errors import NodelensError
+    from nodelens.graph import infer
     from nodelens.plugins.hookspecs import hookimpl
     from nodelens.scoring.scores import Scores
 
@@ -31,7 +32,7 @@ _HOMES = {
     "NodelensError": "nodelens.errors",
     "Scores": "nodelens.scoring.scores",
     "hookimpl": "nodelens.plugins.hookspecs",
-    "infer": "nodelens.api",
+    "infer": "nodelens.graph",
     "run": "nodelens.api",
     "run_all": "nodelens.api",
     "score": "nodelens.api",

@@ -22,19 +22,11 @@ if TYPE_CHECKING:
 
     from nodelens.capture.distributed.workers import Workers
     from nodelens.capture.request import Loss
-    from nodelens.channels.groups import ChannelGraph
     from nodelens.config.schema import StoppingSettings
     from nodelens.interfaces.metric import Metric
     from nodelens.plugins.manager import Plugins
     from nodelens.scoring.scores import Scores
     from nodelens.storage.run_folder import RunFolder
-
-
-def infer(model: nn.Module, *args: Any, **kwargs: Any) -> ChannelGraph:
-    """Return the channel groups of `model`, found by one forward on fake copies of the inputs."""
-    from nodelens.channels.infer import infer as infer_channels
-
-    return infer_channels(model, *args, **kwargs)
 
 
 def score(

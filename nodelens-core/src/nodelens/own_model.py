@@ -17,9 +17,9 @@ from nodelens.capture.losses import row_losses
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.capture.request import CaptureRequest, Loss
 from nodelens.capture.result import Capture
-from nodelens.channels.infer import infer
 from nodelens.experiments.capture_record import warnings_of
 from nodelens.experiments.until import check_rule
+from nodelens.graph import infer
 from nodelens.scoring.engine import ScoreRequest
 from nodelens.scoring.stopping import StoppingRule
 
@@ -83,7 +83,7 @@ def score_model(
     example = first.to(device_of(model))
     check_forward(model, example)
     with torch.inference_mode(False):
-        graph = infer(model, *example.args, rules=plugins.operator_rules(), **example.kwargs)
+        graph = infer(model, *example.args, operators=plugins.operators(), **example.kwargs)
         given = _Given(model, graph, metrics, options)
         planned = _planned(given, example)
         check_targets(first, planned.plan.gradient and options.loss is None, planned.plan.targets)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from nodelens.channels.groups import Extent
 from nodelens.channels.infer import infer
+from nodelens.interfaces.operator import Operator
 
 
 def roles(group):
@@ -225,12 +226,13 @@ def test_a_rule_can_be_added():
         op.freeze(op.axes(op.args[0]), "inverted")
         return [op.axes(op.args[0]), ()]
 
-    graph = infer(Inverted(), torch.zeros(5, 4), rules={"linalg_inv_ex": inverse})
+    graph = infer(Inverted(), torch.zeros(5, 4), operators=[Operator("linalg_inv_ex", inverse)])
     assert not graph.unknown_operators
 
 
 def test_a_rule_that_returns_axes_of_other_sizes_is_not_believed():
-    graph = infer(Inverted(), torch.zeros(5, 4), rules={"linalg_inv_ex": lambda op: [(), ()]})
+    empty = Operator("linalg_inv_ex", lambda op: [(), ()])
+    graph = infer(Inverted(), torch.zeros(5, 4), operators=[empty])
     assert list(graph.unknown_operators) == ["aten.linalg_inv_ex.default"]
 
 

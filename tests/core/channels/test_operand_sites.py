@@ -116,7 +116,7 @@ def test_what_is_sent_to_experts_cannot_be_read_and_is_not_listed():
 
     torch.manual_seed(0)
     group = next(group for group in infer(Routed(), torch.randn(16, 4)) if group.prunable)
-    (site,) = (site for site in group.sites if site.tap == "activation")
+    (site,) = (site for site in group.sites if site.point == "activation")
     assert (site.end, site.argument, site.rows) == ("operand", "down", None)
     assert group.at("activation") == ()
     with pytest.raises(ModelError, match="its rows are not samples, they can only be masked"):

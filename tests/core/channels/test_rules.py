@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from nodelens.channels.axis_mode import AxisMode
 from nodelens.channels.expressions import Concatenation, Product
-from nodelens.channels.rules.table import RULES
-from nodelens.channels.trace import AxisMode, Trace, Traced
+from nodelens.channels.rules.table import operator_table
+from nodelens.channels.trace import Trace, Traced
 
 
 def axes_of(function, *inputs, weights=()):
@@ -32,7 +33,7 @@ def axes_of(function, *inputs, weights=()):
             trace.parameters[f"p{number}"] = known
         names |= {axis.number: next(letters) for axis in axes}
         shapes.append(tensor)
-    with torch.no_grad(), AxisMode(trace, RULES):
+    with torch.no_grad(), AxisMode(trace, operator_table()):
         results = function(*shapes)
     assert not trace.unknown
     results = results if isinstance(results, tuple | list) else [results]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nodelens.channels.infer import infer
+from nodelens.graph import infer
 
 
 class Branch(nn.Module):

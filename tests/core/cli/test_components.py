@@ -227,18 +227,36 @@ def test_the_text_fits_eighty_columns(nodelens, name):
     assert max(map(len, lines)) <= 80
 
 
-RULE = """
-from nodelens.plugins.specs import RuleSpec
+OPERATOR = """
+from nodelens.interfaces.operator import Operator
+from nodelens.plugins.specs import OperatorSpec
+
+GATE = Operator("acme::gate", lambda op: [])
 
 @hookimpl
-def nodelens_register_rules():
-    target = "nodelens.channels.rules.arithmetic:pointwise"
-    return [RuleSpec("gate", target, "A fused gate.", operator="acme::gate")]
+def nodelens_register_operators():
+    return [OperatorSpec("gate", f"{__name__}:{TARGET}", "A fused gate.")]
 """
 
 
-def test_a_rule_is_explained_by_its_operator(nodelens, distribution):
-    distribution("gatesmith", RULE)
-    told = nodelens("rules", "gate")
+def checked(nodelens):
+    """Return what ``plugins --check`` says of the operator."""
+    checks = json.loads(nodelens("plugins", "--check", "--json").out)["checks"]
+    (problem,) = (each["problem"] for each in checks if each["kind"] == "operator")
+    return problem or "ok"
+
+
+def test_an_operator_is_explained_by_its_row(nodelens, distribution):
+    distribution("gatesmith", OPERATOR + "TARGET = 'GATE'")
+    told = nodelens("operators", "gate")
     assert told.code == 0, told.err
     assert "acme::gate" in told.out
+    assert checked(nodelens) == "ok"
+
+
+def test_an_operator_without_a_row_is_refused(nodelens, distribution):
+    distribution("gatesmith", OPERATOR + "TARGET = 'OperatorSpec'")
+    told = nodelens("operators", "gate")
+    assert told.code == 2
+    assert ":OperatorSpec is not an Operator (a row of nodelens.channels.rules" in told.err
+    assert "is not an Operator" in checked(nodelens)

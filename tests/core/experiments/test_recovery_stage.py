@@ -14,11 +14,11 @@ from torch import nn
 
 import nodelens
 from nodelens.capture.batches import Batch
-from nodelens.channels.infer import infer
 from nodelens.config.schema import Component, DataSettings
 from nodelens.data.digits import Digits
 from nodelens.data.splits import batches, split
 from nodelens.errors import ConfigError, DataError, ModelError
+from nodelens.graph import infer
 from nodelens.interfaces.backend import ModelRequest
 from nodelens.interfaces.pruner import PruningPlan
 from nodelens.interfaces.recovery import Recovered, RecoveryStep
@@ -277,7 +277,7 @@ def test_masks_that_no_gradient_passes_are_a_reason():
     operand = [
         group.name
         for group in graph
-        if any(site.end == "operand" and site.tap == "activation" for site in group.sites)
+        if any(site.end == "operand" and site.point == "activation" for site in group.sites)
     ]
     assert operand
     evaluation = some_evaluation(1.0)

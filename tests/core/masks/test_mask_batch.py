@@ -76,7 +76,7 @@ def built(name):
 
 def keep_sets(graph):
     """Return keep sets of several groups, of one, of the first node's absence, and of none."""
-    groups = [group for group in graph if any(s.tap == "activation" for s in group.sites)]
+    groups = [group for group in graph if any(s.point == "activation" for s in group.sites)]
     return [
         {group.name: list(range(1, group.width)) for group in groups},
         {groups[0].name: [0]},

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from nodelens.channels.infer import infer
 from nodelens.errors import ModelError
 from nodelens.masks import mask, operand_reader
-from nodelens.masks.labels import Labels
+from nodelens.masks.entry_labels import EntryLabels
 
 
 class Attends(nn.Module):
@@ -291,7 +291,7 @@ def test_a_recurrent_weight_is_met_at_every_step_that_reads_data():
 
 def test_labels_follow_views_and_picks():
     weight = torch.randn(4, 3, 5)
-    labels = Labels(weight, 1)
+    labels = EntryLabels(weight, 1)
     assert labels.knows(weight[2].t())
     assert not labels.knows(torch.randn(4, 3, 5))
     assert labels.along(weight[2].t(), (1,)).tolist() == [0, 1, 2]
@@ -304,4 +304,4 @@ def test_labels_follow_views_and_picks():
 
 def test_a_parameter_with_gaps_in_memory_is_refused():
     with pytest.raises(ModelError, match="does not fill its memory"):
-        Labels(torch.zeros(4, 6)[:, ::2], 0)
+        EntryLabels(torch.zeros(4, 6)[:, ::2], 0)

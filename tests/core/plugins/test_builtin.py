@@ -25,7 +25,7 @@ def test_the_core_offers_what_a_first_run_needs():
         "recovery": ["fine_tune"],
         "report": ["html", "json"],
         "command": [],
-        "rule": [],
+        "operator": [],
     }
 
 

@@ -19,6 +19,12 @@ REFUSED = {
         "@hookimpl\ndef nodelens_register_metric(): return []",
         "there is no hook nodelens_register_metric; did you mean 'nodelens_register_metrics'?",
     ),
+    "older hook": (
+        "@hookimpl\ndef nodelens_register_rules(): return []",
+        "there is no hook nodelens_register_rules any more: implement nodelens_register_operators "
+        "and return a list of OperatorSpec, whose targets are rows "
+        "(nodelens.interfaces.operator.Operator) that hold the rules",
+    ),
     "unknown specname": (
         "@hookimpl(specname='nodelens_scores')\ndef scores(): return []",
         "there is no hook nodelens_scores; did you mean 'nodelens_score'?",

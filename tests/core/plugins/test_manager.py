@@ -158,3 +158,28 @@ def test_a_record_says_what_is_offered_as_json(distribution):
         "reason": None,
         "offers": {"metric": ["peak"]},
     }
+
+
+ROW = """
+from nodelens.interfaces.operator import Operator
+from nodelens.plugins.specs import OperatorSpec
+
+GATE = Operator("acme::gate", lambda op: [])
+
+@hookimpl
+def nodelens_register_operators():
+    return [OperatorSpec("gate", f"{__name__}:GATE", "A fused gate.")]
+"""
+
+
+def test_the_rows_of_all_plugins_are_handed_out(distribution):
+    distribution("alpha", ROW)
+    assert [row.name for row in load_plugins(only("alpha")).operators()] == ["acme::gate"]
+
+
+def test_two_rows_of_one_operator_are_an_error(distribution):
+    distribution("alpha", ROW)
+    distribution("beta", ROW)
+    plugins = load_plugins(only("alpha", "beta"))
+    with pytest.raises(PluginError, match="two plugins have a row for acme::gate; block one of"):
+        plugins.operators()

@@ -11,7 +11,7 @@ from nodelens.interfaces.pruner import PruningPlan
 from nodelens.masks import mask
 from nodelens.pruning.apply import prune_and_evaluate
 from nodelens.removal.hints import AttributeHint
-from nodelens.removal.verdicts import Verdict
+from nodelens.removal.verdicts import EquivalenceResult
 from nodelens.testing.pruner_checks import example_request
 from nodelens.training.evaluation import evaluate, paired
 
@@ -94,7 +94,7 @@ def test_a_group_that_cannot_be_removed_is_masked_and_the_others_are_removed(pru
 
     real = apply.remove
     monkeypatch.setattr(apply, "remove", picky)
-    refusal = Verdict(B, 7, 4, "refused", reason="it is glued")
+    refusal = EquivalenceResult(B, 7, 4, "refused", reason="it is glued")
     monkeypatch.setattr(apply, "verify", lambda *args, **kwargs: [refusal])
     with mask(prune.request.model, prune.request.graph, KEEP):
         masked = evaluate(prune.request.model, prune.batches)
@@ -145,15 +145,15 @@ def test_means_go_into_biases_where_the_plan_says_so(prune):
 
 
 def test_means_that_no_bias_can_take_in_are_put_there_by_masks(prune, monkeypatch):
-    from nodelens.removal import compensation
+    from nodelens.removal import bias_repair
 
     def only_first(model, site, change):
         if change.group.name == B:
             raise ModelError("it has no place for a constant")
         return real(model, site, change)
 
-    real = compensation._reader
-    monkeypatch.setattr(compensation, "_reader", only_first)
+    real = bias_repair._reader
+    monkeypatch.setattr(bias_repair, "_reader", only_first)
     means = {A: torch.ones(12), B: torch.full((7,), 2.0)}
     with mask(prune.request.model, prune.request.graph, KEEP, "mean", means):
         masked = evaluate(prune.request.model, prune.batches)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nodelens.channels.infer import infer
+from nodelens.graph import infer
 from nodelens.removal.hints import AttributeHint
 from nodelens.removal.removal import remove
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nodelens.channels.infer import infer
 from nodelens.errors import ModelError
+from nodelens.graph import infer
 from nodelens.removal.precision import relative_difference
 from nodelens.removal.removal import remove
 

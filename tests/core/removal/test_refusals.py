@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nodelens.channels.infer import infer
 from nodelens.errors import ModelError
+from nodelens.graph import infer
 
 X = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
 

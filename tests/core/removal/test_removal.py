@@ -182,7 +182,7 @@ NORMALISED = {
 
 
 @pytest.mark.parametrize("name", NORMALISED)
-def test_normalised_groups_are_shifted_and_proved_all_the_same(name):
+def test_normalised_groups_are_shifted_and_checked_all_the_same(name):
     build, x, attributes = NORMALISED[name]
     model = randomised(build())
     graph = infer(model, x)
@@ -331,7 +331,7 @@ class Attention(nn.Module):
 TOKENS = torch.randn(2, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
 
-def test_head_counts_are_found_and_proved():
+def test_head_counts_are_found_and_checked():
     model = randomised(Attention())
     graph = infer(model, TOKENS)
     heads = next(g for g in graph if g.prunable and g.width == 4)
@@ -564,7 +564,7 @@ def test_a_model_that_insists_on_its_type_is_compared_in_it():
     assert result.notes == ("compared in the model's own data type, to 0.0001 of its outputs",)
 
 
-def test_weights_without_values_cannot_be_proved():
+def test_weights_without_values_cannot_be_checked():
     model = STANDARD["Linear"][0]().to("meta")
     x = torch.empty(5, 7, device="meta")
     with pytest.raises(ModelError, match="weights on the meta device have no values"):

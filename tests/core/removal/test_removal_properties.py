@@ -106,7 +106,7 @@ def test_pruned_equals_masked(model, seed, share):
 
 @QUICK
 @given(networks(), st.integers(0, 10))
-def test_all_groups_at_once_run_and_are_proved(model, seed):
+def test_all_groups_at_once_run_and_are_equivalent(model, seed):
     graph = infer(model, X)
     keep = {group.name: random_keep(group, 0.5, seed) for group in graph if group.prunable}
     removal = remove(model, graph, keep, X)

@@ -194,7 +194,7 @@ def _frozen(model: nn.Module, draft: _Draft) -> str | None:
         return f"read by {draft.unread[0]} where no module's input shows it"
     if not any(part.role == "consumer" for part in draft.slices):
         return "no weight reads it"
-    if not any(site.tap == "activation" for site in draft.sites.values()):
+    if not any(site.point == "activation" for site in draft.sites.values()):
         return "it is read in training only"
     part, place = draft.variable.attention or ("", "")
     if part and isinstance(model.get_submodule(place), nn.MultiheadAttention):

@@ -54,6 +54,7 @@ class Concatenation:
 
 
 Expression = Variable | Product | Concatenation
+Axes = tuple[Expression, ...]
 
 
 @frozen

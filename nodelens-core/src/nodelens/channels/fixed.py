@@ -41,7 +41,7 @@ def _kernels(trace: Trace) -> set[tuple[str, int]]:
     return {
         (name, axis)
         for contraction in trace.contractions
-        if contraction.operator == "convolution"
+        if contraction.operator and contraction.operator.name == "convolution"
         for name in contraction.parameters
         for axis in range(2, len(trace.parameters[name].axes))
     }

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
 
 from nodelens.errors import ModelError, UnknownNameError, did_you_mean
+from nodelens.interfaces.operator import Operator
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from nodelens.removal.removal import Removal
-    from nodelens.removal.verdicts import Verdict
+    from torch import Tensor
 
 Role = Literal["producer", "consumer", "carrier"]
-Tap = Literal["activation", "preactivation"]
+SitePoint = Literal["activation", "preactivation"]
 
 
 @frozen
@@ -105,7 +102,7 @@ class Rows:
 class Site:
     """A place where the nodes of a group are readable while the model runs.
 
-    `tap` says what is read: ``activation`` is what a consumer reads (after normalisation and
+    `point` says what is read: ``activation`` is what a consumer reads (after normalisation and
     nonlinearity), ``preactivation`` what a producer writes. `argument` is the position or keyword
     of the tensor among the module's inputs or outputs, `call` counts the calls of a shared module.
     `value` names the traced tensor: sites with the same `value` read the same tensor, which is
@@ -120,7 +117,7 @@ class Site:
 
     module: str
     end: Literal["input", "output", "operand"]
-    tap: Tap
+    point: SitePoint
     axis: int
     extent: Extent
     argument: int | str = 0
@@ -173,11 +170,11 @@ class ChannelGroup:
         """Whether nodes of the group may be removed."""
         return self.frozen is None
 
-    def at(self, tap: Tap) -> tuple[Site, ...]:
-        """Return the sites of one tap that can be read sample by sample, each tensor once."""
+    def at(self, point: SitePoint) -> tuple[Site, ...]:
+        """Return the sites of one sort that can be read sample by sample, each tensor once."""
         seen: dict[int, Site] = {}
         for site in self.sites:
-            if site.tap == tap and (site.end != "operand" or site.rows is not None):
+            if site.point == point and (site.end != "operand" or site.rows is not None):
                 seen.setdefault(site.value, site)
         return tuple(seen.values())
 
@@ -211,6 +208,7 @@ class ChannelGraph:
     that the forward uses neither in evaluation nor in training. `blocks` are the outermost modules
     from a group to itself, in the order of the forward. `mixed` says where the model mixes the
     samples of a batch in evaluation, if it does. `calls` is how often each module was called.
+    `operators` are the rows of operators that the core does not know.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -221,6 +219,7 @@ class ChannelGraph:
     blocks: tuple[Block, ...] = ()
     mixed: str = ""
     calls: Mapping[str, int] = field(factory=dict)
+    operators: tuple[Operator, ...] = ()
 
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups)
@@ -234,39 +233,3 @@ class ChannelGraph:
                 return group
         hint = did_you_mean(name, (group.name for group in self.groups))
         raise UnknownNameError(f"no channel group is called {name!r}{hint}")
-
-    def mask(
-        self,
-        model: nn.Module,
-        keep: Mapping[str, Sequence[int] | Tensor],
-        replace: Literal["zero", "mean", "resample"] = "zero",
-        means: Mapping[str, Tensor] | None = None,
-        seed: int = 0,
-    ) -> AbstractContextManager[None]:
-        """Let consumers read something else in place of nodes not in `keep`; see `masks`."""
-        from nodelens.masks import mask
-
-        return mask(model, self, keep, replace, means, seed)
-
-    def remove(
-        self,
-        model: nn.Module,
-        keep: Mapping[str, Sequence[int] | Tensor],
-        *args: Any,
-        **kwargs: Any,
-    ) -> Removal:
-        """Remove the nodes not in `keep` from `model`, or change nothing; see `removal.remove`."""
-        from nodelens.removal.removal import remove
-
-        return remove(model, self, keep, *args, **kwargs)
-
-    def verify(
-        self,
-        model: nn.Module,
-        *args: Any,
-        **kwargs: Any,
-    ) -> list[Verdict]:
-        """Return whether removal is exact, group by group; see `verify.verify`."""
-        from nodelens.removal.verify import verify
-
-        return verify(model, self, *args, **kwargs)

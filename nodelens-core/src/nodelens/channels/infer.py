@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
+from attrs import evolve
 from torch import nn
 
 from nodelens.channels.assemble import assemble
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
 from nodelens.channels.plain import plain_groups
-from nodelens.channels.rules.operation import Rule
-from nodelens.channels.rules.table import RULES
+from nodelens.channels.rules.table import operator_table
 from nodelens.channels.trace import Trace
 from nodelens.channels.unreached import freeze_unreached
+from nodelens.interfaces.operator import Operator
 
 # What a model's own Python raises when it cannot run without data, or on fake tensors.
 _UNTRACEABLE = (
@@ -31,7 +32,7 @@ _UNTRACEABLE = (
 def infer(
     model: nn.Module,
     *args: Any,
-    rules: Mapping[str, Rule] | None = None,
+    operators: Sequence[Operator] = (),
     **kwargs: Any,
 ) -> ChannelGraph:
     """Return the channel groups of `model`, found by a forward on fake copies of the inputs.
@@ -41,9 +42,10 @@ def infer(
     evaluation; a second forward, in training, adds what is mixed only there (if that forward fails,
     `note` says so). A model that cannot be traced at all gets one frozen group per Linear and
     convolution, so that it can still be scored.
-    `rules` adds rules for operators, by name (``my_op`` or ``namespace::my_op``), or replaces them.
+    `operators` adds rows for operators that the core does not know, or replaces the core's; the
+    graph keeps them, so that masks, removal and costs know these operators too.
     """
-    work = Pass(model, args, kwargs, {**RULES, **(rules or {})})
+    work = Pass(model, args, kwargs, operator_table(operators))
     with restored(model):
         model.eval()
         try:
@@ -52,7 +54,7 @@ def infer(
             reason = f"the model could not be traced ({type(error).__name__}: {_first_line(error)})"
             return plain_groups(model, args, kwargs, reason)
         note = _trace_training(work, trace)
-    return assemble(model, trace, note)
+    return evolve(assemble(model, trace, note), operators=tuple(operators))
 
 
 def _trace(work: Pass) -> Trace:

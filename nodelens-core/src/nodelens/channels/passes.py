@@ -18,21 +18,21 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from nodelens.channels.axis_mode import AxisMode
+from nodelens.channels.module_hooks import watching
 from nodelens.channels.outputs import output_tensors
-from nodelens.channels.rules.operation import Rule
-from nodelens.channels.rules.products import STAND_INS
-from nodelens.channels.trace import AxisMode, Trace, Traced
-from nodelens.channels.watching import watching
+from nodelens.channels.trace import Trace, Traced
+from nodelens.interfaces.operator import Operators
 
 
 @frozen(eq=False)
 class Pass:
-    """What a pass runs on: the model, its inputs, and the rules for its operators."""
+    """What a pass runs on: the model, its inputs, and the rows of its operators."""
 
     model: nn.Module
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    rules: Mapping[str, Rule]
+    operators: Operators
 
 
 def fake_pass(work: Pass, trace: Trace) -> None:
@@ -46,7 +46,7 @@ def fake_pass(work: Pass, trace: Trace) -> None:
         inputs = tree_map_only(
             Tensor, lambda tensor: _fake(mode, tensor, device), (work.args, dict(work.kwargs))
         )
-        _run(work, trace, tensors, inputs, STAND_INS)
+        _run(work, trace, tensors, inputs, fake=True)
 
 
 def real_pass(work: Pass, trace: Trace) -> None:
@@ -56,7 +56,7 @@ def real_pass(work: Pass, trace: Trace) -> None:
         inputs = tree_map_only(
             Tensor, lambda tensor: tensor.detach().clone(), (work.args, dict(work.kwargs))
         )
-        _run(work, trace, tensors, inputs, {})
+        _run(work, trace, tensors, inputs, fake=False)
 
 
 def _run(
@@ -64,14 +64,14 @@ def _run(
     trace: Trace,
     tensors: dict[str, Tensor],
     inputs: Any,
-    stand_ins: Mapping[str, Any],
+    fake: bool,
 ) -> None:
     for tensor in tree_leaves(inputs):
         if isinstance(tensor, Tensor):
             axes = trace.fixed(tensor.shape, "model input")
             trace.tensors[tensor] = Traced(axes, data=True, value=trace.tick())
             trace.note_rows(axes)
-    seen = AxisMode(trace, work.rules, stand_ins)
+    seen = AxisMode(trace, work.operators, fake)
     with restored(work.model), plain_kernels(), seen, watching(trace, work.model):
         output = functional_call(work.model, tensors, *inputs)
     for tensor in output_tensors(output):

@@ -55,8 +55,8 @@ def _group(path: str, module: nn.Module, calls: int, reason: str) -> ChannelGrou
     if isinstance(module.bias, Tensor):
         slices.append(ParameterSlice(f"{path}.bias", 0, "carrier", extent))
     sites = tuple(
-        Site(path, "output", tap, axis, extent, call=call, value=call, overwritten=True)
-        for tap in ("activation", "preactivation")
+        Site(path, "output", point, axis, extent, call=call, value=call, overwritten=True)
+        for point in ("activation", "preactivation")
         for call in range(calls)
     )
     kind = "neurons" if linear else "channels"

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from nodelens.channels.expressions import Expression, Leaf, Variable
-from nodelens.channels.groups import Extent, Rows, Site, Tap
-from nodelens.channels.trace import Axes, Contraction, Port, Trace
-
-# The products at which an operand can be told from a weight and replaced: see `masks`.
-SHOWN = frozenset(
-    [*("mm", "bmm", "addmm", "baddbmm", "mv", "dot", "addmv"), "convolution", "_grouped_mm"]
-)
+from nodelens.channels.expressions import Axes, Expression, Leaf, Variable
+from nodelens.channels.groups import Extent, Rows, Site, SitePoint
+from nodelens.channels.trace import Contraction, Port, Trace
 
 
 def read_sites(
@@ -28,14 +23,16 @@ def read_sites(
     return list(_operand_sites(trace, contraction, variable))
 
 
-def port_sites(trace: Trace, ports: Iterable[Port], tap: Tap, variable: Variable) -> Iterator[Site]:
+def port_sites(
+    trace: Trace, ports: Iterable[Port], point: SitePoint, variable: Variable
+) -> Iterator[Site]:
     """Yield where the variable is at ports of modules."""
     for port in ports:
         for position, leaf in _places(trace, port.axes, variable):
             yield Site(
                 module=port.module,
-                end="input" if tap == "activation" else "output",
-                tap=tap,
+                end="input" if point == "activation" else "output",
+                point=point,
                 axis=position,
                 extent=leaf.extent,
                 argument=port.argument,
@@ -49,14 +46,15 @@ def port_sites(trace: Trace, ports: Iterable[Port], tap: Tap, variable: Variable
 def _operand_sites(trace: Trace, contraction: Contraction, variable: Variable) -> Iterator[Site]:
     """Yield where the variable is in what a parameter is multiplied with, if that can be seen."""
     port, found = contraction.operand, _parameters(trace, contraction, variable)
-    if contraction.operator not in SHOWN or len(found) != 1:
+    product = contraction.operator is not None and contraction.operator.operands
+    if not product or len(found) != 1:
         return
     name, along = found[0]
     for position, leaf in _places(trace, port.axes, variable):
         yield Site(
             module=port.module,
             end="operand",
-            tap="activation",
+            point="activation",
             axis=position,
             extent=leaf.extent,
             argument=name,

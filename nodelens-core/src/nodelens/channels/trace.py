@@ -1,25 +1,22 @@
 """What a traced forward has shown: tensors with their axes, weights that read and write nodes.
 
-A dispatch mode sees every ATen operator that the forward performs and hands it to its rule; module
+`axis_mode` sees every ATen operator that the forward performs and hands it to its rule; module
 hooks note what each module read and returned.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from nodelens.channels.axes import Solver
-from nodelens.channels.expressions import Expression
-
-Axes = tuple[Expression, ...]
+from nodelens.channels.expressions import Axes, Expression
+from nodelens.interfaces.operator import Operator
 
 
 @define(eq=False)
@@ -58,8 +55,9 @@ class Port:
 class Contraction:
     """A weight that reads nodes along `read` and writes nodes along `written`, inside `module`.
 
-    `operand` is the tensor that it reads, and `operator` multiplies the two. `readers` and
-    `writers` are the axes of the parameters, ``(name, axis)``, that `read` and `written` come from;
+    `operand` is the tensor that it reads, and `operator` the row of what multiplies the two.
+    `readers` and `writers` are the axes of the parameters, ``(name, axis)``, that `read` and
+    `written` come from;
     `moved` are the parameters of which every entry can be told (see `Traced`). `evaluated` is False
     for what happens in training only.
     """
@@ -70,7 +68,7 @@ class Contraction:
     operand: Port
     readers: frozenset[tuple[str, int]]
     writers: frozenset[tuple[str, int]]
-    operator: str
+    operator: Operator | None
     moved: frozenset[str] = frozenset()
     evaluated: bool = True
 
@@ -205,33 +203,3 @@ class Trace:
     def free(self, shape: Sequence[int]) -> Axes:
         """Return fresh axes about which nothing is known."""
         return tuple(self.solver.fresh(int(size)) for size in shape)
-
-
-class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator, performs it, and infers the axes of what it returns."""
-
-    def __init__(
-        self, trace: Trace, rules: Mapping[str, Any], stand_ins: Mapping[str, Any] | None = None
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.trace = trace
-        self.rules = rules
-        self.stand_ins = stand_ins or {}
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Perform one operator and infer what comes out."""
-        kwargs = kwargs or {}
-        strides = args[0].stride() if args and isinstance(args[0], Tensor) else ()
-        results = self.stand_ins.get(func._schema.name, func)(*args, **kwargs)
-        outputs = [leaf for leaf in tree_leaves(results) if isinstance(leaf, Tensor)]
-        if outputs:
-            from nodelens.channels.rules.operation import Operation, apply
-
-            apply(self.rules, Operation(self.trace, func, args, kwargs, outputs, strides))
-        return results

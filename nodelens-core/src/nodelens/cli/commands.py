@@ -36,7 +36,7 @@ SECTIONS: Mapping[str, Mapping[str, Lazy]] = {
             "List ways to train pruned models.",
         ),
         "reports": ("nodelens.cli.components:reports", "List report writers."),
-        "rules": ("nodelens.cli.components:rules", "List plugins' rules of channel inference."),
+        "operators": ("nodelens.cli.components:operators", "List operators that plugins add."),
     },
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -13,7 +13,10 @@ from nodelens.cli.metric_costs import COSTS, cost_of, with_defaults
 from nodelens.config.options import option_fields
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.registry import Offer, Registry
-from nodelens.plugins.specs import MetricSpec, RuleSpec
+from nodelens.plugins.specs import MetricSpec, OperatorSpec
+
+if TYPE_CHECKING:
+    from nodelens.interfaces.operator import Operator
 
 FACTS = ("better", "unit", "formula", "source", "invariances", "dead")
 """The class attributes of every metric, see `nodelens.interfaces.metric.Metric`."""
@@ -27,13 +30,16 @@ def explain(registry: Registry, offer: Offer) -> dict[str, Any]:
 
     Raises `PluginError` when its class cannot be imported or has options that no config can hold.
     """
-    target = registry.load(offer)
-    details = _rule(target, offer.spec) if isinstance(offer.spec, RuleSpec) else None
+    details = (
+        _operator(registry.operator(offer))
+        if isinstance(offer.spec, OperatorSpec)
+        else _component(registry, registry.checked(offer, registry.load(offer)), offer)
+    )
     return {
         "name": offer.name,
         "kind": offer.spec.kind,
         "summary": offer.spec.summary,
-        **(details or _component(registry, registry.checked(offer, target), offer)),
+        **details,
         "distribution": offer.distribution,
         "version": offer.version,
         "target": offer.spec.target,
@@ -46,8 +52,8 @@ def _component(registry: Registry, cls: type, offer: Offer) -> dict[str, Any]:
     return {"description": _description(cls), **facts, "options": options}
 
 
-def _rule(target: object, spec: RuleSpec) -> dict[str, Any]:
-    return {"description": _description(target), "operator": spec.operator, "options": []}
+def _operator(row: Operator) -> dict[str, Any]:
+    return {"description": _description(row.rule), "operator": row.name, "options": []}
 
 
 def explanation_text(explanation: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nodelens.channels.groups import ChannelGraph, ChannelGroup, Role
     from nodelens.interfaces.backend import ModelHandle
     from nodelens.removal.cost import Cost, Costs
-    from nodelens.removal.verdicts import Verdict
+    from nodelens.removal.verdicts import EquivalenceResult
 
 
 @click.command()
@@ -54,13 +54,13 @@ def inspect(
     prunable group are removed in turn, and the result is compared with the masked model, on the
     samples, on others made from them, and in training.
     """
-    from nodelens.channels.infer import infer
+    from nodelens.graph import infer
     from nodelens.removal.cost import costs
     from nodelens.removal.verify import verify
 
     handle, example = _subject(session, target, overrides, shape, allowed)
     model = handle.module
-    graph = infer(model, example, rules=session.survey().operator_rules())
+    graph = infer(model, example, operators=session.survey().operators())
     found = costs(model, graph, example[:1])
     verdicts = verify(model, graph, example, hints=handle.hints) if verified else []
     if figure is not None:
@@ -118,7 +118,9 @@ def _own_model(
     return handle, drawn.to(parameter)
 
 
-def _as_json(graph: ChannelGraph, found: Costs, verdicts: list[Verdict]) -> dict[str, Any]:
+def _as_json(
+    graph: ChannelGraph, found: Costs, verdicts: list[EquivalenceResult]
+) -> dict[str, Any]:
     return {
         "traced": graph.traced,
         "note": graph.note,
@@ -131,7 +133,7 @@ def _as_json(graph: ChannelGraph, found: Costs, verdicts: list[Verdict]) -> dict
     }
 
 
-def _as_text(graph: ChannelGraph, found: Costs, verdicts: list[Verdict]) -> Iterator[str]:
+def _as_text(graph: ChannelGraph, found: Costs, verdicts: list[EquivalenceResult]) -> Iterator[str]:
     said = {verdict.group: verdict for verdict in verdicts}
     prunable = sum(group.prunable for group in graph)
     yield f"{len(graph)} groups, {prunable} prunable; {_cost(found.model)} per sample"
@@ -151,7 +153,9 @@ def _as_text(graph: ChannelGraph, found: Costs, verdicts: list[Verdict]) -> Iter
         yield columns(list(_facts(group, found.nodes[group.name], said.get(group.name))), indent=2)
 
 
-def _facts(group: ChannelGroup, cost: Cost, verdict: Verdict | None) -> Iterator[tuple[str, str]]:
+def _facts(
+    group: ChannelGroup, cost: Cost, verdict: EquivalenceResult | None
+) -> Iterator[tuple[str, str]]:
     yield "one node", _cost(cost) + _several(group)
     yield "written by", _owners(group, "producer") or "nothing"
     yield "read by", _owners(group, "consumer") or "no weight"

@@ -62,6 +62,8 @@ def _problem(registry: Registry, offer: Offer) -> str:
         target = registry.load(offer)
         if offer.spec.kind == "command":
             checked_command(target, offer)
+        elif offer.spec.kind == "operator":
+            registry.operator(offer)
         else:
             option_fields(registry.checked(offer, target))
     except NodelensError as error:

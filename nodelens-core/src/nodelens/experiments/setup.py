@@ -10,7 +10,6 @@ from attrs import asdict, frozen
 
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.channels.groups import ChannelGraph
-from nodelens.channels.infer import infer
 from nodelens.config.parts import with_parts
 from nodelens.config.schema import Component
 from nodelens.config.sizes import size_bytes
@@ -19,6 +18,7 @@ from nodelens.data.splits import Splits, batches, calibration, split
 from nodelens.errors import ConfigError, DataError, ModelError
 from nodelens.experiments.loss_requirements import check_needs
 from nodelens.experiments.until import check_rule
+from nodelens.graph import infer
 from nodelens.interfaces.backend import ModelHandle, ModelRequest, Permissions
 from nodelens.interfaces.metric import Metric, checked_metric
 from nodelens.seeding import derive_seed
@@ -106,8 +106,8 @@ def load_subject(
             "there are no test samples to evaluate on: data.test_fraction is 0 and the dataset "
             "brings none; set data.test_fraction above 0"
         )
-    rules = plugins.operator_rules()
-    graph = infer(handle.module, *example.args, rules=rules, **example.kwargs)
+    operators = plugins.operators()
+    graph = infer(handle.module, *example.args, operators=operators, **example.kwargs)
     return StudyInputs(splits, chosen, handle, graph, predicts)
 
 

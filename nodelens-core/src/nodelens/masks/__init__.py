@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodelens.masks.context import kept_nodes, mask, mask_batch, repeated
+from nodelens.masks.masking import kept_nodes, mask, mask_batch, repeated
 from nodelens.masks.reading import operand_reader
 
 __all__ = ["kept_nodes", "mask", "mask_batch", "operand_reader", "repeated"]

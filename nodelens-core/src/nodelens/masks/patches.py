@@ -11,7 +11,7 @@ from nodelens.errors import ModelError
 
 
 @define(eq=False)
-class Forward:
+class MaskedForward:
     """One forward: how many samples it reads, how many copies these are of, and who replaces whom.
 
     `rows` is 0 where the model's own inputs were not seen.
@@ -48,7 +48,7 @@ class Patch:
     group: ChannelGroup
     kept: Tensor
     fill: Tensor
-    forward: Forward
+    forward: MaskedForward
 
     def at_port(self, tensor: Tensor) -> Tensor:
         """Return the tensor of a module's input or output with the nodes replaced."""

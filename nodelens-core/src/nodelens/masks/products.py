@@ -7,7 +7,7 @@ parameter through views, copies and selections of it, and knows it where it is m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,16 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nodelens.channels.groups import Site
-from nodelens.channels.rules.operation import VIEWS
-from nodelens.channels.rules.provenance import LOOKUPS
 from nodelens.errors import ModelError
-from nodelens.masks.labels import Labels
-
-# Positions of the two factors among the arguments.
-MATRICES: Mapping[str, tuple[int, int]] = {
-    **dict.fromkeys(("mm", "bmm", "mv", "dot", "_grouped_mm"), (0, 1)),
-    **dict.fromkeys(("addmm", "baddbmm", "addmv"), (1, 2)),
-}
+from nodelens.interfaces.operator import Operand, Operators, row_of
+from nodelens.masks.entry_labels import EntryLabels
 
 # What may be done at a product: given the operand, its summed axis, and the parameter's indices
 # along that axis, ``(indices,)`` or ``(batch, indices)``; return what is multiplied instead.
@@ -42,10 +35,11 @@ class Watch:
 
 
 @define(eq=False)
-class Known:
+class KnownTensors:
     """What is known of tensors while a watched module runs: weights, and entries of parameters."""
 
-    watches: Sequence[tuple[Watch, Labels]]
+    watches: Sequence[tuple[Watch, EntryLabels]]
+    operators: Operators
     weights: dict[int, Any] = field(factory=dict)
 
     def is_weight(self, tensor: Tensor) -> bool:
@@ -67,7 +61,7 @@ class Known:
 
     def _label(
         self,
-        labels: Labels,
+        labels: EntryLabels,
         func: Any,
         args: Any,
         kwargs: Any,
@@ -78,28 +72,30 @@ class Known:
         known = [tensor for tensor in tensors if labels.knows(tensor)]
         if not known:
             return
-        name, source = _name(func), known[0]
-        if name in LOOKUPS and source is tensors[0]:
+        row, source = row_of(self.operators, func), known[0]
+        entries = row.entries if row is not None and source is tensors[0] else None
+        if entries in ("picked", "moved"):
             picked = labels.everywhere(source).to(source.device)
             labels.note(output, func(picked, *args[1:], **kwargs).cpu())
-        elif name in VIEWS and source is tensors[0] and source.numel() == output.numel():
+        elif entries == "same" and source.numel() == output.numel():
             labels.note(output, labels.everywhere(source).reshape(output.shape))
         elif torch.Tag.pointwise in func.tags and all(
             self.is_weight(tensor) or labels.knows(tensor) for tensor in tensors
         ):
             labels.note(output, labels.everywhere(source).expand(output.shape))
 
-    def multiplied(self, name: str, args: tuple[Any, ...], module: str) -> tuple[Any, ...]:
+    def multiplied(self, func: Any, args: tuple[Any, ...], module: str) -> tuple[Any, ...]:
         """Act on the operands of a product with watched parameters; return its arguments."""
-        for data, weight in _factors(name):
+        row = row_of(self.operators, func)
+        for operand in row.operands if row else ():
             for watch, labels in self.watches:
-                tensor, operand = args[weight], args[data]
+                weight, data = args[operand.weight], args[operand.argument]
                 if (
                     watch.site.module == module
-                    and labels.knows(tensor)
-                    and self._reads(tensor, operand)
+                    and labels.knows(weight)
+                    and self._reads(weight, data)
                 ):
-                    args = _acted(watch, labels, name, args, data, weight)
+                    args = _acted(watch, labels, operand, args)
         return args
 
     def _reads(self, weight: Tensor, operand: Tensor) -> bool:
@@ -110,66 +106,43 @@ class Known:
         return not self.is_weight(operand) and not chosen
 
 
-def _name(func: Any) -> str:
-    return str(func._schema.name).removeprefix("aten::").rstrip("_")
-
-
-def _factors(name: str) -> Iterator[tuple[int, int]]:
-    """Yield the positions of operand and weight, either way round where both are possible."""
-    if name == "convolution":
-        yield 0, 1
-    elif name in MATRICES:
-        left, right = MATRICES[name]
-        yield left, right
-        if name != "_grouped_mm":
-            yield right, left
-
-
 def _acted(
-    watch: Watch, labels: Labels, name: str, args: tuple[Any, ...], data: int, weight: int
+    watch: Watch, labels: EntryLabels, operand: Operand, args: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    operand, axis = args[data], 1
-    if name == "convolution":
-        indices = _convolved(labels, args)
+    data = args[operand.argument]
+    if operand.indices is not None:
+        indices = operand.indices(labels.along, args)
     else:
-        axis, indices = _summed(labels, operand, args[weight], data < weight)
+        indices = _summed(labels, operand, data, args[operand.weight])
     if indices is None or bool((indices == indices.flatten()[0]).all()):
         return args
-    changed = watch.act(operand, axis, indices)
-    return args if changed is None else (*args[:data], changed, *args[data + 1 :])
+    changed = watch.act(data, operand.axis % data.ndim, indices)
+    return args if changed is None else _replaced(args, operand.argument, changed)
 
 
-def _summed(
-    labels: Labels, operand: Tensor, weight: Tensor, is_left: bool
-) -> tuple[int, Tensor | None]:
-    """Return the operand's summed axis and the parameter's indices along it.
+def _replaced(args: tuple[Any, ...], position: int, changed: Tensor) -> tuple[Any, ...]:
+    return (*args[:position], changed, *args[position + 1 :])
+
+
+def _summed(labels: EntryLabels, operand: Operand, data: Tensor, weight: Tensor) -> Tensor | None:
+    """Return the parameter's indices along the axis that is summed over.
 
     None where the parameter's axis is not summed over.
     """
-    axis = operand.ndim - 1 if is_left else max(operand.ndim - 2, 0)
-    inner = max(weight.ndim - 2, 0) if is_left else weight.ndim - 1
-    dims = (0, inner) if weight.ndim == 3 else (inner,)
+    inner = operand.weight_axis % weight.ndim
+    dims = (0, inner) if weight.ndim == 3 and inner else (inner,)
     indices = labels.along(weight, dims)
     if not torch.equal(indices, labels.along(weight, dims, last=True)):
-        return axis, None
-    if weight.ndim == 3 and bool((indices == indices[:1]).all()):
-        return axis, indices[0]
-    return axis, indices if operand.ndim == 3 or weight.ndim < 3 else None
-
-
-def _convolved(labels: Labels, args: tuple[Any, ...]) -> Tensor | None:
-    """Return the parameter's indices along the channels that a convolution reads."""
-    weight, transposed, groups = args[1], bool(args[6]), int(args[8])
-    if transposed:
-        return labels.along(weight, (0,))
-    indices = labels.along(weight, (0, 1)).view(groups, -1, weight.shape[1])
-    return indices[:, 0].flatten() if bool((indices == indices[:, :1]).all()) else None
+        return None
+    if len(dims) == 2 and bool((indices == indices[:1]).all()):
+        return indices[0]
+    return indices if data.ndim == 3 or len(dims) == 1 else None
 
 
 class ProductMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Performs every operator; acts on the operands of products inside `stack`'s last module."""
 
-    def __init__(self, known: Known, stack: Sequence[str]) -> None:
+    def __init__(self, known: KnownTensors, stack: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.known = known
         self.stack = stack
@@ -183,13 +156,13 @@ class ProductMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Perform one operator."""
         kwargs = kwargs or {}
-        args = self.known.multiplied(_name(func), args, self.stack[-1])
+        args = self.known.multiplied(func, args, self.stack[-1])
         result = func(*args, **kwargs)
         self.known.follow(func, args, kwargs, result)
         return result
 
 
-def known_in(model: nn.Module, watches: Sequence[Watch]) -> Known:
+def known_in(model: nn.Module, watches: Sequence[Watch], operators: Operators) -> KnownTensors:
     """Return what is known before a watched module runs: where the parameters are in memory.
 
     Raises `ModelError` where the model does not have a watched parameter.
@@ -198,14 +171,15 @@ def known_in(model: nn.Module, watches: Sequence[Watch]) -> Known:
         **dict(model.named_buffers(remove_duplicate=False)),
         **dict(model.named_parameters(remove_duplicate=False)),
     }
-    labels: dict[tuple[str, int], Labels] = {}
+    labels: dict[tuple[str, int], EntryLabels] = {}
     for watch in watches:
         name, axis = str(watch.site.argument), watch.site.along
         if name not in tensors:
             raise ModelError(f"{watch.site.name}: the model has no parameter {name}")
-        labels.setdefault((name, axis), Labels(tensors[name], axis))
+        labels.setdefault((name, axis), EntryLabels(tensors[name], axis))
     storages = [tensor.untyped_storage() for tensor in tensors.values()]
-    return Known(
+    return KnownTensors(
         [(watch, labels[str(watch.site.argument), watch.site.along]) for watch in watches],
+        operators,
         {storage._cdata: storage for storage in storages},
     )

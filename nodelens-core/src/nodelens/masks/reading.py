@@ -9,22 +9,27 @@ from functools import partial
 from torch import Tensor, nn
 
 from nodelens.channels.groups import Site
+from nodelens.interfaces.operator import Operator
+from nodelens.masks.product_hooks import watching_products
 from nodelens.masks.products import Watch
-from nodelens.masks.watching import watching_products
 
 
 def operand_reader(
-    model: nn.Module, sites: Sequence[Site], read: Callable[[Site, Tensor], None]
+    model: nn.Module,
+    sites: Sequence[Site],
+    read: Callable[[Site, Tensor], None],
+    operators: Sequence[Operator] = (),
 ) -> AbstractContextManager[None]:
     """Call ``read(site, tensor)`` for every operand met while the context is open.
 
     Sites of other ends are left out. The tensors are those of the forward itself: with gradients
     enabled they carry them, so that a hook on one sees its gradient; ``site.nodes`` brings them to
     ``(samples, positions, nodes)``. A module may meet a site any number of times in one call.
+    `operators` are those that the core does not know, as `ChannelGraph.operators` holds them.
     Raises `ModelError` where the model does not have the parameter of a site.
     """
     watches = [Watch(site, partial(_shown, read, site)) for site in sites if site.end == "operand"]
-    return watching_products(model, watches, changes=False)
+    return watching_products(model, watches, operators, changes=False)
 
 
 def _shown(

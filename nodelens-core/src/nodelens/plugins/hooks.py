@@ -13,6 +13,13 @@ from nodelens.plugins import hookspecs
 
 PREFIX = "nodelens_"
 REGISTER = f"{PREFIX}register_"
+RENAMED = {
+    f"{REGISTER}rules": (
+        f"implement {REGISTER}operators and return a list of OperatorSpec, whose targets are rows "
+        "(nodelens.interfaces.operator.Operator) that hold the rules"
+    )
+}
+"""Hooks of older plugins, and what to write instead."""
 
 
 def new_manager() -> pluggy.PluginManager:
@@ -49,6 +56,8 @@ def _check_hook(plugin: object, name: str, options: Mapping[str, object]) -> Non
     if hook not in hook_names():
         if options.get("optionalhook"):
             return
+        if hook in RENAMED:
+            raise PluginError(f"there is no hook {hook} any more: {RENAMED[hook]}")
         raise PluginError(f"there is no hook {hook}{did_you_mean(hook, hook_names())}")
     if hook.startswith(REGISTER) and (options.get("wrapper") or options.get("hookwrapper")):
         raise PluginError(f"{name} is a wrapper; registration hooks are called plugin by plugin")

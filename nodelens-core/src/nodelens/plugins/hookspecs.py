@@ -25,10 +25,10 @@ if TYPE_CHECKING:
         EvaluationSpec,
         InterventionSpec,
         MetricSpec,
+        OperatorSpec,
         PrunerSpec,
         RecoverySpec,
         ReportSpec,
-        RuleSpec,
     )
     from nodelens.scoring.engine import ScoreRequest
     from nodelens.scoring.scores import Scores
@@ -170,18 +170,21 @@ def nodelens_register_commands() -> Sequence[CommandSpec]:
 
 
 @hookspec
-def nodelens_register_rules() -> Sequence[RuleSpec]:
-    """Return rules of channel inference for operators that the core does not know; called once.
+def nodelens_register_operators() -> Sequence[OperatorSpec]:
+    """Return rows of operators that the core does not know; called once, imported when used.
 
-    A rule relates the axes of an operator's inputs to those of its outputs. Without one, whatever
-    the operator touches is frozen.
+    A row has a rule, which relates the axes of an operator's inputs to those of its outputs, and
+    what masks, removal and costs know of the operator. Without a row, whatever the operator
+    touches is frozen.
 
     Example::
 
+        # mypkg/operators.py
+        GATE = Operator("mypkg::gate", pointwise)
+
         @hookimpl
-        def nodelens_register_rules():
-            target = "mypkg.rules:elementwise"
-            return [RuleSpec("gate", target, "A fused gate.", operator="mypkg::gate")]
+        def nodelens_register_operators():
+            return [OperatorSpec("gate", "mypkg.operators:GATE", "A fused gate.")]
     """
     raise AssertionError("a specification, never called")
 

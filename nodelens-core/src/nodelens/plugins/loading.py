@@ -28,7 +28,7 @@ PLURALS: dict[Kind, str] = {
     "recovery": "recoveries",
     "report": "reports",
     "command": "commands",
-    "rule": "rules",
+    "operator": "operators",
 }
 """The plural of every kind: the end of its hook's name, and the command that lists it."""
 

@@ -18,14 +18,13 @@ from nodelens.plugins.reasons import reason
 from nodelens.plugins.records import PluginRecord
 from nodelens.plugins.registry import Registry
 from nodelens.plugins.selection import select
-from nodelens.plugins.specs import RuleSpec
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.capture.request import CaptureRequest
     from nodelens.capture.result import Capture
     from nodelens.channels.groups import Site
-    from nodelens.channels.rules.operation import Rule
+    from nodelens.interfaces.operator import Operator
     from nodelens.scoring.engine import ScoreRequest
     from nodelens.scoring.scores import Scores
     from nodelens.storage.run_folder import RunFolder
@@ -91,21 +90,18 @@ class Plugins:
     def __attrs_post_init__(self) -> None:
         self.registry = Registry(self.records)
 
-    def operator_rules(self) -> dict[str, Rule]:
-        """Return the plugins' rules of channel inference by operator, imported now.
+    def operators(self) -> tuple[Operator, ...]:
+        """Return the rows of the plugins' operators, imported now.
 
-        Raises `PluginError` when one cannot be imported or two plugins offer one operator.
+        Raises `PluginError` when one cannot be imported or is no row, or two are of one operator.
         """
-        rules: dict[str, Rule] = {}
-        for offer in self.registry.match("rule"):
-            assert isinstance(offer.spec, RuleSpec)
-            operator, rule = offer.spec.operator, self.registry.load(offer)
-            if not callable(rule):
-                raise PluginError(f"rule {offer.qualified}: {offer.spec.target} is not a function")
-            if operator in rules:
-                raise PluginError(f"two plugins have a rule for {operator}; block one of them")
-            rules[operator] = rule
-        return rules
+        found: dict[str, Operator] = {}
+        for offer in self.registry.match("operator"):
+            row = self.registry.operator(offer)
+            if row.name in found:
+                raise PluginError(f"two plugins have a row for {row.name}; block one of them")
+            found[row.name] = row
+        return tuple(found.values())
 
     def capture(self, request: CaptureRequest) -> Capture:
         """Return the statistics from the first engine that takes the request."""

@@ -17,6 +17,7 @@ from nodelens.plugins.specs import ComponentSpec, Kind
 
 if TYPE_CHECKING:
     from nodelens.config.schema import Component
+    from nodelens.interfaces.operator import Operator
 
 
 @frozen
@@ -111,6 +112,18 @@ class Registry:
         if missing := missing_members(offer.spec.kind, target):
             raise PluginError(f"{_described(offer)}: {target.__name__} lacks {', '.join(missing)}")
         return target
+
+    def operator(self, offer: Offer) -> Operator:
+        """Return the row that an offer names; raises `PluginError` unless it is an `Operator`."""
+        from nodelens.interfaces.operator import Operator
+
+        row = self.load(offer)
+        if not isinstance(row, Operator):
+            raise PluginError(
+                f"{_described(offer)}: {offer.spec.target} is not an Operator (a row of "
+                "nodelens.interfaces.operator)"
+            )
+        return row
 
     def build(self, kind: Kind, component: Component) -> object:
         """Return a component with its options set; raises `ConfigError` for wrong ones."""

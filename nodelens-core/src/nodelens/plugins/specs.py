@@ -20,7 +20,7 @@ Kind = Literal[
     "recovery",
     "report",
     "command",
-    "rule",
+    "operator",
 ]
 
 _NAME = validators.matches_re(r"[a-z][a-z0-9_]*(-[a-z0-9_]+)*")
@@ -114,15 +114,14 @@ class CommandSpec(ComponentSpec):
 
 
 @frozen
-class RuleSpec(ComponentSpec):
-    """A rule of channel inference; the target is a function, see `nodelens.channels.rules`.
+class OperatorSpec(ComponentSpec):
+    """An operator of torch; the target is a `nodelens.interfaces.operator.Operator`.
 
-    `operator` is the operator's name as torch registers it, such as ``my_library::my_op``, or bare
-    for operators of ATen; a rule of a plugin replaces the core's.
+    The target is a row, not a class, and its module may import torch. A row of a plugin replaces
+    the core's.
     """
 
-    kind: ClassVar[Kind] = "rule"
-    operator: str = field(kw_only=True, validator=validators.matches_re(r"(\w+::)?\w+"))
+    kind: ClassVar[Kind] = "operator"
 
 
 SPEC_KINDS: Mapping[Kind, type[ComponentSpec]] = {
@@ -138,6 +137,6 @@ SPEC_KINDS: Mapping[Kind, type[ComponentSpec]] = {
         RecoverySpec,
         ReportSpec,
         CommandSpec,
-        RuleSpec,
+        OperatorSpec,
     )
 }

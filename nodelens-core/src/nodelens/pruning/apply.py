@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from nodelens.channels.infer import infer
 from nodelens.errors import ModelError
+from nodelens.graph import infer
 from nodelens.masks import mask
 from nodelens.pruning.plan_checks import check_means, check_plan
 from nodelens.removal.cost import costs
@@ -129,7 +129,7 @@ def _apply_partly(
         removal = remove(model, request.graph, removable, *example.args, **options)
     except ModelError:
         removal, refused = None, dict.fromkeys(plan.keep, refusal)
-    left = request.graph if removal is None else infer(model, *example.args, **example.kwargs)
+    left = request.graph if removal is None else _inferred(request, model, example)
     with mask(model, left, {name: plan.keep[name] for name in refused}, plan.replace, means):
         evaluation = evaluate(model, batches)
     return AppliedPlan(evaluation, model, left, plan, means, removal, refused)
@@ -141,12 +141,16 @@ def _sizes(
     """Return parameters, and multiply-accumulates per sample, before and after."""
     found = []
     for model in (request.model, carried.model if carried.removal else request.model):
-        graph = (
-            request.graph if model is request.model else infer(model, *batch.args, **batch.kwargs)
-        )
+        graph = request.graph if model is request.model else _inferred(request, model, batch)
         found.append(costs(model, graph, *batch.args, **batch.kwargs).model)
     macs = [None if cost.macs is None else cost.macs // batch.rows for cost in found]
     return {
         "parameters": (found[0].parameters, found[1].parameters),
         "macs_per_sample": (macs[0], macs[1]),
     }
+
+
+def _inferred(request: PruningRequest, model: nn.Module, example: Batch) -> ChannelGraph:
+    """Return the groups of the smaller model; operators of plugins are known as before."""
+    operators = request.graph.operators
+    return infer(model, *example.args, operators=operators, **example.kwargs)

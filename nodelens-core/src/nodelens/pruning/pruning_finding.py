@@ -14,7 +14,7 @@ from nodelens.training.paired_evaluation import PairedEvaluation, signed
 if TYPE_CHECKING:
     from nodelens.channels.groups import ChannelGraph
     from nodelens.pruning.apply import AppliedPlan
-    from nodelens.removal.verdicts import Verdict
+    from nodelens.removal.verdicts import EquivalenceResult
 
 Sizes = Mapping[str, tuple[int | None, int | None]]
 
@@ -100,7 +100,7 @@ def _outcome(carried: AppliedPlan, sizes: Sizes) -> str:
     return "; ".join([*shrunk, _exactness(carried.removal.verdicts)])
 
 
-def _exactness(verdicts: Sequence[Verdict]) -> str:
+def _exactness(verdicts: Sequence[EquivalenceResult]) -> str:
     reasons = sorted({each.reason for each in verdicts if each.status == "shifted"})
     if reasons:
         return f"removal shifts the outputs ({', '.join(reasons)})"
@@ -168,7 +168,7 @@ def _group_table(label: str, width: Mapping[str, int], carried: AppliedPlan) -> 
     return Table(f"{label}_groups", f"{label}: nodes kept", columns, tuple(rows), note)
 
 
-def _verdict_text(verdict: Verdict | None, asked: bool) -> str:
+def _verdict_text(verdict: EquivalenceResult | None, asked: bool) -> str:
     if verdict is None:
         return "masked only" if asked else "whole"
     return verdict.finding

@@ -46,7 +46,7 @@ def recover_and_evaluate(
 def obstacle(carried: AppliedPlan) -> str | None:
     """Return why a pruned model cannot be trained; None where it can."""
     for name in carried.refused:
-        sites = [site for site in carried.graph[name].sites if site.tap == "activation"]
+        sites = [site for site in carried.graph[name].sites if site.point == "activation"]
         if any(site.end == "operand" for site in sites):
             return (
                 f"the nodes of {name} are only masked, where a module multiplies with weights of "

@@ -15,7 +15,7 @@ from attrs import frozen
 from torch import nn
 
 from nodelens.removal.integers import Effect, integer_lists, integers
-from nodelens.removal.sources import Source
+from nodelens.removal.shrunk_axes import ShrunkAxis
 
 if TYPE_CHECKING:
     from nodelens.removal.hints import AttributeHint
@@ -45,14 +45,14 @@ class AttributeRule:
         return f"{self.module}.{self.attribute} follows {what} {self.axis} of {self.parameter}"
 
 
-Rule = Union[AttributeRule, "AttributeHint"]
+RuleOrHint = Union[AttributeRule, "AttributeHint"]
 
 
 @frozen
 class Adjustment:
     """Rules and the integers that they set: ``(module path, attribute)`` to the new value."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[RuleOrHint, ...]
     effect: Effect
 
     @property
@@ -85,7 +85,7 @@ def _distance(path: str, place: str) -> tuple[int, int]:
     return len(b) - common, len(a) - common
 
 
-def adjustments(model: nn.Module, shrinking: Sequence[Source]) -> list[Adjustment]:
+def adjustments(model: nn.Module, shrinking: Sequence[ShrunkAxis]) -> list[Adjustment]:
     """Return every rule that would set some integer of the model, each effect once.
 
     Rules of one class that follow the same nodes come once more all together.
@@ -107,7 +107,7 @@ def adjustments(model: nn.Module, shrinking: Sequence[Source]) -> list[Adjustmen
 
 
 def _singles(
-    path: str, module: nn.Module, up: int, inside: Iterable[Source]
+    path: str, module: nn.Module, up: int, inside: Iterable[ShrunkAxis]
 ) -> Iterator[AttributeRule]:
     for attribute, value in integers(module):
         for source in inside:
@@ -116,7 +116,7 @@ def _singles(
 
 
 def _lists(
-    path: str, module: nn.Module, up: int, inside: Iterable[Source]
+    path: str, module: nn.Module, up: int, inside: Iterable[ShrunkAxis]
 ) -> Iterator[AttributeRule]:
     for attribute, lengths in integer_lists(module):
         for source in inside:
@@ -124,7 +124,9 @@ def _lists(
                 yield _rule(path, module, f"{attribute}[:]", source, up)
 
 
-def _rule(path: str, module: nn.Module, attribute: str, source: Source, up: int) -> AttributeRule:
+def _rule(
+    path: str, module: nn.Module, attribute: str, source: ShrunkAxis, up: int
+) -> AttributeRule:
     return AttributeRule(
         type(module).__name__,
         attribute,
@@ -149,7 +151,7 @@ def _together(singles: Sequence[Adjustment]) -> Iterator[Adjustment]:
                 if bracket:
                     lists[rule.module, rule.nodes, name].append(each)
     for found in (*lists.values(), *classes.values()):
-        rules: list[Rule] = []
+        rules: list[RuleOrHint] = []
         effect: dict[tuple[str, str], int] = {}
         for each in found:
             if not effect.keys() & each.effect.keys():
@@ -162,15 +164,15 @@ def _together(singles: Sequence[Adjustment]) -> Iterator[Adjustment]:
 class _Near:
     """Which shrinking axes lie nearest to a module: below itself, its parent, …."""
 
-    def __init__(self, model: nn.Module, shrinking: Sequence[Source]) -> None:
-        self.below: dict[str, dict[object, Source]] = defaultdict(dict)
+    def __init__(self, model: nn.Module, shrinking: Sequence[ShrunkAxis]) -> None:
+        self.below: dict[str, dict[object, ShrunkAxis]] = defaultdict(dict)
         for source in shrinking:
             parts = source.parameter.split(".")
             for depth in range(len(parts)):
                 key = (source.size, source.left, source.multiples, source.kept)
                 self.below[".".join(parts[:depth])].setdefault(key, source)
 
-    def of(self, path: str, module: nn.Module) -> tuple[int, list[Source]]:
+    def of(self, path: str, module: nn.Module) -> tuple[int, list[ShrunkAxis]]:
         """Return how many levels up the nearest axes are, and these, one of each kind.
 
         A module with parameters is concerned only by those that it holds itself, one without (the
@@ -193,7 +195,9 @@ def _relative(parameter: str, path: str, up: int) -> str:
     return parameter[len(above) + 1 :] if above else parameter
 
 
-def adjustment(model: nn.Module, rule: AttributeRule, shrinking: Sequence[Source]) -> Adjustment:
+def adjustment(
+    model: nn.Module, rule: AttributeRule, shrinking: Sequence[ShrunkAxis]
+) -> Adjustment:
     """Return what a rule sets in all modules of its class (nothing, where none matches)."""
     axes = {(each.parameter, each.axis, each.nodes, each.offset): each for each in shrinking}
     effect: dict[tuple[str, str], int] = {}
@@ -207,7 +211,9 @@ def adjustment(model: nn.Module, rule: AttributeRule, shrinking: Sequence[Source
     return Adjustment((rule,), effect)
 
 
-def _followed(module: nn.Module, rule: AttributeRule, source: Source) -> Iterator[tuple[str, int]]:
+def _followed(
+    module: nn.Module, rule: AttributeRule, source: ShrunkAxis
+) -> Iterator[tuple[str, int]]:
     """Yield the integers of one module that a rule changes, with their new values."""
     found = dict(integers(module))
     if not rule.attribute.endswith("[:]"):

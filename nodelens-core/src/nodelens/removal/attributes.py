@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from nodelens.removal.journal import Journal
-from nodelens.removal.slicing import Cut
+from nodelens.removal.slicing import TensorCut
 
 
 @frozen(eq=False)
@@ -22,7 +22,7 @@ class Touched:
     """A module, and what stays of its own tensors by their names inside the module."""
 
     module: nn.Module
-    cuts: Mapping[str, Cut]
+    cuts: Mapping[str, TensorCut]
 
     def shape(self, name: str = "weight") -> tuple[int, ...]:
         """Return the present shape of one of the module's tensors."""
@@ -40,7 +40,7 @@ class Touched:
 
 
 Values = dict[str, Any]
-Rule = Callable[[Touched], Values]
+SizeRule = Callable[[Touched], Values]
 
 
 def _linear(touched: Touched) -> Values:
@@ -119,7 +119,7 @@ def _transposed_linear(touched: Touched) -> Values:
     return {"nx": read, "nf": written}
 
 
-STANDARD: tuple[tuple[type[nn.Module], Rule], ...] = (
+STANDARD: tuple[tuple[type[nn.Module], SizeRule], ...] = (
     (nn.Linear, _linear),
     (_ConvNd, _convolution),
     (_NormBase, _features),
@@ -136,7 +136,7 @@ STANDARD: tuple[tuple[type[nn.Module], Rule], ...] = (
 )
 
 
-def update_attributes(model: nn.Module, cuts: Sequence[Cut], journal: Journal) -> None:
+def update_attributes(model: nn.Module, cuts: Sequence[TensorCut], journal: Journal) -> None:
     """Let the attributes of every standard module say the sizes that its tensors have now."""
     for touched in _touched(model, cuts):
         rule = _rule(touched.module)
@@ -150,7 +150,7 @@ def is_standard(module: nn.Module) -> bool:
     return _rule(module) is not None and next(module.parameters(), None) is not None
 
 
-def _rule(module: nn.Module) -> Rule | None:
+def _rule(module: nn.Module) -> SizeRule | None:
     for kind, rule in STANDARD:
         if isinstance(module, kind):
             return rule
@@ -158,8 +158,8 @@ def _rule(module: nn.Module) -> Rule | None:
     return _transposed_linear if hasattr(module, "nf") and hasattr(module, "nx") else None
 
 
-def _touched(model: nn.Module, cuts: Sequence[Cut]) -> Iterator[Touched]:
-    found: dict[str, dict[str, Cut]] = defaultdict(dict)
+def _touched(model: nn.Module, cuts: Sequence[TensorCut]) -> Iterator[Touched]:
+    found: dict[str, dict[str, TensorCut]] = defaultdict(dict)
     for cut in cuts:
         for name in cut.names:
             owner, inside = owner_of(name)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 from torch import nn
 
 from nodelens.channels.axes import Solver
-from nodelens.channels.expressions import Expression, Product, Variable
+from nodelens.channels.expressions import Axes, Expression, Product, Variable
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
-from nodelens.channels.rules.operation import Operation
+from nodelens.channels.rules.table import operator_table
 from nodelens.channels.trace import Trace
+from nodelens.interfaces.operator import Operators
 from nodelens.removal.retrace import retrace, variable_of
-
-Term = tuple[Expression, ...]
 
 
 @frozen
@@ -52,7 +51,8 @@ def costs(
     where one weight joins them.
     """
     sizes = {name: tuple(each.shape) for name, each in model.named_parameters()}
-    tally = _tally(model, args, kwargs) if graph.traced else None
+    operators = operator_table(graph.operators)
+    tally = _tally(model, args, kwargs, operators) if graph.traced else None
     return Costs(
         Cost(sum(map(math.prod, sizes.values())), tally.total() if tally else None),
         {
@@ -81,7 +81,7 @@ class _Tally:
     """The multiply-accumulates of every operator, each a product of axes."""
 
     trace: Trace
-    terms: Sequence[Term]
+    terms: Sequence[Axes]
 
     def total(self) -> int:
         """Return the multiply-accumulates of the whole forward."""
@@ -92,13 +92,16 @@ class _Tally:
         variable = variable_of(self.trace, group)
         return self.total() - sum(self._count(term, variable) for term in self.terms)
 
-    def _count(self, term: Term, less: Variable | None) -> int:
+    def _count(self, term: Axes, less: Variable | None) -> int:
         return math.prod(_size(self.trace.solver, axis, less) for axis in term)
 
 
-def _tally(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Tally:
-    trace, seen = retrace(model, args, kwargs, TERMS)
-    return _Tally(trace, [term for op in seen for term in TERMS[op.name](op)])
+def _tally(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], operators: Operators
+) -> _Tally:
+    macs = {name: row.macs for name, row in operators.items() if row.macs}
+    trace, seen = retrace(model, args, kwargs, operators, macs)
+    return _Tally(trace, [term for terms_of, op in seen for term in terms_of(op)])
 
 
 def _size(solver: Solver, axis: Expression, less: Variable | None) -> int:
@@ -109,59 +112,3 @@ def _size(solver: Solver, axis: Expression, less: Variable | None) -> int:
     if isinstance(axis, Product):
         return math.prod(_size(solver, factor, less) for factor in axis.factors)
     return sum(_size(solver, part, less) for part in axis.parts)
-
-
-def _matmul(op: Operation) -> Sequence[Term]:
-    left, right = op.args[:2]
-    return [(*op.axes(left), op.axes(right)[-1])]
-
-
-def _addmm(op: Operation) -> Sequence[Term]:
-    left, right = op.args[1:3]
-    return [(*op.axes(left), op.axes(right)[-1])]
-
-
-def _vector(op: Operation) -> Sequence[Term]:
-    return [op.axes(op.args[0])]
-
-
-def _addmv(op: Operation) -> Sequence[Term]:
-    return [op.axes(op.args[1])]
-
-
-def _attention(op: Operation) -> Sequence[Term]:
-    """Scores of every query for every key, and as many weighted sums of values."""
-    q, k, v = (op.axes(tensor) for tensor in op.args[:3])
-    return [(*q, k[-2]), (*q[:-1], k[-2], v[-1])]
-
-
-def _convolution(op: Operation) -> Sequence[Term]:
-    """Each weight works once per position: of the output, or of the input if transposed."""
-    source, weight = op.args[:2]
-    over = source if op.args[6] else op.output
-    positions = op.positions((over.shape[0], *over.shape[2:]))
-    return [(*positions, *op.axes(weight))]
-
-
-def _trilinear(op: Operation) -> Sequence[Term]:
-    return [(*op.positions(op.output.shape[:-1]), *op.axes(op.args[1]))]
-
-
-TERMS: Mapping[str, Callable[[Operation], Sequence[Term]]] = {
-    **dict.fromkeys(("mm", "bmm", "_grouped_mm"), _matmul),
-    **dict.fromkeys(("addmm", "baddbmm"), _addmm),
-    **dict.fromkeys(("mv", "dot", "vdot"), _vector),
-    "addmv": _addmv,
-    "convolution": _convolution,
-    "_trilinear": _trilinear,
-    **dict.fromkeys(
-        (
-            "_scaled_dot_product_flash_attention_for_cpu",
-            "_scaled_dot_product_flash_attention",
-            "_scaled_dot_product_efficient_attention",
-            "_scaled_dot_product_cudnn_attention",
-            "_scaled_dot_product_fused_attention_overrideable",
-        ),
-        _attention,
-    ),
-}

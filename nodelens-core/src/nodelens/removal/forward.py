@@ -6,7 +6,7 @@ import dataclasses
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.channels.passes import restored
-from nodelens.removal.averages import Average
-from nodelens.removal.operators import OperatorMode
-from nodelens.removal.places import place_in_code
+from nodelens.interfaces.operator import Operators
+from nodelens.removal.error_location import place_in_code
+from nodelens.removal.operator_mode import OperatorMode
 from nodelens.removal.precision import PRECISE, has_fractions
+
+if TYPE_CHECKING:
+    from nodelens.removal.absent_nodes import Average
 
 # What a model's own Python raises when the sizes of its tensors do not fit.
 FORWARD_ERRORS = (
@@ -95,16 +98,20 @@ class Run:
 
 
 def forward(
-    model: nn.Module, example: Example, precise: bool, averages: Sequence[Average] = ()
+    model: nn.Module,
+    example: Example,
+    precise: bool,
+    operators: Operators,
+    averages: Sequence[Average] = (),
 ) -> Run:
     """Run the model once without gradients, in the example's mode; errors are noted, not raised.
 
     Random draws are constants. Modes, random states and buffers are as before afterwards.
-    `averages`: see `OperatorMode`.
+    `operators` are the rows of all operators; for `averages` see `OperatorMode`.
     """
     result = Run()
     stack: list[str] = []
-    mode = OperatorMode(precise, averages)
+    mode = OperatorMode(precise, operators, averages)
     args, kwargs = example.fresh(precise)
     with (
         _unchanged(model, example.training),

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
 from nodelens.removal.journal import Journal
-from nodelens.removal.slicing import Cut
+from nodelens.removal.slicing import TensorCut
 
 
-def slice_optimizer(optimizer: Optimizer, cuts: Sequence[Cut], journal: Journal) -> list[str]:
+def slice_optimizer(optimizer: Optimizer, cuts: Sequence[TensorCut], journal: Journal) -> list[str]:
     """Slice the optimizer's state of every sliced parameter; return what could not be carried.
 
     State of another shape than the parameter's (factored moments, a history of all parameters)
@@ -33,7 +33,7 @@ def slice_optimizer(optimizer: Optimizer, cuts: Sequence[Cut], journal: Journal)
     return [*notes, *_doubts(optimizer, cuts)]
 
 
-def _doubts(optimizer: Optimizer, cuts: Sequence[Cut]) -> Iterator[str]:
+def _doubts(optimizer: Optimizer, cuts: Sequence[TensorCut]) -> Iterator[str]:
     held = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
     if not any(id(tensor) in held for cut in cuts for tensor in cut.tensors):
         yield "the optimizer holds no parameter that was sliced: is it the model's?"
@@ -42,7 +42,9 @@ def _doubts(optimizer: Optimizer, cuts: Sequence[Cut]) -> Iterator[str]:
         yield f"state of {name}, not of torch, was sliced where it has the shape of its parameter"
 
 
-def _slice_state(optimizer: Optimizer, tensor: Tensor, cut: Cut, journal: Journal) -> str | None:
+def _slice_state(
+    optimizer: Optimizer, tensor: Tensor, cut: TensorCut, journal: Journal
+) -> str | None:
     """Slice the state of one parameter; return the entry for which all of it was dropped."""
     state = optimizer.state[tensor]
     for key, value in state.items():
@@ -55,7 +57,7 @@ def _slice_state(optimizer: Optimizer, tensor: Tensor, cut: Cut, journal: Journa
     return None
 
 
-def _stale(value: object, cut: Cut) -> bool:
+def _stale(value: object, cut: TensorCut) -> bool:
     if isinstance(value, Tensor):
         return value.ndim > 0 and tuple(value.shape) != cut.shape
     return isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value)

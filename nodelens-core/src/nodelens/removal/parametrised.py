@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from nodelens.removal.journal import Journal
-from nodelens.removal.slicing import Cut
+from nodelens.removal.slicing import TensorCut
 
 
 @frozen(eq=False)
@@ -31,7 +31,7 @@ class Computed:
 
 
 def computed_weights(
-    model: nn.Module, cuts: Sequence[Cut], remaining: Callable[[Cut, Tensor], Tensor]
+    model: nn.Module, cuts: Sequence[TensorCut], remaining: Callable[[TensorCut, Tensor], Tensor]
 ) -> list[Computed]:
     """Return what must remain of every computed weight that the cuts touch, before they are made.
 
@@ -48,7 +48,7 @@ def computed_weights(
     return list(found.values())
 
 
-def _owners(cut: Cut) -> Iterator[tuple[str, str]]:
+def _owners(cut: TensorCut) -> Iterator[tuple[str, str]]:
     for path in cut.names:
         owner, _, inside = f".{path}".partition(".parametrizations.")
         if inside:

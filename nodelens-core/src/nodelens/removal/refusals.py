@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from nodelens.channels.groups import ChannelGroup
-from nodelens.removal.proof import Subject, Trouble
+from nodelens.removal.equivalence import RemovalCase, Trouble
 from nodelens.removal.slicing import Change
 
 CODE = "a size there or before it is a number in the code, or follows other nodes"
@@ -22,7 +22,7 @@ class Blame:
     plain: str = ""
 
 
-def refusal(subject: Subject, blame: Blame, remaining: Trouble, trials: int) -> str:
+def refusal(case: RemovalCase, blame: Blame, remaining: Trouble, trials: int) -> str:
     """Return the text of a refusal: which groups, what fails, in which line, and what is cut."""
     groups = ", ".join(each.group.name for each in blame.groups)
     why = f"{blame.plain}; " if blame.plain else ""
@@ -32,7 +32,7 @@ def refusal(subject: Subject, blame: Blame, remaining: Trouble, trials: int) -> 
         f"nodes of {groups} cannot be removed: {why}in {remaining.module or 'the model'}, "
         f"{remaining.reason} ({at}{tried} of the model's integers tried)",
         *(_advice(remaining) if remaining.line else []),
-        *(_cut(subject, each.group) for each in blame.groups if each.group.cut),
+        *(_cut(case, each.group) for each in blame.groups if each.group.cut),
         "the model is as before",
     ]
     return "; ".join(parts)
@@ -47,12 +47,12 @@ def _advice(remaining: Trouble) -> list[str]:
     return [f"let a multiple of {half} nodes stay (of {single} in float32)"]
 
 
-def _cut(subject: Subject, group: ChannelGroup) -> str:
+def _cut(case: RemovalCase, group: ChannelGroup) -> str:
     """Say where the code cuts a group from others, and which of these could lose nodes with it."""
-    removed = [each.group.name for each in subject.changes]
+    removed = [each.group.name for each in case.changes]
     others = [
         each.name
-        for each in subject.graph
+        for each in case.graph
         if each.prunable and each.cut == group.cut and each.name not in removed
     ]
     together = (

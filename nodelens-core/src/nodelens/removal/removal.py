@@ -1,4 +1,4 @@
-"""Exact removal of nodes: all or nothing, proved against the masked model."""
+"""Exact removal of nodes: all or nothing, checked against the masked model."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nodelens.channels.groups import ChannelGraph
+from nodelens.channels.rules.table import operator_table
 from nodelens.errors import ModelError
 from nodelens.removal.adjustments import AttributeRule
 from nodelens.removal.arguments import check_arguments
 from nodelens.removal.attributes import update_attributes
-from nodelens.removal.compensation import compensation
+from nodelens.removal.bias_repair import bias_repair
+from nodelens.removal.equivalence import (
+    References,
+    RemovalCase,
+    Trouble,
+    comparing,
+    references,
+)
 from nodelens.removal.forward import Example
 from nodelens.removal.hints import AttributeHint, Hinted, hinted
 from nodelens.removal.journal import Journal, undone_on_error
 from nodelens.removal.optimizers import slice_optimizer
 from nodelens.removal.parametrised import computed_weights, keep_values
 from nodelens.removal.precision import own_tolerance
-from nodelens.removal.proof import (
-    References,
-    Subject,
-    Trouble,
-    comparing,
-    references,
-)
 from nodelens.removal.refusals import Blame, refusal
 from nodelens.removal.renaming import renaming_notes
 from nodelens.removal.search import Search
+from nodelens.removal.shrunk_axes import shrunk_axes
 from nodelens.removal.slicing import (
     Change,
-    Cut,
+    TensorCut,
     changes,
     cuts,
     slice_tensors,
 )
-from nodelens.removal.sources import sources
-from nodelens.removal.verdicts import Verdict
+from nodelens.removal.verdicts import EquivalenceResult
 
 ONE_HEAD_SIZE = (
     "no integer of the model sets the size of a head for values apart from queries and keys"
@@ -56,7 +57,7 @@ class Removal:
     """
 
     keep: Mapping[str, tuple[int, ...]]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[EquivalenceResult, ...]
     rules: tuple[AttributeRule | AttributeHint, ...]
     notes: tuple[str, ...]
     parameters: tuple[int, int]
@@ -123,27 +124,29 @@ def perform_removal(
     if not found:
         return Removal({}, (), (), ("every node stays: nothing was removed",), (before, before))
     cut = cuts(model, found)
-    subject = Subject(model, graph, found, cut, means, compensation(model, found, cut, means))
-    against = references(subject, example)
+    repair = bias_repair(model, found, cut, means)
+    table = operator_table(graph.operators)
+    case = RemovalCase(model, graph, table, found, cut, means, repair)
+    against = references(case, example)
     start = journal.mark
-    notes = _slice(subject, optimizer, journal)
+    notes = _slice(case, optimizer, journal)
     if notes.rounded:
         against = evolve(against, tolerance=own_tolerance(model))
     known = hinted(model, graph, found, [h for h in hints if isinstance(h, AttributeHint)])
     with comparing(model, against):
-        search = Search(model, against, journal, sources(found, cut), journal.mark)
+        search = Search(model, against, journal, shrunk_axes(found, cut), journal.mark)
         rules = [hint for hint in hints if isinstance(hint, AttributeRule)]
         remaining = search.run(rules, known.adjustments)
         if remaining is None:
             search.follow_names()
     if remaining is not None:
         journal.undo(start)
-        blame = _blame(subject, example, remaining)
-        raise ModelError(refusal(subject, blame, remaining, search.trials))
+        blame = _blame(case, example, remaining)
+        raise ModelError(refusal(case, blame, remaining, search.trials))
     followed = tuple(rule for each in search.performed for rule in each.rules)
     return Removal(
         keep={each.group.name: _indices(each) for each in found},
-        verdicts=_verdicts(subject, search.moved, against),
+        verdicts=_verdicts(case, search.moved, against),
         rules=followed,
         notes=(
             *notes.texts,
@@ -163,17 +166,17 @@ class _Sliced:
     rounded: bool
 
 
-def _slice(subject: Subject, optimizer: Optimizer | None, journal: Journal) -> _Sliced:
+def _slice(case: RemovalCase, optimizer: Optimizer | None, journal: Journal) -> _Sliced:
     """Slice all tensors, the attributes of standard modules and the optimizer's state."""
-    model, cut = subject.model, subject.cuts
-    computed = computed_weights(model, cut, Cut.applied)
+    model, cut = case.model, case.cuts
+    computed = computed_weights(model, cut, TensorCut.applied)
     slice_tensors(cut, journal)
     rounded = keep_values(computed, journal)
-    texts = subject.compensation.perform_removed(journal)
+    texts = case.repair.perform_removed(journal)
     update_attributes(model, cut, journal)
     if optimizer is not None:
         texts = (*texts, *slice_optimizer(optimizer, cut, journal))
-    return _Sliced(texts, rounded or bool(subject.compensation.shifts))
+    return _Sliced(texts, rounded or bool(case.repair.shifts))
 
 
 def _hint_notes(
@@ -202,14 +205,16 @@ def _precision_note(against: References) -> tuple[str, ...]:
     return (f"compared in the model's own data type, to {against.tolerance:g} of its outputs",)
 
 
-def _verdicts(subject: Subject, moved: float, against: References) -> tuple[Verdict, ...]:
+def _verdicts(
+    case: RemovalCase, moved: float, against: References
+) -> tuple[EquivalenceResult, ...]:
     """Say of every group that it is exact, or by how much all of them together moved the outputs.
 
     Where some groups moved them, the others are exact: see `Reference`.
     """
     shifted = moved > against.tolerance
     return tuple(
-        Verdict(
+        EquivalenceResult(
             group=each.group.name,
             width=each.group.width,
             removed=each.group.width - each.left,
@@ -218,36 +223,36 @@ def _verdicts(subject: Subject, moved: float, against: References) -> tuple[Verd
             reason=why if shifted else "",
             limits=against.limits,
         )
-        for each in subject.changes
-        for why in [_why_shifted(subject, each)]
+        for each in case.changes
+        for why in [_why_shifted(case, each)]
     )
 
 
-def _why_shifted(subject: Subject, change: Change) -> str:
+def _why_shifted(case: RemovalCase, change: Change) -> str:
     """Say why a group may move the outputs; an empty text if it must not."""
     normalised = ["normalised"] if change.group.normalised else []
     read = {site.module for site in change.group.sites}
-    padded = any(each.padded and each.path in read for each in subject.compensation.shifts)
+    padded = any(each.padded and each.path in read for each in case.repair.shifts)
     return ", ".join([*normalised, *(["means at padded borders"] if padded else [])])
 
 
-def _blame(subject: Subject, example: Example, remaining: Trouble) -> Blame:
-    found = subject.changes
+def _blame(case: RemovalCase, example: Example, remaining: Trouble) -> Blame:
+    found = case.changes
     if len(found) > 1:
-        alone = [each for each in found if not _alone(subject, each, example)]
+        alone = [each for each in found if not _alone(case, each, example)]
         if not alone:
             return Blame(_near(found, remaining.module), "each can be removed alone, not together")
         found = alone
     if all(each.group.kind == "value_dim" for each in found):
         return Blame(found, ONE_HEAD_SIZE)
-    return Blame(found if len(subject.changes) > 1 else _near(found, remaining.module))
+    return Blame(found if len(case.changes) > 1 else _near(found, remaining.module))
 
 
-def _alone(subject: Subject, change: Change, example: Example) -> bool:
+def _alone(case: RemovalCase, change: Change, example: Example) -> bool:
     """Whether one of several groups can be removed without the others."""
     journal, keep = Journal(), {change.group.name: change.kept}
     try:
-        perform_removal(subject.model, subject.graph, keep, example, journal, means=subject.means)
+        perform_removal(case.model, case.graph, keep, example, journal, means=case.means)
     except ModelError:
         return False
     finally:

@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from attrs import evolve
 from torch import nn
 
-from nodelens.channels.expressions import Variable
+from nodelens.channels.expressions import Axes, Variable
 from nodelens.channels.groups import ChannelGroup
 from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
-from nodelens.channels.rules.operation import Operation, Rule
-from nodelens.channels.rules.table import RULES
-from nodelens.channels.trace import Axes, Trace
+from nodelens.channels.rules.operation import Operation
+from nodelens.channels.trace import Trace
+from nodelens.interfaces.operator import AxisRule, Operators
 from nodelens.removal.forward import FORWARD_ERRORS
 
-Seen = list[Operation]
+Known = TypeVar("Known")
 
 
 def retrace(
     model: nn.Module,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    names: Iterable[str],
+    operators: Operators,
+    known: Mapping[str, Known],
     training: bool = False,
-) -> tuple[Trace, Seen]:
-    """Trace one forward; return the trace and every operator of these names.
+) -> tuple[Trace, list[tuple[Known, Operation]]]:
+    """Trace one forward; return the trace and every operator of which something is known.
 
-    It runs on fake tensors, and where the model's control flow depends on data, on the example
-    itself. Raises what the model raises where both fail.
+    `known` says what, by the name of the operator's row. The forward runs on fake tensors, and
+    where the model's control flow depends on data, on the example itself. Raises what the model
+    raises where both fail.
     """
+    work = Pass(model, args, kwargs, operators)
     with restored(model):
         model.train(training)
         try:
-            return _traced(fake_pass, Pass(model, args, kwargs, {}), names)
+            return _traced(fake_pass, work, known)
         except FORWARD_ERRORS:
-            return _traced(real_pass, Pass(model, args, kwargs, {}), names)
+            return _traced(real_pass, work, known)
 
 
 def _traced(
-    run: Callable[[Pass, Trace], None], work: Pass, names: Iterable[str]
-) -> tuple[Trace, Seen]:
-    trace, seen = Trace(), Seen()
-    noted = {name: _noted(RULES[name], seen) for name in names if name in RULES}
-    run(evolve(work, rules={**RULES, **noted}), trace)
+    run: Callable[[Pass, Trace], None], work: Pass, known: Mapping[str, Known]
+) -> tuple[Trace, list[tuple[Known, Operation]]]:
+    trace = Trace()
+    seen: list[tuple[Known, Operation]] = []
+    noted = {
+        name: evolve(row, rule=_noted(row.rule, known[name], seen))
+        for name, row in work.operators.items()
+        if name in known
+    }
+    run(evolve(work, operators={**work.operators, **noted}), trace)
     return trace, seen
 
 
-def _noted(rule: Rule, seen: Seen) -> Rule:
+def _noted(rule: AxisRule, known: Known, seen: list[tuple[Known, Operation]]) -> AxisRule:
     def noted(op: Operation) -> Sequence[Axes]:
         axes = rule(op)
-        seen.append(op)
+        seen.append((known, op))
         return axes
 
     return noted

@@ -1,4 +1,4 @@
-"""The search for the integers that must follow a removal, with a proof at its end."""
+"""The search for the integers that must follow a removal, with an equivalence check at its end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import nn
 from nodelens.removal.adjustments import (
     Adjustment,
     AttributeRule,
-    Rule,
+    RuleOrHint,
     adjustment,
     adjustments,
 )
+from nodelens.removal.equivalence import References, Trouble, compare
 from nodelens.removal.integers import perform
 from nodelens.removal.journal import Journal
-from nodelens.removal.proof import References, Trouble, compare
-from nodelens.removal.sources import Source
+from nodelens.removal.shrunk_axes import ShrunkAxis
 
 MOST_TRIALS = 60
 MOST_CHANGES = 6
@@ -46,14 +46,14 @@ class Search:
     model: nn.Module
     against: References
     journal: Journal
-    shrinking: Sequence[Source]
+    shrinking: Sequence[ShrunkAxis]
     origin: int
     trials: int = 0
     limit: int = MOST_TRIALS
     moved: float = 0.0
     furthest: Trouble | None = None
     performed: list[Adjustment] = field(factory=list)
-    seen: set[frozenset[Rule]] = field(factory=set)
+    seen: set[frozenset[RuleOrHint]] = field(factory=set)
     _candidates: list[Adjustment] | None = None
 
     def run(self, hints: Sequence[AttributeRule], known: Sequence[Adjustment]) -> Trouble | None:
@@ -119,7 +119,7 @@ class Search:
         problem: Trouble | None,
         depth: int,
         patience: int = 1,
-        idle: frozenset[tuple[Rule, ...]] = frozenset(),
+        idle: frozenset[tuple[RuleOrHint, ...]] = frozenset(),
     ) -> bool:
         """Change integers until no problem is left; what brings the forward further goes first.
 
@@ -156,7 +156,7 @@ class Search:
         self.limit = MOST_TRIALS if depth == MOST_CHANGES else self.limit
         return solved
 
-    def _near(self, problem: Trouble, idle: set[tuple[Rule, ...]]) -> Iterator[Adjustment]:
+    def _near(self, problem: Trouble, idle: set[tuple[RuleOrHint, ...]]) -> Iterator[Adjustment]:
         """Yield what is not idle, nearest first.
 
         What is not of the nearest class is tried all at once, and then all attributes of one name,
@@ -195,7 +195,7 @@ class Search:
         after: Trouble,
         depth: int,
         patience: int,
-        idle: frozenset[tuple[Rule, ...]],
+        idle: frozenset[tuple[RuleOrHint, ...]],
     ) -> bool:
         mark = self.journal.mark
         self._perform(each)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice
 from nodelens.errors import ModelError
-from nodelens.masks.context import kept_nodes
+from nodelens.masks.masking import kept_nodes
 from nodelens.removal.journal import Journal
 
 
@@ -33,7 +33,7 @@ class Change:
 
 
 @frozen(eq=False)
-class Cut:
+class TensorCut:
     """What stays, per axis, of one parameter or buffer of an old shape.
 
     `tensors` are all objects that share its memory, and `names` all names of these.
@@ -83,7 +83,7 @@ def _change(group: ChannelGroup, kept: Sequence[int] | Tensor) -> Change:
     return change
 
 
-def cuts(model: nn.Module, found: Sequence[Change]) -> list[Cut]:
+def cuts(model: nn.Module, found: Sequence[Change]) -> list[TensorCut]:
     """Return what stays of every tensor that the changes touch; tied tensors appear once."""
     named = _named(model)
     dropped: dict[object, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
@@ -104,11 +104,11 @@ def cuts(model: nn.Module, found: Sequence[Change]) -> list[Cut]:
 
 def _cut(
     names: Sequence[str], named: Mapping[str, Tensor], dropped: Mapping[int, Sequence[Tensor]]
-) -> Cut:
+) -> TensorCut:
     objects = {id(named[name]): named[name] for name in names}
     shape = tuple(named[names[0]].shape)
     kept = {axis: _complement(shape[axis], torch.cat(list(gone))) for axis, gone in dropped.items()}
-    return Cut(tuple(objects.values()), tuple(names), shape, kept)
+    return TensorCut(tuple(objects.values()), tuple(names), shape, kept)
 
 
 def _named(model: nn.Module) -> dict[str, Tensor]:
@@ -130,7 +130,7 @@ def _complement(size: int, dropped: Tensor) -> Tensor:
     return stays.nonzero().flatten()
 
 
-def slice_tensors(cut: Sequence[Cut], journal: Journal) -> None:
+def slice_tensors(cut: Sequence[TensorCut], journal: Journal) -> None:
     """Slice every tensor and its gradient; the objects stay, and what was tied stays tied."""
     for each in cut:
         data = each.applied(each.tensors[0].data)

@@ -10,7 +10,7 @@ Status = Literal["exact", "shifted", "refused"]
 
 
 @frozen
-class Verdict:
+class EquivalenceResult:
     """How the model without some nodes of a group compares with the model in which they are masked.
 
     On the example, on other inputs made from it, and in training with every random draw a constant;
@@ -33,7 +33,7 @@ class Verdict:
 
     @property
     def finding(self) -> str:
-        """The verdict in words, without the group."""
+        """The result in words, without the group."""
         text = {
             "exact": "exact",
             "shifted": f"shifted by {self.difference or 0:.2g} ({self.reason})",

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
-from nodelens.masks.context import kept_nodes
+from nodelens.masks.masking import kept_nodes
 from nodelens.removal.adjustments import AttributeRule
 from nodelens.removal.arguments import check_arguments
 from nodelens.removal.forward import Example
 from nodelens.removal.hints import AttributeHint
 from nodelens.removal.journal import Journal
 from nodelens.removal.removal import perform_removal
-from nodelens.removal.verdicts import Verdict
+from nodelens.removal.verdicts import EquivalenceResult
 from nodelens.seeding import generator
 
 
@@ -31,8 +31,8 @@ def verify(
     hints: Sequence[AttributeRule | AttributeHint] = (),
     means: Mapping[str, Tensor] | None = None,
     **kwargs: Any,
-) -> list[Verdict]:
-    """Return one verdict per prunable group: each in turn loses `share` of its nodes, at random.
+) -> list[EquivalenceResult]:
+    """Return one result per prunable group: each in turn loses `share` of its nodes, at random.
 
     With `keep`, the groups that it names lose what it does not keep instead. `args` and `kwargs`
     are the example inputs on which removed and masked model are compared; `hints` and `means` are
@@ -49,7 +49,7 @@ def verify(
     if keep is None:
         keep = {each.name: random_keep(each, share, seed) for each in graph if each.prunable}
     return [
-        _verdict(model, graph, graph[name], kept, example, rules, means)
+        _checked(model, graph, graph[name], kept, example, rules, means)
         for name, kept in keep.items()
     ]
 
@@ -61,7 +61,7 @@ def random_keep(group: ChannelGroup, share: float, seed: int) -> list[int]:
     return sorted(order[removed:].tolist())
 
 
-def _verdict(
+def _checked(
     model: nn.Module,
     graph: ChannelGraph,
     group: ChannelGroup,
@@ -69,7 +69,7 @@ def _verdict(
     example: Example,
     rules: list[AttributeRule | AttributeHint],
     means: Mapping[str, Tensor] | None,
-) -> Verdict:
+) -> EquivalenceResult:
     """Try one removal and take it back; what it taught about attributes goes into `rules`."""
     journal = Journal()
     try:
@@ -79,10 +79,10 @@ def _verdict(
     except ModelError as error:
         reason = str(error).removesuffix("; the model is as before")
         gone = group.width - int(kept_nodes(group, kept).sum())
-        return Verdict(group.name, group.width, gone, "refused", reason=reason)
+        return EquivalenceResult(group.name, group.width, gone, "refused", reason=reason)
     finally:
         journal.undo()
     rules.extend(rule for rule in removal.rules if rule not in rules)
     if not removal.verdicts:
-        return Verdict(group.name, group.width, 0, "exact", 0.0)
+        return EquivalenceResult(group.name, group.width, 0, "exact", 0.0)
     return removal.verdicts[0]

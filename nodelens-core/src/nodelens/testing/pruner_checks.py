@@ -60,7 +60,7 @@ def example_request(
     import torch
     from torch import nn
 
-    from nodelens.channels.infer import infer
+    from nodelens.graph import infer
     from nodelens.seeding import generator
 
     random = generator(seed, "pruner checks")

@@ -86,7 +86,7 @@ def _consumers(points: Sequence[HookPoint]) -> dict[str, Arguments]:
 
 def _is_read(site: Site) -> bool:
     """Return whether a site is the input of a module that reads nodes."""
-    return site.tap == "activation" and site.end == "input"
+    return site.point == "activation" and site.end == "input"
 
 
 def _aliasing(arguments: Mapping[int | str, Argument], aliases: Aliases) -> Any:

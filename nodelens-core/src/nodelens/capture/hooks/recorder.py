@@ -64,7 +64,8 @@ class Recorder:
     @contextmanager
     def attached(self, model: nn.Module) -> Iterator[None]:
         """Read the modules of `model` while the context is open."""
-        with own_edges(model, self.points), attached(model, self.points, self._read, self._called):
+        reading = attached(model, self.points, self._read, self._called, self.graph.operators)
+        with own_edges(model, self.points), reading:
             yield
 
     def begin(self, batch: Batch) -> None:

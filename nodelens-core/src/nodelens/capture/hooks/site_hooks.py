@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nodelens.capture.hooks.hook_points import HookPoint
 from nodelens.channels.groups import Site
 from nodelens.errors import ModelError
+from nodelens.interfaces.operator import Operator
 from nodelens.masks.reading import operand_reader
 
 Read = Callable[[HookPoint, str, nn.Module, Tensor], None]
@@ -22,11 +23,16 @@ Read = Callable[[HookPoint, str, nn.Module, Tensor], None]
 
 @contextmanager
 def attached(
-    model: nn.Module, points: Sequence[HookPoint], read: Read, called: Callable[[str], None]
+    model: nn.Module,
+    points: Sequence[HookPoint],
+    read: Read,
+    called: Callable[[str], None],
+    operators: Sequence[Operator],
 ) -> Iterator[None]:
     """Call `read` for every tensor of `points`, and `called` when a module of theirs has returned.
 
-    Raises `ModelError` for models whose hooks would not see what runs.
+    `operators` are those that the core does not know. Raises `ModelError` for models whose hooks
+    would not see what runs.
     """
     check_hookable(model)
     with ExitStack() as stack:
@@ -39,7 +45,8 @@ def attached(
             stack.callback(module.register_forward_hook(after).remove)
         operands = _by_operand(points)
         if operands:
-            stack.enter_context(operand_reader(model, list(operands), _at(model, operands, read)))
+            met = _at(model, operands, read)
+            stack.enter_context(operand_reader(model, list(operands), met, operators))
         yield
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from nodelens.channels.expressions import Expression
-from nodelens.channels.rules.operation import Operation, Rule
-from nodelens.channels.trace import Axes
+from nodelens.channels.expressions import Axes, Expression
+from nodelens.channels.rules import draws
+from nodelens.channels.rules import masked_reductions as reductions
+from nodelens.channels.rules.operation import Operation
+from nodelens.interfaces.operator import Operator, rows
 
 
 def pointwise(op: Operation) -> Sequence[Axes]:
@@ -111,74 +113,25 @@ def triangle(op: Operation) -> Sequence[Axes]:
     return [axes]
 
 
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(
-        (
-            "copy",
-            "masked_fill",
-            "where",
-            "hardswish",
-            "rsub",
-            "floor_divide",
-            "special_i0",
-            "_prelu_kernel",
-            "rrelu_with_noise",
-            "complex",
-            "polar",
-            "real",
-            "_conj",
-            "conj",
-        ),
-        pointwise,
-    ),
-    **dict.fromkeys(
-        ("mean", "var", "std", "var_mean", "std_mean", "linalg_vector_norm", "norm"), average
-    ),
-    **dict.fromkeys(
-        (
-            "sum",
-            "nansum",
-            "amax",
-            "amin",
-            "aminmax",
-            "max",
-            "min",
-            "argmax",
-            "argmin",
-            "prod",
-            "any",
-            "all",
-            "logsumexp",
-            "count_nonzero",
-        ),
-        reduction,
-    ),
-    **dict.fromkeys(
-        (
-            "_softmax",
-            "_log_softmax",
-            "_safe_softmax",
-            "cumsum",
-            "cumprod",
-            "cummax",
-            "cummin",
-            "logcumsumexp",
-        ),
-        along,
-    ),
-    **dict.fromkeys(
-        (
-            "nll_loss_forward",
-            "nll_loss2d_forward",
-            "mse_loss",
-            "smooth_l1_loss",
-            "huber_loss",
-            "binary_cross_entropy",
-            "binary_cross_entropy_with_logits",
-        ),
-        loss,
-    ),
-    **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), transform),
-    **dict.fromkeys(("view_as_real", "view_as_complex"), complex_parts),
-    **dict.fromkeys(("tril", "triu"), triangle),
-}
+OPERATORS: tuple[Operator, ...] = (
+    *rows(("copy", "masked_fill", "where", "hardswish", "rsub", "floor_divide"), pointwise),
+    *rows(("special_i0", "_prelu_kernel", "complex", "polar", "real", "_conj", "conj"), pointwise),
+    Operator("rrelu_with_noise", pointwise, draw=draws.rrelu),
+    Operator("rrelu_with_noise_", pointwise, draw=draws.rrelu_),
+    Operator("mean", average, average=reductions.masked_mean),
+    Operator("var", average, average=reductions.masked_var),
+    Operator("std", average, average=reductions.masked_std),
+    Operator("var_mean", average, average=reductions.masked_var_mean),
+    Operator("std_mean", average, average=reductions.masked_std_mean),
+    Operator("linalg_vector_norm", average, average=reductions.masked_vector_norm),
+    Operator("norm", average, average=reductions.masked_norm),
+    *rows(("sum", "nansum", "amax", "amin", "aminmax", "max", "min", "argmax"), reduction),
+    *rows(("argmin", "prod", "any", "all", "logsumexp", "count_nonzero"), reduction),
+    *rows(("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod"), along),
+    *rows(("cummax", "cummin", "logcumsumexp"), along),
+    *rows(("nll_loss_forward", "nll_loss2d_forward", "mse_loss", "smooth_l1_loss"), loss),
+    *rows(("huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"), loss),
+    *rows(("_fft_r2c", "_fft_c2r", "_fft_c2c"), transform),
+    *rows(("view_as_real", "view_as_complex"), complex_parts),
+    *rows(("tril", "triu"), triangle),
+)

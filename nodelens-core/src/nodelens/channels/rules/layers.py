@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
-from nodelens.channels.expressions import Expression, product
-from nodelens.channels.rules.operation import Operation, Rule
-from nodelens.channels.trace import Axes
+from nodelens.channels.expressions import Axes, Expression, product
+from nodelens.channels.rules import masked_reductions as reductions
+from nodelens.channels.rules.operation import Operation
+from nodelens.interfaces.operator import Along, Operand, Operator, rows
 
 
 def convolution(op: Operation) -> Sequence[Axes]:
@@ -54,6 +56,26 @@ def _convolved(op: Operation) -> Axes:
     op.freeze(axes, "convolved over")
     op.mixes(axes, "convolved over")
     return op.positions(op.output.shape[2:])
+
+
+def _read_channels(along: Along, args: Sequence[Any]) -> Tensor | None:
+    """Return the parameter's indices along the channels that a convolution reads.
+
+    None where kernels of one group disagree, so that no channel is read as one index.
+    """
+    weight, transposed, groups = args[1], bool(args[6]), int(args[8])
+    if transposed:
+        return along(weight, (0,))
+    indices = along(weight, (0, 1)).view(groups, -1, weight.shape[1])
+    return indices[:, 0].flatten() if bool((indices == indices[:, :1]).all()) else None
+
+
+def _convolution_macs(op: Operation) -> Sequence[Axes]:
+    """Each weight works once per position: of the output, or of the input if transposed."""
+    source, weight = op.args[:2]
+    over = source if op.args[6] else op.output
+    positions = op.positions((over.shape[0], *over.shape[2:]))
+    return [(*positions, *op.axes(weight))]
 
 
 def embedding(op: Operation) -> Sequence[Axes]:
@@ -133,23 +155,25 @@ def weight_norm(op: Operation) -> Sequence[Axes]:
     return [axes, scales]
 
 
-RULES: dict[str, Rule] = {
-    "convolution": convolution,
-    "embedding": embedding,
-    **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only"), embedding_bag),
-    **dict.fromkeys(
-        (
-            "native_batch_norm",
-            "_native_batch_norm_legit",
-            "_native_batch_norm_legit_no_training",
-            "_native_batch_norm_legit_functional",
-            "cudnn_batch_norm",
-            "_batch_norm_with_update",
-            "_batch_norm_no_update",
-        ),
-        batch_norm,
+OPERATORS: tuple[Operator, ...] = (
+    Operator(
+        "convolution",
+        convolution,
+        operands=(Operand(0, 1, 1, indices=_read_channels),),
+        macs=_convolution_macs,
     ),
-    **dict.fromkeys(("native_layer_norm", "_fused_rms_norm"), layer_norm),
-    "native_group_norm": group_norm,
-    "_weight_norm_interface": weight_norm,
-}
+    Operator("embedding", embedding),
+    *rows(("_embedding_bag", "_embedding_bag_forward_only"), embedding_bag),
+    *rows(
+        ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"),
+        batch_norm,
+        average=reductions.masked_batch_norm,
+    ),
+    *rows(("_native_batch_norm_legit", "_native_batch_norm_legit_no_training"), batch_norm),
+    *rows(("_native_batch_norm_legit_functional", "_batch_norm_with_update"), batch_norm),
+    Operator("_batch_norm_no_update", batch_norm),
+    Operator("native_layer_norm", layer_norm, average=reductions.masked_layer_norm),
+    Operator("_fused_rms_norm", layer_norm, average=reductions.masked_rms_norm),
+    Operator("native_group_norm", group_norm, average=reductions.masked_group_norm),
+    Operator("_weight_norm_interface", weight_norm),
+)

@@ -1,30 +1,30 @@
-"""One small rule per family of ATen operators: how the axes of the result follow from the inputs.
+"""One call of an operator, as a rule of channel inference is given it.
 
 A rule takes an `Operation`, relates the axes of its inputs through ``op.unify``, and returns the
 axes of each tensor that comes out. Rules are grouped by family in `structure`, `selection`,
-`arithmetic`, `products`, `layers` and `positions`. An operator without a rule freezes everything
-that it touches.
+`arithmetic`, `products`, `layers` and `positions`, where each operator has one row. An operator
+without a row freezes everything that it touches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from attrs import evolve, frozen
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nodelens.channels.expressions import Expression
-from nodelens.channels.trace import Axes, Contraction, Trace, Traced
+from nodelens.channels.expressions import Axes, Expression
+from nodelens.channels.trace import Contraction, Trace, Traced
+from nodelens.interfaces.operator import Operator, registered_name
 
 
 @frozen(eq=False)
 class Operation:
     """One operator call: its trace, its arguments, and the tensors that it returned.
 
-    `strides` are those of the first argument before the call.
+    `strides` are those of the first argument before the call; `operator` is the operator's row.
     """
 
     trace: Trace
@@ -33,11 +33,12 @@ class Operation:
     kwargs: Mapping[str, Any]
     outputs: Sequence[Tensor]
     strides: tuple[int, ...] = ()
+    operator: Operator | None = None
 
     @property
     def name(self) -> str:
         """The operator without namespace, overload, or the underscore of in-place variants."""
-        return str(self.function._schema.name).removeprefix("aten::").rstrip("_")
+        return registered_name(self.function).rstrip("_")
 
     @property
     def output(self) -> Tensor:
@@ -159,7 +160,7 @@ class Operation:
             operand if module is None else evolve(operand, module=module),
             readers=readers,
             writers=writers,
-            operator=self.name,
+            operator=self.operator,
             moved=known.moved,
             evaluated=trace.evaluated,
         )
@@ -191,100 +192,10 @@ class Operation:
         return not wanted.isdisjoint(found)
 
 
-Rule = Callable[[Operation], Sequence[Axes]]
-
-
-def apply(rules: Mapping[str, Rule], op: Operation) -> None:
-    """Infer the axes of what `op` returned and remember them."""
-    from nodelens.channels.rules.provenance import provenance
-
-    trace = op.trace
-    tensors = list(op.tensors())
-    inputs = [trace.of(tensor) for tensor in tensors]
-    trace.used.update(*(known.parameters for known in inputs))
-    value = _value(op, tensors)
-    source = provenance(op, tensors)
-    if source.chosen:
-        homes = [trace.homes[each.value] for each in inputs if each.value in trace.homes]
-        trace.homes[value] = homes[0] if homes else trace.module
-    results = _results(rules, op, inputs)
-    for tensor, axes in zip(op.outputs, results, strict=True):
-        trace.tensors[tensor] = evolve(source, axes=axes, value=value)
-    _note_writes(op, source.data)
-
-
-def _results(rules: Mapping[str, Rule], op: Operation, inputs: Sequence[Traced]) -> list[Axes]:
-    """Return the axes of every tensor returned; what a rule leaves out is made of positions."""
-    rule = rules.get(op.name) or _by_tag(op)
-    if not inputs:
-        return [_constant(op, tensor) for tensor in op.outputs]
-    results = list(rule(op) if rule else unknown(op, inputs))
-    results += [op.positions(tensor.shape) for tensor in op.outputs[len(results) :]]
-    fits = all(
-        tuple(axis.size for axis in axes) == tuple(tensor.shape)
-        for axes, tensor in zip(results, op.outputs, strict=True)
-    )
-    return results if fits else list(unknown(op, inputs))
-
-
-# Tensors that are alike along every axis: they may be as large as what they meet.
-UNIFORM = frozenset(["zeros", "ones", "full", "empty", "empty_strided"])
-
-
-def _constant(op: Operation, tensor: Tensor) -> Axes:
-    if op.name in UNIFORM:
-        return op.trace.free(tensor.shape)
-    return op.trace.fixed(tensor.shape, f"meets a tensor of fixed size made in {op.trace.where}")
-
-
-# What changes neither the values nor which of them there are.
-VIEWS = frozenset(
-    [
-        "view",
-        "_unsafe_view",
-        "_reshape_alias",
-        "unsqueeze",
-        "squeeze",
-        "t",
-        "transpose",
-        "permute",
-        "alias",
-        "detach",
-        "expand",
-        "clone",
-        "contiguous",
-        "_to_copy",
-    ]
-)
-
-
-# What returns some of the entries of its first argument, each node's from the same node.
-PICKS = frozenset(["index", "index_select", "slice", "select", "split", "split_with_sizes"])
-
-
-def _value(op: Operation, inputs: Sequence[Tensor]) -> int:
-    """Return the value number: that of the input for views of the whole tensor, else a new one."""
-    if not inputs or op.name not in VIEWS | PICKS:
-        return op.trace.tick()
-    source = op.trace.value(inputs[0])
-    if op.name in VIEWS:
-        return source
-    picked = op.trace.tick()
-    op.trace.picked[picked] = source
-    return picked
-
-
-def _note_writes(op: Operation, data: bool) -> None:
-    """Remember which storages were written in place."""
-    for argument, tensor in zip(op.function._schema.arguments, op.args, strict=False):
-        if argument.alias_info and argument.alias_info.is_write and isinstance(tensor, Tensor):
-            op.trace.note_write(tensor, data)
-
-
-def _by_tag(op: Operation) -> Rule | None:
-    from nodelens.channels.rules.arithmetic import pointwise
-
-    return pointwise if torch.Tag.pointwise in op.function.tags else None
+def constant(op: Operation) -> Sequence[Axes]:
+    """Give a tensor that the model makes of no other axes of a fixed size."""
+    reason = f"meets a tensor of fixed size made in {op.trace.where}"
+    return [op.trace.fixed(tensor.shape, reason) for tensor in op.outputs]
 
 
 def unknown(op: Operation, inputs: Sequence[Traced]) -> Sequence[Axes]:

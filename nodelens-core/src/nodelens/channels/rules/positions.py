@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nodelens.channels.expressions import product
-from nodelens.channels.rules.operation import Operation, Rule
-from nodelens.channels.trace import Axes
+from nodelens.channels.expressions import Axes, product
+from nodelens.channels.rules.operation import Operation
+from nodelens.interfaces.operator import Operator, rows
 
 
 def pooling(op: Operation) -> Sequence[Axes]:
@@ -98,49 +98,23 @@ def diagonal(op: Operation) -> Sequence[Axes]:
     return [(*kept, *op.positions(op.output.shape[-1:]))]
 
 
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(
-        (
-            "max_pool2d_with_indices",
-            "max_pool3d_with_indices",
-            "fractional_max_pool2d",
-            "fractional_max_pool3d",
-            "max_unpool2d",
-            "max_unpool3d",
-            "avg_pool1d",
-            "avg_pool2d",
-            "avg_pool3d",
-            "_adaptive_avg_pool2d",
-            "_adaptive_avg_pool3d",
-            "adaptive_max_pool2d",
-            "adaptive_max_pool3d",
-            "upsample_nearest1d",
-            "upsample_nearest2d",
-            "upsample_nearest3d",
-            "_upsample_nearest_exact1d",
-            "_upsample_nearest_exact2d",
-            "_upsample_nearest_exact3d",
-            "upsample_linear1d",
-            "upsample_bilinear2d",
-            "_upsample_bilinear2d_aa",
-            "upsample_bicubic2d",
-            "_upsample_bicubic2d_aa",
-            "upsample_trilinear3d",
-            "reflection_pad1d",
-            "reflection_pad2d",
-            "reflection_pad3d",
-            "replication_pad1d",
-            "replication_pad2d",
-            "replication_pad3d",
-        ),
-        pooling,
-    ),
-    **dict.fromkeys(("grid_sampler_2d", "grid_sampler_3d"), sampler),
-    "pixel_shuffle": pixel_shuffle,
-    "pixel_unshuffle": pixel_unshuffle,
-    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
-    "im2col": patches,
-    "col2im": unpatched,
-    "unfold": windows,
-    "diagonal": diagonal,
-}
+OPERATORS: tuple[Operator, ...] = (
+    *rows(("max_pool2d_with_indices", "max_pool3d_with_indices", "fractional_max_pool2d"), pooling),
+    *rows(("fractional_max_pool3d", "max_unpool2d", "max_unpool3d", "avg_pool1d"), pooling),
+    *rows(("avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"), pooling),
+    *rows(("adaptive_max_pool2d", "adaptive_max_pool3d", "upsample_nearest1d"), pooling),
+    *rows(("upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact1d"), pooling),
+    *rows(("_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "upsample_linear1d"), pooling),
+    *rows(("upsample_bilinear2d", "_upsample_bilinear2d_aa", "upsample_bicubic2d"), pooling),
+    *rows(("_upsample_bicubic2d_aa", "upsample_trilinear3d", "reflection_pad1d"), pooling),
+    *rows(("reflection_pad2d", "reflection_pad3d", "replication_pad1d"), pooling),
+    *rows(("replication_pad2d", "replication_pad3d"), pooling),
+    *rows(("grid_sampler_2d", "grid_sampler_3d"), sampler),
+    Operator("pixel_shuffle", pixel_shuffle),
+    Operator("pixel_unshuffle", pixel_unshuffle),
+    *rows(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
+    Operator("im2col", patches),
+    Operator("col2im", unpatched),
+    Operator("unfold", windows),
+    Operator("diagonal", diagonal),
+)

@@ -6,14 +6,17 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
-from nodelens.channels.expressions import Expression, product
-from nodelens.channels.rules.operation import Operation, Rule, unknown
-from nodelens.channels.trace import Axes
+from nodelens.channels.expressions import Axes, Expression, product
+from nodelens.channels.rules.operation import Operation, unknown
+from nodelens.interfaces.operator import Operand, Operator, factors, rows
 
 
 def matmul(op: Operation) -> Sequence[Axes]:
     """``(…, n, k) @ (…, k, m)``: contract k, unify leading axes; one side may be a weight."""
-    left, right = op.args[:2]
+    return [_multiplied(op, *op.args[:2])]
+
+
+def _multiplied(op: Operation, left: Tensor, right: Tensor) -> Axes:
     a, b = op.axes(left), op.axes(right)
     op.contracts(left, right, read=(b[-2],), written=(b[-1],))
     op.contracts(right, left, read=(a[-1],), written=(a[-2],))
@@ -26,7 +29,11 @@ def matmul(op: Operation) -> Sequence[Axes]:
         _label(op, a[:-2], "heads")
         _label(op, (a[-1],), "head_dim")
         _label(op, (b[-1],), "value_dim")
-    return [(*a[:-1], b[-1])]
+    return (*a[:-1], b[-1])
+
+
+def _matmul_macs(op: Operation) -> Sequence[Axes]:
+    return [(*op.axes(op.args[0]), op.axes(op.args[1])[-1])]
 
 
 def _label(op: Operation, axes: Iterable[Expression], part: str) -> None:
@@ -38,29 +45,38 @@ def _label(op: Operation, axes: Iterable[Expression], part: str) -> None:
 
 def addmm(op: Operation) -> Sequence[Axes]:
     """``bias + a @ b``: a product, and a bias that follows what is written."""
-    (axes,) = matmul(_without_bias(op))
-    return _biased(op, axes)
+    return _biased(op, _multiplied(op, *op.args[1:3]))
+
+
+def _addmm_macs(op: Operation) -> Sequence[Axes]:
+    return [(*op.axes(op.args[1]), op.axes(op.args[2])[-1])]
 
 
 def vector(op: Operation) -> Sequence[Axes]:
     """``matrix @ vector`` or ``vector · vector``: contract the last axis."""
-    left, right = op.args[:2]
+    return [_multiplied_by_vector(op, *op.args[:2])]
+
+
+def _multiplied_by_vector(op: Operation, left: Tensor, right: Tensor) -> Axes:
     a, b = op.axes(left), op.axes(right)
     op.contracts(left, right, read=(b[-1],), written=())
     op.contracts(right, left, read=(a[-1],), written=a[:-1])
     op.unify(a[-1], b[-1])
     op.sums(left, right, [a[-1]])
-    return [a[:-1]]
+    return a[:-1]
+
+
+def _vector_macs(op: Operation) -> Sequence[Axes]:
+    return [op.axes(op.args[0])]
 
 
 def addmv(op: Operation) -> Sequence[Axes]:
     """``bias + matrix @ vector``."""
-    (axes,) = vector(_without_bias(op))
-    return _biased(op, axes)
+    return _biased(op, _multiplied_by_vector(op, *op.args[1:3]))
 
 
-def _without_bias(op: Operation) -> Operation:
-    return Operation(op.trace, op.function, op.args[1:3], {}, op.outputs)
+def _addmv_macs(op: Operation) -> Sequence[Axes]:
+    return [op.axes(op.args[1])]
 
 
 def _biased(op: Operation, axes: Axes) -> Sequence[Axes]:
@@ -95,49 +111,44 @@ def attention(op: Operation) -> Sequence[Axes]:
     return [(*q[:3], v[3])]
 
 
+def _attention_macs(op: Operation) -> Sequence[Axes]:
+    """Scores of every query for every key, and as many weighted sums of values."""
+    q, k, v = (op.axes(tensor) for tensor in op.args[:3])
+    return [(*q, k[-2]), (*q[:-1], k[-2], v[-1])]
+
+
 def grouped_matmul(op: Operation) -> Sequence[Axes]:
     """``(tokens, k) @ (experts, k, m)``, each token with the weight of its expert."""
     left, right = op.args[:2]
     if left.ndim != 2 or right.ndim != 3:
         return unknown(op, [op.trace.of(tensor) for tensor in op.tensors()])
-    (tokens, k), (experts, rows, columns) = op.axes(left), op.axes(right)
-    op.contracts(left, right, read=(rows,), written=(columns,))
-    op.unify(k, rows)
-    op.sums(left, right, [rows])
+    (tokens, k), (experts, inner, columns) = op.axes(left), op.axes(right)
+    op.contracts(left, right, read=(inner,), written=(columns,))
+    op.contracts(right, left, read=(k,), written=(tokens,))
+    op.unify(k, inner)
+    op.sums(left, right, [inner])
     op.freeze([experts], "tokens are routed to experts")
     return [(tokens, columns)]
 
 
 def trilinear(op: Operation) -> Sequence[Axes]:
-    """``sum(a * w * b)`` over some axes, each operand with unit axes put in (``nn.Bilinear``)."""
+    """``sum(left[b, i] * weight[o, i, j] * right[b, j])`` over i and j, as `nn.Bilinear` does."""
     left, weight, right = op.args[:3]
-    spread = [
-        _spread(op, tensor, places)
-        for tensor, places in zip(op.args[:3], op.args[3:6], strict=True)
-    ]
-    summed = {dim % len(spread[0]) for dim in op.args[6]}
-    written = tuple(
-        axis for dim, axis in enumerate(spread[1]) if dim not in summed and axis.size > 1
-    )
-    for data, axes in ((left, spread[0]), (right, spread[2])):
-        read = tuple(spread[1][dim] for dim in sorted(summed) if axes[dim].size > 1)
-        op.contracts(data, weight, read=read, written=written)
+    if [list(places) for places in op.args[3:7]] != [[1, 3], [0], [1, 2], [2, 3]]:
+        return unknown(op, [op.trace.of(tensor) for tensor in op.tensors()])
+    (batch, i), (written, *read), (other, j) = (op.axes(tensor) for tensor in op.args[:3])
+    op.contracts(left, weight, read=(read[0],), written=(written,))
+    op.contracts(right, weight, read=(read[1],), written=(written,))
     if not op.is_weight(weight):
-        op.freeze([axes[dim] for axes in spread for dim in summed], "summed over without a weight")
-    result: list[Expression] = []
-    for a, w, b in zip(*spread, strict=True):
-        present = [axis for axis in (a, w, b) if axis.size > 1] or [a]
-        for axis in present[1:]:
-            op.unify(present[0], axis)
-        result.append(present[0])
-    return [tuple(axis for dim, axis in enumerate(result) if dim not in summed)]
+        op.freeze([i, j], "summed over without a weight")
+    op.unify(batch, other)
+    op.unify(i, read[0])
+    op.unify(j, read[1])
+    return [(batch, written)]
 
 
-def _spread(op: Operation, tensor: Tensor, places: Sequence[int]) -> Axes:
-    axes = list(op.axes(tensor))
-    for place in sorted(places):
-        axes.insert(place, *op.positions((1,)))
-    return tuple(axes)
+def _trilinear_macs(op: Operation) -> Sequence[Axes]:
+    return [(*op.positions(op.output.shape[:-1]), *op.axes(op.args[1]))]
 
 
 def distance(op: Operation) -> Sequence[Axes]:
@@ -158,14 +169,12 @@ def fake_grouped_mm(left: Tensor, right: Tensor, *rest: object, **named: object)
     return left.new_empty(shape)
 
 
-STAND_INS = {"aten::_grouped_mm": fake_grouped_mm}
-
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(("mm", "bmm"), matmul),
-    **dict.fromkeys(("addmm", "baddbmm"), addmm),
-    **dict.fromkeys(("mv", "dot", "vdot"), vector),
-    "addmv": addmv,
-    **dict.fromkeys(
+OPERATORS: tuple[Operator, ...] = (
+    *rows(("mm", "bmm"), matmul, operands=factors(0, 1), macs=_matmul_macs),
+    *rows(("addmm", "baddbmm"), addmm, operands=factors(1, 2), macs=_addmm_macs),
+    *rows(("mv", "dot", "vdot"), vector, operands=factors(0, 1, right_axis=-1), macs=_vector_macs),
+    Operator("addmv", addmv, operands=factors(1, 2, right_axis=-1), macs=_addmv_macs),
+    *rows(
         (
             "_scaled_dot_product_flash_attention_for_cpu",
             "_scaled_dot_product_flash_attention",
@@ -174,8 +183,20 @@ RULES: dict[str, Rule] = {
             "_scaled_dot_product_fused_attention_overrideable",
         ),
         attention,
+        macs=_attention_macs,
     ),
-    "_grouped_mm": grouped_matmul,
-    "_trilinear": trilinear,
-    **dict.fromkeys(("_cdist_forward", "_euclidean_dist"), distance),
-}
+    Operator(
+        "_grouped_mm",
+        grouped_matmul,
+        operands=factors(0, 1),
+        macs=_matmul_macs,
+        fake=fake_grouped_mm,
+    ),
+    Operator(
+        "_trilinear",
+        trilinear,
+        operands=(Operand(0, -1, 1, 1), Operand(2, -1, 1, 2)),
+        macs=_trilinear_macs,
+    ),
+    *rows(("_cdist_forward", "_euclidean_dist"), distance),
+)

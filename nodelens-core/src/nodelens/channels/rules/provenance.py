@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from nodelens.channels.rules.operation import PICKS, VIEWS, Operation
+from nodelens.channels.rules.operation import Operation
 from nodelens.channels.trace import Traced
-
-# What returns entries of its first argument, moved or repeated, whatever its other arguments are.
-LOOKUPS = frozenset(["index", "_unsafe_index", "index_select", "gather"])
-MOVES = VIEWS | PICKS | LOOKUPS | frozenset(["unbind", "flip", "roll"])
-
-# What multiplies a weight with data: there a parameter's chosen entries are not data.
-PRODUCTS = frozenset(["mm", "bmm", "addmm", "baddbmm", "mv", "dot", "vdot", "addmv", "convolution"])
 
 
 def provenance(op: Operation, tensors: Sequence[Tensor]) -> Traced:
@@ -29,14 +22,23 @@ def provenance(op: Operation, tensors: Sequence[Tensor]) -> Traced:
     parameters = frozenset[str]().union(*(trace.of(tensor).parameters for tensor in tensors))
     if not any(trace.is_data(tensor) for tensor in tensors):
         return Traced((), parameters=parameters, moved=moved)
-    if op.name in MOVES and _learned(op, tensors[0]):
+    if _keeps_entries(op) and _learned(op, tensors[0]):
         return Traced((), True, trace.of(tensors[0]).parameters, chosen=True, moved=moved)
     if _is_pointwise(op) and all(_learned(op, t) or not trace.is_data(t) for t in tensors):
         return Traced((), True, parameters, chosen=True, moved=moved)
-    for tensor in tensors if op.name not in PRODUCTS else ():
+    for tensor in _used_as_data(op, tensors):
         if trace.of(tensor).chosen:
             op.looks_up(tensor)
     return Traced((), data=True)
+
+
+def _used_as_data(op: Operation, tensors: Iterable[Tensor]) -> Iterable[Tensor]:
+    """Return what cannot be a weight to the operator; a product's rule deals with its weights."""
+    operands = op.operator.operands if op.operator else ()
+    if not operands:
+        return tensors
+    weights = {operand.weight for operand in operands}
+    return [op.args[each.argument] for each in operands if each.argument not in weights]
 
 
 def _learned(op: Operation, tensor: Tensor) -> bool:
@@ -48,11 +50,15 @@ def _moved(op: Operation, tensors: Sequence[Tensor]) -> frozenset[str]:
     """Return the parameters of which every entry of the result can still be told."""
     if not tensors:
         return frozenset()
-    if op.name in MOVES:
+    if _keeps_entries(op):
         return op.trace.of(tensors[0]).moved
     if _is_pointwise(op):
         return frozenset[str]().union(*(op.trace.of(tensor).moved for tensor in tensors))
     return frozenset()
+
+
+def _keeps_entries(op: Operation) -> bool:
+    return op.operator is not None and op.operator.entries is not None
 
 
 def _is_pointwise(op: Operation) -> bool:

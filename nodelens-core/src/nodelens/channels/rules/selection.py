@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nodelens.channels.rules.operation import Operation, Rule
-from nodelens.channels.trace import Axes
+from nodelens.channels.expressions import Axes
+from nodelens.channels.rules.operation import Operation
+from nodelens.interfaces.operator import Operator, rows
 
 
 def slice_(op: Operation) -> Sequence[Axes]:
@@ -169,40 +170,20 @@ def examined(op: Operation) -> Sequence[Axes]:
     return [op.positions(tensor.shape) for tensor in op.outputs]
 
 
-RULES: dict[str, Rule] = {
-    "slice": slice_,
-    "select": select,
-    "unbind": unbind,
-    **dict.fromkeys(("flip", "roll"), moved),
-    "gather": gather,
-    **dict.fromkeys(
-        ("scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "index_fill"),
-        scatter,
-    ),
-    "index_select": index_select,
-    "index": index,
-    **dict.fromkeys(("index_put", "_unsafe_index_put"), index_put),
-    "_unsafe_index": index,
-    **dict.fromkeys(("sort", "argsort", "topk", "kthvalue", "median", "mode"), ordered),
-    **dict.fromkeys(
-        (
-            "nonzero",
-            "histc",
-            "bincount",
-            "_unique2",
-            "unique_consecutive",
-            "unique_dim",
-            "masked_select",
-            "masked_scatter",
-            "multinomial",
-            "searchsorted",
-            "bucketize",
-            "repeat_interleave",
-            "take",
-            "put",
-            "equal",
-            "isin",
-        ),
-        examined,
-    ),
-}
+OPERATORS: tuple[Operator, ...] = (
+    Operator("slice", slice_, entries="picked"),
+    Operator("select", select, entries="picked"),
+    Operator("unbind", unbind, entries="moved"),
+    *rows(("flip", "roll"), moved, entries="moved"),
+    Operator("gather", gather, entries="moved"),
+    *rows(("scatter", "scatter_add", "scatter_reduce"), scatter),
+    *rows(("index_add", "index_copy", "index_fill"), scatter),
+    Operator("index_select", index_select, entries="picked"),
+    *rows(("index", "_unsafe_index"), index, entries="picked"),
+    *rows(("index_put", "_unsafe_index_put"), index_put),
+    *rows(("sort", "argsort", "topk", "kthvalue", "median", "mode"), ordered),
+    *rows(("nonzero", "histc", "bincount", "_unique2", "unique_consecutive"), examined),
+    *rows(("unique_dim", "masked_select", "masked_scatter", "multinomial"), examined),
+    *rows(("searchsorted", "bucketize", "repeat_interleave", "take", "put", "equal"), examined),
+    Operator("isin", examined),
+)

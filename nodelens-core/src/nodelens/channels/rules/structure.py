@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from nodelens.channels.expressions import Expression, concatenation, product
-from nodelens.channels.rules.operation import Operation, Rule, unknown
-from nodelens.channels.trace import Axes
+from nodelens.channels.expressions import Axes, Expression, concatenation, product
+from nodelens.channels.rules import draws
+from nodelens.channels.rules.operation import Operation, constant, unknown
+from nodelens.interfaces.operator import Operator, rows
 
 
 def view(op: Operation) -> Sequence[Axes]:
@@ -166,8 +167,10 @@ def glu(op: Operation) -> Sequence[Axes]:
 
 
 def same(op: Operation) -> Sequence[Axes]:
-    """Return every tensor with the axes of the first argument."""
+    """Return every tensor with the axes of the first argument, where that is a tensor."""
     source = op.args[0]
+    if not isinstance(source, Tensor):
+        return constant(op)
     return [
         op.axes(source) if tensor.shape == source.shape else op.positions(tensor.shape)
         for tensor in op.outputs
@@ -179,47 +182,31 @@ def uniform(op: Operation) -> Sequence[Axes]:
     return [op.trace.free(tensor.shape) for tensor in op.outputs]
 
 
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "unsqueeze", "squeeze"), view),
-    "permute": permute,
-    **dict.fromkeys(("t", "transpose"), transpose),
-    "expand": expand,
-    "repeat": repeat,
-    "as_strided": as_strided,
-    "cat": cat,
-    "stack": stack,
-    **dict.fromkeys(
-        ("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"), split
-    ),
-    "constant_pad_nd": pad,
-    "glu": glu,
-    **dict.fromkeys(
-        [
-            "clone",
-            "contiguous",
-            "detach",
-            "alias",
-            "_to_copy",
-            "lift_fresh",
-            "lift_fresh_copy",
-            "native_dropout",
-            "zeros_like",
-            "ones_like",
-            "full_like",
-            "empty_like",
-            "rand_like",
-            "randn_like",
-            "bernoulli",
-            "zero",
-            "fill",
-            "uniform",
-            "normal",
-            "exponential",
-            "log_sigmoid_forward",
-        ],
-        same,
-    ),
-    **dict.fromkeys(
-        ["new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"], uniform
-    ),
-}
+OPERATORS: tuple[Operator, ...] = (
+    *rows(("view", "_unsafe_view", "_reshape_alias", "unsqueeze", "squeeze"), view, entries="same"),
+    Operator("permute", permute, entries="same"),
+    *rows(("t", "transpose"), transpose, entries="same"),
+    Operator("expand", expand, entries="same"),
+    Operator("repeat", repeat),
+    Operator("as_strided", as_strided),
+    Operator("cat", cat),
+    Operator("stack", stack),
+    *rows(("split", "split_with_sizes"), split, entries="picked"),
+    *rows(("unsafe_split", "unsafe_split_with_sizes"), split),
+    Operator("constant_pad_nd", pad),
+    Operator("glu", glu),
+    *rows(("clone", "contiguous", "detach", "alias", "_to_copy"), same, entries="same"),
+    *rows(("lift_fresh", "lift_fresh_copy", "log_sigmoid_forward", "zero", "fill"), same),
+    *rows(("zeros_like", "ones_like", "full_like", "empty_like"), same),
+    *rows(("rand_like", "randn_like"), same, draw=draws.like),
+    *rows(("rand", "randn"), constant, draw=draws.new),
+    Operator("native_dropout", same, draw=draws.dropout),
+    Operator("bernoulli", same, draw=draws.bernoulli),
+    Operator("bernoulli_", same, draw=draws.bernoulli_),
+    *rows(("uniform", "normal", "exponential"), same),
+    Operator("uniform_", same, draw=draws.uniform_),
+    Operator("normal_", same, draw=draws.normal_),
+    Operator("exponential_", same, draw=draws.exponential_),
+    *rows(("zeros", "ones", "full", "empty", "empty_strided"), uniform),
+    *rows(("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"), uniform),
+)

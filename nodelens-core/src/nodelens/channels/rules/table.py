@@ -1,17 +1,23 @@
-"""All rules of the core, by operator."""
+"""All operators of the core, one row each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from nodelens.channels.rules import arithmetic, layers, positions, products, selection, structure
-from nodelens.channels.rules.operation import Rule
+from nodelens.interfaces.operator import Operator, Operators
 
-RULES: Mapping[str, Rule] = {
-    **structure.RULES,
-    **selection.RULES,
-    **arithmetic.RULES,
-    **products.RULES,
-    **layers.RULES,
-    **positions.RULES,
+FAMILIES: Mapping[str, tuple[Operator, ...]] = {
+    "structure": structure.OPERATORS,
+    "selection": selection.OPERATORS,
+    "arithmetic": arithmetic.OPERATORS,
+    "products": products.OPERATORS,
+    "layers": layers.OPERATORS,
+    "positions": positions.OPERATORS,
 }
+
+
+def operator_table(further: Iterable[Operator] = ()) -> Operators:
+    """Return the rows of the core and `further` ones by name; a further row replaces the core's."""
+    families = (row for family in FAMILIES.values() for row in family)
+    return {row.name: row for row in (*families, *further)}

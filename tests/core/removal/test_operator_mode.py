@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nodelens.removal.operators import OperatorMode
+from nodelens.channels.rules.table import operator_table
+from nodelens.removal.operator_mode import OperatorMode
 
+TABLE = operator_table()
 X = torch.linspace(-1, 1, 12).view(3, 4)
 
 CALLS = {
@@ -33,7 +35,7 @@ CALLS = {
 def test_draws_are_constants_and_use_nothing_up(name):
     call, expected = CALLS[name]
     state = torch.random.get_rng_state()
-    with OperatorMode(False):
+    with OperatorMode(False, TABLE):
         found = call()
     assert torch.allclose(found, expected)
     assert torch.equal(state, torch.random.get_rng_state())
@@ -41,7 +43,7 @@ def test_draws_are_constants_and_use_nothing_up(name):
 
 def test_attention_drops_nothing():
     q = torch.randn(1, 2, 3, 4, generator=torch.Generator().manual_seed(0))
-    with OperatorMode(False):
+    with OperatorMode(False, TABLE):
         found = F.scaled_dot_product_attention(q, q, q, dropout_p=0.5)
         (again,) = {F.scaled_dot_product_attention(q, q, q, dropout_p=0.5)}
     assert torch.equal(found, again)
@@ -49,7 +51,7 @@ def test_attention_drops_nothing():
 
 @pytest.mark.parametrize(("width", "same"), [(4, True), (5, False)])
 def test_calls_tell_sizes_apart(width, same):
-    modes = [OperatorMode(False), OperatorMode(False)]
+    modes = [OperatorMode(False, TABLE), OperatorMode(False, TABLE)]
     for mode, size in zip(modes, (4, width), strict=True):
         with mode:
             torch.ones(3, size).sum(1)

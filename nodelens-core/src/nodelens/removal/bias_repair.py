@@ -1,4 +1,4 @@
-"""Means of removed nodes in the biases of their readers: the repair of FLAP.
+"""Biases that take in the means of removed nodes: the repair of FLAP.
 
 What a reader makes of constant inputs is constant: ``W[:, removed] @ mean[removed]`` is added to
 its bias (An et al., arXiv 2312.11983, eq. 5), and the smaller model computes what the model
@@ -20,11 +20,11 @@ from nodelens.channels.groups import Site
 from nodelens.errors import ModelError
 from nodelens.removal.attributes import owner_of
 from nodelens.removal.journal import Journal
-from nodelens.removal.slicing import Change, Cut
+from nodelens.removal.slicing import Change, TensorCut
 
 
 @frozen(eq=False)
-class Shift:
+class BiasShift:
     """What is added to the bias of one reader, ``(outputs,)``, and which outputs stay."""
 
     path: str
@@ -51,10 +51,10 @@ class Shift:
 
 
 @frozen(eq=False)
-class Compensation:
+class BiasRepair:
     """All biases that take means in; none where removed nodes are read as zero."""
 
-    shifts: tuple[Shift, ...] = ()
+    shifts: tuple[BiasShift, ...] = ()
 
     @property
     def padded(self) -> bool:
@@ -62,12 +62,12 @@ class Compensation:
         return any(shift.padded for shift in self.shifts)
 
     def perform(self, journal: Journal) -> None:
-        """Let the biases of the whole model compensate."""
+        """Repair the biases of the whole model."""
         for shift in self.shifts:
             shift.perform(journal, shift.added)
 
     def perform_removed(self, journal: Journal) -> tuple[str, ...]:
-        """Let the biases of the smaller model compensate; return a note where some are new."""
+        """Repair the biases of the smaller model; return a note where some are new."""
         made = [f"{shift.path}.bias".removeprefix(".") for shift in self.shifts if shift.new]
         for shift in self.shifts:
             kept = shift.kept
@@ -77,30 +77,30 @@ class Compensation:
         )
 
 
-def compensation(
+def bias_repair(
     model: nn.Module,
     changes: Sequence[Change],
-    cuts: Sequence[Cut],
+    cuts: Sequence[TensorCut],
     means: Mapping[str, Tensor] | None,
-) -> Compensation:
+) -> BiasRepair:
     """Return what the biases of all readers must take in; `means` are ``(nodes,)`` by group.
 
     Raises `ModelError` for groups without means, and for readers without a place for a constant:
     others than linear layers and convolutions.
     """
     if means is None:
-        return Compensation()
+        return BiasRepair()
     fills: dict[str, Tensor] = {}
     for change in changes:
         if change.group.name not in means:
             raise ModelError(f"{change.group.name}: its nodes have no means to put into biases")
         for site in change.group.sites:
-            if site.tap == "activation":
+            if site.point == "activation":
                 reader = _reader(model, site, change)
                 fill = fills.setdefault(site.module, _nothing(reader))
                 _put(fill, site, change, means[change.group.name])
     by_name = {name: cut for cut in cuts for name in cut.names}
-    return Compensation(
+    return BiasRepair(
         tuple(_shift(model, path, fill, by_name) for path, fill in fills.items() if fill.any())
     )
 
@@ -143,14 +143,16 @@ def _put(fill: Tensor, site: Site, change: Change, means: Tensor) -> None:
     fill[indices[gone]] = means.detach().to("cpu", torch.float64)[gone].unsqueeze(-1)
 
 
-def _shift(model: nn.Module, path: str, fill: Tensor, by_name: Mapping[str, Cut]) -> Shift:
+def _shift(
+    model: nn.Module, path: str, fill: Tensor, by_name: Mapping[str, TensorCut]
+) -> BiasShift:
     module: Any = model.get_submodule(path)
     with torch.no_grad():
         weight = module.weight.detach().to("cpu", torch.float64)
     written = 1 if _is_transposed(module) else 0
     cuts = (by_name[name] for name in by_name if owner_of(name) in _weights(path))
     cut = next(cuts, None)
-    return Shift(
+    return BiasShift(
         path=path,
         module=module,
         added=_read(module, weight, fill),

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nodelens.channels.passes import plain_kernels
+from nodelens.channels.rules.table import operator_table
 from nodelens.errors import ModelError
+from nodelens.interfaces.operator import Operator, Operators
 from nodelens.masks.products import ProductMode, Watch, known_in
 
 
@@ -22,6 +24,7 @@ class _Running:
 
     model: nn.Module
     watches: Sequence[Watch]
+    operators: Operators
     changes: bool
     stack: list[str] = field(factory=list)
     on: bool = False
@@ -40,7 +43,7 @@ class _Running:
         if not self.on:
             self.on = True
             self.active.enter_context(plain_kernels())
-            mode = ProductMode(known_in(self.model, self.watches), self.stack)
+            mode = ProductMode(known_in(self.model, self.watches, self.operators), self.stack)
             self.active.enter_context(mode)
 
     def leave(self, path: str) -> None:
@@ -59,15 +62,16 @@ def _wants_gradient(module: nn.Module, given: Any) -> bool:
 
 @contextmanager
 def watching_products(
-    model: nn.Module, watches: Sequence[Watch], changes: bool = True
+    model: nn.Module, watches: Sequence[Watch], operators: Sequence[Operator], changes: bool = True
 ) -> Iterator[None]:
     """Let `watches` act at their products while the context is open.
 
+    `operators` are those that the core does not know, see `ChannelGraph.operators`.
     With `changes` operands may be replaced, below autograd: raises `ModelError` where a gradient
     would have to pass. Fused attention and recurrent kernels, which show no products, are off in
     the watched modules.
     """
-    running = _Running(model, watches, changes)
+    running = _Running(model, watches, operator_table(operators), changes)
     handles: list[Any] = []
     for path, module in model.named_modules() if watches else ():
         if not isinstance(module, torch.jit.ScriptModule):

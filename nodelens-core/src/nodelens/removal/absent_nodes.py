@@ -1,36 +1,64 @@
-"""Where the nodes that go would be missing: in which averages of the model, at which indices."""
+"""Where removed nodes would be missing: in which averages of the model, at which indices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import torch
+from attrs import frozen
 from torch import Tensor, nn
 
 from nodelens.channels.expressions import Expression
 from nodelens.channels.trace import Trace
-from nodelens.removal.averages import ALIASES, PARTIAL, Average, canonical
+from nodelens.interfaces.operator import AverageRule, Operators
 from nodelens.removal.forward import FORWARD_ERRORS, Example
 from nodelens.removal.retrace import retrace, variable_of
 from nodelens.removal.slicing import Change
 
 
+@frozen(eq=False)
+class Average:
+    """One averaging operator of a forward: how to leave entries out, and which are present.
+
+    `compute` is the row's `average`, `shape` that of the input. `present` maps axes to
+    ``(indices,)`` of bool; axes on which everything is present are left out.
+    """
+
+    compute: AverageRule
+    shape: tuple[int, ...]
+    present: Mapping[int, Tensor]
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return which values of the tensor are present, in its shape."""
+        there = torch.ones(x.shape, dtype=torch.bool, device=x.device)
+        for axis, kept in self.present.items():
+            sizes = [1] * x.ndim
+            sizes[axis] = -1
+            there = there & kept.to(x.device).view(sizes)
+        return there
+
+
 def averages(
-    model: nn.Module, example: Example, precise: bool, changes: Sequence[Change]
+    model: nn.Module,
+    example: Example,
+    precise: bool,
+    operators: Operators,
+    changes: Sequence[Change],
 ) -> list[Average] | None:
     """Return every averaging operator of a forward with what is present in it after the changes.
 
     None where the model cannot be traced in its present precision.
     """
     args, kwargs = example.fresh(precise)
+    known = {name: row.average for name, row in operators.items() if row.average}
     try:
-        trace, seen = retrace(model, args, kwargs, [*PARTIAL, *ALIASES], example.training)
+        trace, seen = retrace(model, args, kwargs, operators, known, example.training)
     except FORWARD_ERRORS:
         return None
     dropped = _dropped(trace, changes)
     return [
         Average(
-            name=canonical(op.name),
+            compute=compute,
             shape=tuple(op.args[0].shape),
             present={
                 axis: kept
@@ -38,7 +66,7 @@ def averages(
                 if not bool((kept := _present(trace, expression, dropped)).all())
             },
         )
-        for op in seen
+        for compute, op in seen
     ]
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nodelens.removal.averages import PARTIAL, Average, canonical
-from nodelens.removal.draws import CONSTANTS, without_dropout
+from nodelens.interfaces.operator import Operator, Operators, registered_name, row_of
 from nodelens.removal.precision import PRECISE
+
+if TYPE_CHECKING:
+    from nodelens.removal.absent_nodes import Average
+
+_DROPOUT_RATES = frozenset(["dropout", "dropout_p"])
 
 
 class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -22,9 +26,12 @@ class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     far and the sizes that they were given: forwards that were given the same agree in it.
     """
 
-    def __init__(self, precise: bool, averages: Sequence[Average] = ()) -> None:
+    def __init__(
+        self, precise: bool, operators: Operators, averages: Sequence[Average] = ()
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.precise = precise
+        self.table = operators
         self.averages = list(averages)
         self.followed = True
         self.operators = 0
@@ -38,30 +45,39 @@ class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Perform one operator."""
-        kwargs = dict(kwargs or {})
-        name = str(func._schema.name).removeprefix("aten::")
+        kwargs, name, row = dict(kwargs or {}), registered_name(func), row_of(self.table, func)
         self.operators += 1
         self.calls = hash((self.calls, name, _sizes(args)))
         if self.precise and name == "_to_copy" and _cast_down(args, kwargs):
             kwargs["dtype"] = PRECISE[kwargs["dtype"]]
-        if name in CONSTANTS:
-            return CONSTANTS[name](*args, **kwargs)
-        args = without_dropout(func, args)
-        average = self._average(canonical(name), args)
+        if row is not None and row.draw is not None:
+            return row.draw(*args, **kwargs)
+        args = _without_dropout(func, args)
+        average = self._average(row, args)
         if average is not None and average.present:
-            part = PARTIAL[average.name](average.weights(args[0]), *args, **kwargs)
+            part = average.compute(average.weights(args[0]), *args, **kwargs)
             return _as_many(part, len(func._schema.returns))
         return func(*args, **kwargs)
 
-    def _average(self, name: str, args: tuple[Any, ...]) -> Average | None:
+    def _average(self, row: Operator | None, args: tuple[Any, ...]) -> Average | None:
         """Return what is known of an averaging operator; None where nothing is or it is no such."""
-        if name not in PARTIAL or not self.averages:
+        if row is None or row.average is None or not self.averages:
             return None
         average = self.averages.pop(0)
-        if (average.name, average.shape) == (name, tuple(args[0].shape)):
+        if (average.compute, average.shape) == (row.average, tuple(args[0].shape)):
             return average
         self.averages, self.followed = [], False
         return None
+
+
+def _without_dropout(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of an operator with the rates of a dropout inside it at zero."""
+    names = [argument.name for argument in func._schema.arguments[: len(args)]]
+    if _DROPOUT_RATES.isdisjoint(names):
+        return args
+    return tuple(
+        0.0 if name in _DROPOUT_RATES else value for name, value in zip(names, args, strict=True)
+    )
 
 
 def _as_many(part: Any, count: int) -> Any:

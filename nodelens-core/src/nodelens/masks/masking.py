@@ -14,9 +14,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
-from nodelens.masks.patches import Forward, Patch
+from nodelens.masks.patches import MaskedForward, Patch
+from nodelens.masks.product_hooks import watching_products
 from nodelens.masks.products import Watch
-from nodelens.masks.watching import watching_products
 from nodelens.seeding import generator
 
 Replacement = Literal["zero", "mean", "resample"]
@@ -102,7 +102,7 @@ def _masked(
     seed: int,
 ) -> Iterator[None]:
     donors = generator(seed, "mask", "resample") if replace == "resample" else None
-    forward = Forward(len(keeps), donors)
+    forward = MaskedForward(len(keeps), donors)
     patches: list[Patch] = []
     for name in dict.fromkeys(name for keep in keeps for name in keep):
         group = graph[name]
@@ -111,7 +111,7 @@ def _masked(
     watches = [Watch(each.site, each.at_operand) for each in patches if each.site.end == "operand"]
     handles = _attach(model, [each for each in patches if each.site.end != "operand"], forward)
     try:
-        with watching_products(model, watches):
+        with watching_products(model, watches, graph.operators):
             yield
     finally:
         for handle in handles:
@@ -146,8 +146,10 @@ def _fill(group: ChannelGroup, replace: Replacement, means: Mapping[str, Tensor]
     return means[group.name]
 
 
-def _patches(group: ChannelGroup, kept: Tensor, fill: Tensor, forward: Forward) -> Iterator[Patch]:
-    sites = [site for site in group.sites if site.tap == "activation"]
+def _patches(
+    group: ChannelGroup, kept: Tensor, fill: Tensor, forward: MaskedForward
+) -> Iterator[Patch]:
+    sites = [site for site in group.sites if site.point == "activation"]
     if not sites:
         raise ModelError(f"{group.name} cannot be masked: {group.frozen or 'no module reads it'}")
     for site in sites:
@@ -161,7 +163,7 @@ def _patches(group: ChannelGroup, kept: Tensor, fill: Tensor, forward: Forward) 
         yield Patch(site, group, kept, fill, forward)
 
 
-def _attach(model: nn.Module, patches: Sequence[Patch], forward: Forward) -> list[Any]:
+def _attach(model: nn.Module, patches: Sequence[Patch], forward: MaskedForward) -> list[Any]:
     places: dict[tuple[str, str], list[Patch]] = defaultdict(list)
     for patch in patches:
         places[patch.site.module, patch.site.end].append(patch)
@@ -176,7 +178,7 @@ def _attach(model: nn.Module, patches: Sequence[Patch], forward: Forward) -> lis
     return handles
 
 
-def _begin(calls: Counter[str], forward: Forward) -> Any:
+def _begin(calls: Counter[str], forward: MaskedForward) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         calls.clear()
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]

@@ -1,4 +1,4 @@
-"""What the proof looks at beyond the example: training, other batch sizes, other values."""
+"""What the equivalence check compares beyond the example: training, batch sizes, values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The proof of a removal: what the smaller model computes against the masked or zeroed model."""
+"""The equivalence check of a removal: outputs of the smaller model against the masked model.
+
+The two are compared on inputs; agreement there proves nothing about other inputs.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from torch import Tensor, nn
 
 from nodelens.channels.groups import ChannelGraph
 from nodelens.errors import ModelError
-from nodelens.masks.context import mask
-from nodelens.removal.absence import averages
+from nodelens.interfaces.operator import Operators
+from nodelens.masks.masking import mask
+from nodelens.removal.absent_nodes import averages
 from nodelens.removal.attributes import following_inputs, owner_of
-from nodelens.removal.compensation import Compensation
+from nodelens.removal.bias_repair import BiasRepair
 from nodelens.removal.derived import derived
 from nodelens.removal.forward import Example, Run, forward
 from nodelens.removal.journal import Journal
@@ -26,24 +30,25 @@ from nodelens.removal.precision import (
     own_tolerance,
     relative_difference,
 )
-from nodelens.removal.slicing import Change, Cut
+from nodelens.removal.slicing import Change, TensorCut
 
 
 @frozen(eq=False)
-class Subject:
-    """What is proved: of which model which nodes go, and what their readers get in their place."""
+class RemovalCase:
+    """A removal to check: the model, the removed nodes, and what readers get in their place."""
 
     model: nn.Module
     graph: ChannelGraph
+    operators: Operators
     changes: Sequence[Change]
-    cuts: Sequence[Cut]
+    cuts: Sequence[TensorCut]
     means: Mapping[str, Tensor] | None
-    compensation: Compensation
+    repair: BiasRepair
 
     @property
     def shifting(self) -> bool:
         """Whether the removed model may differ from the masked one, so that more is needed."""
-        return self.compensation.padded or any(each.group.normalised for each in self.changes)
+        return self.repair.padded or any(each.group.normalised for each in self.changes)
 
 
 @frozen(eq=False)
@@ -71,6 +76,7 @@ class References:
     limits: tuple[str, ...]
     precise: bool
     tolerance: float
+    operators: Operators
 
 
 @frozen
@@ -95,7 +101,7 @@ class Trouble:
 
 
 @frozen
-class Comparison:
+class OutputComparison:
     """What is wrong with the removed model, if anything; how far it is from the masked one."""
 
     trouble: Trouble | None
@@ -109,16 +115,16 @@ def comparing(model: nn.Module, against: References) -> Iterator[None]:
         yield
 
 
-def references(subject: Subject, example: Example) -> References:
+def references(case: RemovalCase, example: Example) -> References:
     """Run the masked model: in float64, or where its code insists on another type, in its own.
 
     Raises `ModelError` where the model does not run on the example or returns no tensor.
     """
-    precise = _on_cpu_or_cuda(subject.model)
-    first = _reference(subject, example, precise)
+    precise = _on_cpu_or_cuda(case.model)
+    first = _reference(case, example, precise)
     if precise and _error(first) is not None:
         precise = False
-        first = _reference(subject, example, precise)
+        first = _reference(case, example, precise)
     failed = _error(first)
     if failed is not None:
         raise ModelError(
@@ -127,17 +133,17 @@ def references(subject: Subject, example: Example) -> References:
         )
     if not any(has_fractions(output) for output in first.masked.outputs):
         raise ModelError("the model returns no tensor that removal could be checked against")
-    further, limits = _further(subject, first, precise)
-    tolerance = TOLERANCES[torch.float64] if precise else own_tolerance(subject.model)
-    return References((first, *further), tuple(limits), precise, tolerance)
+    further, limits = _further(case, first, precise)
+    tolerance = TOLERANCES[torch.float64] if precise else own_tolerance(case.model)
+    return References((first, *further), tuple(limits), precise, tolerance, case.operators)
 
 
 def _further(
-    subject: Subject, first: Reference, precise: bool
+    case: RemovalCase, first: Reference, precise: bool
 ) -> tuple[list[Reference], list[str]]:
     """Compare on other inputs and in training too, as far as the masked model runs there."""
     found, limits = [], []
-    tried = (_reference(subject, other, precise) for other in derived(first.example))
+    tried = (_reference(case, other, precise) for other in derived(first.example))
     other = next((each for each in tried if _accepted(each, first)), None)
     if other is None:
         limits.append("compared on the example only")
@@ -145,7 +151,7 @@ def _further(
         found.append(other)
     failed = None
     for example in [each.example for each in (other, first) if each is not None]:
-        trained = _reference(subject, evolve(example, training=True), precise)
+        trained = _reference(case, evolve(example, training=True), precise)
         if _accepted(trained, first):
             return [*found, trained], limits
         failed = failed or _error(trained)
@@ -172,37 +178,37 @@ def _on_cpu_or_cuda(model: nn.Module) -> bool:
     return devices <= {"cpu", "cuda"}
 
 
-def _reference(subject: Subject, example: Example, precise: bool) -> Reference:
-    keep = {change.group.name: change.kept for change in subject.changes}
-    model, expected = subject.model, None
-    with in_float64(model, precise), _unread(subject, example.training):
-        with mask(model, subject.graph, keep, "mean" if subject.means else "zero", subject.means):
-            masked = forward(model, example, precise)
-        if subject.shifting and not masked.error:
-            with mask(model, subject.graph, keep):
-                expected = _expected(subject, example, precise)
+def _reference(case: RemovalCase, example: Example, precise: bool) -> Reference:
+    keep = {change.group.name: change.kept for change in case.changes}
+    model, expected = case.model, None
+    with in_float64(model, precise), _unread(case, example.training):
+        with mask(model, case.graph, keep, "mean" if case.means else "zero", case.means):
+            masked = forward(model, example, precise, case.operators)
+        if case.shifting and not masked.error:
+            with mask(model, case.graph, keep):
+                expected = _expected(case, example, precise)
     return Reference(example, masked, expected)
 
 
-def _expected(subject: Subject, example: Example, precise: bool) -> Run:
+def _expected(case: RemovalCase, example: Example, precise: bool) -> Run:
     """Run the model without the nodes in its averages, nor in weights computed from others."""
-    known = averages(subject.model, example, precise, subject.changes)
+    known = averages(case.model, example, precise, case.operators, case.changes)
     if known is None:
         return Run(error="the model cannot be traced")
-    with _zeroed(subject):
-        return forward(subject.model, example, precise, known)
+    with _zeroed(case):
+        return forward(case.model, example, precise, case.operators, known)
 
 
 @contextmanager
-def _unread(subject: Subject, training: bool) -> Iterator[None]:
+def _unread(case: RemovalCase, training: bool) -> Iterator[None]:
     """Mask what readers in training only read: no site is there, so their weights become zero."""
     journal = Journal()
-    seen = {site.module for change in subject.changes for site in change.group.sites}
+    seen = {site.module for change in case.changes for site in change.group.sites}
     try:
-        for cut in subject.cuts if training else ():
+        for cut in case.cuts if training else ():
             if not any(owner_of(name)[0] in seen for name in cut.names):
                 data = cut.tensors[0].data.clone()
-                for change in subject.changes:
+                for change in case.changes:
                     for part in change.group.role("consumer"):
                         if part.parameter in cut.names:
                             gone = change.dropped(part).to(data.device)
@@ -215,13 +221,13 @@ def _unread(subject: Subject, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _zeroed(subject: Subject) -> Iterator[None]:
-    """Set what a removal would take away to zero, and let biases compensate, for a while."""
+def _zeroed(case: RemovalCase) -> Iterator[None]:
+    """Set what a removal would take away to zero, and repair biases, for a while."""
     journal = Journal()
     try:
-        subject.compensation.perform(journal)
-        computed = computed_weights(subject.model, subject.cuts, Cut.zeroed)
-        for cut in subject.cuts:
+        case.repair.perform(journal)
+        computed = computed_weights(case.model, case.cuts, TensorCut.zeroed)
+        for cut in case.cuts:
             data = cut.zeroed(cut.tensors[0].data)
             for tensor in cut.tensors:
                 journal.set_data(tensor, data)
@@ -231,21 +237,21 @@ def _zeroed(subject: Subject) -> Iterator[None]:
         journal.undo()
 
 
-def compare(model: nn.Module, against: References, journal: Journal) -> Comparison:
+def compare(model: nn.Module, against: References, journal: Journal) -> OutputComparison:
     """Run the removed model on all inputs and compare it with the references, up to a trouble."""
     passed, moved = 0, 0.0
     for reference in against.all:
         with following_inputs(model, journal):
-            run = forward(model, reference.example, against.precise)
+            run = forward(model, reference.example, against.precise, against.operators)
         found = _trouble(run, reference.masked, against.tolerance)
         if found is not None and reference.expected is not None:
             found = _trouble(run, reference.expected, against.tolerance)
         if reference is against.all[0]:
             moved = relative_difference(run.outputs, reference.masked.outputs)
         if found is not None:
-            return Comparison(_placed(found, reference, passed), moved)
+            return OutputComparison(_placed(found, reference, passed), moved)
         passed += reference.masked.operators
-    return Comparison(None, moved)
+    return OutputComparison(None, moved)
 
 
 def _placed(found: Trouble, reference: Reference, passed: int) -> Trouble:

@@ -13,7 +13,7 @@ from nodelens.errors import ModelError
 
 
 @define(eq=False)
-class Labels:
+class EntryLabels:
     """Tells the entries of one parameter apart by their index along one of its axes.
 
     Views of the parameter are known by their memory. Tensors with memory of their own, such as the

@@ -9,11 +9,11 @@ from itertools import accumulate
 
 from attrs import frozen
 
-from nodelens.removal.slicing import Change, Cut
+from nodelens.removal.slicing import Change, TensorCut
 
 
 @frozen
-class Source:
+class ShrunkAxis:
     """One axis that shrinks: an integer `size` becomes `left`, a multiple of it in proportion.
 
     `kept` are the indices that stay of an axis as a whole.
@@ -44,7 +44,7 @@ class Source:
         ]
 
 
-def sources(changes: Sequence[Change], cuts: Sequence[Cut]) -> list[Source]:
+def shrunk_axes(changes: Sequence[Change], cuts: Sequence[TensorCut]) -> list[ShrunkAxis]:
     """Return every axis that shrinks: by the nodes of a slice, of all together, as a whole."""
     places: dict[tuple[str, int, int], dict[str, Change]] = defaultdict(dict)
     for change in changes:
@@ -52,17 +52,17 @@ def sources(changes: Sequence[Change], cuts: Sequence[Cut]) -> list[Source]:
             key = (part.parameter, part.axis, part.extent.offset)
             places[key].setdefault(change.group.kind, change)
     by_name = {name: cut for cut in cuts for name in cut.names}
-    found: dict[Source, None] = {}
+    found: dict[ShrunkAxis, None] = {}
     for (parameter, axis, offset), by_kind in places.items():
         cut = by_name[parameter]
         for name in cut.names:
             whole, left = cut.shape[axis], len(cut.kept[axis])
             kept = tuple(int(index) for index in cut.kept[axis])
-            found[Source(name, axis, "", 0, whole, left, kept=kept)] = None
+            found[ShrunkAxis(name, axis, "", 0, whole, left, kept=kept)] = None
             for kinds in [*([kind] for kind in by_kind), sorted(by_kind)]:
                 size = math.prod(by_kind[kind].group.width for kind in kinds)
                 stays = math.prod(by_kind[kind].left for kind in kinds)
                 nodes = " × ".join(kinds)
-                source = Source(name, axis, nodes, offset, size, stays, whole // size or 1)
+                source = ShrunkAxis(name, axis, nodes, offset, size, stays, whole // size or 1)
                 found[source] = None
     return list(found)

@@ -144,11 +144,11 @@ def test_normalised_groups_are_proved_with_means_too():
 
 
 def test_a_wrong_bias_is_noticed(monkeypatch):
-    from nodelens.removal import compensation
+    from nodelens.removal import bias_repair
 
     model = EXACT["linear"][0]().double()
     graph = infer(model, ROWS)
-    monkeypatch.setattr(compensation, "_read", lambda module, weight, fill: weight.sum(1))
+    monkeypatch.setattr(bias_repair, "_read", lambda module, weight, fill: weight.sum(1))
     with pytest.raises(ModelError, match="it returns something else than in the masked model"):
         remove(model, graph, halves(graph), ROWS, means=means_of(graph))
 

@@ -1,0 +1,105 @@
+"""A dispatch mode that sees every ATen operator of a forward and infers the axes of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from attrs import evolve
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from nodelens.channels.expressions import Axes
+from nodelens.channels.rules.arithmetic import pointwise
+from nodelens.channels.rules.operation import Operation, constant, unknown
+from nodelens.channels.rules.provenance import provenance
+from nodelens.channels.trace import Trace, Traced
+from nodelens.interfaces.operator import Operators, row_of
+
+
+class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operator, performs it, and infers the axes of what it returns.
+
+    With `fake`, operators that torch cannot perform without data are performed by their stand-ins.
+    """
+
+    def __init__(self, trace: Trace, operators: Operators, fake: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.trace = trace
+        self.operators = operators
+        self.fake = fake
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Perform one operator and infer what comes out."""
+        kwargs, row = kwargs or {}, row_of(self.operators, func)
+        strides = args[0].stride() if args and isinstance(args[0], Tensor) else ()
+        perform = row.fake if self.fake and row and row.fake else func
+        results = perform(*args, **kwargs)
+        outputs = [leaf for leaf in tree_leaves(results) if isinstance(leaf, Tensor)]
+        if outputs:
+            _infer(Operation(self.trace, func, args, kwargs, outputs, strides, row))
+        return results
+
+
+def _infer(op: Operation) -> None:
+    """Infer the axes of what `op` returned and remember them."""
+    trace = op.trace
+    tensors = list(op.tensors())
+    inputs = [trace.of(tensor) for tensor in tensors]
+    trace.used.update(*(known.parameters for known in inputs))
+    value = _value(op, tensors)
+    source = provenance(op, tensors)
+    if source.chosen:
+        homes = [trace.homes[each.value] for each in inputs if each.value in trace.homes]
+        trace.homes[value] = homes[0] if homes else trace.module
+    results = _results(op, inputs)
+    for tensor, axes in zip(op.outputs, results, strict=True):
+        trace.tensors[tensor] = evolve(source, axes=axes, value=value)
+    _note_writes(op, source.data)
+
+
+def _results(op: Operation, inputs: Sequence[Traced]) -> list[Axes]:
+    """Return the axes of every tensor returned; what a rule leaves out is made of positions."""
+    results = list(_by_rule(op, inputs))
+    results += [op.positions(tensor.shape) for tensor in op.outputs[len(results) :]]
+    fits = all(
+        tuple(axis.size for axis in axes) == tuple(tensor.shape)
+        for axes, tensor in zip(results, op.outputs, strict=True)
+    )
+    return results if fits else list(unknown(op, inputs))
+
+
+def _by_rule(op: Operation, inputs: Sequence[Traced]) -> Sequence[Axes]:
+    if op.operator is not None:
+        return op.operator.rule(op)
+    if not inputs:
+        return constant(op)
+    return pointwise(op) if torch.Tag.pointwise in op.function.tags else unknown(op, inputs)
+
+
+def _value(op: Operation, inputs: Sequence[Tensor]) -> int:
+    """Return the value number: that of the input for views of the whole tensor, else a new one."""
+    entries = op.operator.entries if op.operator else None
+    if not inputs or entries not in ("same", "picked"):
+        return op.trace.tick()
+    source = op.trace.value(inputs[0])
+    if entries == "same":
+        return source
+    picked = op.trace.tick()
+    op.trace.picked[picked] = source
+    return picked
+
+
+def _note_writes(op: Operation, data: bool) -> None:
+    """Remember which storages were written in place."""
+    for argument, tensor in zip(op.function._schema.arguments, op.args, strict=False):
+        if argument.alias_info and argument.alias_info.is_write and isinstance(tensor, Tensor):
+            op.trace.note_write(tensor, data)

@@ -1,0 +1,44 @@
+"""The graph that users have: groups as a plain value, and three verbs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import nodelens
+from nodelens.channels import ChannelGraph
+from nodelens.channels.infer import infer as infer_groups
+from nodelens.errors import UnknownNameError
+
+X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+KEEP = {"0:neurons": [0, 2, 3]}
+
+
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+def test_it_is_a_channel_graph_with_the_same_groups():
+    graph, groups = nodelens.infer(model(), X), infer_groups(model(), X)
+    assert isinstance(graph, ChannelGraph)
+    assert graph == nodelens.infer(model(), X)
+    assert (list(graph), len(graph)) == (list(groups), len(groups))
+    assert graph["0:neurons"] == groups["0:neurons"]
+    with pytest.raises(UnknownNameError, match="did you mean '0:neurons'"):
+        graph["0:neuron"]
+
+
+def test_its_verbs_are_those_of_masks_and_removal():
+    net = model()
+    graph = nodelens.infer(net, X)
+    assert [(each.group, each.status) for each in graph.verify(net, X)] == [("0:neurons", "exact")]
+    with graph.mask(net, KEEP):
+        masked = net(X)
+    assert graph.remove(net, KEEP, X).keep == {"0:neurons": (0, 2, 3)}
+    assert torch.allclose(net(X), masked, atol=1e-6)
+
+
+def test_plain_groups_have_no_verbs():
+    assert not any(hasattr(ChannelGraph, verb) for verb in ("mask", "remove", "verify"))

@@ -21,6 +21,7 @@ def test_the_core_offers_what_a_first_run_needs():
         "metric": [],
         "analysis": ["agreement", "clusters", "layers"],
         "intervention": ["ablation", "oracle"],
+        "evaluation": [],
         "pruner": [],
         "recovery": ["fine_tune"],
         "report": ["html", "json"],

@@ -302,10 +302,12 @@ def test_a_wrong_field_of_a_configuration_is_explained():
         HuggingFace(config={**LLAMA, "hidden_size": 15}).build(TEXT)
 
 
-def test_the_plugin_imports_without_torch_or_transformers():
+def test_the_plugins_import_without_torch_or_transformers():
     code = (
-        "import sys, nodelens_hf.plugin as p, nodelens_hf.backend, nodelens_hf.text; "
-        "p.nodelens_register_backends(); print({'torch', 'transformers'} & set(sys.modules))"
+        "import sys, nodelens_hf.backend, nodelens_hf.text; "
+        "from nodelens.plugins.manager import load_plugins; load_plugins(); "
+        "assert 'nodelens_hf.model_plugin' in sys.modules; "
+        "print({'torch', 'transformers'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,22 +1,34 @@
 import pytest
 
 from nodelens.config.options import option_fields
+from nodelens.errors import UnknownNameError
 from nodelens.interfaces.pruner import Pruner
+from nodelens.plugins.manager import load_plugins
 from nodelens.testing.imports import heavy_imports
-from nodelens_pruning.plugin import nodelens_register_pruners
+
+REGISTRY = load_plugins().registry
 
 
-def target(spec):
-    module, _, name = spec.target.partition(":")
-    return getattr(__import__(module, fromlist=[name]), name)
-
-
-@pytest.mark.parametrize("spec", nodelens_register_pruners(), ids=lambda spec: spec.name)
-def test_every_pruner_is_one_with_documented_options(spec):
-    cls = target(spec)
+@pytest.mark.parametrize("offer", REGISTRY.match("pruner", "nodelens-pruning:*"))
+def test_every_pruner_is_one_with_documented_options(offer):
+    cls = REGISTRY.component("pruner", offer.name)
     options = option_fields(cls)
-    assert isinstance(cls(**({"metric": "m"} if spec.name == "by_score" else {})), Pruner)
+    assert isinstance(cls(**({"metric": "m"} if offer.name == "by_score" else {})), Pruner)
     assert all(option.doc for option in options)
+
+
+def test_every_method_is_a_plugin_of_its_own():
+    offers = REGISTRY.match("pruner", "nodelens-pruning:*")
+    assert [offer.plugin for offer in offers] == [
+        f"nodelens-pruning:{name}" for name in ("by_score", "magnitude", "random", "taylor")
+    ]
+
+
+def test_one_method_can_stay_out():
+    registry = load_plugins(block=["nodelens-pruning:taylor"]).registry
+    assert registry.names("pruner") == ["by_score", "magnitude", "random"]
+    with pytest.raises(UnknownNameError, match="not loaded: nodelens-pruning:taylor "):
+        registry.offer("pruner", "taylor")
 
 
 @pytest.mark.parametrize("module", ["nodelens_pruning.plugin", "nodelens_pruning.methods"])

@@ -81,7 +81,9 @@ def test_one_config_scores_by_every_metric_that_applies_to_a_cnn(tmp_path):
     (stored,) = tmp_path.glob("*/*/scores.safetensors")
     scores = Scores.load(stored)
     assert not scores.failed
-    of_streams = {"block_influence"}  # needs a residual stream
-    assert {*scores.metrics, *scores.layer_metrics} == {*METRICS} - of_streams
+    record = json.loads((stored.parent / "run.json").read_text(encoding="utf-8"))
+    left_out = record["patterns"]["left_out"]
+    assert left_out == {"block_influence": "there is no block from a residual stream to itself"}
+    assert {*scores.metrics, *scores.layer_metrics} == {*METRICS} - {*left_out}
     passes = json.loads((stored.parent / "capture.json").read_text(encoding="utf-8"))
     assert passes["passes"] == 6  # the shared one, and those of conductance, GraSP and Hessians

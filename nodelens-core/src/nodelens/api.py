@@ -48,6 +48,8 @@ def score(
     `batches` yields tensors, ``(inputs, targets)`` or dicts of keyword arguments, in which the
     first axis runs over samples; it is read once and nothing of it is stored. `metrics` are names,
     mappings with ``name`` and options, or metric objects; what they are made of is scored as well.
+    Patterns such as ``"weight_*"`` and ``"family:information"`` take all metrics that match and
+    that fit the model and the batches; `Scores.skipped` says for every group what they left out.
     Where their statistics need more than `memory_budget` (``512MiB``, a number of bytes, or None
     for no limit), `batches` is read several times, and covariances are kept in fewer folds or as
     sketches; the log says so. `loss` maps the model's output and the batch to one summed loss per
@@ -76,7 +78,7 @@ def score(
         classes=classes,
         budget=budget_bytes(memory_budget),
         tokens=check_share(tokens),
-        until=stopping_settings(until, chosen),
+        until=stopping_settings(until, chosen.metrics),
         workers=workers or group_workers(),
     )
     return score_model(plain_module(model), batches, chosen, options, loaded)

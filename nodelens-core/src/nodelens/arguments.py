@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from nodelens.config.patterns import is_pattern
 from nodelens.errors import ConfigError, DataError, ModelError, did_you_mean
+from nodelens.interfaces.metric import checked_metric
 
 if TYPE_CHECKING:
     import torch
@@ -16,41 +18,74 @@ if TYPE_CHECKING:
     from nodelens.config.schema import StoppingSettings
     from nodelens.interfaces.metric import Metric
     from nodelens.plugins.manager import Plugins
+    from nodelens.plugins.registry import Registry
+    from nodelens.scoring.metric_choice import MetricChoice
+
+    Asked = str | Mapping[str, Any] | Metric
 
 
-def chosen_metrics(
-    chosen: Sequence[str | Mapping[str, Any] | Metric], plugins: Plugins
-) -> dict[str, Metric]:
+def chosen_metrics(chosen: Sequence[Asked], plugins: Plugins) -> MetricChoice:
     """Return the metrics by name, with all that they are made of; raises `ConfigError`."""
     from nodelens.config.parts import with_parts
-    from nodelens.config.schema import Component
-    from nodelens.interfaces.metric import checked_metric
+    from nodelens.config.patterns import take
+    from nodelens.scoring.metric_choice import MetricChoice
 
+    registry, names = plugins.registry, _names_of(chosen)
+    found: dict[str, Metric] = {}
+    taken: dict[str, Metric] = {}
+    left_out: dict[str, str] = {}
+    for name, item in zip(names, chosen, strict=True):
+        if is_pattern(name):
+            fresh, reasons = take(name, registry, {*names, *found, *left_out})
+            taken |= {each.result_name: _metric(registry, each.name) for each in fresh}
+            found |= taken
+            left_out |= reasons
+        else:
+            found[name] = _metric(registry, item)
+
+    def build(name: str) -> Metric:
+        return _metric(registry, name)
+
+    joined = with_parts(found, build, registry.names("metric"), registry.unloaded)
+    return MetricChoice(joined, tuple(found), frozenset(taken), left_out)
+
+
+def _names_of(chosen: Sequence[Asked]) -> list[str]:
+    """Return the names in the results, or patterns; raises `ConfigError` for wrong lists."""
     if isinstance(chosen, str) or not isinstance(chosen, Sequence):
         example = chosen if isinstance(chosen, str) else "activation_rms"
         raise ConfigError([f"metrics: give a list, such as [{example!r}]"])
-    found: dict[str, Metric] = {}
-    for item in chosen:
-        if isinstance(item, str):
-            name, metric = item, plugins.registry.build("metric", Component(item))
-        elif isinstance(item, Mapping):
-            if not isinstance(item.get("name"), str):
-                raise ConfigError([f"metrics: {dict(item)!r} has no name"])
-            options = {key: value for key, value in item.items() if key not in ("name", "label")}
-            name = item.get("label", item["name"])
-            metric = plugins.registry.build("metric", Component(item["name"], options))
-        else:
-            name, metric = type(item).__name__, item
-        if name in found:
-            raise ConfigError([f"metrics: {name!r} is there twice; give one of them a label"])
-        found[name] = checked_metric(name, metric)
-    if not found:
+    if not chosen:
         raise ConfigError(["metrics: the list is empty; see `nodelens metrics`"])
+    names = [_name_of(item) for item in chosen]
+    for name in names:
+        if names.count(name) > 1:
+            advice = "take one out" if is_pattern(name) else "give one of them a label"
+            raise ConfigError([f"metrics: {name!r} is there twice; {advice}"])
+    return names
 
-    def build(name: str) -> Metric:
-        return checked_metric(name, plugins.registry.build("metric", Component(name)))
 
-    return with_parts(found, build, plugins.registry.names("metric"))
+def _name_of(item: Asked) -> str:
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, Mapping):
+        return type(item).__name__
+    if not isinstance(item.get("name"), str):
+        raise ConfigError([f"metrics: {dict(item)!r} has no name"])
+    return str(item.get("label", item["name"]))
+
+
+def _metric(registry: Registry, item: Asked) -> Metric:
+    from nodelens.config.schema import Component
+
+    if isinstance(item, str):
+        return checked_metric(item, registry.build("metric", Component(item)))
+    if not isinstance(item, Mapping):
+        return checked_metric(type(item).__name__, item)
+    options = {key: value for key, value in item.items() if key not in ("name", "label")}
+    return checked_metric(
+        _name_of(item), registry.build("metric", Component(item["name"], options))
+    )
 
 
 def plain_module(model: object) -> nn.Module:
@@ -116,15 +151,19 @@ def stopping_settings(
     return found
 
 
-def check_forward(model: nn.Module, batch: Batch) -> None:
-    """Run the model on the first batch, so that a batch that does not fit is refused in words."""
+def check_forward(model: nn.Module, batch: Batch) -> bool:
+    """Run the model on the first batch, so that a batch that does not fit is refused in words.
+
+    Returns whether its output has logits.
+    """
     import torch
 
     from nodelens.capture.engine import untouched
+    from nodelens.capture.losses import has_logits
 
     try:
         with untouched(model), torch.no_grad():
-            batch.call(model)
+            return has_logits(batch.call(model))
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = (str(error).strip().splitlines() or ["no message"])[0]
         raise ModelError(

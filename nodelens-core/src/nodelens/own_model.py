@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from nodelens.arguments import check_forward, check_targets, count_outputs, device_of, peeked
 from nodelens.capture.distributed.workers import Workers, group_workers
 from nodelens.capture.losses import row_losses
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
+from nodelens.capture.plan.planning import unreadable
 from nodelens.capture.request import CaptureRequest, Loss
 from nodelens.capture.result import Capture
+from nodelens.errors import ConfigError, DataError
 from nodelens.experiments.capture_record import warnings_of
+from nodelens.experiments.loss_requirements import (
+    NO_LOSS,
+    reads_a_loss,
+    reads_classes,
+    reads_predictions,
+)
 from nodelens.experiments.until import check_rule
 from nodelens.graph import infer
 from nodelens.scoring.engine import ScoreRequest
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
     from nodelens.config.schema import StoppingSettings
     from nodelens.interfaces.metric import Metric
     from nodelens.plugins.manager import Plugins
+    from nodelens.scoring.metric_choice import MetricChoice
     from nodelens.scoring.scores import Scores
 
 log = logging.getLogger("nodelens")
@@ -55,41 +64,79 @@ class _Given:
 
     model: nn.Module
     graph: ChannelGraph
-    metrics: Mapping[str, Metric]
+    choice: MetricChoice
     options: Options
 
     def plan(self, classes: int = 0) -> Planned:
         given = self.options
-        return plan_metrics(
+        planned = plan_metrics(
             self.graph,
-            self.metrics,
+            self.choice.metrics,
             given.folds,
             classes,
             model=self.model,
             budget=given.budget,
             tokens=given.tokens,
         )
+        return evolve(planned, left_out=self.choice.left_out)
 
 
 def score_model(
     model: nn.Module,
     batches: Iterable[Any],
-    metrics: Mapping[str, Metric],
+    choice: MetricChoice,
     options: Options,
     plugins: Plugins,
 ) -> Scores:
     """Score every node of a model from one pass over batches; see `nodelens.score`."""
     first, rest = peeked(batches)
     example = first.to(device_of(model))
-    check_forward(model, example)
+    predicts = check_forward(model, example)
     with torch.inference_mode(False):
         graph = infer(model, *example.args, operators=plugins.operators(), **example.kwargs)
-        given = _Given(model, graph, metrics, options)
+        choice = choice.fitting(lambda each: _misfit(each, model, graph, first, options, predicts))
+        _check_any(choice)
+        given = _Given(model, graph, choice, options)
         planned = _planned(given, example)
         check_targets(first, planned.plan.gradient and options.loss is None, planned.plan.targets)
-        scores = _scored(given, planned, rest, plugins)
+        scores = _with_left_out(_scored(given, planned, rest, plugins), given)
     plugins.scored(scores, None)
     return scores
+
+
+def _misfit(
+    metric: Metric,
+    model: nn.Module,
+    graph: ChannelGraph,
+    batch: Batch,
+    options: Options,
+    predicts: bool,
+) -> str:
+    """Return why a metric does not fit the model or its batches; nothing if it does."""
+    needs_logits = reads_predictions if options.loss else reads_a_loss
+    if needs_logits(metric) and batch.targets is None:
+        return "needs labels: give batches of (inputs, targets)"
+    if needs_logits(metric) and not predicts:
+        return f"needs a loss, {NO_LOSS}"
+    try:
+        check_targets(batch, False, reads_classes(metric))
+    except DataError as error:
+        return str(error)
+    return unreadable(graph, metric, model)
+
+
+def _check_any(choice: MetricChoice) -> None:
+    """Raise `ConfigError` where the patterns take nothing and nothing else is asked for."""
+    if not choice.metrics:
+        reasons = "; ".join(f"{name}: {why}" for name, why in choice.left_out.items())
+        raise ConfigError([f"metrics: nothing that the patterns match fits: {reasons}"])
+
+
+def _with_left_out(scores: Scores, given: _Given) -> Scores:
+    """Return the scores, with the reasons why patterns left metrics out, for every group."""
+    reasons = given.choice.left_out.items()
+    left_out = {(name, group.name): why for name, why in reasons for group in given.graph}
+    return evolve(scores, skipped={**scores.skipped, **left_out})
 
 
 def _planned(given: _Given, example: Batch) -> Planned:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nodelens.plugins.loading import PLURALS
+from nodelens.plugins.specs import PLURALS
 
 SOURCE = '''
 from typing import ClassVar
@@ -101,6 +101,14 @@ def test_a_listing_has_families(nodelens):
         "  peak_to_mean  node   forward  Largest over mean activation.\n"
         "  set_up        node   depends  Has to be set up.\n"
         "  twins         node   pairs    Compares all pairs.\n"
+    )
+
+
+def test_a_family_is_listed(nodelens):
+    listed = nodelens("-q", "metrics", "family:acme", "--json").out
+    assert {each["distribution"] for each in json.loads(listed)} == {"acme"}
+    assert nodelens("metrics", "family:acne").err.startswith(
+        "error: no metric is of a family 'acne'; did you mean 'acme'?"
     )
 
 

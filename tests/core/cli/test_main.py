@@ -96,7 +96,8 @@ def test_a_blocked_plugins_command_is_not_listed(nodelens, distribution):
     outcome = nodelens("--no-plugin", "acme", "greet", "you")
     assert outcome.code == 2
     assert "there is no command 'greet'" in outcome.err
-    assert "acme:main 1.0 blocked: blocked by --no-plugin" in outcome.err
+    way_out = "acme:main (blocked by --no-plugin; leave that --no-plugin out)"
+    assert f"; offered by what is not loaded: {way_out}" in outcome.err
 
 
 def test_a_plugin_cannot_take_over_a_command_of_the_core(nodelens, distribution):
@@ -140,7 +141,7 @@ def test_a_command_that_cannot_be_imported_is_an_error_when_used(
     ("args", "message"),
     [
         (["rnu"], "error: there is no command 'rnu'; did you mean 'run'?"),
-        (["--no-plugin", "acne", "plugins"], "error: cannot leave out 'acne': no such plugin"),
+        (["--no-plugin", "acne", "plugins"], "error: cannot leave out 'acne': plugin acne is"),
         (["--no-plugin", "nodelens-core", "plugins"], "error: nodelens-core is the program itself"),
         (["config", "check"], "error: Missing argument 'CONFIG'.\nhelp: nodelens config check --h"),
         (["runs", "-v"], "help: -v is an option of nodelens: give it before the command"),

@@ -56,6 +56,20 @@ def test_the_json_holds_everything(nodelens, config):
     assert [metric["level"] for metric in plan["metrics"]] == ["node"] * 3
 
 
+def test_what_patterns_take_and_leave_out_is_told(nodelens, config):
+    asked = "metrics=[activation_rms, 'weight_l*', 'block_*', 'compos*']"
+    outcome = nodelens("plan", config, asked)
+    assert "Taken by patterns\n  weight_l1, weight_l2, weight_linf\n" in outcome.out
+    assert "Left out by patterns\n  block_influence: there is no block" in outcome.out
+    assert "  composite: the key 'parts' is missing" in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    (plan,) = json.loads(nodelens("plan", config, asked, "--json").out)
+    assert [metric["name"] for metric in plan["metrics"]] == [
+        *("activation_rms", "weight_l1", "weight_l2", "weight_linf"),
+    ]
+    assert plan["patterns"]["left_out"].keys() == {"block_influence", "composite"}
+
+
 def test_a_stopping_rule_is_told(nodelens, config):
     out = nodelens("plan", config, "capture.until={metric: taylor}").out
     assert "once the top 10% by taylor overlaps by 0.95" in out

@@ -54,17 +54,47 @@ def test_the_table_says_what_became_of_each(nodelens, distribution):
     distribution("bad", "raise RuntimeError('no luck')")
     outcome = nodelens("plugins")
     assert (outcome.code, outcome.err) == (0, "")
-    head, *lines = outcome.out.splitlines()
-    assert head.split() == ["PLUGIN", "VERSION", "STATUS", "OFFERS"]
-    assert lines[0].split() == ["acme:main", "1.0", "loaded", "1", "report,", "1", "command"]
-    assert lines[1].split()[:4] == ["bad:main", "1.0", "failed", "RuntimeError:"]
-    assert max(map(len, outcome.out.splitlines())) <= 80
+    lines = outcome.out.splitlines()
+    assert lines[:5] == [
+        "acme 1.0",
+        "  main  loaded   1 report, 1 command",
+        "",
+        "bad 1.0",
+        "  main  failed   RuntimeError: no luck (bad.py, line 3)",
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+ENTRIES = """
+class Peaks:
+    @hookimpl
+    def nodelens_register_metrics(self):
+        return [MetricSpec(name, "acme:Peak", "A peak.") for name in ("high", "low")]
+
+class Slides:
+    @hookimpl
+    def nodelens_register_reports(self):
+        return [ReportSpec("slides", "acme:Slides", "Slides.")]
+
+peaks, slides = Peaks(), Slides()
+"""
+
+
+def test_a_distribution_is_listed_with_each_of_its_plugins(nodelens, distribution):
+    distribution("acme", ENTRIES, entries="all_peaks = acme:peaks\nslides = acme:slides")
+    listed = nodelens("--no-plugin", "acme:slides>=1", "plugins").out
+    assert listed.startswith(
+        "acme 1.0\n"
+        "  all_peaks  loaded   2 metrics\n"
+        "  slides     blocked  blocked by --no-plugin\n"
+        "\n"
+    )
 
 
 def test_a_blocked_plugin_is_shown_with_its_reason(nodelens, distribution):
     distribution("bad", "raise RuntimeError('no luck')")
     outcome = nodelens("--no-plugin", "bad", "plugins")
-    assert "bad:main            1.0      blocked  blocked by --no-plugin" in outcome.out
+    assert "bad 1.0\n  main  blocked  blocked by --no-plugin\n" in outcome.out
 
 
 def test_json_holds_every_record(nodelens, distribution):

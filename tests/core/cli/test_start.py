@@ -55,6 +55,46 @@ def python(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 
+def test_a_pattern_imports_only_the_metrics_that_it_matches(tmp_path):
+    (tmp_path / "acme.py").write_text(OFFER)
+    info = tmp_path / "acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[nodelens.plugins]\nmain = acme\n")
+    for name in ("peak", "tail"):
+        (tmp_path / f"acme_{name}.py").write_text(METRIC)
+    (tmp_path / "small.yaml").write_text("model: mlp\ndata: digits\nmetrics: ['peak*']\n")
+    args = ["config", "check", "small.yaml"]
+    done = python("-c", "import sys; sys.path.insert(0, '.')" + IMPORTED.format(args=args))
+    assert done.stderr.splitlines()[-1] == "0 ['acme_peak']", done.stderr
+
+
+OFFER = """
+from nodelens import hookimpl
+from nodelens.plugins.specs import MetricSpec
+
+@hookimpl
+def nodelens_register_metrics():
+    names = ("peak", "tail")
+    return [MetricSpec(name, f"acme_{name}:Metric", "A metric.") for name in names]
+"""
+METRIC = """
+from attrs import frozen
+
+@frozen
+class Metric:
+    better, unit, formula, source = "high", "1", "a", "common"
+    invariances, dead = frozenset(), "any"
+    def needs(self): return ()
+    def score(self, group): raise NotImplementedError
+"""
+IMPORTED = """
+from nodelens.cli.main import main
+code = main({args!r})
+sys.exit(f"{{code}} {{sorted(name for name in sys.modules if name.startswith('acme_'))}}")
+"""
+
+
 @pytest.mark.parametrize("args", LIGHT_COMMANDS.values(), ids=LIGHT_COMMANDS)
 def test_nothing_heavy_is_imported(args):
     done = python("-c", WATCH.format(args=args, heavy=HEAVY))

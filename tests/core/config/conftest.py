@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,6 +106,15 @@ class FakeRegistry:
 
     def names(self, kind: str) -> list[str]:
         return sorted(COMPONENTS[kind])
+
+    def matching(self, kind: str, pattern: str) -> list[str]:
+        found = [name for name in self.names(kind) if fnmatchcase(name, pattern)]
+        if not found:
+            raise UnknownNameError(f"no {kind} matches {pattern!r}")
+        return found
+
+    def unloaded(self, kind: str, name: str) -> str:
+        return f"; not loaded: gone, which may offer the {kind} {name!r}"
 
     def component(self, kind: str, name: str) -> type:
         if name == "absent":

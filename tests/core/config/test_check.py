@@ -9,6 +9,7 @@ import pytest
 
 from nodelens.config.check import check_config, plugin_settings
 from nodelens.config.load import raw_from_mapping
+from nodelens.config.plugin_requirements import EXPECTED
 from nodelens.config.schema import (
     CaptureSettings,
     Component,
@@ -238,12 +239,11 @@ BAD = [
     ),
     (
         "plugins: [nodelens-metrics >> 1]",
-        "plugins.0: expected a distribution with an optional version range, such as "
-        "nodelens-metrics>=0.1, got the text 'nodelens-metrics >> 1'",
+        f"plugins.0: expected {EXPECTED}, got the text 'nodelens-metrics >> 1'",
     ),
     (
         "plugins: []",
-        "plugins: expected a list of distributions, got an empty list; "
+        "plugins: expected a list of plugins, got an empty list; "
         "leave the key out to load all that are installed",
     ),
     (
@@ -251,13 +251,13 @@ BAD = [
         "plugins.disabled: unknown key; did you mean 'disable'?",
     ),
     (
-        "plugins: {disable: ['a>=1']}",
-        "plugins.disable.0: expected the name of a distribution, got the text 'a>=1'",
+        "plugins: {disable: ['a:>=1']}",
+        f"plugins.disable.0: expected {EXPECTED}, got the text 'a:>=1'",
     ),
     (
         "plugins: [5]",
-        "plugins.0: expected a distribution with an optional version range, such as "
-        "nodelens-metrics>=0.1, got 5",
+        "plugins.0: expected a distribution with an optional entry and version range, "
+        "such as nodelens-metrics:information>=0.1, got 5",
     ),
 ]
 
@@ -385,6 +385,8 @@ def test_a_component_may_be_named_with_its_distribution(read, registry):
         ("plugins: nodelens-metrics", PluginSettings(only=("nodelens-metrics",))),
         ("plugins: [a, 'b>=0.1,<2']", PluginSettings(only=("a", "b>=0.1,<2"))),
         ("plugins: {disable: [a]}", PluginSettings(disable=("a",))),
+        ("plugins: [a:b, 'c:d>=0.1']", PluginSettings(only=("a:b", "c:d>=0.1"))),
+        ("plugins: {disable: 'a:b<1'}", PluginSettings(disable=("a:b<1",))),
         ("plugins: {only: [a, b], disable: b}", PluginSettings(("a", "b"), ("b",))),
     ],
 )
@@ -396,8 +398,7 @@ def test_bad_plugin_settings_are_reported_alone(read):
     with pytest.raises(ConfigError) as caught:
         plugin_settings(read("model: 3\nplugins: {only: 'a b'}\n"))
     assert caught.value.problems == (
-        "run.yaml:2: plugins.only.0: expected a distribution with an optional version range, "
-        "such as nodelens-metrics>=0.1, got the text 'a b'",
+        f"run.yaml:2: plugins.only.0: expected {EXPECTED}, got the text 'a b'",
     )
 
 

@@ -28,8 +28,14 @@ OFFERED = {
 }
 
 
+def unloaded(kind, name):
+    return f"; not loaded: the {kind} {name}"
+
+
 def joined(*names):
-    return with_parts({name: OFFERED[name] for name in names}, OFFERED.__getitem__, OFFERED)
+    return with_parts(
+        {name: OFFERED[name] for name in names}, OFFERED.__getitem__, OFFERED, unloaded
+    )
 
 
 def test_parts_join_after_the_metrics_each_once():
@@ -39,14 +45,15 @@ def test_parts_join_after_the_metrics_each_once():
 
 def test_a_metric_of_the_run_is_the_part_of_that_name():
     mine = Metric()
-    found = with_parts({"one": Metric(("plain",)), "plain": mine}, OFFERED.__getitem__, OFFERED)
+    metrics = {"one": Metric(("plain",)), "plain": mine}
+    found = with_parts(metrics, OFFERED.__getitem__, OFFERED, unloaded)
     assert found["plain"] is mine
 
 
 def test_an_unknown_part_gets_the_closest_name():
     with pytest.raises(ConfigError, match="'lost' is made of 'plane', which is no metric") as error:
         joined("lost")
-    assert "did you mean 'plain'?" in str(error.value)
+    assert str(error.value).endswith("did you mean 'plain'?; not loaded: the metric plane")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +73,7 @@ class Fussy(Metric):
 def test_what_a_metric_has_against_its_parts_is_told_for_all_of_them():
     metrics = {"first": Fussy(("plain", "one")), "second": Fussy(("one",))}
     with pytest.raises(ConfigError) as error:
-        with_parts(metrics, OFFERED.__getitem__, OFFERED)
+        with_parts(metrics, OFFERED.__getitem__, OFFERED, unloaded)
     assert error.value.problems == (
         "metrics: first: 'plain' has 0 parts",
         "metrics: first: 'one' has 1 parts",

@@ -10,9 +10,8 @@ import pytest
 
 from nodelens.plugins import hookspecs
 from nodelens.plugins.hooks import REGISTER, hook_names
-from nodelens.plugins.loading import PLURALS
 from nodelens.plugins.manager import Plugins, load_plugins
-from nodelens.plugins.specs import SPEC_KINDS
+from nodelens.plugins.specs import PLURALS, SPEC_KINDS
 
 DOCS = Path(__file__).parents[3] / "nodelens-core" / "docs" / "plugins.md"
 

@@ -46,15 +46,15 @@ def analysis(name, target=f"{TARGETS}:Gini"):
     return AnalysisSpec(name, target, "An analysis.")
 
 
-def metric(name):
-    return MetricSpec(name, "nowhere.at:All", "A metric.")
+def metric(name, family="other"):
+    return MetricSpec(name, "nowhere.at:All", "A metric.", family)
 
 
 def record(distribution, *specs, version="1.0", entry="main"):
     return PluginRecord(f"{distribution}:{entry}", distribution, version, "loaded", "", specs)
 
 
-ACME = record("acme", metric("taylor"), metric("peak"), analysis("gini"), version="1.2")
+ACME = record("acme", metric("taylor", "tails"), metric("peak"), analysis("gini"), version="1.2")
 BETA = record("beta-tools", metric("peak"), PrunerSpec("taylor2", "a:B", "Prunes."))
 FAILED = PluginRecord("gamma:main", "gamma", "3", "failed", "RuntimeError: no luck")
 BLOCKED = PluginRecord("delta:main", "delta", "4", "blocked", "blocked by --no-plugin")
@@ -74,10 +74,50 @@ def test_names_are_sorted_and_listed_once():
         ("beta_tools:*", ["beta-tools:peak"]),
         ("*:peak", ["acme:peak", "beta-tools:peak"]),
         ("T*", []),
+        ("family:tails", ["acme:taylor"]),
+        ("family:*", ["acme:peak", "beta-tools:peak", "acme:taylor"]),
     ],
 )
 def test_wildcards_match_names(pattern, found):
     assert [offer.qualified for offer in REGISTRY.match("metric", pattern)] == found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*", ["peak", "taylor"]),
+        ("family:tails", ["taylor"]),
+        ("acme:*", ["acme:peak", "acme:taylor"]),
+    ],
+)
+def test_a_pattern_stands_for_names(pattern, names):
+    assert REGISTRY.matching("metric", pattern) == names
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("tailor*", "no metric matches 'tailor*'; did you mean 'taylor'?"),
+        ("family:tail", "no metric is of a family 'tail'; did you mean 'tails'?"),
+        ("acne:t*", "no metric matches 'acne:t*'; did you mean 'acme'?"),
+        ("family:xyz", "no metric is of a family 'xyz'; known: other, tails"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_gets_the_closest_one(pattern, message):
+    with pytest.raises(UnknownNameError) as caught:
+        REGISTRY.matching("metric", pattern)
+    assert str(caught.value) == message
+
+
+def test_a_pattern_for_a_family_that_is_off_names_the_plugin():
+    off = record("acme", metric("taylor"))
+    blocked = PluginRecord("acme:tails", "acme", "1", "blocked", "disabled by the config")
+    with pytest.raises(UnknownNameError) as caught:
+        Registry((off, blocked)).matching("metric", "family:tails")
+    assert str(caught.value).endswith(
+        "; offered by what is not loaded: "
+        "acme:tails (disabled by the config; take it out of plugins.disable)"
+    )
 
 
 def test_an_offer_knows_its_provider():
@@ -122,7 +162,7 @@ def test_a_clash_within_a_distribution_is_resolved_by_leaving_one_out():
             (FAILED, BLOCKED),
             "peak",
             "no metric is called 'peak'; not loaded: gamma:main 3 failed: RuntimeError: no luck; "
-            "delta:main 4 blocked: blocked by --no-plugin",
+            "delta:main (blocked by --no-plugin; leave that --no-plugin out)",
         ),
         (
             (FAILED, BLOCKED, ACME),

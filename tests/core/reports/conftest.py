@@ -272,7 +272,7 @@ def _record() -> dict:
                 "reason": "",
             },
             {
-                "name": "nodelens-hf:hf",
+                "name": "nodelens-hf:models",
                 "distribution": "nodelens-hf",
                 "version": "0.1.0",
                 "status": "failed",

@@ -10,10 +10,9 @@ from nodelens.cli.explanation import explain, explanation_text
 from nodelens.cli.layout import columns, echo_json
 from nodelens.cli.metric_costs import level_and_cost
 from nodelens.cli.session import Session
-from nodelens.errors import UnknownNameError, did_you_mean
-from nodelens.plugins.loading import PLURALS
+from nodelens.config.patterns import is_pattern
 from nodelens.plugins.registry import Offer, Registry
-from nodelens.plugins.specs import Kind, MetricSpec
+from nodelens.plugins.specs import PLURALS, Kind, MetricSpec
 
 _HELP = """List {plural}, or explain some.
 
@@ -32,16 +31,12 @@ def listing(kind: Kind) -> click.Command:
     @click.pass_obj
     def command(session: Session, patterns: tuple[str, ...], as_json: bool) -> None:
         registry = session.plugins().registry
-        if patterns and not any(_is_wildcard(pattern) for pattern in patterns):
+        if patterns and not any(is_pattern(pattern) for pattern in patterns):
             _explain_all(registry, kind, patterns, as_json)
         else:
             _list(registry, _matching(registry, kind, patterns or ("*",)), kind, as_json)
 
     return command
-
-
-def _is_wildcard(pattern: str) -> bool:
-    return any(character in pattern for character in "*?[")
 
 
 def _explain_all(registry: Registry, kind: Kind, names: Sequence[str], as_json: bool) -> None:
@@ -56,11 +51,8 @@ def _matching(registry: Registry, kind: Kind, patterns: Sequence[str]) -> list[O
     """Return the offers that any pattern matches; raises `UnknownNameError` if one matches none."""
     found: dict[Offer, None] = {}
     for pattern in patterns:
-        offers = registry.match(kind, pattern)
-        if not offers and pattern != "*":
-            hint = did_you_mean(pattern.strip("*?"), registry.names(kind))
-            raise UnknownNameError(f"no {kind} matches {pattern!r}{hint}")
-        found.update(dict.fromkeys(offers))
+        match = registry.match if pattern == "*" else registry.matched
+        found.update(dict.fromkeys(match(kind, pattern)))
     return list(found)
 
 
@@ -76,7 +68,7 @@ def _list(registry: Registry, offers: Sequence[Offer], kind: Kind, as_json: bool
     for offer in offers:
         shown = offer.name if names.count(offer.name) == 1 else offer.qualified
         row = (shown, *_costs(registry, offer), offer.spec.summary)
-        families.setdefault(_family(offer), []).append(row)
+        families.setdefault(offer.family, []).append(row)
     rows = [row for several in families.values() for row in several]
     sizes = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
     blocks = [_block(family, rows, sizes) for family, rows in sorted(families.items())]
@@ -101,15 +93,11 @@ def _costs(registry: Registry, offer: Offer) -> tuple[str, ...]:
     return (level, cost)
 
 
-def _family(offer: Offer) -> str:
-    return offer.spec.family if isinstance(offer.spec, MetricSpec) else ""
-
-
 def _brief(registry: Registry, offer: Offer) -> dict[str, str]:
     facts: dict[str, str] = {}
     if isinstance(offer.spec, MetricSpec):
         level, cost = level_and_cost(registry, offer)
-        facts = {"family": offer.spec.family, "level": level, "cost": cost}
+        facts = {"family": offer.family, "level": level, "cost": cost}
     return {
         "name": offer.name,
         "kind": offer.spec.kind,

@@ -11,9 +11,11 @@ import click
 from nodelens.cli.configured import CONFIG, OVERRIDES, checked_configs
 from nodelens.cli.layout import echo_json, wrapped
 from nodelens.cli.session import Session
+from nodelens.config.patterns import expand
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
+    from nodelens.plugins.registry import Registry
 
 
 @click.group(invoke_without_command=True)
@@ -30,8 +32,8 @@ def config(ctx: click.Context) -> None:
 @click.pass_obj
 def check(session: Session, config: Path, overrides: tuple[str, ...]) -> None:
     """Report every mistake in CONFIG; nothing is run."""
-    runs, _ = checked_configs(session, config, overrides)
-    click.echo(wrapped(f"{config}: no mistakes; {_what(runs)}", 0))
+    runs, plugins = checked_configs(session, config, overrides)
+    click.echo(wrapped(f"{config}: no mistakes; {_what(runs, plugins.registry)}", 0))
 
 
 @config.command(short_help="Print a config as it would be run.")
@@ -58,15 +60,18 @@ def schema(session: Session) -> None:
     echo_json(json_schema(session.plugins().registry))
 
 
-def _what(runs: Sequence[RunConfig]) -> str:
+def _what(runs: Sequence[RunConfig], registry: Registry) -> str:
     """Return what a checked config stands for, in one line."""
     first = runs[0]
+    metrics = expand(first.metrics, registry).components
     counted = {
         "run": len(runs),
-        "metric": len(first.metrics),
+        "metric": len(metrics),
         "evaluation": len(first.evaluations),
         "intervention": len(first.interventions),
         "pruning method": len(first.pruning),
     }
     parts = [f"{count} {word}{'s' * (count != 1)}" for word, count in counted.items()]
+    if metrics != first.metrics:
+        parts[1] = f"up to {parts[1]}"
     return f"{first.model.name} on {first.data.component.name}, {', '.join(parts)}"

@@ -103,6 +103,5 @@ def _shown(offers: list[Offer]) -> dict[str, Offer]:
 
 def _unknown(name: str, registry: Registry) -> str:
     known = [*CORE_COMMANDS, *_shown(registry.match("command"))]
-    absent = [record.line for record in registry.records if record.status != "loaded"]
     text = f"there is no command {name!r}{did_you_mean(name, known)}"
-    return f"{text}; not loaded: {'; '.join(absent)}" if absent else text
+    return text + registry.unloaded("command", name)

@@ -135,12 +135,12 @@ def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> Non
 @click.option(
     "--no-plugin",
     "block",
-    metavar="NAME",
+    metavar="PLUGIN",
     multiple=True,
     is_eager=True,
     expose_value=False,
     callback=_remember,
-    help="Leave a plugin out, by distribution; may be given several times.",
+    help="Leave out DISTRIBUTION[:ENTRY][VERSIONS]; may be given several times.",
 )
 @click.option(
     "--strict-plugins",

@@ -31,6 +31,7 @@ def plan_json(config: RunConfig, study: StudyInputs, planned: Planned) -> dict[s
             "test": len(study.splits.test),
             "calibration": len(study.calibration),
         },
+        "patterns": {"taken": list(planned.taken), "left_out": dict(planned.left_out)},
         "metrics": [_metric(name, metric) for name, metric in planned.metrics.items()],
         "passes": plan.passes,
         "extra_passes": [statistic.passes for statistic in plan.visits],
@@ -132,10 +133,19 @@ def plan_text(plan: dict[str, Any]) -> str:
     if plan["extra_passes"]:
         extra = "\n".join(wrapped(text, 2) for text in plan["extra_passes"])
         parts.append(f"Passes of their own\n{extra}")
+    parts += _patterns(plan["patterns"])
     if plan["unread"]:
         unread = [wrapped(f"{name}: {why}", 2) for name, why in plan["unread"].items()]
         parts.append("Not scored\n" + "\n".join(unread))
     return "\n\n".join(parts)
+
+
+def _patterns(patterns: dict[str, Any]) -> Iterator[str]:
+    if patterns["taken"]:
+        yield f"Taken by patterns\n{wrapped(', '.join(patterns['taken']), 2)}"
+    if patterns["left_out"]:
+        reasons = [wrapped(f"{name}: {why}", 2) for name, why in patterns["left_out"].items()]
+        yield "Left out by patterns\n" + "\n".join(reasons)
 
 
 def _facts(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 from attrs import frozen
 
@@ -10,10 +12,10 @@ from nodelens.cli.lazy import checked_command
 from nodelens.cli.session import Session
 from nodelens.config.options import option_fields
 from nodelens.errors import NodelensError
-from nodelens.plugins.loading import PLURALS
 from nodelens.plugins.manager import Plugins
 from nodelens.plugins.records import PluginRecord
 from nodelens.plugins.registry import Offer, Registry
+from nodelens.plugins.specs import PLURALS
 
 
 @frozen
@@ -84,12 +86,7 @@ def _as_json(loaded: Plugins, checks: list[TargetCheck], checking: bool) -> dict
 
 
 def _as_text(loaded: Plugins, checks: list[TargetCheck]) -> str:
-    header = ("PLUGIN", "VERSION", "STATUS", "OFFERS")
-    rows = [
-        (record.name, record.version, record.status, record.reason or _counts(record))
-        for record in loaded.records
-    ]
-    parts = [columns([header, *rows])]
+    parts = [_table(loaded.records)]
     if checks:
         lines = [
             (check.offer.spec.kind, check.offer.qualified, check.problem or "ok")
@@ -97,6 +94,17 @@ def _as_text(loaded: Plugins, checks: list[TargetCheck]) -> str:
         ]
         parts.append(columns(lines))
     return "\n\n".join(parts)
+
+
+def _table(records: Sequence[PluginRecord]) -> str:
+    """Return each distribution with a line for each of its plugins, all columns aligned."""
+    sizes = [max(len(record.entry) for record in records), len("blocked")]
+    blocks: dict[str, list[tuple[str, ...]]] = {}
+    for record in records:
+        row = (record.entry.ljust(sizes[0]), record.status.ljust(sizes[1]))
+        title = f"{record.distribution} {record.version}"
+        blocks.setdefault(title, []).append((*row, record.reason or _counts(record)))
+    return "\n\n".join(f"{title}\n{columns(rows, 2)}" for title, rows in blocks.items())
 
 
 def _counts(record: PluginRecord) -> str:

@@ -9,6 +9,7 @@ from attrs import fields, frozen
 from nodelens.config.components import ComponentCheck, ComponentSource
 from nodelens.config.options import structure_options
 from nodelens.config.parts import with_parts
+from nodelens.config.patterns import expand
 from nodelens.config.plugin_section import check_plugins
 from nodelens.config.raw import Problem, RawConfig
 from nodelens.config.records import Entry, record_rule
@@ -114,12 +115,14 @@ class _Check:
 
         Metrics that are wrong themselves are left out.
         """
-        components: tuple[Component, ...] = values.get("metrics") or ()
+        components = expand(values.get("metrics") or (), self.registry).components
         names = [component.result_name for component in components]
         try:
             built = {part.result_name: self._metric(part) for part in components}
             offered = self.registry.names("metric")
-            with_parts(built, lambda name: self._metric(Component(name)), offered)
+            with_parts(
+                built, lambda name: self._metric(Component(name)), offered, self.registry.unloaded
+            )
         except ConfigError as error:
             texts = (text.removeprefix("metrics: ") for text in error.problems)
             self.problems.extend(Problem(("metrics",), text) for text in texts)

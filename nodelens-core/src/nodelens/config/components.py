@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 
 from nodelens.config.constraints import Constraints
+from nodelens.config.patterns import SECTION, is_pattern
 from nodelens.config.raw import KeyPath, Problem, dotted
 from nodelens.config.records import record_rule
 from nodelens.config.rules import INVALID, TextRule, given
@@ -33,6 +34,12 @@ class ComponentSource(Protocol):
 
     def component(self, kind: Kind, name: str) -> type:
         """Return the class of a component; raises a `NodelensError` that says why it cannot."""
+
+    def matching(self, kind: Kind, pattern: str) -> list[str]:
+        """Return the names that a pattern matches; raises `UnknownNameError` if there are none."""
+
+    def unloaded(self, kind: Kind, name: str) -> str:
+        """Return which plugins that are not loaded may offer a name, as the end of a sentence."""
 
 
 @frozen(eq=False)
@@ -106,6 +113,8 @@ class ComponentCheck:
         at: KeyPath,
         others: Iterable[str],
     ) -> Component | None:
+        if self.section == SECTION and is_pattern(name):
+            return self._pattern(name, options, label, at)
         try:
             rule = record_rule(self.registry.component(self.kind, name))
         except NodelensError as error:
@@ -113,6 +122,20 @@ class ComponentCheck:
             return None
         built = rule.fit_mapping(options, path, self.problems, others)
         return None if built is INVALID else Component(name, rule.values_of(built), label)
+
+    def _pattern(
+        self, pattern: str, options: dict[str, Any], label: str | None, at: KeyPath
+    ) -> Component | None:
+        try:
+            self.registry.matching(self.kind, pattern)
+        except NodelensError as error:
+            self.problems.append(Problem(at, str(error)))
+            return None
+        if options or label is not None:
+            words = f"{pattern!r} stands for several metrics and takes no options"
+            self.problems.append(Problem(at, words, "name the metric that has them beside it"))
+            return None
+        return Component(pattern)
 
     def _compare(
         self, component: Component, path: KeyPath, earlier: Sequence[tuple[KeyPath, Component]]

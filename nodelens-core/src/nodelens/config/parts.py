@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nodelens.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from nodelens.plugins.specs import Kind
 
 _M = TypeVar("_M")
 
@@ -16,11 +19,15 @@ def _uses(metric: Any) -> tuple[str, ...]:
 
 
 def with_parts(
-    metrics: Mapping[str, _M], build: Callable[[str], _M], offered: Collection[str]
+    metrics: Mapping[str, _M],
+    build: Callable[[str], _M],
+    offered: Collection[str],
+    unloaded: Callable[[Kind, str], str],
 ) -> dict[str, _M]:
     """Return the metrics and after them all that they are made of, each once.
 
-    `build` makes a metric of the name that plugins offer it under, with its default options.
+    `build` makes a metric of the name that plugins offer it under, with its default options;
+    `unloaded` says which plugins that are not loaded may offer a name.
     Raises `ConfigError` for a name that is neither among the metrics nor in `offered`, for metrics
     that are made of each other, and for those that a metric cannot be made of.
     """
@@ -30,7 +37,10 @@ def with_parts(
         owner = waiting.pop(0)
         for name in _uses(found[owner]):
             if name not in found:
-                _check_offered(owner, name, found, offered)
+                if name not in offered:
+                    raise ConfigError(
+                        [_unknown(owner, name, found, offered) + unloaded("metric", name)]
+                    )
                 found[name] = build(name)
                 waiting.append(name)
     for name in found:
@@ -49,10 +59,9 @@ def _unfit(name: str, found: Mapping[str, Any]) -> list[str]:
     return [f"metrics: {name}: {problem}" for problem in found[name].unfit(parts)]
 
 
-def _check_offered(owner: str, name: str, found: Collection[str], offered: Collection[str]) -> None:
-    if name not in offered:
-        hint = did_you_mean(name, [*found, *(each for each in offered if ":" not in each)])
-        raise ConfigError([f"metrics: {owner!r} is made of {name!r}, which is no metric{hint}"])
+def _unknown(owner: str, name: str, found: Collection[str], offered: Collection[str]) -> str:
+    hint = did_you_mean(name, [*found, *(each for each in offered if ":" not in each)])
+    return f"metrics: {owner!r} is made of {name!r}, which is no metric{hint}"
 
 
 def _check_circle(name: str, found: Mapping[str, _M], way: tuple[str, ...]) -> None:

@@ -4,69 +4,50 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodelens.config.constraints import Constraints
+from nodelens.config.plugin_requirements import EXPECTED, PluginRequirement
 from nodelens.config.raw import KeyPath, Problem
-from nodelens.config.rules import TextRule, given
+from nodelens.config.rules import given
 from nodelens.config.schema import PluginSettings
-from nodelens.errors import did_you_mean
-
-_NAME = TextRule(
-    Constraints(pattern=r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"), "the name of a distribution"
-)
+from nodelens.errors import PluginError, did_you_mean
 
 
 def check_plugins(value: Any, problems: list[Problem]) -> PluginSettings:
-    """Return what ``plugins:`` says: a list of distributions, one, or ``{only, disable}``."""
+    """Return what ``plugins:`` says: a list of plugins, one, or ``{only, disable}``."""
     if value is None:
         return PluginSettings()
     if isinstance(value, dict):
         return _from_mapping(value, problems)
-    return PluginSettings(only=_names(value, ("plugins",), True, problems))
+    return PluginSettings(only=_names(value, ("plugins",), problems))
 
 
 def _from_mapping(value: dict[str, Any], problems: list[Problem]) -> PluginSettings:
     found = {}
     for key, item in value.items():
         if key in ("only", "disable"):
-            found[key] = _names(item, ("plugins", key), key == "only", problems)
+            found[key] = _names(item, ("plugins", key), problems)
         else:
             hint = did_you_mean(key, ["only", "disable"])
             problems.append(Problem(("plugins", key), f"unknown key{hint}"))
     return PluginSettings(**found)
 
 
-def _names(
-    value: Any,
-    path: KeyPath,
-    ranges: bool,
-    problems: list[Problem],
-) -> tuple[str, ...]:
+def _names(value: Any, path: KeyPath, problems: list[Problem]) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or not value:
-        message = f"expected a list of distributions, got {given(value)}"
+        message = f"expected a list of plugins, got {given(value)}"
         problems.append(Problem(path, message, "leave the key out to load all that are installed"))
         return ()
     before = len(problems)
     for position, item in enumerate(value):
-        _check_name(item, (*path, position), ranges, problems)
+        if not isinstance(item, str) or not _is_requirement(item):
+            problems.append(Problem((*path, position), f"expected {EXPECTED}, got {given(item)}"))
     return tuple(value) if len(problems) == before else ()
 
 
-def _check_name(item: Any, path: KeyPath, ranges: bool, problems: list[Problem]) -> None:
-    if not ranges:
-        _NAME.fit(item, path, problems)
-    elif not isinstance(item, str) or not _is_requirement(item):
-        words = "a distribution with an optional version range, such as nodelens-metrics>=0.1"
-        problems.append(Problem(path, f"expected {words}, got {given(item)}"))
-
-
 def _is_requirement(text: str) -> bool:
-    """Say whether a text is a name with an optional version range, without extras or markers."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
     try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
+        PluginRequirement.parse(text)
+    except PluginError:
         return False
-    return not (requirement.extras or requirement.marker or requirement.url)
+    return True

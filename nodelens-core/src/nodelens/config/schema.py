@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen, validators
 
+from nodelens.config.patterns import is_pattern
 from nodelens.config.sizes import EXPECTED as SIZE_WORDS
 from nodelens.config.sizes import PATTERN as SIZE
 
@@ -71,7 +72,9 @@ class Component:
     @property
     def result_name(self) -> str:
         """The name that results and files carry: the label, else the name without distribution."""
-        return self.name.rpartition(":")[2] if self.label is None else self.label
+        if self.label is not None:
+            return self.label
+        return self.name if is_pattern(self.name) else self.name.rpartition(":")[2]
 
 
 @frozen
@@ -79,8 +82,9 @@ class PluginSettings:
     """Which plugins are loaded.
 
     Attributes:
-        only: distributions with optional version ranges; empty means all that are installed.
-        disable: distributions that stay out.
+        only: distributions with optional entries and version ranges; empty means all that are
+            installed.
+        disable: plugins that stay out, named in the same way.
     """
 
     only: tuple[str, ...] = ()

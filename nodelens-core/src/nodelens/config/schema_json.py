@@ -9,6 +9,7 @@ from attrs import fields
 from nodelens.config.check import run_entries
 from nodelens.config.components import LABEL, ComponentSource
 from nodelens.config.docstrings import attribute_docs, summary
+from nodelens.config.patterns import SECTION as PATTERNS
 from nodelens.config.records import RecordRule, record_rule
 from nodelens.config.schema import (
     COMPONENT_KINDS,
@@ -23,6 +24,12 @@ Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 QUALIFIED = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
 """A component by ``distribution:name``."""
+PATTERN = {
+    "type": "string",
+    "pattern": r"^[^:]*[*?\[][^:]*$",
+    "description": "All metrics that match and that fit the data and the model.",
+}
+"""A name with wildcards; those with a distribution or a family are `QUALIFIED`."""
 TEXTS: Schema = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 
 
@@ -102,8 +109,9 @@ def _choice(section: str, registry: ComponentSource) -> Schema:
         if not any(entry.required for entry in rule.entries):
             bare.append(name)
         mappings.append(_mapping(section, name, rule))
+    patterns = [PATTERN] if section == PATTERNS else []
     qualified = [QUALIFIED, _open_mapping(QUALIFIED, "A component by 'distribution:name'.")]
-    return {"oneOf": [{"enum": bare}, *mappings, *qualified]}
+    return {"oneOf": [{"enum": bare}, *mappings, *qualified, *patterns]}
 
 
 def _mapping(section: str, name: str, rule: RecordRule) -> Schema:

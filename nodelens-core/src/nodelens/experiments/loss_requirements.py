@@ -16,6 +16,9 @@ _OF_A_LOSS = frozenset({"gradient", "sampled_gradient", "outputs"})
 _ADVICE = "leave it out, or use a model with a head for the labels, whose nodes are the same"
 
 
+NO_LOSS = "and this model makes no predictions (its output has no logits)"
+
+
 def check_needs(config: RunConfig, chosen: RunComponents) -> None:
     """Raise `ConfigError` that names everything in a run that needs a loss."""
     problems = [*_problems(config, chosen)]
@@ -24,20 +27,31 @@ def check_needs(config: RunConfig, chosen: RunComponents) -> None:
 
 
 def _problems(config: RunConfig, chosen: RunComponents) -> Iterator[str]:
-    why = "and this model makes no predictions (its output has no logits)"
     if config.training is not None:
-        yield f"training: needs a loss, {why}; leave it out"
+        yield f"training: needs a loss, {NO_LOSS}; leave it out"
     for name, metric in chosen.metrics.items():
-        if _reads_a_loss(metric):
-            yield f"metrics: {name} needs a loss, {why}; {_ADVICE}"
+        if reads_a_loss(metric):
+            yield f"metrics: {name} needs a loss, {NO_LOSS}; {_ADVICE}"
     for name in chosen.recoveries:
-        yield f"recovery: {name} needs a loss, {why}; leave it out"
+        yield f"recovery: {name} needs a loss, {NO_LOSS}; leave it out"
 
 
-def _reads_a_loss(metric: Metric) -> bool:
+def reads_classes(metric: Metric) -> bool:
+    """Return whether any of a metric's statistics needs the classes of samples."""
+    return "targets" in _requirements(metric)
+
+
+def reads_predictions(metric: Metric) -> bool:
+    """Return whether any of a metric's statistics needs logits, whatever the loss is."""
+    return bool({"outputs", "sampled_gradient"} & _requirements(metric))
+
+
+def reads_a_loss(metric: Metric) -> bool:
     """Return whether any of a metric's statistics needs gradients, predictions or own passes."""
-    return any(
-        str(each.reads) in ("model", "loss")
-        or _OF_A_LOSS & frozenset(getattr(each, "requires", ()))
-        for each in metric.needs()
-    )
+    taps = {str(each.reads) for each in metric.needs()}
+    return bool({"model", "loss"} & taps or _OF_A_LOSS & _requirements(metric))
+
+
+def _requirements(metric: Metric) -> set[str]:
+    """Return what the statistics of a metric require, without those that run the model."""
+    return {need for each in metric.needs() for need in getattr(each, "requires", ())}

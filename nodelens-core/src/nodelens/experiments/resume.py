@@ -54,12 +54,15 @@ def check_resumable(run: RunFolder, config: RunConfig, device: str) -> None:
 
 def _check_config(run: RunFolder, config: RunConfig, record: Mapping[str, Any]) -> None:
     text = run.config_file().read_text(encoding="utf-8")
-    if record["config"] != text_digest(text):
+    if text_digest(text) not in (record["config"], record.get("resolved_config")):
         raise RunError(
             f"{run.file(CONFIG)}: changed after the run had started; put it back, or start a new "
             "run with it"
         )
-    changes = list(_changes(read_config(run.file(CONFIG)).value, to_mapping(config), ""))
+    before, given = read_config(run.file(CONFIG)).value, to_mapping(config)
+    if given["metrics"] == record.get("patterns", {}).get("asked"):
+        before["metrics"] = given["metrics"]
+    changes = list(_changes(before, given, ""))
     if to_yaml(config) != text and changes:
         more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
         raise RunError(

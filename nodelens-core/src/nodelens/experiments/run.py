@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import asdict
+from attrs import asdict, evolve
 
 from nodelens.capture.distributed.workers import Workers, own_device
 from nodelens.config.dump import to_yaml
@@ -23,6 +23,7 @@ from nodelens.experiments.calibration import fingerprint
 from nodelens.experiments.capture_record import loss_numbers
 from nodelens.experiments.capturing import capture_statistics
 from nodelens.experiments.experiment import Experiment, log
+from nodelens.experiments.pattern_record import record_patterns, record_unscored
 from nodelens.experiments.record import describe
 from nodelens.experiments.recovery_stage import check_recoveries
 from nodelens.experiments.resume import check_resumable, reopen
@@ -81,7 +82,8 @@ def run_experiment(
     )
     with _threads(_thread_count(experiment)), _logged(run), _recorded(experiment), terminable():
         if "versions" not in run.record():
-            run.update_record(**describe(config, plugins, str(device)))
+            named = evolve(config, metrics=chosen.components)
+            run.update_record(**describe(named, plugins, str(device)))
         run.update_record(allowed=asdict(experiment.allowed))
         plugins.run_started(run)
         _perform(experiment, chosen)
@@ -114,6 +116,7 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
         experiment.run.update_record(model=_about(study.handle))
         experiment.run.write_json("channels.json", graph_json(study.graph))
         planned = plan_capture(experiment.config, study, chosen)
+        record_patterns(experiment, chosen, planned)
         check_recoveries(experiment, study, chosen.recoveries)
     _check_data(experiment.run, study)
     stages.train_model(experiment, study)
@@ -123,6 +126,7 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
     stages.run_evaluations(experiment, study)
     capture = capture_statistics(experiment, study, planned)
     scores = stages.score_nodes(experiment, study, planned.metrics, capture)
+    record_unscored(experiment.run, scores, planned.plan.unread)
     if not experiment.run.record()["summary"] or "scores" not in experiment.completed_stages:
         numbers = _summary(study, dense(), scores) | loss_numbers(capture)
         experiment.run.update_record(summary=numbers)

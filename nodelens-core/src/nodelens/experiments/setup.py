@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
+from nodelens.capture.plan.planning import unreadable
 from nodelens.channels.groups import ChannelGraph
 from nodelens.config.parts import with_parts
+from nodelens.config.patterns import expand
 from nodelens.config.schema import Component
 from nodelens.config.sizes import size_bytes
 from nodelens.data.class_names import renumbered
 from nodelens.data.splits import Splits, batches, calibration, split
 from nodelens.errors import ConfigError, DataError, ModelError
-from nodelens.experiments.loss_requirements import check_needs
+from nodelens.experiments.loss_requirements import NO_LOSS, check_needs, reads_a_loss, reads_classes
 from nodelens.experiments.until import check_rule
 from nodelens.graph import infer
 from nodelens.interfaces.backend import ModelHandle, ModelRequest, Permissions
 from nodelens.interfaces.metric import Metric, checked_metric
+from nodelens.scoring.metric_choice import MetricChoice
 from nodelens.seeding import derive_seed
 from nodelens.statistics.moments import Moments
 
@@ -166,11 +169,26 @@ def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> bool:
 
 @frozen(eq=False)
 class RunComponents:
-    """The metrics, pruning methods and recoveries of a run, by their names in its results."""
+    """The metrics, pruning methods and recoveries of a run, by their names in its results.
 
-    metrics: dict[str, Metric]
+    `components` are the metrics of the config, with what patterns match in their place.
+    """
+
+    choice: MetricChoice
     pruners: dict[str, Pruner]
     recoveries: dict[str, Recovery]
+    components: tuple[Component, ...] = ()
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """The metrics, those that others are made of included."""
+        return self.choice.metrics
+
+
+NO_CLASSES = (
+    "compares classes of samples, and these data have a label per position (a token or a tag) and "
+    "no classes of rows"
+)
 
 
 def choose_metrics(config: RunConfig, registry: Registry) -> RunComponents:
@@ -179,7 +197,8 @@ def choose_metrics(config: RunConfig, registry: Registry) -> RunComponents:
     What a pruner ranks by joins the metrics, and so does what a metric is made of. Raises
     `ConfigError` for unknown parts and for metrics that are made of each other.
     """
-    metrics = {part.result_name: _metric(registry, part) for part in config.metrics}
+    expansion = expand(config.metrics, registry)
+    metrics = {part.result_name: _metric(registry, part) for part in expansion.components}
     pruners: dict[str, Any] = {
         part.result_name: registry.build("pruner", part) for part in config.pruning
     }
@@ -187,14 +206,17 @@ def choose_metrics(config: RunConfig, registry: Registry) -> RunComponents:
     def build(name: str) -> Metric:
         return _metric(registry, Component(name))
 
-    for pruner in pruners.values():
-        for name in pruner.metrics():
-            metrics.setdefault(name, build(name))
+    ranked_by = [name for pruner in pruners.values() for name in pruner.metrics()]
+    for name in ranked_by:
+        metrics.setdefault(name, build(name))
     recoveries: dict[str, Any] = {
         part.result_name: registry.build("recovery", part) for part in config.recovery
     }
     _check_pairs(pruners, recoveries)
-    return RunComponents(with_parts(metrics, build, registry.names("metric")), pruners, recoveries)
+    joined = with_parts(metrics, build, registry.names("metric"), registry.unloaded)
+    taken = expansion.taken.difference(ranked_by)
+    choice = MetricChoice(joined, tuple(metrics), taken, expansion.left_out)
+    return RunComponents(choice, pruners, recoveries, expansion.components)
 
 
 def _check_pairs(pruners: Iterable[str], recoveries: Iterable[str]) -> None:
@@ -226,6 +248,8 @@ def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -
     judged within the first pass, and for metrics of classes on data that have none.
     """
     settings = config.capture
+    choice = chosen.choice.fitting(lambda metric: misfit(study, metric))
+    chosen = evolve(chosen, choice=choice)
     if not study.predicts:
         check_needs(config, chosen)
     if study.splits.train.sequences:
@@ -240,21 +264,29 @@ def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -
         others=(MeanActivations(),) if config.interventions or config.pruning else (),
         tokens=settings.tokens,
     )
+    planned = evolve(planned, taken=tuple(sorted(choice.taken)), left_out=choice.left_out)
     if settings.until is not None:
         check_rule(settings.until, planned)
     return planned
 
 
+def misfit(study: StudyInputs, metric: Metric) -> str:
+    """Return why a metric does not fit the data or the model; nothing if it does."""
+    if not study.predicts and reads_a_loss(metric):
+        return f"needs a loss, {NO_LOSS}"
+    if reads_classes(metric):
+        if study.splits.train.sequences:
+            return NO_CLASSES
+        if not study.splits.train.labelled:
+            return "compares classes of samples, and these data have no labels"
+    return unreadable(study.graph, metric, study.handle.module)
+
+
 def _check_label_metrics(chosen: RunComponents) -> None:
     """Raise `ConfigError` for metrics of classes on data with a label per position."""
     for name, metric in chosen.metrics.items():
-        if any("targets" in getattr(each, "requires", ()) for each in metric.needs()):
-            raise ConfigError(
-                [
-                    f"metrics: {name} compares classes of samples, and these data have a label per "
-                    "position (a token or a tag) and no classes of rows; leave it out"
-                ]
-            )
+        if reads_classes(metric):
+            raise ConfigError([f"metrics: {name} {NO_CLASSES}; leave it out"])
 
 
 def graph_json(graph: ChannelGraph) -> dict[str, Any]:

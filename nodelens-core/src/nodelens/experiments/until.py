@@ -37,6 +37,8 @@ def check_rule(settings: StoppingSettings, planned: Planned, where: str = "captu
 
 def _objection(settings: StoppingSettings, planned: Planned) -> str:
     name, plan = settings.metric, planned.plan
+    if name in planned.left_out:
+        return f"{name!r} is left out: {planned.left_out[name]}; name another metric"
     metric = planned.metrics[name]
     needs = _needs(name, planned)
     if level_of(metric) == "layer":

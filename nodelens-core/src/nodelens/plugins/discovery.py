@@ -40,7 +40,10 @@ class Candidate:
         self, status: Status, reason: str = "", specs: tuple[ComponentSpec, ...] = ()
     ) -> PluginRecord:
         """Return the record that says what became of it."""
-        return PluginRecord(self.name, self.distribution, self.version, status, reason, specs)
+        target = self.entry_point.value
+        return PluginRecord(
+            self.name, self.distribution, self.version, status, reason, specs, target
+        )
 
 
 def discover() -> list[Candidate]:
@@ -49,7 +52,7 @@ def discover() -> list[Candidate]:
     A distribution that is found twice counts as Python imports it: the first on the path.
     """
     names = {_name(each) for each in distributions() if _mentions_plugins(each)} - {""}
-    found = [candidate for name in names for candidate in _candidates(distribution(name))]
+    found = [candidate for name in names for candidate in _candidates(name)]
     if not any(candidate.is_core for candidate in found):
         found.append(_core())
     return sorted(found, key=lambda candidate: (candidate.distribution, candidate.entry_point.name))
@@ -69,8 +72,9 @@ def _name(installed: Distribution) -> str:
     return canonical(installed.metadata["Name"] or "") if known else ""
 
 
-def _candidates(installed: Distribution) -> list[Candidate]:
-    name, version = _name(installed), installed.metadata["Version"] or "unknown"
+def _candidates(name: str) -> list[Candidate]:
+    installed = distribution(name)
+    version = installed.metadata["Version"] or "unknown"
     try:
         entries = installed.entry_points.select(group=GROUP)
     except (TypeError, ValueError):

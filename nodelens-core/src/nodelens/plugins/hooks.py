@@ -38,7 +38,7 @@ def check_hooks(plugin: object, manager: pluggy.PluginManager) -> None:
     """Raise `PluginError` for anything in a plugin that would be ignored or called wrongly."""
     if inspect.isclass(plugin):
         raise PluginError("the entry point names a class; name a module or an instance")
-    for name in dir(plugin):
+    for name in (name for name in dir(plugin) if not name.startswith("__")):
         options = manager.parse_hookimpl_opts(plugin, name)
         if options is not None:
             _check_hook(plugin, name, options)

@@ -8,67 +8,49 @@ from contextlib import redirect_stdout
 from typing import Any
 
 import pluggy
-from attrs import frozen
 
 from nodelens.errors import PluginError
 from nodelens.plugins.discovery import Candidate
-from nodelens.plugins.hooks import REGISTER, check_hooks, new_manager
+from nodelens.plugins.hooks import REGISTER, check_hooks
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.records import PluginRecord
-from nodelens.plugins.specs import SPEC_KINDS, ComponentSpec, Kind
-
-PLURALS: dict[Kind, str] = {
-    "backend": "backends",
-    "dataset": "datasets",
-    "metric": "metrics",
-    "analysis": "analyses",
-    "intervention": "interventions",
-    "evaluation": "evaluations",
-    "pruner": "pruners",
-    "recovery": "recoveries",
-    "report": "reports",
-    "command": "commands",
-    "operator": "operators",
-}
-"""The plural of every kind: the end of its hook's name, and the command that lists it."""
+from nodelens.plugins.specs import PLURALS, SPEC_KINDS, ComponentSpec, Kind
 
 
-@frozen(eq=False)
-class LoadedPlugin:
-    """A plugin's record and, if it was loaded, the object that holds its hooks."""
+def load_plugin(candidate: Candidate, manager: pluggy.PluginManager) -> PluginRecord:
+    """Import a plugin, enter it into the manager and ask what it offers.
 
-    record: PluginRecord
-    plugin: object | None = None
-
-
-def load_plugin(candidate: Candidate) -> LoadedPlugin:
-    """Import a plugin and ask what it offers; a failure of any sort becomes a record."""
+    A failure of any sort becomes a record, and the plugin stays out.
+    """
     if candidate.problem:
-        return LoadedPlugin(candidate.record("failed", candidate.problem))
+        return candidate.record("failed", candidate.problem)
     try:
         # What a plugin prints must not end up among results.
         with redirect_stdout(sys.stderr):
-            plugin = candidate.entry_point.load()
-            specs = _offers(plugin, candidate.name)
+            specs = _offers(candidate.entry_point.load(), candidate.name, manager)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code
-        return LoadedPlugin(candidate.record("failed", reason(error)))
-    return LoadedPlugin(candidate.record("loaded", specs=specs), plugin)
+        if manager.has_plugin(candidate.name):
+            manager.unregister(name=candidate.name)
+        return candidate.record("failed", reason(error))
+    return candidate.record("loaded", specs=specs)
 
 
-def _offers(plugin: object, name: str) -> tuple[ComponentSpec, ...]:
+def _offers(plugin: object, name: str, manager: pluggy.PluginManager) -> tuple[ComponentSpec, ...]:
     """Return what the registration hooks of one plugin give; no other plugin is asked."""
     hash(plugin)  # pluggy keeps plugins in sets
-    manager = new_manager()
     check_hooks(plugin, manager)
+    if manager.is_registered(plugin):
+        raise PluginError("another entry point brings the same plugin")
     manager.register(plugin, name)
-    return tuple(spec for kind in SPEC_KINDS for spec in _registered(manager, kind))
+    return tuple(spec for kind in SPEC_KINDS for spec in _registered(plugin, manager, kind))
 
 
-def _registered(manager: pluggy.PluginManager, kind: Kind) -> Sequence[ComponentSpec]:
+def _registered(
+    plugin: object, manager: pluggy.PluginManager, kind: Kind
+) -> Sequence[ComponentSpec]:
     hook = REGISTER + PLURALS[kind]
-    caller = getattr(manager.hook, hook)
-    answers = caller() if caller.get_hookimpls() else [()]
-    return _checked(answers[0] if answers else None, kind, hook)
+    found = [each for each in getattr(manager.hook, hook).get_hookimpls() if each.plugin is plugin]
+    return [spec for each in found for spec in _checked(each.function(), kind, hook)]
 
 
 def _checked(answer: Any, kind: Kind, hook: str) -> Sequence[ComponentSpec]:

@@ -13,7 +13,7 @@ from nodelens.config.schema import PluginSettings
 from nodelens.errors import PluginError
 from nodelens.plugins.discovery import Candidate, discover
 from nodelens.plugins.hooks import new_manager
-from nodelens.plugins.loading import LoadedPlugin, load_plugin
+from nodelens.plugins.loading import load_plugin
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.records import PluginRecord
 from nodelens.plugins.registry import Registry
@@ -55,22 +55,10 @@ def _enter(candidate: Candidate, blocked: str, manager: pluggy.PluginManager) ->
     """Load one plugin into the manager, unless it is blocked, and return its record."""
     if blocked:
         return candidate.record("blocked", blocked)
-    loaded = _registered(candidate, load_plugin(candidate), manager)
+    loaded = load_plugin(candidate, manager)
     if candidate.is_core and loaded.status == "failed":
         raise PluginError(f"the installation is broken; reinstall: {loaded.line}")
     return loaded
-
-
-def _registered(
-    candidate: Candidate, loaded: LoadedPlugin, manager: pluggy.PluginManager
-) -> PluginRecord:
-    if loaded.plugin is None:
-        return loaded.record
-    try:
-        manager.register(loaded.plugin, candidate.name)
-    except ValueError:
-        return candidate.record("failed", "another entry point brings the same plugin")
-    return loaded.record
 
 
 @define(eq=False)

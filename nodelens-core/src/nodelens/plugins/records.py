@@ -24,6 +24,7 @@ class PluginRecord:
         status: ``loaded``, ``blocked`` (never imported) or ``failed``.
         reason: one line that says why it is blocked or failed; empty for loaded plugins.
         specs: what it offers; empty unless it is loaded.
+        target: what its entry point names, ``module`` or ``module:attribute``.
     """
 
     name: str
@@ -32,6 +33,12 @@ class PluginRecord:
     status: Status
     reason: str = ""
     specs: tuple[ComponentSpec, ...] = ()
+    target: str = ""
+
+    @property
+    def entry(self) -> str:
+        """The name of the entry point."""
+        return self.name.rpartition(":")[2]
 
     @property
     def counts(self) -> dict[Kind, int]:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from nodelens.config.patterns import FAMILY
 from nodelens.errors import PluginError, UnknownNameError, did_you_mean
+from nodelens.plugins.absence import absence
 from nodelens.plugins.contracts import missing_members
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.records import PluginRecord, canonical
-from nodelens.plugins.specs import ComponentSpec, Kind
+from nodelens.plugins.specs import ComponentSpec, Kind, MetricSpec
 
 if TYPE_CHECKING:
     from nodelens.config.schema import Component
@@ -38,6 +40,11 @@ class Offer:
     def qualified(self) -> str:
         """``distribution:name``, which is never ambiguous between distributions."""
         return f"{self.distribution}:{self.spec.name}"
+
+    @property
+    def family(self) -> str:
+        """The family of a metric; empty for other kinds."""
+        return self.spec.family if isinstance(self.spec, MetricSpec) else ""
 
     @property
     def provider(self) -> str:
@@ -65,14 +72,44 @@ class Registry:
         return sorted({offer.name for offer in self.offers if offer.spec.kind == kind})
 
     def match(self, kind: Kind, pattern: str = "*") -> list[Offer]:
-        """Return the offers that match a name or ``distribution:name`` with wildcards, by name."""
+        """Return the offers that a pattern matches, by name.
+
+        A pattern is a name, ``distribution:name`` or ``family:name``, each with wildcards.
+        """
         named = [
-            offer
-            for offer in self.offers
-            if offer.spec.kind == kind
-            and fnmatchcase(offer.qualified if ":" in pattern else offer.name, _key(pattern))
+            offer for offer in self.offers if offer.spec.kind == kind and _matches(offer, pattern)
         ]
         return sorted(named, key=lambda offer: (offer.name, offer.distribution))
+
+    def matched(self, kind: Kind, pattern: str) -> list[Offer]:
+        """Return what `match` does; raises `UnknownNameError` if there is nothing."""
+        found = self.match(kind, pattern)
+        if not found:
+            text = self._unmatched(kind, pattern)
+            raise UnknownNameError(text + self.unloaded(kind, pattern.removeprefix(FAMILY)))
+        return found
+
+    def _unmatched(self, kind: Kind, pattern: str) -> str:
+        """Return that a pattern matches nothing, with the name or family that may be meant."""
+        offers = self.match(kind)
+        distribution, colon, bare = pattern.rpartition(":")
+        if pattern.startswith(FAMILY):
+            hint = did_you_mean(bare, {offer.family for offer in offers})
+            return f"no {kind} is of a family {bare!r}{hint}"
+        if colon:
+            hint = did_you_mean(distribution, {offer.distribution for offer in offers})
+        else:
+            hint = did_you_mean(pattern.strip("*?"), self.names(kind))
+        return f"no {kind} matches {pattern!r}{hint}"
+
+    def matching(self, kind: Kind, pattern: str) -> list[str]:
+        """Return the names of what `matched` does, each once.
+
+        They are with their distribution where the pattern names distributions.
+        """
+        found = self.matched(kind, pattern)
+        bare = ":" not in pattern or pattern.startswith(FAMILY)
+        return list(dict.fromkeys(offer.name if bare else offer.qualified for offer in found))
 
     def offer(self, kind: Kind, name: str) -> Offer:
         """Return the one offer of a name.
@@ -133,19 +170,29 @@ class Registry:
         return structure_options(cls, component.options, component.result_name)
 
     def _unknown(self, kind: Kind, name: str) -> str:
-        distribution, colon, _ = name.partition(":")
-        known = [offer.qualified for offer in self.match(kind)] if colon else self.names(kind)
+        known = [offer.qualified for offer in self.match(kind)] if ":" in name else self.names(kind)
         text = f"no {kind} is called {name!r}{did_you_mean(name, known)}"
         others = sorted({offer.spec.kind for offer in self.offers if offer.name == name})
         if others:
             text += f"; there is a {others[0]} of that name"
+        return text + self.unloaded(kind, name)
+
+    def unloaded(self, kind: Kind, name: str) -> str:
+        """Return ``; not loaded: …``: which plugins may offer a name, and how to let them in."""
+        distribution, colon, bare = name.rpartition(":")
         absent = [
-            record.line
+            record
             for record in self.records
             if record.status != "loaded"
             and (not colon or record.distribution == canonical(distribution))
         ]
-        return f"{text}; not loaded: {'; '.join(absent)}" if absent else text
+        return absence(absent, kind, bare)
+
+
+def _matches(offer: Offer, pattern: str) -> bool:
+    if pattern.startswith(FAMILY):
+        return fnmatchcase(offer.family, pattern.removeprefix(FAMILY))
+    return fnmatchcase(offer.qualified if ":" in pattern else offer.name, _key(pattern))
 
 
 def _key(name: str) -> str:

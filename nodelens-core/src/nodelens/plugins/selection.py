@@ -5,41 +5,50 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from nodelens.config.plugin_requirements import PluginRequirement, listed_names
 from nodelens.config.schema import PluginSettings
 from nodelens.errors import PluginError, did_you_mean
 from nodelens.plugins.discovery import Candidate
-from nodelens.plugins.records import canonical
 from nodelens.version import DISTRIBUTION
 
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
-
 VARIABLE = "NODELENS_BLOCK_PLUGINS"
-"""Environment variable: distributions or ``distribution:entry``, separated by commas."""
+"""Environment variable: what ``--no-plugin`` takes, separated by commas."""
+
+DISABLED = "disabled by the config"
+BY_VARIABLE = f"blocked by {VARIABLE}"
+BY_OPTION = "blocked by --no-plugin"
+NOT_NAMED = "not among the plugins that the config names"
+
+ADVICE: Mapping[str, str] = {
+    DISABLED: "take it out of plugins.disable",
+    BY_VARIABLE: f"take it out of {VARIABLE}",
+    BY_OPTION: "leave that --no-plugin out",
+    NOT_NAMED: "add it to 'plugins:'",
+}
+"""How to let a plugin in, by the reason why it stays out."""
 
 _log = logging.getLogger(__name__)
 
 
 @frozen
 class Selection:
-    """What is kept out and why; `only` holds the distributions that may come in, None means all."""
+    """What is kept out and why; `only` holds what may come in, None means all."""
 
-    blocked: Mapping[str, str]
-    only: frozenset[str] | None
+    blocked: Sequence[tuple[PluginRequirement, str]]
+    only: Sequence[PluginRequirement] | None
 
     def reason(self, candidate: Candidate) -> str:
         """Return why a plugin stays out, or nothing."""
         if candidate.is_core:
             return ""
-        for name in (candidate.name, candidate.distribution):
-            if name in self.blocked:
-                return self.blocked[name]
-        if self.only is not None and candidate.distribution not in self.only:
-            return "not among the plugins that the config names"
+        for requirement, reason in self.blocked:
+            if _is_meant(candidate, requirement):
+                return reason
+        if self.only is not None and not any(each.names(candidate.name) for each in self.only):
+            return NOT_NAMED
         return ""
 
 
@@ -49,95 +58,72 @@ def select(
     """Return what stays out of `candidates`.
 
     Raises `PluginError` for a plugin to block that is not installed, for the core, and for a
-    distribution in ``settings.only`` that is missing or has another version.
+    plugin in ``settings.only`` that is missing or has another version.
     """
-    named = [name for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
     sources = {
-        "disabled by the config": settings.disable,
-        f"blocked by {VARIABLE}": named,
-        "blocked by --no-plugin": block,
+        BY_OPTION: block,
+        BY_VARIABLE: listed_names(os.environ.get(VARIABLE, "")),
+        DISABLED: settings.disable,
     }
-    blocked = {_key(name): reason for reason, names in sources.items() for name in names}
-    if DISTRIBUTION in {name.partition(":")[0] for name in blocked}:
+    parse = PluginRequirement.parse
+    blocked = [(parse(name), reason) for reason, names in sources.items() for name in names]
+    for requirement, reason in blocked:
+        _check_blocked(candidates, requirement, reason)
+    only = [parse(text) for text in settings.only]
+    for requirement in only:
+        _check_wanted(candidates, requirement)
+    return Selection(blocked, only or None)
+
+
+def _is_meant(candidate: Candidate, requirement: PluginRequirement) -> bool:
+    return requirement.names(candidate.name) and requirement.fits(candidate.version)
+
+
+def _check_blocked(
+    candidates: Sequence[Candidate], requirement: PluginRequirement, reason: str
+) -> None:
+    """Raise `PluginError` for the core, and for an option that keeps nothing out.
+
+    Settings may be shared by machines, so that one that keeps nothing out is only a warning.
+    """
+    if requirement.distribution == DISTRIBUTION:
         raise PluginError(f"{DISTRIBUTION} is the program itself and cannot be left out")
-    _check_blocked(candidates, [_key(name) for name in block])
-    for name in (*settings.disable, *named):
-        _warn_unknown(candidates, name)
-    return Selection(blocked, _only(candidates, settings.only))
+    if any(_is_meant(candidate, requirement) for candidate in candidates):
+        return
+    problem = _problem(candidates, requirement)
+    if reason == BY_OPTION:
+        raise PluginError(f"cannot leave out {str(requirement)!r}: {problem}")
+    _log.warning("%r is to stay out, but %s", str(requirement), problem)
 
 
-def _key(name: str) -> str:
-    distribution, colon, entry = name.strip().partition(":")
-    return canonical(distribution) + colon + entry
+def _check_wanted(candidates: Sequence[Candidate], requirement: PluginRequirement) -> None:
+    """Raise `PluginError` unless a plugin is installed in a version that fits."""
+    if not any(_is_meant(candidate, requirement) for candidate in candidates):
+        raise PluginError(_problem(candidates, requirement) + _advice(candidates, requirement))
 
 
-def _names(candidates: Sequence[Candidate]) -> set[str]:
-    return {name for candidate in candidates for name in (candidate.distribution, candidate.name)}
+def _problem(candidates: Sequence[Candidate], requirement: PluginRequirement) -> str:
+    """Return why no installed plugin is meant: the distribution, the entry, or the version."""
+    distribution, entry = requirement.distribution, requirement.entry
+    known = {each.distribution for each in candidates} - {DISTRIBUTION}
+    if distribution not in known | {DISTRIBUTION}:
+        return f"plugin {distribution} is not installed{did_you_mean(distribution, known)}"
+    found = [each for each in candidates if each.distribution == distribution]
+    entries = [each.entry_point.name for each in found]
+    if entry and entry not in entries:
+        hint = did_you_mean(entry, entries)
+        others = "" if hint.endswith(entries[-1]) else f" It has: {', '.join(entries)}"
+        return f"{distribution} has no plugin {entry!r}{hint}{others}"
+    return (
+        f"plugin {distribution} {found[0].version} is installed, "
+        f"but {requirement.wanted} is asked for"
+    )
 
 
-def _hint(candidates: Sequence[Candidate], name: str) -> str:
-    known = _names(candidates) if ":" in name else {each.distribution for each in candidates}
-    return did_you_mean(name, known - {DISTRIBUTION})
-
-
-def _check_blocked(candidates: Sequence[Candidate], names: Sequence[str]) -> None:
-    for name in names:
-        if name not in _names(candidates):
-            raise PluginError(
-                f"cannot leave out {name!r}: no such plugin is installed{_hint(candidates, name)}"
-            )
-
-
-def _warn_unknown(candidates: Sequence[Candidate], name: str) -> None:
-    """Say that a name keeps nothing out: settings may be shared by machines, so it is no error."""
-    key = _key(name)
-    if key not in _names(candidates):
-        _log.warning("%r is to stay out but is not installed%s", key, _hint(candidates, key))
-
-
-def _only(candidates: Sequence[Candidate], wanted: Sequence[str]) -> frozenset[str] | None:
-    if not wanted:
-        return None
-    versions = {candidate.distribution: candidate.version for candidate in candidates}
-    return frozenset(_installed(text, versions, candidates) for text in wanted)
-
-
-def _installed(text: str, versions: Mapping[str, str], candidates: Sequence[Candidate]) -> str:
-    """Return the distribution that a requirement names; raises `PluginError` unless it fits."""
-    requirement = _requirement(text)
-    name = canonical(requirement.name)
-    wanted = f"{name}{requirement.specifier}"
-    if name not in versions:
-        raise PluginError(
-            f"plugin {name} is not installed{_hint(candidates, name)}; "
-            f"install it with: pip install '{wanted}'"
-        )
-    if not _fits(requirement, versions[name]):
-        raise PluginError(
-            f"plugin {name} {versions[name]} is installed, but {wanted} is asked for; "
-            f"install it with: pip install '{wanted}'"
-        )
-    return name
-
-
-def _requirement(text: str) -> Requirement:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        return Requirement(text)
-    except InvalidRequirement:
-        raise PluginError(
-            f"{text!r} is not a distribution with an optional version range, "
-            "such as nodelens-metrics>=0.1"
-        ) from None
-
-
-def _fits(requirement: Requirement, version: str) -> bool:
-    from packaging.version import InvalidVersion
-
-    if not requirement.specifier:
-        return True
-    try:
-        return requirement.specifier.contains(version, prereleases=True)
-    except InvalidVersion:
-        return False
+def _advice(candidates: Sequence[Candidate], requirement: PluginRequirement) -> str:
+    """Return what to install, unless what is installed would do but for the entry."""
+    version = {each.distribution: each.version for each in candidates}
+    installed = version.get(requirement.distribution)
+    if installed is not None and requirement.fits(installed):
+        return ""
+    return f"; install it with: pip install '{requirement.wanted}'"

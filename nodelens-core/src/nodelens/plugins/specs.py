@@ -23,6 +23,21 @@ Kind = Literal[
     "operator",
 ]
 
+PLURALS: Mapping[Kind, str] = {
+    "backend": "backends",
+    "dataset": "datasets",
+    "metric": "metrics",
+    "analysis": "analyses",
+    "intervention": "interventions",
+    "evaluation": "evaluations",
+    "pruner": "pruners",
+    "recovery": "recoveries",
+    "report": "reports",
+    "command": "commands",
+    "operator": "operators",
+}
+"""The plural of every kind: the end of its hook's name, and the command that lists it."""
+
 _NAME = validators.matches_re(r"[a-z][a-z0-9_]*(-[a-z0-9_]+)*")
 _TARGET = validators.matches_re(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

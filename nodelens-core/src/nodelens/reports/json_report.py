@@ -46,6 +46,7 @@ def _summary(content: RunContent) -> dict[str, Any]:
         },
         "scores": _scores(content),
         "components": record.get("components", {}),
+        "left_out": record.get("patterns", {}).get("left_out", {}),
     }
 
 

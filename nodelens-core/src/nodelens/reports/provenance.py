@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nodelens.config.patterns import is_pattern
 from nodelens.findings.finding import Table
 from nodelens.reports.numbers import seconds
 
@@ -30,8 +31,9 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def tables(run: RunFolder, record: Mapping[str, Any]) -> Iterator[Table]:
-    """Yield the tables of stages, plugins, components and channel groups that have rows."""
-    for table in (_stages(record), _plugins(record), _components(record), _groups(run)):
+    """Yield the tables of stages, plugins, components, patterns and groups that have rows."""
+    found = (_stages(record), _plugins(record), _components(record), _left_out(record))
+    for table in (*found, _groups(run)):
         if table.rows:
             yield table
 
@@ -57,6 +59,15 @@ def _components(record: Mapping[str, Any]) -> Table:
         for name, distribution in components.items()
     ]
     return Table("components", "Components", ("kind", "name", "from"), tuple(rows))
+
+
+def _left_out(record: Mapping[str, Any]) -> Table:
+    patterns = record.get("patterns", {})
+    rows = tuple(patterns.get("left_out", {}).items())
+    names = [each for each in patterns.get("asked", ()) if isinstance(each, str)]
+    asked = [name for name in names if is_pattern(name)]
+    title = f"Metrics that patterns left out ({', '.join(asked)})"
+    return Table("left-out", title, ("metric", "why"), rows)
 
 
 def _groups(run: RunFolder) -> Table:

@@ -81,6 +81,14 @@ class RunFolder:
             raise RunError(f"{self.path}: has no {CONFIG}; start a new run")
         return self.file(CONFIG)
 
+    def resolve_config(self, text: str) -> None:
+        """Write the config anew, once it is known what is meant by it.
+
+        The record knows both texts, so that a run that is killed in between can go on.
+        """
+        self.update_record(resolved_config=text_digest(text))
+        self.write_text(CONFIG, text)
+
     def record(self) -> dict[str, Any]:
         """Return ``run.json``: what was run, how it went, with which versions."""
         record = self.read_json(_RECORD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from torch import nn
 
 from nodelens.capture.plan.budget import FEWEST, within
@@ -21,10 +21,16 @@ Metrics = Mapping[str, Metric]
 
 @frozen(eq=False)
 class Planned:
-    """A plan, and the metrics that it is for: some may have given way to sketched versions."""
+    """A plan, and the metrics that it is for: some may have given way to sketched versions.
+
+    `taken` are the metrics that patterns asked for, `left_out` those that they matched and did not
+    take, with the reasons.
+    """
 
     plan: CapturePlan
     metrics: Metrics
+    taken: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(factory=dict)
 
 
 def plan_metrics(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -69,6 +69,24 @@ def make_plan(
         losses=_losses(needed),
     )
     return plan if budget is None else within(plan, budget)
+
+
+UNREADABLE: Mapping[ReadPoint, str] = {
+    "activation": "no group shows its activations",
+    "preactivation": "no group shows its pre-activations",
+    "pair": "fewer than two groups can be read",
+    "block": "there is no block from a residual stream to itself",
+    "input": "no layer has an input that can be unfolded",
+    "weight": "no layer has an input that can be unfolded",
+}
+
+
+def unreadable(graph: ChannelGraph, metric: Metric, model: nn.Module) -> str:
+    """Return why no place of a model shows what a metric needs; nothing if there are some."""
+    plan = make_plan(graph, [metric], model=model)
+    read = {s for entry in plan.everything for s in entry.statistics} | {*plan.visits}
+    missing = [s for s in metric.needs() if covering(s, read) is None]
+    return UNREADABLE[missing[0].reads] if missing else ""
 
 
 def _unread(graph: ChannelGraph) -> dict[str, str]:

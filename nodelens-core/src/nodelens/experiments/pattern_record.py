@@ -1,0 +1,68 @@
+"""What the patterns of a run took and left out: in its log, its record and its config."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from nodelens.config.dump import to_mapping, to_yaml
+from nodelens.config.patterns import is_pattern
+from nodelens.errors import RunError
+from nodelens.experiments.experiment import log
+from nodelens.experiments.record import used_components
+
+if TYPE_CHECKING:
+    from nodelens.capture.plan.budgeted_plan import Planned
+    from nodelens.experiments.experiment import Experiment
+    from nodelens.experiments.setup import RunComponents
+    from nodelens.scoring.scores import Scores
+    from nodelens.storage.run_folder import RunFolder
+
+
+def record_patterns(experiment: Experiment, chosen: RunComponents, planned: Planned) -> None:
+    """Write what the patterns of a run took to its record, and the names to its config.
+
+    Raises `RunError` when a resumed run would take other metrics than before.
+    """
+    config, run = experiment.config, experiment.run
+    if not any(is_pattern(component.name) for component in config.metrics):
+        return
+    before = run.record().get("patterns", {}).get("taken", list(planned.taken))
+    if changed := sorted({*before} ^ {*planned.taken}):
+        raise RunError(
+            f"{run.path}: the patterns under 'metrics' took other metrics when the run started "
+            f"({', '.join(changed)}); resume without CONFIG, or start a new run"
+        )
+    for name, reason in planned.left_out.items():
+        log.info("metric %s is left out: %s", name, reason)
+    named = [part for part in chosen.components if part.result_name not in planned.left_out]
+    resolved = evolve(config, metrics=tuple(named))
+    run.update_record(
+        patterns={
+            "asked": to_mapping(config)["metrics"],
+            "taken": list(planned.taken),
+            "left_out": dict(planned.left_out),
+        },
+        components=used_components(resolved, experiment.plugins),
+    )
+    run.resolve_config(to_yaml(resolved))
+
+
+def record_unscored(run: RunFolder, scores: Scores, unread: Collection[str]) -> None:
+    """Add the metrics of patterns that no group could be scored by to what is left out.
+
+    Groups that nothing can be read of, `unread`, say nothing of a metric.
+    """
+    patterns = run.record().get("patterns")
+    if patterns is None:
+        return
+    scored = {*scores.metrics, *scores.layer_metrics, *scores.failed}
+    waiting = set(patterns["taken"]) - scored
+    for (name, group), reason in scores.skipped.items():
+        if name in waiting and group not in unread:
+            waiting.remove(name)
+            patterns["left_out"][name] = f"no group can be scored; {group}: {reason}"
+            log.info("metric %s is left out: %s", name, patterns["left_out"][name])
+    run.update_record(patterns=patterns)

@@ -1,0 +1,56 @@
+"""The metrics that were asked for: outright, or by patterns that take what fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from attrs import field, frozen
+
+from nodelens.interfaces.metric import Metric, uses_of
+
+
+@frozen(eq=False)
+class MetricChoice:
+    """Metrics by their names in the results, those that others are made of included.
+
+    Attributes:
+        metrics: all metrics, in order.
+        asked: names that somebody asks for; the others are what these are made of.
+        taken: names that a pattern alone asks for; only these are left out where they do not fit.
+        left_out: what patterns matched and did not take, with the reasons.
+    """
+
+    metrics: Mapping[str, Metric]
+    asked: tuple[str, ...]
+    taken: frozenset[str] = frozenset()
+    left_out: Mapping[str, str] = field(factory=dict)
+
+    def fitting(self, misfit: Callable[[Metric], str]) -> MetricChoice:
+        """Return the choice without metrics of patterns that do not fit.
+
+        `misfit` gives the reason, or nothing. A metric that another one is made of stays with it.
+        """
+        outright = self._with_parts(set(self.asked) - self.taken)
+        reasons = {name: self._reason(name, misfit) for name in self.taken - outright}
+        unfit = {name: reason for name, reason in reasons.items() if reason}
+        kept = self._with_parts(outright | self.taken - unfit.keys())
+        metrics = {name: metric for name, metric in self.metrics.items() if name in kept}
+        left_out = {**self.left_out, **unfit}
+        asked = tuple(name for name in self.asked if name in kept)
+        return MetricChoice(metrics, asked, self.taken & kept, dict(sorted(left_out.items())))
+
+    def _reason(self, name: str, misfit: Callable[[Metric], str]) -> str:
+        """Return why a metric, or one that it is made of, does not fit."""
+        found = (misfit(self.metrics[each]) for each in sorted(self._with_parts({name})))
+        return next(filter(None, found), "")
+
+    def _with_parts(self, names: Iterable[str]) -> set[str]:
+        """Return some metrics and all that they are made of."""
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += uses_of(self.metrics[name])
+        return found

@@ -1,0 +1,18 @@
+"""Offers the models of transformers; imports nothing heavy."""
+
+from __future__ import annotations
+
+from nodelens import hookimpl
+from nodelens.plugins.specs import BackendSpec
+
+
+@hookimpl
+def nodelens_register_backends() -> list[BackendSpec]:
+    """Offer the model backends."""
+    return [
+        BackendSpec(
+            name="hf",
+            target="nodelens_hf.backend:HuggingFace",
+            summary="A transformers model: from a folder, the hub, or a configuration.",
+        )
+    ]

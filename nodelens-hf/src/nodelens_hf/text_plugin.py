@@ -1,0 +1,18 @@
+"""Offers text as data; imports nothing heavy."""
+
+from __future__ import annotations
+
+from nodelens import hookimpl
+from nodelens.plugins.specs import DatasetSpec
+
+
+@hookimpl
+def nodelens_register_datasets() -> list[DatasetSpec]:
+    """Offer the datasets."""
+    return [
+        DatasetSpec(
+            name="text",
+            target="nodelens_hf.text:Text",
+            summary="Text files as rows of tokens.",
+        )
+    ]

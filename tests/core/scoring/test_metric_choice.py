@@ -1,0 +1,44 @@
+"""What patterns leave out, and what has to stay."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from nodelens.scoring.metric_choice import MetricChoice
+
+
+@frozen
+class Made:
+    """A metric that is made of others."""
+
+    parts: tuple[str, ...] = ()
+    reason: str = ""
+
+    def uses(self):
+        return self.parts
+
+
+def chosen(metrics, taken):
+    choice = MetricChoice(metrics, tuple(metrics), frozenset(taken), {"broken": "no module"})
+    return choice.fitting(lambda metric: metric.reason)
+
+
+def test_only_what_a_pattern_takes_is_left_out():
+    choice = chosen(
+        {"a": Made(), "b": Made(reason="no labels"), "c": Made(reason="no labels")}, "ab"
+    )
+    assert list(choice.metrics) == ["a", "c"]
+    assert (choice.asked, choice.taken) == (("a", "c"), {"a"})
+    assert choice.left_out == {"b": "no labels", "broken": "no module"}
+
+
+def test_what_an_outright_metric_is_made_of_stays():
+    choice = chosen({"mix": Made(("b",)), "b": Made(reason="no labels")}, "b")
+    assert list(choice.metrics) == ["mix", "b"]
+
+
+def test_a_metric_goes_with_a_part_that_does_not_fit():
+    metrics = {"mix": Made(("part",)), "part": Made(("deep",)), "deep": Made(reason="no loss")}
+    choice = MetricChoice(metrics, ("mix",), frozenset({"mix"})).fitting(lambda each: each.reason)
+    assert dict(choice.metrics) == {}
+    assert choice.left_out == {"mix": "no loss"}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from nodelens.config.patterns import is_pattern
+from nodelens.config.schema import is_pattern
 from nodelens.errors import ConfigError, DataError, ModelError, did_you_mean
 from nodelens.interfaces.metric import checked_metric
 

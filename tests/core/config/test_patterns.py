@@ -7,8 +7,8 @@ import pytest
 from nodelens.config.check import check_config
 from nodelens.config.dump import to_yaml
 from nodelens.config.load import raw_from_mapping
-from nodelens.config.patterns import expand, is_pattern
-from nodelens.config.schema import Component
+from nodelens.config.patterns import expand
+from nodelens.config.schema import Component, is_pattern
 from nodelens.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ from nodelens.cli.explanation import explain, explanation_text
 from nodelens.cli.layout import columns, echo_json
 from nodelens.cli.metric_costs import level_and_cost
 from nodelens.cli.session import Session
-from nodelens.config.patterns import is_pattern
+from nodelens.config.schema import is_pattern
 from nodelens.plugins.registry import Offer, Registry
 from nodelens.plugins.specs import PLURALS, Kind, MetricSpec
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 
 from nodelens.config.constraints import Constraints
-from nodelens.config.patterns import SECTION, is_pattern
 from nodelens.config.raw import KeyPath, Problem, dotted
 from nodelens.config.records import record_rule
 from nodelens.config.rules import INVALID, TextRule, given
@@ -16,7 +15,9 @@ from nodelens.config.schema import (
     COMPONENT_KINDS,
     FILE_NAME,
     LABELLED_SECTIONS,
+    SECTION,
     Component,
+    is_pattern,
 )
 from nodelens.errors import NodelensError
 

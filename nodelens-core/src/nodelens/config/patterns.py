@@ -7,22 +7,11 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from nodelens.config.schema import Component, is_pattern
 from nodelens.errors import NodelensError
 
 if TYPE_CHECKING:
     from nodelens.config.components import ComponentSource
-    from nodelens.config.schema import Component
-
-SECTION = "metrics"
-"""The one section that takes patterns."""
-
-FAMILY = "family:"
-"""What a pattern starts with that names families; no distribution can be called so."""
-
-
-def is_pattern(name: str) -> bool:
-    """Say whether a name has wildcards or names a family."""
-    return name.startswith(FAMILY) or any(character in name for character in "*?[")
 
 
 @frozen
@@ -68,7 +57,6 @@ def take(
 
     Raises `UnknownNameError` when the pattern matches nothing.
     """
-    from nodelens.config.schema import Component
 
     found: list[Component] = []
     left_out: dict[str, str] = {}

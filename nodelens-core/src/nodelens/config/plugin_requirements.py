@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from nodelens.errors import PluginError
-from nodelens.plugins.records import canonical
 
 EXPECTED = (
     "a distribution with an optional entry and version range, "
@@ -90,3 +89,8 @@ def _is_range(text: str) -> bool:
     except InvalidSpecifier:
         return False
     return True
+
+
+def canonical(name: str) -> str:
+    """Return the one form of all spellings of a distribution's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen, validators
 
-from nodelens.config.patterns import is_pattern
 from nodelens.config.sizes import EXPECTED as SIZE_WORDS
 from nodelens.config.sizes import PATTERN as SIZE
 
@@ -45,6 +44,18 @@ SINGLE_SECTIONS = frozenset({"model", "data"})
 
 LABELLED_SECTIONS = frozenset({"metrics", "evaluations", "interventions", "pruning", "recovery"})
 """The sections that may name one component several times, under labels."""
+
+
+SECTION = "metrics"
+"""The one section that takes patterns."""
+
+FAMILY = "family:"
+"""What a pattern starts with that names families; no distribution can be called so."""
+
+
+def is_pattern(name: str) -> bool:
+    """Say whether a name has wildcards or names a family."""
+    return name.startswith(FAMILY) or any(character in name for character in "*?[")
 
 
 def is_component(path: KeyPath) -> bool:

@@ -9,7 +9,6 @@ from attrs import fields
 from nodelens.config.check import run_entries
 from nodelens.config.components import LABEL, ComponentSource
 from nodelens.config.docstrings import attribute_docs, summary
-from nodelens.config.patterns import SECTION as PATTERNS
 from nodelens.config.records import RecordRule, record_rule
 from nodelens.config.schema import (
     COMPONENT_KINDS,
@@ -18,6 +17,7 @@ from nodelens.config.schema import (
     DataSettings,
     RunConfig,
 )
+from nodelens.config.schema import SECTION as PATTERNS
 from nodelens.errors import NodelensError
 
 Schema = dict[str, Any]

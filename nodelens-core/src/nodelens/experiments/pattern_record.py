@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from nodelens.config.dump import to_mapping, to_yaml
-from nodelens.config.patterns import is_pattern
+from nodelens.config.schema import is_pattern
 from nodelens.errors import RunError
 from nodelens.experiments.experiment import log
 from nodelens.experiments.record import used_components

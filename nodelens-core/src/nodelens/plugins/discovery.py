@@ -6,7 +6,8 @@ from importlib.metadata import Distribution, EntryPoint, distribution, distribut
 
 from attrs import frozen
 
-from nodelens.plugins.records import PluginRecord, Status, canonical
+from nodelens.config.plugin_requirements import canonical
+from nodelens.plugins.records import PluginRecord, Status
 from nodelens.plugins.specs import ComponentSpec
 from nodelens.version import DISTRIBUTION, installed_version
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any, Literal
 
@@ -64,8 +63,3 @@ class PluginRecord:
             "reason": self.reason or None,
             "offers": offers,
         }
-
-
-def canonical(name: str) -> str:
-    """Return the one form of all spellings of a distribution's name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from nodelens.config.patterns import FAMILY
+from nodelens.config.plugin_requirements import canonical
+from nodelens.config.schema import FAMILY
 from nodelens.errors import PluginError, UnknownNameError, did_you_mean
 from nodelens.plugins.absence import absence
 from nodelens.plugins.contracts import missing_members
 from nodelens.plugins.reasons import reason
-from nodelens.plugins.records import PluginRecord, canonical
+from nodelens.plugins.records import PluginRecord
 from nodelens.plugins.specs import ComponentSpec, Kind, MetricSpec
 
 if TYPE_CHECKING:

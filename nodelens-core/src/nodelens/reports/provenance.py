@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nodelens.config.patterns import is_pattern
+from nodelens.config.schema import is_pattern
 from nodelens.findings.finding import Table
 from nodelens.reports.numbers import seconds
 

@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 
 from nodelens.config.constraints import Constraints
+from nodelens.config.fit import INVALID, fit
 from nodelens.config.raw import KeyPath, Problem, dotted
-from nodelens.config.records import record_rule
-from nodelens.config.rules import INVALID, TextRule, given
+from nodelens.config.records import entries, limited, values_of
 from nodelens.config.schema import (
     COMPONENT_KINDS,
     FILE_NAME,
     LABELLED_SECTIONS,
     Component,
 )
+from nodelens.config.words import given
 from nodelens.errors import NodelensError
 
 if TYPE_CHECKING:
     from nodelens.plugins.specs import Kind
 
-LABEL = TextRule(Constraints(pattern=FILE_NAME), "a label of letters, digits, '.', '_' and '-'")
+LABEL = limited(
+    str,
+    Constraints(pattern=FILE_NAME, expected="a label of letters, digits, '.', '_' and '-'"),
+)
 
 
 class ComponentSource(Protocol):
@@ -94,7 +98,7 @@ class ComponentCheck:
     def _label(self, value: dict[str, Any], path: KeyPath) -> str | None:
         if self.section not in LABELLED_SECTIONS or "label" not in value:
             return None
-        label = LABEL.fit(value["label"], (*path, "label"), self.problems)
+        label = fit(LABEL, value["label"], (*path, "label"), self.problems)
         return "" if label is INVALID else str(label)
 
     def _checked(
@@ -107,12 +111,13 @@ class ComponentCheck:
         others: Iterable[str],
     ) -> Component | None:
         try:
-            rule = record_rule(self.registry.component(self.kind, name))
+            cls = self.registry.component(self.kind, name)
+            entries(cls)
         except NodelensError as error:
             self.problems.append(Problem(at, str(error)))
             return None
-        built = rule.fit_mapping(options, path, self.problems, others)
-        return None if built is INVALID else Component(name, rule.values_of(built), label)
+        built = fit(cls, options, path, self.problems, others)
+        return None if built is INVALID else Component(name, values_of(built), label)
 
     def _compare(
         self, component: Component, path: KeyPath, earlier: Sequence[tuple[KeyPath, Component]]

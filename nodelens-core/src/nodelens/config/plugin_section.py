@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from nodelens.config.constraints import Constraints
+from nodelens.config.fit import fit
 from nodelens.config.raw import KeyPath, Problem
-from nodelens.config.rules import TextRule, given
+from nodelens.config.records import limited
 from nodelens.config.schema import PluginSettings
+from nodelens.config.words import given
 from nodelens.errors import did_you_mean
 
-_NAME = TextRule(
-    Constraints(pattern=r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"), "the name of a distribution"
+_NAME = limited(
+    str,
+    Constraints(
+        pattern=r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", expected="the name of a distribution"
+    ),
 )
 
 
@@ -55,7 +60,7 @@ def _names(
 
 def _check_name(item: Any, path: KeyPath, ranges: bool, problems: list[Problem]) -> None:
     if not ranges:
-        _NAME.fit(item, path, problems)
+        fit(_NAME, item, path, problems)
     elif not isinstance(item, str) or not _is_requirement(item):
         words = "a distribution with an optional version range, such as nodelens-metrics>=0.1"
         problems.append(Problem(path, f"expected {words}, got {given(item)}"))

@@ -11,14 +11,14 @@ from attrs import asdict, frozen
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.infer import infer
-from nodelens.config.parts import with_parts
+from nodelens.config.metric_dependencies import with_parts
 from nodelens.config.schema import Component
 from nodelens.config.sizes import size_bytes
 from nodelens.data.class_names import renumbered
 from nodelens.data.splits import Splits, batches, calibration, split
 from nodelens.errors import ConfigError, DataError, ModelError
+from nodelens.experiments.convergence import check_rule
 from nodelens.experiments.loss_requirements import check_needs
-from nodelens.experiments.until import check_rule
 from nodelens.interfaces.backend import ModelHandle, ModelRequest, Permissions
 from nodelens.interfaces.metric import Metric, checked_metric
 from nodelens.seeding import derive_seed
@@ -238,10 +238,10 @@ def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -
         model=study.handle.module,
         budget=None if settings.memory_budget is None else size_bytes(settings.memory_budget),
         others=(MeanActivations(),) if config.interventions or config.pruning else (),
-        tokens=settings.tokens,
+        position_fraction=settings.position_fraction,
     )
-    if settings.until is not None:
-        check_rule(settings.until, planned)
+    if settings.stop_when is not None:
+        check_rule(settings.stop_when, planned)
     return planned
 
 

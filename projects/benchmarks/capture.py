@@ -197,7 +197,10 @@ def gram() -> None:
     print("GPT-2 small, Gram of all MLP neurons in one fold; base: forward under no_grad")
     lm = Subject(gpt2(), texts())
     works = {}
-    for name, each in (("every token", Gram()), ("tokens: 0.125", Gram(tokens=0.125))):
+    for name, each in (
+        ("every token", Gram()),
+        ("position_fraction: 0.125", Gram(position_fraction=0.125)),
+    ):
         plan = lm.plan((each,), ("neurons",))
         works[name] = lm.capture(CapturePlan(plan.entries, folds=8, quadratic_folds=1))
     ratios(lm.forward, works)

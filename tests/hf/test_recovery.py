@@ -177,7 +177,7 @@ def test_the_update_is_scaled_by_alpha_over_rank():
         {"schedule": "constant"},
         {"warmup": 2},
         {"weight_decay": 0.5},
-        {"largest_norm": 0.01},
+        {"max_grad_norm": 0.01},
         {"split": "calibration"},
         {"distillation": Distillation()},
     ],
@@ -242,6 +242,8 @@ def test_mistakes_are_said(monkeypatch):
         LoRA().check(request_of(nn.Sequential(nn.Embedding(30, 4))))
     with pytest.raises(ConfigError, match="rank: expected a whole number above 0"):
         structure_options(LoRA, {"rank": 0})
+    with pytest.raises(ConfigError, match=r"largest_norm: .* it is called 'max_grad_norm' now"):
+        structure_options(LoRA, {"largest_norm": 1})
     with pytest.raises(ConfigError, match="warmup of 9 steps leaves none of 9"):
         structure_options(LoRA, {"steps": 9, "warmup": 9})
     monkeypatch.setattr("nodelens_hf.adapters.find_spec", lambda name: None)

@@ -15,15 +15,15 @@ def ramp(widths):
 
 
 @given(WIDTHS, st.floats(0, 0.99), st.sampled_from(ALLOCATIONS), st.integers(1, 3))
-def test_the_total_is_exact_unless_the_minimum_forbids_it(widths, sparsity, allocation, minimum):
-    counts = allocate(ramp(widths), sparsity, allocation, minimum, 0)
+def test_the_total_is_exact_unless_the_minimum_forbids_it(widths, sparsity, allocation, min_nodes):
+    counts = allocate(ramp(widths), sparsity, allocation, min_nodes, 0)
     asked = int(np.floor(sparsity * sum(widths) + 0.5))
     kept = [width - counts[f"g{at}"] for at, width in enumerate(widths)]
-    assert all(stays >= min(minimum, width) for stays, width in zip(kept, widths, strict=True))
+    assert all(stays >= min(min_nodes, width) for stays, width in zip(kept, widths, strict=True))
     if allocation == "uniform":
-        full = any(stays <= minimum for stays in kept)
+        full = any(stays <= min_nodes for stays in kept)
     else:
-        full = all(stays <= minimum for stays in kept)
+        full = all(stays <= min_nodes for stays in kept)
     assert sum(counts.values()) == asked or (sum(counts.values()) < asked and full)
 
 

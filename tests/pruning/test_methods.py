@@ -93,7 +93,7 @@ def test_no_score_at_all_is_an_error_with_the_reasons(request_with):
 
 
 def test_a_minimum_that_stops_the_pruning_is_noted(request_with):
-    plan = Taylor(sparsity=0.9, minimum=4).plan(request_with({"taylor": RAMP}))
+    plan = Taylor(sparsity=0.9, min_nodes=4).plan(request_with({"taylor": RAMP}))
     assert {name: len(nodes) for name, nodes in plan.keep.items()} == {A: 4, B: 4}
     assert (
         plan.notes[0]
@@ -103,19 +103,19 @@ def test_a_minimum_that_stops_the_pruning_is_noted(request_with):
 
 def test_what_stays_is_a_multiple_where_it_is_asked_for(request_with):
     free = Taylor(sparsity=0.5).plan(request_with({"taylor": RAMP}))
-    plan = Taylor(sparsity=0.5, multiples={"*": 3, B: 4}).plan(request_with({"taylor": RAMP}))
+    plan = Taylor(sparsity=0.5, round_to={"*": 3, B: 4}).plan(request_with({"taylor": RAMP}))
     for name, step in ((A, 3), (B, 4)):
         stay, least = len(plan.keep[name]), len(free.keep[name])
         assert stay % step == 0 or stay == plan.data["groups"][name]["width"]
         assert least <= stay < least + step
     assert "and multiples of what is asked for" in plan.notes[0]
-    whole = Taylor(sparsity=0.5, multiples={A: 1000}).plan(request_with({"taylor": RAMP}))
+    whole = Taylor(sparsity=0.5, round_to={A: 1000}).plan(request_with({"taylor": RAMP}))
     assert f"{A} stays whole; no smaller width that leaves enough is a multiple of 1000" in (
         whole.notes
     )
-    assert hash(Taylor(multiples={"*": 8})) == hash(Taylor())
-    with pytest.raises(UnknownNameError, match=r"multiples: no channel group matches 'mlp\*'"):
-        Taylor(multiples={"mlp*": 8}).plan(request_with({"taylor": RAMP}))
+    assert hash(Taylor(round_to={"*": 8})) == hash(Taylor())
+    with pytest.raises(UnknownNameError, match=r"round_to: no channel group matches 'mlp\*'"):
+        Taylor(round_to={"mlp*": 8}).plan(request_with({"taylor": RAMP}))
 
 
 @pytest.mark.parametrize(("repair", "replace"), [("none", "zero"), ("mean_bias", "mean")])

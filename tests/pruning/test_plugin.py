@@ -1,7 +1,7 @@
 import pytest
 
-from nodelens.config.options import option_fields
-from nodelens.errors import UnknownNameError
+from nodelens.config.options import option_fields, structure_options
+from nodelens.errors import ConfigError, UnknownNameError
 from nodelens.interfaces.pruner import Pruner
 from nodelens.plugins.manager import load_plugins
 from nodelens.testing.imports import heavy_imports
@@ -29,6 +29,18 @@ def test_one_method_can_stay_out():
     assert registry.names("pruner") == ["by_score", "magnitude", "random"]
     with pytest.raises(UnknownNameError, match="not loaded: nodelens-pruning:taylor "):
         registry.offer("pruner", "taylor")
+
+
+@pytest.mark.parametrize("offer", REGISTRY.match("pruner", "nodelens-pruning:*"))
+def test_earlier_names_of_options_are_answered_with_those_of_today(offer):
+    with pytest.raises(ConfigError) as caught:
+        structure_options(
+            REGISTRY.component("pruner", offer.name), {"minimum": 2, "multiples": {}}, "pruning"
+        )
+    assert caught.value.problems[:2] == (
+        "pruning.minimum: unknown key; it is called 'min_nodes' now",
+        "pruning.multiples: unknown key; it is called 'round_to' now",
+    )
 
 
 @pytest.mark.parametrize("module", ["nodelens_pruning.plugin", "nodelens_pruning.methods"])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from nodelens.arguments import (
     budget_bytes,
+    check_fraction,
     check_numbers,
-    check_share,
     chosen_metrics,
     plain_module,
     stopping_settings,
@@ -38,8 +38,8 @@ def score(
     folds: int = 8,
     classes: int | None = None,
     memory_budget: str | int | None = "2GiB",
-    tokens: float = 1.0,
-    until: Mapping[str, Any] | StoppingSettings | None = None,
+    position_fraction: float = 1.0,
+    stop_when: Mapping[str, Any] | StoppingSettings | None = None,
     workers: Workers | None = None,
     plugins: Plugins | None = None,
 ) -> Scores:
@@ -55,10 +55,11 @@ def score(
     sketches; the log says so. `loss` maps the model's output and the batch to one summed loss per
     row, ``(rows,)``; left out, the cross-entropy of the logits.
     `classes` is needed only by class metrics when the model has more outputs than the data has
-    classes. `tokens` is the share of the positions that products of pairs of nodes are taken from:
-    ``0.125`` takes an eighth, for standard errors up to √8 times as wide. With `until`, such as
-    ``{"metric": "taylor", "top": 0.1, "stable": 0.95}``, no more batches are read once the top of
-    that metric is stable: `Scores.samples` says how many it took, the log whether they were enough.
+    classes. `position_fraction` is the fraction of the positions that products of pairs of nodes
+    are taken from: ``0.125`` takes an eighth, for standard errors up to √8 times as wide. With
+    `stop_when`, such as ``{"metric": "taylor", "top": 0.1, "min_overlap": 0.95}``, no more batches
+    are read once the top of that metric is stable: `Scores.samples` says how many it took, the log
+    whether they were enough.
     The model stays as it was, on its own device. Raises `NodelensError` subclasses for mistakes.
 
     Where torch's process group is initialised, every rank must call this with the same batches and
@@ -77,8 +78,8 @@ def score(
         folds=folds,
         classes=classes,
         budget=budget_bytes(memory_budget),
-        tokens=check_share(tokens),
-        until=stopping_settings(until, chosen.metrics),
+        position_fraction=check_fraction(position_fraction),
+        stop_when=stopping_settings(stop_when, chosen.metrics),
         workers=workers or group_workers(),
     )
     return score_model(plain_module(model), batches, chosen, options, loaded)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def chosen_metrics(chosen: Sequence[Asked], plugins: Plugins) -> MetricChoice:
     """Return the metrics by name, with all that they are made of; raises `ConfigError`."""
-    from nodelens.config.parts import with_parts
+    from nodelens.config.metric_dependencies import with_parts
     from nodelens.config.patterns import take
     from nodelens.scoring.metric_choice import MetricChoice
 
@@ -120,34 +120,36 @@ def check_numbers(folds: object, classes: object) -> None:
         raise ConfigError([f"classes: expected a whole number of at least 2, got {classes!r}"])
 
 
-def check_share(tokens: object) -> float:
-    """Return a share of the positions; raises `ConfigError` unless it is above 0, at most 1."""
-    if isinstance(tokens, bool) or not isinstance(tokens, int | float) or not 0.0 < tokens <= 1.0:
-        raise ConfigError([f"tokens: expected a number above 0 and at most 1, got {tokens!r}"])
-    return float(tokens)
+def check_fraction(positions: Any) -> float:
+    """Return a fraction of the positions; raises `ConfigError` unless above 0 and at most 1."""
+    number = isinstance(positions, int | float) and not isinstance(positions, bool)
+    if not number or not 0.0 < positions <= 1.0:
+        words = "expected a number above 0 and at most 1"
+        raise ConfigError([f"position_fraction: {words}, got {positions!r}"])
+    return float(positions)
 
 
 def stopping_settings(
-    until: Mapping[str, Any] | StoppingSettings | None, metrics: Collection[str]
+    stop_when: Mapping[str, Any] | StoppingSettings | None, metrics: Collection[str]
 ) -> StoppingSettings | None:
-    """Return when to stop, from a mapping like ``capture.until`` of a config.
+    """Return when to stop, from a mapping like ``capture.stop_when`` of a config.
 
     Raises `ConfigError` for a mapping of another shape, and for a metric that is not scored.
     """
     from nodelens.config.options import structure_options
     from nodelens.config.schema import StoppingSettings
 
-    if until is None:
+    if stop_when is None:
         return None
-    found: object = until
-    if isinstance(until, Mapping):
-        found = structure_options(StoppingSettings, until, "until")
+    found: object = stop_when
+    if isinstance(stop_when, Mapping):
+        found = structure_options(StoppingSettings, stop_when, "stop_when")
     if not isinstance(found, StoppingSettings):
-        example = "{'metric': 'taylor', 'top': 0.1, 'stable': 0.95}"
-        raise ConfigError([f"until: expected a mapping such as {example}, got {until!r}"])
+        example = "{'metric': 'taylor', 'top': 0.1, 'min_overlap': 0.95}"
+        raise ConfigError([f"stop_when: expected a mapping such as {example}, got {stop_when!r}"])
     if found.metric not in metrics:
         hint = did_you_mean(found.metric, metrics)
-        raise ConfigError([f"until: {found.metric!r} is not one of the metrics{hint}"])
+        raise ConfigError([f"stop_when: {found.metric!r} is not one of the metrics{hint}"])
     return found
 
 

@@ -20,13 +20,13 @@ from nodelens.capture.request import CaptureRequest, Loss
 from nodelens.capture.result import Capture
 from nodelens.errors import ConfigError, DataError
 from nodelens.experiments.capture_record import warnings_of
+from nodelens.experiments.convergence import check_rule
 from nodelens.experiments.loss_requirements import (
     NO_LOSS,
     reads_a_loss,
     reads_classes,
     reads_predictions,
 )
-from nodelens.experiments.until import check_rule
 from nodelens.graph import infer
 from nodelens.scoring.engine import ScoreRequest
 from nodelens.scoring.stopping import StoppingRule
@@ -53,8 +53,8 @@ class Options:
     folds: int = 8
     classes: int | None = None
     budget: int | None = None
-    tokens: float = 1.0
-    until: StoppingSettings | None = None
+    position_fraction: float = 1.0
+    stop_when: StoppingSettings | None = None
     workers: Workers = field(factory=group_workers)
 
 
@@ -76,7 +76,7 @@ class _Given:
             classes,
             model=self.model,
             budget=given.budget,
-            tokens=given.tokens,
+            position_fraction=given.position_fraction,
         )
         return evolve(planned, left_out=self.choice.left_out)
 
@@ -144,20 +144,20 @@ def _planned(given: _Given, example: Batch) -> Planned:
     planned = given.plan()
     if planned.plan.targets:
         planned = given.plan(given.options.classes or count_outputs(given.model, example))
-    if given.options.until is not None:
-        check_rule(given.options.until, planned, "until")
+    if given.options.stop_when is not None:
+        check_rule(given.options.stop_when, planned, "stop_when")
     return planned
 
 
 def _rule(given: _Given, planned: Planned) -> StoppingRule | None:
-    until = given.options.until
-    if until is None:
+    settings = given.options.stop_when
+    if settings is None:
         return None
 
     def request(capture: Capture) -> ScoreRequest:
         return ScoreRequest(given.model, given.graph, planned.metrics, capture)
 
-    return StoppingRule(request, until.metric, until.top, until.stable)
+    return StoppingRule(request, settings.metric, settings.top, settings.min_overlap)
 
 
 def _scored(given: _Given, planned: Planned, batches: Iterable[Any], plugins: Plugins) -> Scores:

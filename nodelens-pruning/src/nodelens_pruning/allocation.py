@@ -16,16 +16,16 @@ def allocate(
     importances: Importances,
     sparsity: float,
     allocation: Literal["uniform", "global", "standardised"],
-    minimum: int,
+    min_nodes: int,
     seed: int,
 ) -> dict[str, int]:
-    """Return how many nodes go from each group; at least `minimum` of each stay.
+    """Return how many nodes go from each group; at least `min_nodes` of each stay.
 
-    Together ``floor(sparsity * nodes + 1/2)`` nodes go, fewer only where `minimum` forbids it.
+    Together ``floor(sparsity * nodes + 1/2)`` nodes go, fewer only where `min_nodes` forbids it.
     Raises `CaptureError` for scores that are not finite.
     """
     check_finite(importances)
-    caps = {name: max(0, len(values) - minimum) for name, values in importances.items()}
+    caps = {name: max(0, len(values) - min_nodes) for name, values in importances.items()}
     if allocation == "uniform":
         return _uniform(importances, sparsity, caps, seed)
     if allocation == "standardised":
@@ -35,7 +35,7 @@ def allocate(
 
 
 def rounded(
-    remove: Mapping[str, int], widths: Mapping[str, int], multiples: Mapping[str, int]
+    remove: Mapping[str, int], widths: Mapping[str, int], round_to: Mapping[str, int]
 ) -> dict[str, int]:
     """Return how many nodes go if those that stay are to be a multiple, by group.
 
@@ -43,7 +43,7 @@ def rounded(
     """
     found = {}
     for name, removed in remove.items():
-        step = multiples.get(name, 1)
+        step = round_to.get(name, 1)
         stay = math.ceil((widths[name] - removed) / step) * step
         found[name] = max(0, widths[name] - stay)
     return found

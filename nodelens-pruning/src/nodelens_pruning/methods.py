@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen, validators
 
+from nodelens.config.renamed import renamed
+
 if TYPE_CHECKING:
     from nodelens.interfaces.pruner import PruningPlan, PruningRequest
 
@@ -17,8 +19,8 @@ def _sparsity() -> Any:
     return field(default=0.5, validator=[validators.ge(0.0), validators.lt(1.0)])
 
 
-def _minimum() -> Any:
-    return field(default=1, validator=validators.ge(1))
+def _min_nodes() -> Any:
+    return field(default=1, validator=validators.ge(1), metadata=renamed("minimum"))
 
 
 _POSITIVE: Any = validators.deep_mapping(validators.instance_of(str), validators.ge(1))
@@ -37,16 +39,18 @@ class Magnitude:
             nodes together, standardised does so after a z-score within each group.
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
-        minimum: nodes of a group that stay at least.
-        multiples: by pattern of group names, a number that divides how many nodes stay, if not all.
+        min_nodes: nodes of a group that stay at least.
+        round_to: by pattern of group names, a number that divides how many nodes stay, if not all.
     """
 
     sparsity: float = _sparsity()
     allocation: Allocation = "uniform"
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
-    minimum: int = _minimum()
-    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
+    min_nodes: int = _min_nodes()
+    round_to: dict[str, int] = field(
+        factory=dict, validator=_POSITIVE, hash=False, metadata=renamed("multiples")
+    )
 
     def metrics(self) -> tuple[str, ...]:
         """Return ``weight_l1``."""
@@ -72,16 +76,18 @@ class Taylor:
             nodes together, standardised does so after a z-score within each group.
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
-        minimum: nodes of a group that stay at least.
-        multiples: by pattern of group names, a number that divides how many nodes stay, if not all.
+        min_nodes: nodes of a group that stay at least.
+        round_to: by pattern of group names, a number that divides how many nodes stay, if not all.
     """
 
     sparsity: float = _sparsity()
     allocation: Allocation = "global"
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
-    minimum: int = _minimum()
-    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
+    min_nodes: int = _min_nodes()
+    round_to: dict[str, int] = field(
+        factory=dict, validator=_POSITIVE, hash=False, metadata=renamed("multiples")
+    )
 
     def metrics(self) -> tuple[str, ...]:
         """Return ``taylor``."""
@@ -103,16 +109,18 @@ class Random:
         allocation: uniform takes that share from every group, global draws from all nodes together.
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
-        minimum: nodes of a group that stay at least.
-        multiples: by pattern of group names, a number that divides how many nodes stay, if not all.
+        min_nodes: nodes of a group that stay at least.
+        round_to: by pattern of group names, a number that divides how many nodes stay, if not all.
     """
 
     sparsity: float = _sparsity()
     allocation: Literal["uniform", "global"] = "uniform"
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
-    minimum: int = _minimum()
-    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
+    min_nodes: int = _min_nodes()
+    round_to: dict[str, int] = field(
+        factory=dict, validator=_POSITIVE, hash=False, metadata=renamed("multiples")
+    )
 
     def metrics(self) -> tuple[str, ...]:
         """Return nothing: chance needs no metric."""
@@ -136,8 +144,8 @@ class ByScore:
             nodes together, standardised does so after a z-score within each group.
         protect: patterns of group names that stay whole; * matches anything.
         repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
-        minimum: nodes of a group that stay at least.
-        multiples: by pattern of group names, a number that divides how many nodes stay, if not all.
+        min_nodes: nodes of a group that stay at least.
+        round_to: by pattern of group names, a number that divides how many nodes stay, if not all.
     """
 
     metric: str = field(validator=validators.min_len(1))
@@ -145,8 +153,10 @@ class ByScore:
     allocation: Allocation = "uniform"
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
-    minimum: int = _minimum()
-    multiples: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
+    min_nodes: int = _min_nodes()
+    round_to: dict[str, int] = field(
+        factory=dict, validator=_POSITIVE, hash=False, metadata=renamed("multiples")
+    )
 
     def metrics(self) -> tuple[str, ...]:
         """Return the chosen metric."""

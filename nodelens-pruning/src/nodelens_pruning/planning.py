@@ -34,8 +34,8 @@ class Budget:
     allocation: Literal["uniform", "global", "standardised"]
     protect: tuple[str, ...]
     repair: Literal["none", "mean_bias"]
-    minimum: int
-    multiples: Mapping[str, int]
+    min_nodes: int
+    round_to: Mapping[str, int]
 
     @classmethod
     def of(cls, method: Magnitude | Taylor | Random | ByScore) -> Budget:
@@ -45,8 +45,8 @@ class Budget:
             method.allocation,
             method.protect,
             method.repair,
-            method.minimum,
-            method.multiples,
+            method.min_nodes,
+            method.round_to,
         )
 
 
@@ -93,12 +93,14 @@ def _plan(request: PruningRequest, budget: Budget, rank: Rank, metric: str | Non
                 importances[group.name] = found
     if not importances:
         raise CaptureError(_nothing(whole))
-    counts = allocate(importances, budget.sparsity, budget.allocation, budget.minimum, request.seed)
+    counts = allocate(
+        importances, budget.sparsity, budget.allocation, budget.min_nodes, request.seed
+    )
     widths = {name: len(values) for name, values in importances.items()}
-    multiples = _multiples(request.graph, budget.multiples)
-    asked, counts = counts, rounded(counts, widths, multiples)
+    round_to = _round_to(request.graph, budget.round_to)
+    asked, counts = counts, rounded(counts, widths, round_to)
     for name in [name for name in counts if asked[name] and not counts[name]]:
-        whole[name] = f"no smaller width that leaves enough is a multiple of {multiples[name]}"
+        whole[name] = f"no smaller width that leaves enough is a multiple of {round_to[name]}"
     data = _data(request.graph, importances, counts, budget, metric, whole)
     return PruningPlan(
         keep=select(importances, counts, request.seed),
@@ -126,12 +128,12 @@ def _unpruned(graph: ChannelGraph, protect: Sequence[str]) -> Iterator[tuple[str
             yield name, f"protected by {pattern!r}"
 
 
-def _multiples(graph: ChannelGraph, multiples: Mapping[str, int]) -> dict[str, int]:
+def _round_to(graph: ChannelGraph, round_to: Mapping[str, int]) -> dict[str, int]:
     """Return what divides the nodes that stay of each group; the last pattern that fits decides."""
     return {
         name: number
-        for pattern, number in multiples.items()
-        for name in _matching(graph, pattern, "multiples")
+        for pattern, number in round_to.items()
+        for name in _matching(graph, pattern, "round_to")
     }
 
 
@@ -151,8 +153,8 @@ def _notes(
     if reached < asked:
         yield (
             f"{reached} nodes go where sparsity {budget.sparsity:g} asks for {asked}: at least "
-            f"{budget.minimum} of every group stay"
-            + (", and multiples of what is asked for" if budget.multiples else "")
+            f"{budget.min_nodes} of every group stay"
+            + (", and multiples of what is asked for" if budget.round_to else "")
         )
     yield from (f"{name} stays whole; {reason}" for name, reason in whole.items())
 

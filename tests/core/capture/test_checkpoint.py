@@ -141,7 +141,7 @@ def test_a_capture_ends_after_the_batch_that_is_enough(subject):
 @pytest.mark.parametrize("after", [20, 50])
 def test_the_share_of_the_positions_is_the_same_after_a_resumption(subject, tmp_path, after):
     model, graph, plan = subject
-    thinned = model, graph, evolve(plan, tokens=0.3)
+    thinned = model, graph, evolve(plan, position_fraction=0.3)
     whole = run_capture(request(thinned))
     assert 0 < whole.counts.chosen.total() < whole.counts.positions.total()
     checkpoint = Checkpoint(tmp_path, seconds=0)

@@ -109,7 +109,7 @@ def test_chosen_tokens_and_drawn_labels_do_not_depend_on_the_side_of_the_padding
     capture_of, check_same
 ):
     model, example = Tokens().double(), Batch((torch.zeros(2, 3, dtype=torch.long),))
-    some = (Gram(tokens=0.5), GradientMoments(labels="model"))
+    some = (Gram(position_fraction=0.5), GradientMoments(labels="model"))
     expected = capture_of(model, [padded()], some, example, loss=per_token)
     for batch in (padded(9, left=True), padded(8)):
         check_same(capture_of(model, [batch], some, example, loss=per_token), expected)

@@ -138,7 +138,7 @@ def test_equal_texts_of_two_statistics_do_not_meet(tmp_path):
     same({"a": given["a"]}, StoredStates({}, None, slots_of(tmp_path / "s.safetensors", given)))
 
 
-@pytest.mark.parametrize("statistic", [Moments(order=4), Gram("input", tokens=0.5)])
+@pytest.mark.parametrize("statistic", [Moments(order=4), Gram("input", position_fraction=0.5)])
 def test_a_specification_gives_the_statistic_back(statistic):
     assert statistic_of(spec_of(statistic)) == statistic
 

@@ -51,7 +51,7 @@ STATISTICS = (
 )
 EVERY = (
     *STATISTICS,
-    Gram(of="gradient", tokens=0.5),
+    Gram(of="gradient", position_fraction=0.5),
     GramSketch(rank=16),
     CrossGram(),
     TargetMoments(),
@@ -190,7 +190,7 @@ def test_a_share_of_the_positions_is_the_same_for_any_number_of_ranks(world_size
 
     def thinned(**options):
         request = request_for(batches, dtype, EVERY, **options)
-        return evolve(request, plan=evolve(request.plan, tokens=0.25))
+        return evolve(request, plan=evolve(request.plan, position_fraction=0.25))
 
     expected = run_capture(thinned())
     found = captures(world_size, lambda workers: thinned(workers=workers))[0]

@@ -71,7 +71,7 @@ def test_what_patterns_take_and_leave_out_is_told(nodelens, config):
 
 
 def test_a_stopping_rule_is_told(nodelens, config):
-    out = nodelens("plan", config, "capture.until={metric: taylor}").out
+    out = nodelens("plan", config, "capture.stop_when={metric: taylor}").out
     assert "once the top 10% by taylor overlaps by 0.95" in out
 
 
@@ -83,28 +83,28 @@ def test_a_budget_that_is_too_small_is_a_mistake(nodelens, config):
 
 
 def test_a_share_of_the_positions_is_told_with_what_it_costs(nodelens, config):
-    pairs = ["metrics=[activation_rms, redundancy]", "capture.tokens=0.125"]
+    pairs = ["metrics=[activation_rms, redundancy]", "capture.position_fraction=0.125"]
     outcome = nodelens("plan", config, *pairs)
     lines = outcome.out.splitlines()
-    (told,) = (line for line in lines if line.startswith("  tokens "))
+    (told,) = (line for line in lines if line.startswith("  positions "))
     assert told.endswith("0.125 of them for pairs of nodes; errors up to 2.83 times as wide")
     assert any("Gram(" in line and line.endswith(" of 0.125") for line in lines)
     assert not any("Moments(" in line and " of 0.125" in line for line in lines)
     assert max(map(len, lines)) <= 80
     (plan,) = json.loads(nodelens("plan", config, *pairs, "--json").out)
-    assert plan["tokens"] == {"share": 0.125, "used": True, "errors_up_to": 8**0.5}
+    assert plan["position_fraction"] == {"fraction": 0.125, "used": True, "errors_up_to": 8**0.5}
 
 
 def test_a_share_that_nothing_is_taken_from_is_told(nodelens, config):
-    out = nodelens("plan", config, "metrics=[activation_rms]", "capture.tokens=0.5").out
+    out = nodelens("plan", config, "metrics=[activation_rms]", "capture.position_fraction=0.5").out
     assert "0.5 asked for; no metric takes products of pairs of nodes" in out
 
 
 @pytest.mark.parametrize("share", ["0", "1.5", "half"])
 def test_a_share_that_is_none_is_a_mistake(nodelens, config, share):
-    outcome = nodelens("plan", config, f"capture.tokens={share}")
+    outcome = nodelens("plan", config, f"capture.position_fraction={share}")
     assert outcome.code == 2
-    assert "capture.tokens" in outcome.err
+    assert "capture.position_fraction" in outcome.err
 
 
 def test_the_loss_is_a_place_of_its_own(nodelens, config):

@@ -73,6 +73,17 @@ def test_the_manifest_is_kept_up_to_date(report):
     assert run.check_manifest() == []
 
 
+def test_a_run_of_an_earlier_format_is_refused(report):
+    RunFolder(the_run()).update_record(format=1)
+    for named in ("latest", str(the_run())):
+        outcome = report(named)
+        assert (outcome.code, outcome.out) == (2, "")
+        text = (
+            "run folder of format 1, this version reads 2; run again, or use the NodeLens version"
+        )
+        assert outcome.err.startswith(f"error: {the_run()}: {text}")
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -103,8 +103,14 @@ def test_nothing_heavy_is_imported(args):
     assert code in ("0", "1" if "--check" in args else "0")
 
 
+@pytest.mark.parametrize("args", [["--help"], ["metrics"], ["backends", "cnn"], ["plugins"]])
+def test_what_structures_nothing_imports_no_converter(args):
+    done = python("-c", WATCH.format(args=args, heavy=["cattrs"]))
+    assert done.stderr.splitlines()[-1] == "0 []"
+
+
 def test_importing_nodelens_imports_nothing():
-    heavy = {*HEAVY, "pluggy", "attrs", "click"}
+    heavy = {*HEAVY, "pluggy", "attrs", "cattrs", "click"}
     done = python("-c", f"import sys, nodelens; print(sorted({heavy!r} & set(sys.modules)))")
     assert done.stdout == "[]\n"
 

@@ -147,11 +147,21 @@ BAD = [
     (
         "capture:",
         "capture: expected a mapping with the keys samples, folds, balanced, memory_budget, "
-        "tokens, until, checkpoint_seconds, got nothing",
+        "position_fraction, stop_when, checkpoint_seconds, got nothing",
     ),
     (
         "capture: {balanced: yes}",
         "capture.balanced: expected true or false, got the text 'yes'",
+    ),
+    (
+        "capture: {stop_when: {}}",
+        "capture.stop_when: the key 'metric' is missing; it is text that is not empty",
+    ),
+    ("capture: {until: null}", "capture.until: unknown key; it is called 'stop_when' now"),
+    ("capture: {tokens: 1}", "capture.tokens: unknown key; it is called 'position_fraction' now"),
+    (
+        "capture: {stop_when: {metric: rms, stable: 1}}",
+        "capture.stop_when.stable: unknown key; it is called 'min_overlap' now",
     ),
     ("capture: {folds: 1}", "capture.folds: expected a whole number of at least 2, got 1"),
     ("metrics: [rsm]", "metrics.0: unknown metric 'rsm'; did you mean 'rms'?"),

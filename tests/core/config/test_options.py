@@ -108,6 +108,52 @@ def test_values_become_what_the_class_wants():
     assert built.derived == 3
 
 
+@frozen
+class WholeFirst:
+    value: int | float = 0
+    values: tuple[int | float, ...] = ()
+    choice: Literal["a", "b"] = "a"
+    above: float = field(default=1.0, validator=validators.gt(0))
+
+
+@frozen
+class RealFirst:
+    value: float | int = 0
+    values: tuple[float | int, ...] = ()
+    choice: Literal["b", "a"] = "a"
+    above: float = field(default=1.0, validator=validators.gt(0.0))
+
+
+def test_types_that_python_takes_for_equal_keep_their_own_order_and_words():
+    given = {"value": 3, "values": [3]}
+    whole, real = structure_options(WholeFirst, given), structure_options(RealFirst, given)
+    assert (type(whole.value), type(whole.values[0])) == (int, int)
+    assert (type(real.value), type(real.values[0])) == (float, float)
+    assert problems({"choice": "c", "above": 0}, WholeFirst) == [
+        "choice: expected one of 'a', 'b', got the text 'c'",
+        "above: expected a number above 0, got 0",
+    ]
+    assert problems({"choice": "c", "above": 0}, RealFirst) == [
+        "choice: expected one of 'b', 'a', got the text 'c'",
+        "above: expected a number above 0.0, got 0",
+    ]
+
+
+@frozen
+class Faulty:
+    """A class with a mistake of its author."""
+
+    count: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        raise KeyError("nothing of the user's")
+
+
+def test_a_mistake_of_the_class_itself_is_no_problem_of_the_config():
+    with pytest.raises(KeyError, match="nothing of the user's"):
+        structure_options(Faulty, {"count": 2})
+
+
 def test_problems_carry_the_path_of_the_options():
     assert problems({"words": ["a"], "one_of": 2, "choice": True}, path="metrics.0") == [
         "metrics.0.words: expected a list of texts with at least 2 items, got a list of 1 item",

@@ -135,12 +135,21 @@ def test_infer_is_public(model):
         ({"metrics": [{"top": 5}]}, "{'top': 5} has no name"),
         ({"folds": 0}, "folds: expected a whole number of at least 2, got 0"),
         ({"folds": "8"}, "folds: expected a whole number of at least 2, got '8'"),
-        ({"tokens": 0.0}, "tokens: expected a number above 0 and at most 1, got 0.0"),
-        ({"tokens": "1/8"}, "tokens: expected a number above 0 and at most 1, got '1/8'"),
-        ({"until": "taylor"}, "until: expected a mapping such as {'metric': 'taylor', "),
-        ({"until": {"metric": "tailor"}}, "until: 'tailor' is not one of the metrics; did you"),
-        ({"until": {"metric": "taylor", "tops": 0.1}}, "until.tops"),
-        ({"until": {"metric": "taylor", "top": 2}}, "until.top"),
+        (
+            {"position_fraction": 0.0},
+            "position_fraction: expected a number above 0 and at most 1, got 0.0",
+        ),
+        (
+            {"position_fraction": "1/8"},
+            "position_fraction: expected a number above 0 and at most 1, got '1/8'",
+        ),
+        ({"stop_when": "taylor"}, "stop_when: expected a mapping such as {'metric': 'taylor', "),
+        (
+            {"stop_when": {"metric": "tailor"}},
+            "stop_when: 'tailor' is not one of the metrics; did you",
+        ),
+        ({"stop_when": {"metric": "taylor", "tops": 0.1}}, "stop_when.tops"),
+        ({"stop_when": {"metric": "taylor", "top": 2}}, "stop_when.top"),
         ({"classes": 1}, "classes: expected a whole number of at least 2, got 1"),
         ({"loss": lambda out, batch: out.mean()}, "shape (40,): use reduction='none'"),
         ({"loss": lambda out, batch: None}, "the loss returned NoneType; it must return one"),
@@ -217,8 +226,10 @@ def many(rows=512, size=16):
 
 def test_scoring_stops_once_the_top_is_stable_and_says_after_how_many_samples(model, caplog):
     caplog.set_level("INFO")
-    until = {"metric": "activation_rms", "top": 0.5, "stable": 0.5}
-    scores = nodelens.score(model, many(), ["activation_rms", "taylor"], folds=4, until=until)
+    stop_when = {"metric": "activation_rms", "top": 0.5, "min_overlap": 0.5}
+    scores = nodelens.score(
+        model, many(), ["activation_rms", "taylor"], folds=4, stop_when=stop_when
+    )
     assert 32 <= scores.samples < 512
     assert f"the top by activation_rms was stable after {scores.samples} samples" in caplog.text
     part = nodelens.score(model, many()[: scores.samples // 16], ["taylor"], folds=4)
@@ -228,21 +239,25 @@ def test_scoring_stops_once_the_top_is_stable_and_says_after_how_many_samples(mo
 
 
 def test_samples_that_are_not_enough_are_told(model, caplog):
-    until = {"metric": "first_order", "top": 0.4, "stable": 1.0}
-    scores = nodelens.score(model, many(48), ["first_order"], folds=4, until=until)
+    stop_when = {"metric": "first_order", "top": 0.4, "min_overlap": 1.0}
+    scores = nodelens.score(model, many(48), ["first_order"], folds=4, stop_when=stop_when)
     assert scores.samples == 48
     assert "the top by first_order was not stable after 48 samples" in caplog.text
 
 
 def test_a_rule_that_cannot_be_judged_is_refused(model):
-    until = {"metric": "weight_l2"}
-    with pytest.raises(ConfigError, match="until: 'weight_l2' reads no data, so that it is stable"):
-        nodelens.score(model, many(), ["weight_l2"], until=until)
+    stop_when = {"metric": "weight_l2"}
+    with pytest.raises(
+        ConfigError, match="stop_when: 'weight_l2' reads no data, so that it is stable"
+    ):
+        nodelens.score(model, many(), ["weight_l2"], stop_when=stop_when)
 
 
 def test_pairs_of_nodes_from_a_share_of_the_positions(model):
     metrics = ["redundancy", "activation_rms"]
-    whole, part = (nodelens.score(model, many(), metrics, tokens=each) for each in (1.0, 0.25))
+    whole, part = (
+        nodelens.score(model, many(), metrics, position_fraction=each) for each in (1.0, 0.25)
+    )
     one, other = (scores["redundancy", "0:neurons"] for scores in (whole, part))
     assert (one.values != other.values).all()
     assert 1.0 < np.median(other.se / one.se) < 4.0

@@ -116,14 +116,14 @@ def test_what_a_metric_is_made_of_joins_the_run(tmp_path):
 
 
 def test_a_stopping_rule_may_go_by_a_metric_that_is_made_of_others(tmp_path):
-    until = {"metric": "made", "top": 0.5, "stable": 0.5}
-    run = nodelens.run(config(tmp_path, "made", until=until))
+    stop_when = {"metric": "made", "top": 0.5, "min_overlap": 0.5}
+    run = nodelens.run(config(tmp_path, "made", stop_when=stop_when))
     assert any(each.name == "convergence" for each in run.findings())
 
 
 def test_a_layer_metric_cannot_stop_a_capture(tmp_path):
     with pytest.raises(ConfigError, match="'depth' describes layers and ranks no nodes"):
-        nodelens.run(config(tmp_path, "depth", until={"metric": "depth"}))
+        nodelens.run(config(tmp_path, "depth", stop_when={"metric": "depth"}))
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,15 @@ def test_a_finished_run_and_a_running_one_are_refused(tmp_path, whole):
         nodelens.run(resume=copy)
 
 
+def test_a_run_of_an_earlier_format_is_refused(tmp_path, whole):
+    copy = shutil.copytree(whole.path, tmp_path / "copy")
+    RunFolder(copy).update_record(status="interrupted", format=1)
+    with pytest.raises(
+        RunError, match="run folder of format 1, this version reads 2; run again, or"
+    ):
+        nodelens.run(resume=copy)
+
+
 def test_a_run_that_is_not_there_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["run", "--resume", "20240101-000000"]) == 2

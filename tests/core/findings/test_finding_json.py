@@ -64,6 +64,14 @@ def test_anything_else_is_refused(damage):
         finding_from_json(damage(stored), "x.json")
 
 
+@pytest.mark.parametrize("found", [None, 0, 2, "1"])
+def test_a_finding_of_another_format_is_refused(found):
+    stored = finding_to_json(Finding("analysis", "x", "X")) | {"format": found}
+    text = rf"x\.json: finding of format {found!r}, this version reads 1; run again, or use the "
+    with pytest.raises(RunError, match=text + "NodeLens version that wrote it"):
+        finding_from_json(stored, "x.json")
+
+
 def test_a_bad_number_is_named_with_its_place(tmp_path):
     line = Line("a", (0.0, 1.0), (0.5, float("nan")))
     plot = LinePlot("p", "P", "x", "y", (line,))

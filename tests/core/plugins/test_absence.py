@@ -97,7 +97,7 @@ def test_a_composite_names_the_plugin_of_a_part_that_is_not_loaded(distribution)
     pytest.importorskip("nodelens_metrics")
     distribution("acme", "'high_peak'\nraise RuntimeError('imported')")
     registry = load_plugins(block=["acme"]).registry
-    from nodelens.config.parts import with_parts
+    from nodelens.config.metric_dependencies import with_parts
 
     parts = [{"name": "high_peak"}, {"name": "taylor"}]
     metric = registry.build("metric", Component("composite", {"parts": parts}))

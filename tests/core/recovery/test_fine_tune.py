@@ -72,7 +72,7 @@ def test_a_step_is_one_of_adamw_on_the_clipped_gradient():
         each.grad *= 0.05 / norm
     optimizer.step()
     FineTune(
-        steps=1, batch_size=48, learning_rate=0.1, weight_decay=0.3, largest_norm=0.05
+        steps=1, batch_size=48, learning_rate=0.1, weight_decay=0.3, max_grad_norm=0.05
     ).recover(request)
     assert norm > 0.05
     torch.testing.assert_close(weights(request.model), weights(twin), rtol=1e-4, atol=1e-6)
@@ -87,7 +87,7 @@ def test_a_step_is_one_of_adamw_on_the_clipped_gradient():
         {"schedule": "constant"},
         {"warmup": 4},
         {"weight_decay": 0.1},
-        {"largest_norm": 0.01},
+        {"max_grad_norm": 0.01},
         {"split": "calibration"},
         {"distillation": Distillation()},
         {"distillation": Distillation(weight=0.6)},
@@ -235,6 +235,7 @@ def test_a_frozen_model_and_batches_of_one_are_refused_before_any_work():
         ({"distillation": {"weight": 0}}, "distillation.weight: expected a number above 0.0 and"),
         ({"distillation": {"temperature": 0}}, "distillation.temperature: expected a number above"),
         ({"temperature": 2}, "temperature: unknown key"),
+        ({"largest_norm": 2}, "largest_norm: unknown key; it is called 'max_grad_norm' now"),
     ],
 )
 def test_mistakes_are_said(options, message):

@@ -56,14 +56,14 @@ class Repeats(nn.Module):
         return self.last(self.first(x) + repetitions)
 
 
-def coverage(metric, draw, truth, rows=512, loss=None, tokens=1.0):
+def coverage(metric, draw, truth, rows=512, loss=None, fraction=1.0):
     """Return the share of nodes whose interval holds the truth."""
-    score = score_of(metric, draw, rows, loss, tokens)
+    score = score_of(metric, draw, rows, loss, fraction)
     low, high = score.interval()
     return float(np.mean((low <= truth) & (truth <= high)))
 
 
-def score_of(metric, draw, rows, loss=None, tokens=1.0):
+def score_of(metric, draw, rows, loss=None, fraction=1.0):
     torch.manual_seed(0)
     model = Repeats()
     nn.init.zeros_(model.first.weight)
@@ -74,7 +74,7 @@ def score_of(metric, draw, rows, loss=None, tokens=1.0):
     batches = [{"x": x, "repetitions": each} for x, each in parts]
     graph = infer(model, **{key: value[:2] for key, value in batches[0].items()})
     entry = PlanEntry(graph["first:neurons"], metric.needs())
-    plan = CapturePlan((entry,), folds=8, tokens=tokens)
+    plan = CapturePlan((entry,), folds=8, position_fraction=fraction)
     options = {} if loss is None else {"loss": loss}
     capture = run_capture(
         CaptureRequest(model, graph, batches, plan, torch.device("cpu"), **options)
@@ -180,24 +180,24 @@ class FewMoments(Moments):
 def test_intervals_from_a_share_of_the_samples_hold_the_truth_as_often():
     for name, truth in (("mean", 0.0), ("variance", 1.0)):
         metric = Of(FewMoments(), name)
-        assert 0.93 <= coverage(metric, normal, truth, rows=2048, tokens=0.125) <= 0.97
+        assert 0.93 <= coverage(metric, normal, truth, rows=2048, fraction=0.125) <= 0.97
 
 
 @pytest.mark.slow
 def test_intervals_from_a_share_of_dependent_tokens_hold_the_truth_as_often():
-    assert 0.93 <= coverage(Of(FewMoments(), "mean"), tokens, 0.0, rows=256, tokens=0.25) <= 0.97
+    assert 0.93 <= coverage(Of(FewMoments(), "mean"), tokens, 0.0, rows=256, fraction=0.25) <= 0.97
 
 
 @pytest.mark.parametrize("share", [0.5, 0.125])
 def test_errors_from_a_share_of_independent_samples_are_wider_by_its_root(share):
     whole, part = (
-        score_of(Of(FewMoments(), "mean"), normal, 2048, tokens=each).se for each in (1.0, share)
+        score_of(Of(FewMoments(), "mean"), normal, 2048, fraction=each).se for each in (1.0, share)
     )
     assert np.median(part) / np.median(whole) == pytest.approx(share**-0.5, rel=0.1)
 
 
 def test_errors_from_a_share_of_dependent_tokens_are_less_wide_than_that():
     whole, part = (
-        score_of(Of(FewMoments(), "mean"), tokens, 128, tokens=each).se for each in (1.0, 0.25)
+        score_of(Of(FewMoments(), "mean"), tokens, 128, fraction=each).se for each in (1.0, 0.25)
     )
     assert 1.0 < np.median(part) / np.median(whole) < 1.6 < 0.25**-0.5

@@ -102,7 +102,9 @@ def test_one_fold_with_samples_says_nothing():
 
 def test_a_metric_that_raises_is_named():
     given = request({"broken": Broken()})
-    with pytest.raises(CaptureError, match=r"capture\.until: broken of 0:neurons failed: ZeroDiv"):
+    with pytest.raises(
+        CaptureError, match=r"capture\.stop_when: broken of 0:neurons failed: ZeroDiv"
+    ):
         overlap(subject_of(given), "broken", 0.3)
 
 

@@ -31,7 +31,7 @@ STATISTICS = (
     GradientMoments(),
     RowGradients(),
     Gram(),
-    Gram(of="gate", tokens=0.5),
+    Gram(of="gate", position_fraction=0.5),
     GramSketch(rank=16),
     GramSketch(of="gate"),
     CrossGram(),

@@ -5,32 +5,39 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
+import psutil
 import pytest
 
-from nodelens.storage.processes import process_alive, started_at, this_process
+from nodelens.storage.processes import process_alive, this_process
 
 
 def test_this_process_lives():
     known = this_process()
     assert known["pid"] == os.getpid()
     assert process_alive(known["pid"], known["process"])
-    assert process_alive(known["pid"], None)
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells when processes start")
-def test_a_number_that_is_used_again_is_another_process():
-    assert not process_alive(os.getpid(), "another boot 12")
+@pytest.mark.parametrize(("seconds", "alive"), [(-3600, False), (-5, True), (5, True), (90, False)])
+def test_a_number_that_is_used_again_is_another_process(seconds, alive):
+    assert process_alive(os.getpid(), this_process()["process"] + seconds) == alive
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells when processes start")
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="children are left behind on POSIX only")
 def test_a_process_that_was_not_waited_for_is_dead():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    since = started_at(child.pid)
+    since = psutil.Process(child.pid).create_time()
     assert process_alive(child.pid, since)
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not process_alive(child.pid, since)
     child.communicate()
     assert not process_alive(child.pid, since)
+
+
+def test_a_process_of_another_user_that_tells_nothing_counts_as_alive(monkeypatch):
+    def denied(process):
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "status", denied)
+    assert process_alive(os.getpid(), this_process()["process"])

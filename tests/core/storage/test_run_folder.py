@@ -4,6 +4,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nodelens.errors import RunError
@@ -20,7 +21,7 @@ def test_a_new_run_has_a_dated_folder_and_says_that_it_is_running(run, tmp_path)
     record = run.record()
     assert run.path.parent == tmp_path / "outputs" / "digits"
     assert re.fullmatch(r"\d{8}-\d{6}", run.path.name)
-    assert (record["format"], record["id"], record["name"]) == (1, run.path.name, "digits")
+    assert (record["format"], record["id"], record["name"]) == (2, run.path.name, "digits")
     assert (record["status"], record["pid"], record["error"]) == ("running", os.getpid(), None)
     assert record["started"].endswith("+00:00")
 
@@ -35,7 +36,7 @@ def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
 
 def test_runs_are_listed_by_age(tmp_path):
     for run_id in ("20240101-000000-10", "20240101-000000-2", "20240101-000000", "20231231-235959"):
-        RunFolder(tmp_path / "a" / run_id).write_json("run.json", {"format": 1})
+        RunFolder(tmp_path / "a" / run_id).write_json("run.json", {"format": 2})
     names = [run.path.name for run in list_runs(tmp_path)]
     assert names == [
         "20231231-235959",
@@ -73,15 +74,16 @@ def test_a_run_of_this_process_is_running(run):
 
 
 def test_a_run_whose_process_is_gone_was_killed(run, monkeypatch):
-    def gone(*_):
-        raise ProcessLookupError
+    def gone(pid):
+        raise psutil.NoSuchProcess(pid)
 
-    monkeypatch.setattr(os, "kill", gone)
+    monkeypatch.setattr(psutil, "Process", gone)
     assert run.status() == "killed"
 
 
-def test_a_run_of_another_machine_cannot_be_told(run):
-    run.update_record(host="elsewhere")
+@pytest.mark.parametrize("other", [{"host": "elsewhere"}, {"format": 1, "process": "boot 12"}])
+def test_a_run_of_another_machine_or_version_cannot_be_told(run, other):
+    run.update_record(**other)
     assert run.status() == "running or killed"
 
 
@@ -100,9 +102,11 @@ def test_open_refuses_other_folders(tmp_path):
         RunFolder.open(tmp_path)
 
 
-def test_open_refuses_other_formats(run):
-    run.update_record(format=2)
-    with pytest.raises(RunError, match="run folder of format 2, this version reads 1"):
+@pytest.mark.parametrize("found", [None, 1, 3, "2"])
+def test_open_refuses_other_formats(run, found):
+    run.update_record(format=found)
+    text = f"run folder of format {found!r}, this version reads 2; run again, or use the NodeLens "
+    with pytest.raises(RunError, match=text + "version that wrote it"):
         RunFolder.open(run.path)
 
 

@@ -14,7 +14,7 @@ from nodelens.training.descent import Descent, Loss, shuffled
 from nodelens.training.optimizers import learning_rate
 
 
-def descent(largest_norm=None, scale=1.0):
+def descent(max_grad_norm=None, scale=1.0):
     """Return a descent of the mean of w·x, whose gradient is the mean of x."""
     weight = nn.Parameter(torch.zeros(2))
     samples = Samples(torch.tensor([[3.0, 0.0], [3.0, 8.0]]), torch.zeros(2, dtype=torch.int64))
@@ -25,7 +25,7 @@ def descent(largest_norm=None, scale=1.0):
         optimizer=optimizer,
         device=torch.device("cpu"),
         advice="do something else",
-        largest_norm=largest_norm,
+        max_grad_norm=max_grad_norm,
     )
     return found, weight
 
@@ -38,7 +38,7 @@ def test_a_step_goes_down_the_gradient_by_the_rate():
 
 
 @pytest.mark.parametrize(("largest", "length"), [(5.0, 5.0), (1.0, 1.0), (10.0, 5.0)])
-def test_a_gradient_is_cut_to_the_largest_norm(largest, length):
+def test_a_gradient_is_cut_to_the_max_grad_norm(largest, length):
     found, weight = descent(largest)
     found.step(torch.tensor([0, 1]), 1.0, "here")
     assert float(weight.detach().norm()) == pytest.approx(length, rel=1e-4)

@@ -44,6 +44,7 @@ def _check_tap(plan: CapturePlan, point: HookPoint, done: Position) -> None:
     positions, chosen = done.now.positions[point.name], done.now.chosen[point.name]
     if positions and chosen < _FEWEST:
         raise DataError(
-            f"tokens: {plan.tokens:g} leaves {chosen} of the {positions} positions at "
+            f"position_fraction: {plan.position_fraction:g} leaves {chosen} of the {positions} "
+            "positions at "
             f"{point.site.name} for products of pairs of nodes; raise it, or give more samples"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from attrs import define, field
+from attrs import asdict, define, field, fields
 
 
 @define(eq=False)
@@ -14,7 +14,7 @@ class Counts:
 
     `fired` is how often each site was read, `beyond` how many calls of a module came after the last
     one that its sites know. `positions` are the samples at each site of which some statistics see a
-    share (`CapturePlan.tokens`), `chosen` those that they saw.
+    share (`CapturePlan.position_fraction`), `chosen` those that they saw.
     """
 
     fired: Counter[str] = field(factory=Counter)
@@ -29,24 +29,15 @@ class Counts:
 
     def as_json(self) -> dict[str, dict[str, int]]:
         """Return the counts as JSON values."""
-        return {name: dict(each) for name, each in self._all.items()}
+        return asdict(self)
 
     def add(self, other: Counts) -> None:
         """Add the counts of another pass or process."""
-        for name, each in self._all.items():
-            each.update(other._all[name])
+        for each in fields(Counts):
+            getattr(self, each.name).update(getattr(other, each.name))
 
     @property
     def share(self) -> float:
         """The share of the samples that was chosen, of all sites together; 1 if none was asked."""
         total = self.positions.total()
         return self.chosen.total() / total if total else 1.0
-
-    @property
-    def _all(self) -> dict[str, Counter[str]]:
-        return {
-            "fired": self.fired,
-            "beyond": self.beyond,
-            "positions": self.positions,
-            "chosen": self.chosen,
-        }

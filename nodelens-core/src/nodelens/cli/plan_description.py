@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def plan_json(config: RunConfig, study: StudyInputs, planned: Planned) -> dict[str, Any]:
     """Return everything that is known of a run's passes before it starts."""
-    plan, until = planned.plan, config.capture.until
+    plan, stop_when = planned.plan, config.capture.stop_when
     return {
         "name": config.name,
         "model": study.handle.origin,
@@ -38,9 +38,9 @@ def plan_json(config: RunConfig, study: StudyInputs, planned: Planned) -> dict[s
         "backward": plan.gradient,
         "folds": plan.folds,
         "folds_of_covariances": _quadratic_folds(plan),
-        "until": until and asdict(until),
-        "tokens": {
-            "share": plan.tokens,
+        "stop_when": stop_when and asdict(stop_when),
+        "position_fraction": {
+            "fraction": plan.position_fraction,
             "used": plan.thinned,
             "errors_up_to": plan.widening if plan.thinned else 1.0,
         },
@@ -75,7 +75,7 @@ def _place(plan: CapturePlan, entry: Entry) -> dict[str, Any]:
                 "statistic": str(statistic),
                 "at": statistic.reads,
                 "folds": plan.folds_of(statistic),
-                "share": plan.tokens if plan.thins(statistic) else 1.0,
+                "share": plan.position_fraction if plan.thins(statistic) else 1.0,
                 "bytes": 8 * statistic.floats(plan.layout(entry, statistic)),
             }
             for statistic in entry.statistics
@@ -156,25 +156,27 @@ def _facts(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
     covariances = plan["folds_of_covariances"]
     fewer = f"; covariances in {covariances}" if covariances not in (None, plan["folds"]) else ""
     yield "folds", f"{plan['folds']}{fewer}"
-    if plan["until"]:
+    if plan["stop_when"]:
         yield (
             "stops",
-            "once the top {top:.0%} by {metric} overlaps by {stable:g}".format(**plan["until"]),
+            "once the top {top:.0%} by {metric} overlaps by {min_overlap:g}".format(
+                **plan["stop_when"]
+            ),
         )
-    if plan["tokens"]["share"] < 1.0:
-        yield "tokens", _tokens_text(plan["tokens"])
+    if plan["position_fraction"]["fraction"] < 1.0:
+        yield "positions", _positions_text(plan["position_fraction"])
     budget = plan["memory_budget"]
     limit = "no limit" if budget is None else f"{size_text(budget)} allowed"
     together = "" if plan["bytes"] == plan["peak_bytes"] else f"{size_text(plan['bytes'])} in all, "
     yield "memory", f"{size_text(plan['peak_bytes'])} of statistics ({together}{limit})"
 
 
-def _tokens_text(tokens: dict[str, Any]) -> str:
-    if not tokens["used"]:
-        return f"{tokens['share']:g} asked for; no metric takes products of pairs of nodes"
+def _positions_text(positions: dict[str, Any]) -> str:
+    if not positions["used"]:
+        return f"{positions['fraction']:g} asked for; no metric takes products of pairs of nodes"
     return (
-        f"{tokens['share']:g} of them for pairs of nodes; errors up to "
-        f"{tokens['errors_up_to']:.2f} times as wide"
+        f"{positions['fraction']:g} of them for pairs of nodes; errors up to "
+        f"{positions['errors_up_to']:.2f} times as wide"
     )
 
 

@@ -37,11 +37,11 @@ def runs(output: Path, as_json: bool) -> None:
 
 
 def newest(output: Path) -> RunFolder:
-    """Return the run that was started last; raises `RunError` if there is none."""
+    """Return the run that was started last; raises `RunError` if there is none of this format."""
     found = list_runs(output)
     if not found:
         raise RunError(f"no runs in {output}; name the folder with --output, or give a run's path")
-    return found[-1]
+    return RunFolder.open(found[-1].path)
 
 
 def _entry(run: RunFolder) -> dict[str, Any]:

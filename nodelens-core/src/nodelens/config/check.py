@@ -7,13 +7,13 @@ from typing import Any
 from attrs import fields, frozen
 
 from nodelens.config.components import ComponentCheck, ComponentSource
+from nodelens.config.fit import INVALID, fit, unknown_key
+from nodelens.config.metric_dependencies import with_parts
 from nodelens.config.options import structure_options
-from nodelens.config.parts import with_parts
 from nodelens.config.patterns import expand
 from nodelens.config.plugin_section import check_plugins
 from nodelens.config.raw import Problem, RawConfig
-from nodelens.config.records import Entry, record_rule
-from nodelens.config.rules import INVALID
+from nodelens.config.records import Entry, entries
 from nodelens.config.schema import (
     COMPONENT_KINDS,
     SINGLE_SECTIONS,
@@ -56,8 +56,7 @@ def check_config(raw: RawConfig, registry: ComponentSource) -> RunConfig:
 
 def run_entries() -> dict[str, Entry]:
     """Return the sections of a run that name no component, by key."""
-    rule = record_rule(RunConfig, leave_out=("plugins", *COMPONENT_KINDS))
-    return {entry.key: entry for entry in rule.entries}
+    return {entry.key: entry for entry in entries(RunConfig, ("plugins", *COMPONENT_KINDS))}
 
 
 @frozen(eq=False)
@@ -70,8 +69,8 @@ class _Check:
         if key == "sweep":
             self.problems.append(Problem((key,), "stands for several runs; one was expected here"))
         elif key not in SECTIONS:
-            hint = did_you_mean(key, (*SECTIONS, *FILE_KEYS))
-            self.problems.append(Problem((key,), f"unknown key{hint}"))
+            text = unknown_key(RunConfig, key, FILE_KEYS)
+            self.problems.append(Problem((key,), text))
         elif key == "plugins":
             return check_plugins(value, self.problems)
         elif key == "data":
@@ -80,23 +79,22 @@ class _Check:
             reader = ComponentCheck(key, self.registry, self.problems)
             return reader.one(value, (key,)) if key in SINGLE_SECTIONS else reader.several(value)
         else:
-            return run_entries()[key].rule.fit(value, (key,), self.problems)
+            return fit(run_entries()[key].kind, value, (key,), self.problems)
         return INVALID
 
     def _data(self, value: Any) -> DataSettings | None:
         """Return the data section: its own keys are settings, all others are the dataset's."""
-        rule = record_rule(DataSettings, leave_out=("component",))
-        names = [entry.key for entry in rule.entries]
+        kinds = {entry.key: entry.kind for entry in entries(DataSettings, ("component",))}
         own: dict[str, Any] = {}
         if isinstance(value, dict):
-            own = {key: item for key, item in value.items() if key in names}
-            value = {key: item for key, item in value.items() if key not in names}
+            own = {key: item for key, item in value.items() if key in kinds}
+            value = {key: item for key, item in value.items() if key not in kinds}
         reader = ComponentCheck("data", self.registry, self.problems)
-        component = reader.one(value, ("data",), others=names)
+        component = reader.one(value, ("data",), others=kinds)
         settings = {
-            entry.key: entry.rule.fit(own[entry.key], ("data", entry.key), self.problems)
-            for entry in rule.entries
-            if entry.key in own
+            key: fit(kind, own[key], ("data", key), self.problems)
+            for key, kind in kinds.items()
+            if key in own
         }
         if component is None or INVALID in settings.values():
             return None
@@ -127,11 +125,11 @@ class _Check:
             texts = (text.removeprefix("metrics: ") for text in error.problems)
             self.problems.extend(Problem(("metrics",), text) for text in texts)
         capture = values.get("capture")
-        until = capture.until if isinstance(capture, CaptureSettings) else None
-        if until is not None and until.metric not in names:
-            hint = did_you_mean(until.metric, names) or "; there are none"
-            words = f"{until.metric!r} is not one of the run's metrics{hint}"
-            self.problems.append(Problem(("capture", "until", "metric"), words))
+        stop_when = capture.stop_when if isinstance(capture, CaptureSettings) else None
+        if stop_when is not None and stop_when.metric not in names:
+            hint = did_you_mean(stop_when.metric, names) or "; there are none"
+            words = f"{stop_when.metric!r} is not one of the run's metrics{hint}"
+            self.problems.append(Problem(("capture", "stop_when", "metric"), words))
 
     def recovery(self, given: dict[str, Any]) -> None:
         """Report a recovery of nothing."""

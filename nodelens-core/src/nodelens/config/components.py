@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 
 from nodelens.config.constraints import Constraints
+from nodelens.config.fit import INVALID, fit
 from nodelens.config.raw import KeyPath, Problem, dotted
-from nodelens.config.records import record_rule
-from nodelens.config.rules import INVALID, TextRule, given
+from nodelens.config.records import entries, limited, values_of
 from nodelens.config.schema import (
     COMPONENT_KINDS,
     FILE_NAME,
@@ -19,12 +19,16 @@ from nodelens.config.schema import (
     Component,
     is_pattern,
 )
+from nodelens.config.words import given
 from nodelens.errors import NodelensError
 
 if TYPE_CHECKING:
     from nodelens.plugins.specs import Kind
 
-LABEL = TextRule(Constraints(pattern=FILE_NAME), "a label of letters, digits, '.', '_' and '-'")
+LABEL = limited(
+    str,
+    Constraints(pattern=FILE_NAME, expected="a label of letters, digits, '.', '_' and '-'"),
+)
 
 
 class ComponentSource(Protocol):
@@ -102,7 +106,7 @@ class ComponentCheck:
     def _label(self, value: dict[str, Any], path: KeyPath) -> str | None:
         if self.section not in LABELLED_SECTIONS or "label" not in value:
             return None
-        label = LABEL.fit(value["label"], (*path, "label"), self.problems)
+        label = fit(LABEL, value["label"], (*path, "label"), self.problems)
         return "" if label is INVALID else str(label)
 
     def _checked(
@@ -117,12 +121,13 @@ class ComponentCheck:
         if self.section == SECTION and is_pattern(name):
             return self._pattern(name, options, label, at)
         try:
-            rule = record_rule(self.registry.component(self.kind, name))
+            cls = self.registry.component(self.kind, name)
+            entries(cls)
         except NodelensError as error:
             self.problems.append(Problem(at, str(error)))
             return None
-        built = rule.fit_mapping(options, path, self.problems, others)
-        return None if built is INVALID else Component(name, rule.values_of(built), label)
+        built = fit(cls, options, path, self.problems, others)
+        return None if built is INVALID else Component(name, values_of(built), label)
 
     def _pattern(
         self, pattern: str, options: dict[str, Any], label: str | None, at: KeyPath

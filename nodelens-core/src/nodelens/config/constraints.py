@@ -1,16 +1,23 @@
-"""What attrs validators demand, read once for error sentences, listings and the JSON Schema."""
+"""What attrs validators demand, read once for the converter, sentences and the JSON Schema."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from attrs import evolve, frozen
 
 
-@frozen
+@frozen(eq=False)
 class Constraints:
-    """Limits of one value; None where there is none. `pattern` has to match the whole text."""
+    """Limits of one value; None where there is none.
+
+    No two are equal: `typing` gives the type that it made first for every equal one, and types that
+    differ in ``0`` and ``0.0``, or in the order of their parts, would take each other's words.
+    `pattern` has to match a whole text, and `expected` stands for the pattern in sentences.
+    `shortest` and `longest` limit lists and texts, `items` what is in a list.
+    """
 
     at_least: float | None = None
     above: float | None = None
@@ -21,43 +28,39 @@ class Constraints:
     longest: int | None = None
     choices: tuple[Any, ...] | None = None  # Any: YAML values
     items: Constraints | None = None
+    expected: str = ""
 
-    def number_words(self) -> str:
-        """Return the bounds in words, with a space in front: `` of at least 0 and below 1``."""
-        bounds = (
-            ("of at least", self.at_least),
-            ("above", self.above),
-            ("at most", self.at_most),
-            ("below", self.below),
-        )
-        words = [f"{word} {bound}" for word, bound in bounds if bound is not None]
-        return " " + " and ".join(words) if words else ""
-
-    def allow(self, number: float) -> bool:
-        """Say whether a number lies within the bounds; NaN lies within no bound."""
-        return (
-            (self.at_least is None or number >= self.at_least)
-            and (self.above is None or number > self.above)
-            and (self.at_most is None or number <= self.at_most)
-            and (self.below is None or number < self.below)
-        )
-
-    def allow_length(self, length: int) -> bool:
-        """Say whether a list or a text is long enough and not too long."""
-        long_enough = self.shortest is None or length >= self.shortest
-        return long_enough and (self.longest is None or length <= self.longest)
+    def allow(self, value: Any) -> bool:
+        """Say whether a number, a text or a list lies within the limits; NaN lies within none."""
+        if isinstance(value, int | float):
+            return (
+                (self.at_least is None or value >= self.at_least)
+                and (self.above is None or value > self.above)
+                and (self.at_most is None or value <= self.at_most)
+                and (self.below is None or value < self.below)
+            )
+        if not isinstance(value, str | list):
+            return True
+        if self.pattern is not None and not re.fullmatch(self.pattern, str(value)):
+            return False
+        long_enough = self.shortest is None or len(value) >= self.shortest
+        return long_enough and (self.longest is None or len(value) <= self.longest)
 
 
-NONE = Constraints()
 _BOUNDS = {">=": "at_least", ">": "above", "<=": "at_most", "<": "below"}
 
 
-def read_constraints(validator: object | None) -> Constraints:
+def split(kind: Any) -> tuple[Any, Constraints]:
+    """Return a type without its limits, and these; see `nodelens.config.records.limited`."""
+    return get_args(kind) if get_origin(kind) is Annotated else (kind, Constraints())
+
+
+def read_constraints(validator: object | None, expected: str = "") -> Constraints:
     """Return what is known about a validator made of attrs' own ones.
 
     Others (functions, plugin classes) add nothing here; they are run when the class is built.
     """
-    found = NONE
+    found = Constraints(expected=expected)
     for part in _parts(validator):
         found = _with(found, part)
     return found

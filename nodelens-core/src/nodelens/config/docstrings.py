@@ -1,7 +1,8 @@
 """The documentation of options, taken from class docstrings.
 
 The one convention: a section ``Attributes:`` with one ``name: text`` entry per option, further
-lines of an entry indented deeper. Options without an entry have no documentation.
+lines of an entry indented deeper. Options without an entry have no documentation. Read by hand:
+docstring-parser raises `ParseError` for some entries of two lines.
 """
 
 from __future__ import annotations

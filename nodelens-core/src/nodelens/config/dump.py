@@ -27,11 +27,11 @@ class Dumper(yaml.SafeDumper):
         return True
 
 
-class Block(dict[str, Any]):
+class KeyPerLine(dict[str, Any]):
     """A section, written with one key per line."""
 
 
-def _represent_block(dumper: yaml.SafeDumper, block: Block) -> yaml.Node:
+def _represent_keys(dumper: yaml.SafeDumper, block: KeyPerLine) -> yaml.Node:
     return dumper.represent_mapping(TAG + "map", block.items(), flow_style=False)
 
 
@@ -43,16 +43,18 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 for _name, _pattern in SCALARS:
     Dumper.add_implicit_resolver(TAG + _name, re.compile(rf"(?:{_pattern})\Z"), None)
-Dumper.add_representer(Block, _represent_block)
+Dumper.add_representer(KeyPerLine, _represent_keys)
 Dumper.add_representer(str, _represent_text)
 
 
 def to_yaml(config: RunConfig) -> str:
     """Return the run as YAML: defaults written out, components without options as bare names."""
     sections = to_mapping(config).items()
-    blocks = {key: Block(value) if isinstance(value, dict) else value for key, value in sections}
+    blocks = {
+        key: KeyPerLine(value) if isinstance(value, dict) else value for key, value in sections
+    }
     text: str = yaml.dump(
-        Block(blocks),
+        KeyPerLine(blocks),
         Dumper=Dumper,
         sort_keys=False,
         default_flow_style=None,

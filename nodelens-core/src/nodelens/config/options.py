@@ -8,9 +8,11 @@ from typing import Any
 import yaml
 from attrs import NOTHING, frozen
 
+from nodelens.config.docstrings import attribute_docs
 from nodelens.config.plain import plain
 from nodelens.config.raw import Problem
-from nodelens.config.records import record_rule
+from nodelens.config.records import Entry, entries
+from nodelens.config.words import words
 from nodelens.errors import ConfigError
 
 
@@ -30,9 +32,10 @@ class OptionField:
 
 def option_fields(cls: type) -> list[OptionField]:
     """Return a component's options in order; raises `PluginError` for a broken class."""
+    found, docs = entries(cls), attribute_docs(cls)
     return [
-        OptionField(entry.key, entry.rule.words(), _shown(entry.default, entry.required), entry.doc)
-        for entry in record_rule(cls).entries
+        OptionField(each.key, words(each.kind), _shown(each), docs.get(each.name, ""))
+        for each in found
     ]
 
 
@@ -42,16 +45,20 @@ def structure_options(cls: type, options: Mapping[str, Any], path: str = "") -> 
     `path` is where the options stand, such as ``metrics.0``, for the error. Raises
     `nodelens.errors.ConfigError` with all problems, `PluginError` for a broken class.
     """
+    from nodelens.config.fit import fit
+
     problems: list[Problem] = []
     keys = tuple(path.split(".")) if path else ()
-    built: object = record_rule(cls).fit_mapping(plain(options), keys, problems)
+    built: object = fit(cls, plain(options), keys, problems)
     if problems:
         raise ConfigError([problem.text for problem in problems])
     return built
 
 
-def _shown(default: Any, required: bool) -> str | None:
-    if default is NOTHING:
-        return None if required else ""
-    text: str = yaml.safe_dump(default, default_flow_style=True, width=10_000, allow_unicode=True)
+def _shown(entry: Entry) -> str | None:
+    if entry.default is NOTHING:
+        return None if entry.required else ""
+    text: str = yaml.safe_dump(
+        entry.default, default_flow_style=True, width=10_000, allow_unicode=True
+    )
     return text.removesuffix("...\n").strip()

@@ -73,13 +73,13 @@ def take(
 
 def _defaults(name: str, registry: ComponentSource) -> dict[str, object]:
     """Return the default options of a metric; raises where it cannot be made with them."""
+    from nodelens.config.metric_dependencies import with_parts
     from nodelens.config.options import structure_options
-    from nodelens.config.parts import with_parts
-    from nodelens.config.records import record_rule
+    from nodelens.config.records import values_of
 
     def build(metric: str) -> object:
         return structure_options(registry.component("metric", metric), {})
 
     built = build(name)
     with_parts({name: built}, build, registry.names("metric"), registry.unloaded)
-    return record_rule(type(built)).values_of(built)
+    return values_of(built)

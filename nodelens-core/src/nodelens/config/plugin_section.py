@@ -6,8 +6,8 @@ from typing import Any
 
 from nodelens.config.plugin_requirements import EXPECTED, PluginRequirement
 from nodelens.config.raw import KeyPath, Problem
-from nodelens.config.rules import given
 from nodelens.config.schema import PluginSettings
+from nodelens.config.words import given
 from nodelens.errors import PluginError, did_you_mean
 
 

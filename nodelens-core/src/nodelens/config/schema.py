@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen, validators
 
+from nodelens.config.renamed import renamed
 from nodelens.config.sizes import EXPECTED as SIZE_WORDS
 from nodelens.config.sizes import PATTERN as SIZE
 
@@ -157,12 +158,12 @@ class StoppingSettings:
     Attributes:
         metric: the metric whose top nodes have to be stable, as it is named in the results.
         top: the share of each group's nodes that is the top.
-        stable: the overlap (Jaccard) of the two tops that is enough.
+        min_overlap: the overlap (Jaccard) of the two tops that is enough.
     """
 
     metric: str = field(validator=validators.min_len(1))
     top: float = field(default=0.1, validator=(validators.gt(0.0), validators.lt(1.0)))
-    stable: float = field(default=0.95, validator=(validators.gt(0.0), validators.le(1.0)))
+    min_overlap: float = field(default=0.95, validator=SHARE, metadata=renamed("stable"))
 
 
 @frozen
@@ -176,10 +177,11 @@ class CaptureSettings:
         memory_budget: the memory for statistics, such as 512MiB or 4GiB; a plan that needs more
             reads the data several times, or keeps covariances in fewer folds or as sketches, and
             says so. null sets no limit.
-        tokens: share of the positions (tokens, pixels; samples that have one) that products of
-            pairs of nodes are taken from, which cost most; other statistics see all. The standard
-            errors of what is scored from them are up to sqrt(1 / tokens) times as wide.
-        until: when to stop before all samples are read; null reads them all.
+        position_fraction: fraction of the positions (tokens, pixels; samples that have one) that
+            products of pairs of nodes are taken from, which cost most; other statistics see all.
+            The standard errors of what is scored from them are up to sqrt(1 / position_fraction)
+            times as wide.
+        stop_when: when to stop before all samples are read; null reads them all.
         checkpoint_seconds: how often the statistics are written to the run folder, from where a
             killed run goes on; 0 does it after every batch, null never.
     """
@@ -192,8 +194,8 @@ class CaptureSettings:
         validator=SIZE_OR_NULL,
         metadata={"expected": SIZE_WORDS},
     )
-    tokens: float = field(default=1.0, validator=SHARE)
-    until: StoppingSettings | None = None
+    position_fraction: float = field(default=1.0, validator=SHARE, metadata=renamed("tokens"))
+    stop_when: StoppingSettings | None = field(default=None, metadata=renamed("until"))
     checkpoint_seconds: float | None = field(default=60.0, validator=AT_LEAST_0_OR_NULL)
 
 

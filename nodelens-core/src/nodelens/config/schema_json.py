@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from attrs import fields
 
 from nodelens.config.check import run_entries
 from nodelens.config.components import LABEL, ComponentSource
-from nodelens.config.docstrings import attribute_docs, summary
-from nodelens.config.records import RecordRule, record_rule
+from nodelens.config.docstrings import attribute_docs
+from nodelens.config.records import entries
 from nodelens.config.schema import (
     COMPONENT_KINDS,
     LABELLED_SECTIONS,
@@ -18,9 +16,9 @@ from nodelens.config.schema import (
     RunConfig,
 )
 from nodelens.config.schema import SECTION as PATTERNS
+from nodelens.config.type_schemas import Schema, class_schema, entry_schema, type_schema
 from nodelens.errors import NodelensError
 
-Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 QUALIFIED = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
 """A component by ``distribution:name``."""
@@ -61,7 +59,7 @@ def _sections() -> Schema:
         elif field.name == "plugins":
             sections[field.name] = _plugins()
         else:
-            sections[field.name] = plain[field.name].schema()
+            sections[field.name] = entry_schema(plain[field.name], docs[field.name])
         sections[field.name]["description"] = docs[field.name]
     return {**sections, "extends": _extends(), "sweep": _sweep()}
 
@@ -101,34 +99,33 @@ def _choice(section: str, registry: ComponentSource) -> Schema:
     mappings: list[Schema] = []
     for name in names:
         try:
-            rule = record_rule(registry.component(COMPONENT_KINDS[section], name))
+            cls = registry.component(COMPONENT_KINDS[section], name)
+            found = entries(cls)
         except NodelensError as error:
             bare.append(name)
             mappings.append(_open_mapping({"const": name}, str(error)))
             continue
-        if not any(entry.required for entry in rule.entries):
+        if not any(entry.required for entry in found):
             bare.append(name)
-        mappings.append(_mapping(section, name, rule))
+        mappings.append(_mapping(section, name, cls))
     patterns = [PATTERN] if section == PATTERNS else []
     qualified = [QUALIFIED, _open_mapping(QUALIFIED, "A component by 'distribution:name'.")]
     return {"oneOf": [{"enum": bare}, *mappings, *qualified, *patterns]}
 
 
-def _mapping(section: str, name: str, rule: RecordRule) -> Schema:
-    schema = rule.schema()
+def _mapping(section: str, name: str, cls: type) -> Schema:
+    schema = class_schema(cls)
     keys = {"name": {"const": name}, **_common(section), **schema["properties"]}
     required = ["name", *schema.get("required", [])]
-    text = summary(rule.cls)
-    described = {"description": text} if text else {}
-    return {**schema, **described, "title": name, "properties": keys, "required": required}
+    return {**schema, "title": name, "properties": keys, "required": required}
 
 
 def _common(section: str) -> Schema:
     """Return the keys that the section itself takes beside the component's options."""
     if section == "data":
-        return dict(record_rule(DataSettings, leave_out=("component",)).schema()["properties"])
+        return dict(class_schema(DataSettings, ("component",))["properties"])
     if section in LABELLED_SECTIONS:
-        return {"label": {**LABEL.schema(), "description": "The name in results."}}
+        return {"label": {**type_schema(LABEL), "description": "The name in results."}}
     return {}
 
 

@@ -1,4 +1,7 @@
-"""Drawing samples with a seed, with the class shares of the whole."""
+"""Drawing samples with a seed, with the class shares of the whole.
+
+Drawn by hand: scikit-learn's stratified splits draw other samples of a seed, with torch as without.
+"""
 
 from __future__ import annotations
 

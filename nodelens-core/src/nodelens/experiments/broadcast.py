@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import torch
+from attrs import asdict, frozen
 
 from nodelens.errors import RunError
 from nodelens.experiments.calibration import fingerprint
@@ -14,6 +15,16 @@ from nodelens.storage.tensors import state_to_bytes
 if TYPE_CHECKING:
     from nodelens.experiments.experiment import Experiment
     from nodelens.experiments.setup import StudyInputs
+
+
+@frozen
+class BroadcastMessage:
+    """Where the run is, whether it captures, on how many threads, and a digest of its samples."""
+
+    run: str
+    captures: bool
+    threads: int
+    data: str
 
 
 def broadcast_study(experiment: Experiment, study: StudyInputs) -> None:
@@ -33,12 +44,8 @@ def broadcast_study(experiment: Experiment, study: StudyInputs) -> None:
     run.update_record(workers=workers.world_size)
     if workers.world_size == 1:
         return
-    message = {
-        "run": str(run.path.absolute()),
-        "captures": captures,
-        "threads": torch.get_num_threads(),
-        "data": fingerprint(study.calibration),
-    }
-    workers.spread(json.dumps(message).encode())
+    threads, data = torch.get_num_threads(), fingerprint(study.calibration)
+    message = BroadcastMessage(str(run.path.absolute()), captures, threads, data)
+    workers.spread(json.dumps(asdict(message)).encode())
     trained = experiment.config.training is not None and captures
     workers.spread(state_to_bytes(study.handle.module.state_dict()) if trained else b"")

@@ -33,7 +33,7 @@ def capture_json(capture: Capture) -> dict[str, Any]:
         "peak_bytes": plan.peak_bytes,
         "memory_budget": plan.budget,
         "notes": plan.notes,
-        "tokens": _tokens(capture) if plan.thinned else None,
+        "position_fraction": _positions(capture) if plan.thinned else None,
         "sites_read": dict(capture.fired),
         "calls_not_read": dict(capture.counts.beyond),
         "unread": dict(plan.unread),
@@ -51,7 +51,7 @@ def capture_findings(capture: Capture) -> Iterator[Finding]:
     if capture.plan.notes:
         yield _plan_finding(capture.plan)
     if capture.plan.thinned:
-        yield _tokens_finding(capture)
+        yield _positions_finding(capture)
     unread = warnings_of(capture.counts)
     if unread:
         yield Finding(
@@ -72,27 +72,27 @@ def warnings_of(counts: Counts) -> list[str]:
     ]
 
 
-def _tokens(capture: Capture) -> dict[str, Any]:
+def _positions(capture: Capture) -> dict[str, Any]:
     counts = capture.counts
     return {
-        "share": capture.plan.tokens,
+        "fraction": capture.plan.position_fraction,
         "positions": dict(counts.positions),
         "used": dict(counts.chosen),
         "errors_up_to": counts.share**-0.5,
     }
 
 
-def _tokens_finding(capture: Capture) -> Finding:
+def _positions_finding(capture: Capture) -> Finding:
     """Return which share of the positions pairs of nodes were taken from, and what that costs."""
-    data, counts = _tokens(capture), capture.counts
+    data, counts = _positions(capture), capture.counts
     used, all_of = counts.chosen.total(), counts.positions.total()
     return Finding(
         kind="capture",
-        name="tokens",
+        name="positions",
         title="What pairs of nodes were taken from",
         headline=(
             f"Products of pairs of nodes saw {used:,} of {all_of:,} positions, over all places "
-            f"(capture.tokens: {capture.plan.tokens:g}).",
+            f"(capture.position_fraction: {capture.plan.position_fraction:g}).",
             f"Their standard errors are up to {data['errors_up_to']:.2f} times as wide as from all "
             "positions: by that much where positions are independent, by less where those of a "
             "sample are alike. The errors shown are those of the share.",
@@ -112,7 +112,7 @@ def _singular(capture: Capture) -> Iterator[str]:
     if few:
         yield (
             f"{len(few)} places have fewer of these positions than nodes, the first is {few[0]}: "
-            "their covariances have no inverse; raise capture.tokens or capture.samples"
+            "their covariances have no inverse; raise capture.position_fraction or capture.samples"
         )
 
 

@@ -17,8 +17,8 @@ from nodelens.experiments.calibration import (
     fingerprint_of_model,
 )
 from nodelens.experiments.capture_record import capture_findings, capture_json
+from nodelens.experiments.convergence import convergence_finding, recalled, stopping_rule
 from nodelens.experiments.resume import note_origin
-from nodelens.experiments.until import convergence_finding, recalled, stopping_rule
 from nodelens.scoring.stopping import FIRST, StoppingRule
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def capture_statistics(experiment: Experiment, study: StudyInputs, planned: Plan
 
 
 def _rule(experiment: Experiment, study: StudyInputs, planned: Planned) -> StoppingRule | None:
-    settings = experiment.config.capture.until
+    settings = experiment.config.capture.stop_when
     if settings is None:
         return None
     return stopping_rule(settings, study, planned, experiment.run)
@@ -107,10 +107,10 @@ def _batches(
     experiment: Experiment, samples: Samples, plan: CapturePlan
 ) -> list[Batch] | FoldBatches:
     """Return the calibration batches, small enough for the first look of a stopping rule."""
-    size, until = experiment.config.data.batch_size, experiment.config.capture.until
-    if until is not None:
+    size, stop_when = experiment.config.data.batch_size, experiment.config.capture.stop_when
+    if stop_when is not None:
         size = min(size, FIRST * plan.folds)
-    return calibration_batches(samples, size, plan, in_order=until is not None)
+    return calibration_batches(samples, size, plan, in_order=stop_when is not None)
 
 
 def _kept(experiment: Experiment, stage: Stage, capture: Capture) -> Capture:

@@ -13,7 +13,9 @@ import torch
 from attrs import evolve
 
 from nodelens.capture.distributed.workers import Workers, joined_group, leave_group, own_device
+from nodelens.config.fit import restored
 from nodelens.errors import CaptureError, ConfigError
+from nodelens.experiments.broadcast import BroadcastMessage
 from nodelens.experiments.calibration import fingerprint
 from nodelens.experiments.capturing import capture_request
 from nodelens.experiments.experiment import Experiment
@@ -45,8 +47,8 @@ def run_all_workers(
     with joined_group(own_device(choose_device(configs[0].device))) as workers:
         for config in configs:
             mine = evolve(workers, last=config is configs[-1])
-            if workers.world_size > 1 and config.capture.until is not None:
-                raise ConfigError(["capture.until: a run that stops early is for one process"])
+            if workers.world_size > 1 and config.capture.stop_when is not None:
+                raise ConfigError(["capture.stop_when: a run that stops early is for one process"])
             if workers.rank:
                 follow_experiment(config, plugins, mine, allowed)
             else:
@@ -65,17 +67,17 @@ def follow_experiment(
     device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
     study = load_subject(config, plugins, device, allowed)
-    message = json.loads(workers.spread())
+    message = restored(BroadcastMessage, json.loads(workers.spread()), "rank 0")
     weights = workers.spread()
-    if message["captures"]:
-        if message["data"] != fingerprint(study.calibration):
+    if message.captures:
+        if message.data != fingerprint(study.calibration):
             raise CaptureError(f"rank {workers.rank} has other samples than rank 0")
         if weights:
             study.handle.module.load_state_dict(state_from_bytes(weights))
-        run = RunFolder(Path(message["run"]))
+        run = RunFolder(Path(message.run))
         experiment = Experiment(config, plugins, run, device, workers=workers)
         planned = plan_capture(config, study, chosen)
-        with _quiet(message["threads"]):
+        with _quiet(message.threads):
             plugins.capture(capture_request(experiment, study, planned.plan))
     if workers.last:
         leave_group()

@@ -11,15 +11,15 @@ from attrs import asdict, evolve, frozen
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.capture.plan.planning import unreadable
 from nodelens.channels.groups import ChannelGraph
-from nodelens.config.parts import with_parts
+from nodelens.config.metric_dependencies import with_parts
 from nodelens.config.patterns import expand
 from nodelens.config.schema import Component
 from nodelens.config.sizes import size_bytes
 from nodelens.data.class_names import renumbered
 from nodelens.data.splits import Splits, batches, calibration, split
 from nodelens.errors import ConfigError, DataError, ModelError
+from nodelens.experiments.convergence import check_rule
 from nodelens.experiments.loss_requirements import NO_LOSS, check_needs, reads_a_loss, reads_classes
-from nodelens.experiments.until import check_rule
 from nodelens.graph import infer
 from nodelens.interfaces.backend import ModelHandle, ModelRequest, Permissions
 from nodelens.interfaces.metric import Metric, checked_metric
@@ -262,11 +262,11 @@ def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -
         model=study.handle.module,
         budget=None if settings.memory_budget is None else size_bytes(settings.memory_budget),
         others=(MeanActivations(),) if config.interventions or config.pruning else (),
-        tokens=settings.tokens,
+        position_fraction=settings.position_fraction,
     )
     planned = evolve(planned, taken=tuple(sorted(choice.taken)), left_out=choice.left_out)
-    if settings.until is not None:
-        check_rule(settings.until, planned)
+    if settings.stop_when is not None:
+        check_rule(settings.stop_when, planned)
     return planned
 
 

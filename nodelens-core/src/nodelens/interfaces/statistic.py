@@ -41,7 +41,7 @@ that it needs all of a row at once (a nonlinear function of a sum over the row's
 group is read at several sites, their positions come in one reading then, else site by site.
 ``quadratic`` says that its memory grows with a product of widths: it may be kept in fewer folds, to
 fit the memory budget. Unless it needs whole rows too, it is a sum over samples that are all alike,
-and may be given a share of them (`CapturePlan.tokens`).
+and may be given a share of them (`CapturePlan.position_fraction`).
 """
 
 OUTPUTS = ("margin", "nll", "entropy")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, fields, frozen, validators
 
+from nodelens.config.renamed import renamed
 from nodelens.config.schema import POSITIVE, POSITIVE_OR_NULL
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class FineTune:
         schedule: whether the rate stays or falls to zero along half a cosine.
         warmup: steps over which the rate rises before that.
         weight_decay: decoupled, as in AdamW.
-        largest_norm: what the gradient is cut to; null leaves it.
+        max_grad_norm: the norm that the gradient is clipped to; null leaves it.
         split: all training samples, or those that scored the nodes; never the test samples.
         distillation: how the dense model's predictions are learned as well; null learns the labels
             alone.
@@ -57,7 +58,9 @@ class FineTune:
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: int = field(default=0, validator=(validators.ge(0), shorter_than_training))
     weight_decay: float = field(default=0.0, validator=validators.ge(0.0))
-    largest_norm: float | None = field(default=1.0, validator=POSITIVE_OR_NULL)
+    max_grad_norm: float | None = field(
+        default=1.0, validator=POSITIVE_OR_NULL, metadata=renamed("largest_norm")
+    )
     split: Literal["train", "calibration"] = "train"
     distillation: Distillation | None = None
 

@@ -40,7 +40,7 @@ def train_steps(request: RecoveryRequest, settings: FineTune) -> Recovered:
         optimizer=AdamW(weights, lr=rate, weight_decay=decay),
         device=request.device,
         advice=f"lower the learning_rate of the recovery (it is {rate:g})",
-        largest_norm=settings.largest_norm,
+        max_grad_norm=settings.max_grad_norm,
     )
     with (
         request.masked(request.model),

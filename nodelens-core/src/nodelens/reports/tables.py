@@ -1,4 +1,7 @@
-"""Tables of findings as CSV, for machines, and as LaTeX (booktabs), for papers."""
+"""Tables of findings as CSV, for machines, and as LaTeX (booktabs), for papers.
+
+LaTeX is written by hand: tabulate has no caption, and leaves ``±`` and line breaks as they are.
+"""
 
 from __future__ import annotations
 

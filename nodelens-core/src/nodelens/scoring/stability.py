@@ -70,7 +70,9 @@ def _shared(context: ScoringContext, name: str, top: float, half: Tensor) -> tup
             continue
         except Exception as error:  # plugin code
             reason = f"{type(error).__name__}: {error}"
-            raise CaptureError(f"capture.until: {name} of {entry.name} failed: {reason}") from error
+            raise CaptureError(
+                f"capture.stop_when: {name} of {entry.name} failed: {reason}"
+            ) from error
         tops = [_top(each, metric.better, top) for each in values]
         both += len(tops[0] & tops[1])
         either += len(tops[0] | tops[1])

@@ -31,7 +31,7 @@ class StoppingRule:
         request: makes what is scored of a capture that goes on.
         metric: the metric that ranks the nodes, by its name in the results.
         top: the share of each group that is the top.
-        stable: the mean overlap of the tops of both halves that is enough.
+        min_overlap: the mean overlap of the tops of both halves that is enough.
         looks: what was seen, in order.
         keep: is told all looks after each one.
     """
@@ -39,7 +39,7 @@ class StoppingRule:
     request: Callable[[Capture], ScoreRequest]
     metric: str
     top: float
-    stable: float
+    min_overlap: float
     looks: list[Look] = field(factory=list)
     keep: Callable[[list[Look]], None] | None = None
 
@@ -52,7 +52,7 @@ class StoppingRule:
     @property
     def reached(self) -> bool:
         """Whether the last look found the top stable."""
-        return bool(self.looks) and self.looks[-1].overlap.mean >= self.stable
+        return bool(self.looks) and self.looks[-1].overlap.mean >= self.min_overlap
 
     def look(self, capture: Capture) -> None:
         """See how stable the top is now, unless that was seen."""

@@ -69,12 +69,15 @@ class Gram:
     Attributes:
         reads: where it reads; at the input, a grouped convolution has one matrix per block.
         of: what is multiplied.
-        tokens: the share of all positions that are used, chosen by their number in the data.
+        position_fraction: the fraction of all positions that are used, chosen by their number in
+            the data.
     """
 
     reads: ReadPoint = "activation"
     of: Quantity = "value"
-    tokens: float = field(default=1.0, validator=(validators.gt(0.0), validators.le(1.0)))
+    position_fraction: float = field(
+        default=1.0, validator=(validators.gt(0.0), validators.le(1.0))
+    )
 
     @property
     def requires(self) -> frozenset[Need]:
@@ -106,7 +109,7 @@ class Gram:
         from nodelens.statistics.quantities import counted_samples, pivot_for, quantity_of
 
         values, pivot = quantity_of(reading, self.of), pivot_for(state, reading, self.of)
-        counted = counted_samples(reading, values.shape[1], self.tokens)
+        counted = counted_samples(reading, values.shape[1], self.position_fraction)
         folds = torch.unique(reading.fold).tolist()
         for fold in folds:
             rows = reading.fold == fold if len(folds) > 1 else slice(None)

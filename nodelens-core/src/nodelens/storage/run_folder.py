@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import shutil
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ CONFIG = "config.yaml"
 """The file that holds the run's resolved config."""
 
 _RECORD = "run.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @frozen
@@ -60,7 +59,7 @@ class RunFolder:
         if found != _FORMAT:
             raise RunError(
                 f"{path}: run folder of format {found!r}, this version reads {_FORMAT}; "
-                "use the NodeLens version that wrote it"
+                "run again, or use the NodeLens version that wrote it"
             )
         return run
 
@@ -104,14 +103,15 @@ class RunFolder:
         """Return the status in words; a record that still says ``running`` may be of a killed run.
 
         ``finished``, ``failed``, ``interrupted``, ``running``, ``killed`` (its process is gone), or
-        ``running or killed`` where that cannot be known: the run was started on another machine.
+        ``running or killed`` where that cannot be known: the run was started on another machine, or
+        by another version.
         """
         record = self.record()
         if record.get("status") != "running":
             return str(record.get("status"))
-        if os.name != "posix" or record.get("host") != platform.node():
+        if record.get("format") != _FORMAT or record.get("host") != platform.node():
             return "running or killed"
-        alive = process_alive(int(record.get("pid", 0)), record.get("process"))
+        alive = process_alive(record["pid"], record["process"])
         return "running" if alive else "killed"
 
     def write_json(self, relative: str, value: object) -> None:

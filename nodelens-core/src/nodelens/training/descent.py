@@ -33,7 +33,7 @@ class Loss:
 class Descent:
     """What every step of a training needs.
 
-    `objective` gives the loss of a batch that is on `device`. `largest_norm` is what the gradient
+    `objective` gives the loss of a batch that is on `device`. `max_grad_norm` is what the gradient
     of all weights is cut to; None leaves it as it is. `advice` says what to do about a loss that is
     not finite.
     """
@@ -43,7 +43,7 @@ class Descent:
     optimizer: Optimizer
     device: torch.device
     advice: str
-    largest_norm: float | None = None
+    max_grad_norm: float | None = None
 
     def step(self, rows: Tensor, rate: float, where: str) -> dict[str, float]:
         """Change the weights once, by the samples at `rows`; return ``loss`` and its parts.
@@ -64,10 +64,10 @@ class Descent:
         return values
 
     def _clip(self, where: str) -> None:
-        if self.largest_norm is None:
+        if self.max_grad_norm is None:
             return
         weights = [each for group in self.optimizer.param_groups for each in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(weights, self.largest_norm)
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.max_grad_norm)
         check_finite(norm.item(), f"the norm of the gradient {where}", self.advice)
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
 from torch import Tensor
 
 from nodelens.capture.checkpoint.specification import spec_of
 from nodelens.capture.checkpoint.spilled_states import StoredStates, read_slots, write_states
 from nodelens.capture.counts import Counts
+from nodelens.config.fit import restored
 from nodelens.errors import RunError
 from nodelens.storage.tensor_files import read_metadata, read_tensors
 
@@ -67,6 +68,20 @@ class Position:
         return f"pass {self.passes + 1}, after {self.batches} batches ({samples} samples)"
 
 
+@frozen
+class _CheckpointMetadata:
+    """What the metadata of a checkpoint say of its position; the tensors are in the file."""
+
+    passes: int
+    batches: int
+    samples: int
+    limit: int | None
+    counts: dict[str, dict[str, int]]
+    now: dict[str, dict[str, int]]
+    pivots: tuple[tuple[str, str, str], ...]
+    stored: tuple[str, ...]
+
+
 @define
 class _Clock:
     """When the last file was written, and how many seconds that took."""
@@ -106,17 +121,17 @@ class Checkpoint:
         """Write the position and all states in memory, atomically; raises `RunError`."""
         pivots = list(position.pivots.items())
         others = {"rows": position.rows, **{f"pivot {n}": p for n, (_, p) in enumerate(pivots)}}
-        where = {
-            "passes": position.passes,
-            "batches": position.batches,
-            "samples": position.samples,
-            "limit": position.limit,
-            "counts": position.counts.as_json(),
-            "now": position.now.as_json(),
-            "pivots": [[*at, str(pivot.device)] for at, pivot in pivots],
-            "stored": [file.name for file in position.stored.files],
-        }
-        meta = {"capture": FORMAT, "position": json.dumps(where), "key": self.key}
+        where = _CheckpointMetadata(
+            passes=position.passes,
+            batches=position.batches,
+            samples=position.samples,
+            limit=position.limit,
+            counts=position.counts.as_json(),
+            now=position.now.as_json(),
+            pivots=tuple((*at, str(pivot.device)) for at, pivot in pivots),
+            stored=tuple(file.name for file in position.stored.files),
+        )
+        meta = {"capture": FORMAT, "position": json.dumps(asdict(where)), "key": self.key}
         meta |= {"plan": plan_key(plan)}
         started = time.monotonic()
         write_states(self.folder / self.name, position.states, others, meta)
@@ -138,7 +153,8 @@ class Checkpoint:
             return None
         self._check(path, meta, plan)
         try:
-            position = _position(path, json.loads(meta["position"]), plan)
+            where = restored(_CheckpointMetadata, json.loads(meta["position"]), str(path))
+            position = _position(path, where, plan)
         except RunError as error:
             log.warning("%s; the capture starts again", error)
             return None
@@ -169,33 +185,33 @@ def plan_key(plan: CapturePlan) -> str:
     ]
     visits = [spec_of(statistic) for statistic in plan.visits]
     whole = [entries, visits, plan.folds, plan.quadratic_folds, plan.classes, plan.parts]
-    whole += [plan.tokens] if plan.thinned else []
+    whole += [plan.position_fraction] if plan.thinned else []
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
-def _position(path: Path, where: dict[str, Any], plan: CapturePlan) -> Position:
+def _position(path: Path, where: _CheckpointMetadata, plan: CapturePlan) -> Position:
     """Return the position that a file holds, its tensors where they were; raises `RunError`."""
-    names = ["rows", *(f"pivot {number}" for number in range(len(where["pivots"])))]
+    names = ["rows", *(f"pivot {number}" for number in range(len(where.pivots)))]
     rows, *pivots = read_tensors(path, names)
     states: States = {
         place: {statistic: slot.load() for statistic, slot in slots.items()}
         for place, slots in read_slots(path).items()
     }
     stored = StoredStates(states, plan.budget)
-    for name in where["stored"]:
+    for name in where.stored:
         stored.add(read_slots(path.parent / name))
     position = Position(
         rows=rows,
         states=states,
-        counts=Counts.of_json(where["counts"]),
-        now=Counts.of_json(where["now"]),
-        passes=where["passes"],
-        batches=where["batches"],
-        samples=where["samples"],
-        limit=where["limit"],
+        counts=Counts.of_json(where.counts),
+        now=Counts.of_json(where.now),
+        passes=where.passes,
+        batches=where.batches,
+        samples=where.samples,
+        limit=where.limit,
         stored=stored,
     )
-    for (place, at, device), pivot in zip(where["pivots"], pivots, strict=True):
+    for (place, at, device), pivot in zip(where.pivots, pivots, strict=True):
         position.pivots[place, at] = _shared(pivot.to(device), states.get(place, {}))
     return position
 

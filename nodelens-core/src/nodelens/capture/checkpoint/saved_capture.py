@@ -6,34 +6,48 @@ import json
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from attrs import asdict, evolve, frozen
 
 from nodelens.capture.checkpoint.checkpoint import plan_key
 from nodelens.capture.checkpoint.spilled_states import Slot, StoredStates, read_slots, write_states
 from nodelens.capture.counts import Counts
 from nodelens.capture.plan.capture_plan import CapturePlan
 from nodelens.capture.result import Capture
+from nodelens.config.fit import restored
 from nodelens.errors import RunError
 from nodelens.interfaces.statistic import covering
 from nodelens.storage.tensor_files import read_metadata, read_tensors
 
-_FORMAT = "nodelens capture 2"
+_FORMAT = "nodelens capture 3"
 _ROWS = "rows"
+
+
+@frozen
+class _CaptureMetadata:
+    """What a file of statistics says of their capture."""
+
+    folds: int
+    quadratic_folds: int
+    classes: int
+    notes: tuple[str, ...]
+    position_fraction: float
+    counts: dict[str, dict[str, int]]
+    plan: str
 
 
 def save_capture(path: Path, capture: Capture) -> None:
     """Write all statistics, which they are, and how many samples each fold has; atomically."""
     plan = capture.plan
-    about = {
-        "folds": plan.folds,
-        "quadratic_folds": plan.quadratic_folds,
-        "classes": plan.classes,
-        "notes": plan.notes,
-        "tokens": plan.tokens if plan.thinned else 1.0,
-        "counts": capture.counts.as_json(),
-        "plan": plan_key(plan),
-    }
-    metadata = {"capture": _FORMAT, "about": json.dumps(about)}
+    about = _CaptureMetadata(
+        folds=plan.folds,
+        quadratic_folds=plan.quadratic_folds,
+        classes=plan.classes,
+        notes=plan.notes,
+        position_fraction=plan.position_fraction if plan.thinned else 1.0,
+        counts=capture.counts.as_json(),
+        plan=plan_key(plan),
+    )
+    metadata = {"capture": _FORMAT, "about": json.dumps(asdict(about))}
     write_states(path, capture.states, {_ROWS: capture.rows}, metadata)
 
 
@@ -47,32 +61,27 @@ def load_capture(path: Path, plan: CapturePlan, device: str = "") -> Capture:
     metadata = read_metadata(path)
     if metadata.get("capture") != _FORMAT:
         raise RunError(f"{path}: not a capture that this version reads; run it again")
-    about = json.loads(metadata["about"])
+    about: _CaptureMetadata = restored(_CaptureMetadata, json.loads(metadata["about"]), str(path))
     slots = read_slots(path, device)
-    if about["plan"] != plan_key(plan):
+    if about.plan != plan_key(plan):
         _check(path, plan, about, slots)
     (rows,) = read_tensors(path, [_ROWS])
-    stored = evolve(
-        plan,
-        quadratic_folds=about["quadratic_folds"],
-        notes=tuple(about["notes"]),
-    )
-    counts = Counts.of_json(about["counts"])
+    stored = evolve(plan, quadratic_folds=about.quadratic_folds, notes=about.notes)
+    counts = Counts.of_json(about.counts)
     return Capture(StoredStates({}, plan.budget, slots), rows, stored, counts)
 
 
 def _check(
-    path: Path, plan: CapturePlan, about: dict[str, Any], slots: dict[str, dict[object, Slot]]
+    path: Path, plan: CapturePlan, about: _CaptureMetadata, slots: dict[str, dict[object, Slot]]
 ) -> None:
     for name in ("folds", "classes"):
-        if about[name] != getattr(plan, name):
-            raise RunError(
-                f"{path}: has {about[name]} {name}, the plan {getattr(plan, name)}; run it again"
-            )
-    if plan.pairwise and about["tokens"] != plan.tokens:
+        there, asked_for = getattr(about, name), getattr(plan, name)
+        if there != asked_for:
+            raise RunError(f"{path}: has {there} {name}, the plan {asked_for}; run it again")
+    if plan.pairwise and about.position_fraction != plan.position_fraction:
         raise RunError(
-            f"{path}: covariances saw {about['tokens']:g} of the positions, the plan asks for "
-            f"{plan.tokens:g}; run it again"
+            f"{path}: covariances saw {about.position_fraction:g} of the positions, the plan "
+            f"asks for {plan.position_fraction:g}; run it again"
         )
     asked: list[tuple[str, Any]] = [
         (entry.name, s) for entry in plan.everything for s in entry.statistics

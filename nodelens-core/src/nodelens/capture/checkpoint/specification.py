@@ -1,4 +1,7 @@
-"""Statistics as JSON values and back: the class and its options, never code."""
+"""Statistics as JSON values and back: the class and its options, never code.
+
+Read by hand: which class a statistic has, also inside another one, is in the file and in no type.
+"""
 
 from __future__ import annotations
 

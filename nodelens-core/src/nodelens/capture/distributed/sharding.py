@@ -27,7 +27,7 @@ def check_repeatable(request: CaptureRequest) -> None:
     if request.enough and request.workers.world_size > 1:
         raise DataError(
             "a capture that stops when its samples will do is for one process: each of several "
-            "sees its own share only; leave until out, or start one process"
+            "sees its own share only; leave stop_when out, or start one process"
         )
 
 

@@ -96,7 +96,7 @@ class Accumulator:
                 self._add(point.entry, statistic, reading)
         if not thinned:
             return
-        some = some_samples(reading, self.plan.tokens)
+        some = some_samples(reading, self.plan.position_fraction)
         if now.first_share(point):
             self.counts.positions[point.name] += _samples(reading)
             self.counts.chosen[point.name] += len(some.fold)

@@ -42,20 +42,20 @@ def plan_metrics(
     model: nn.Module | None = None,
     budget: int | None = None,
     others: Sequence[Any] = (),
-    tokens: float = 1.0,
+    position_fraction: float = 1.0,
 ) -> Planned:
     """Return a plan within the budget, and the metrics as they are then scored.
 
-    What `others` need is read as well; `tokens` is the share of the positions that statistics of
-    pairs of nodes see. Where one place alone is too large for the budget in two folds, metrics give
-    way to their sketched versions, which keep their standard errors; only where that does not help
-    either are covariances kept in one fold. The plan's notes say all of that.
+    What `others` need is read as well; `position_fraction` is the fraction of the positions that
+    statistics of pairs of nodes see. Where one place alone is too large for the budget in two
+    folds, metrics give way to their sketched versions, which keep their standard errors; only where
+    that does not help either are covariances kept in one fold. The plan's notes say all of that.
     Raises what `make_plan` does.
     """
 
     def exact(chosen: Metrics) -> CapturePlan:
         plan = make_plan(graph, (*chosen.values(), *others), folds, classes, model=model)
-        return evolve(plan, tokens=tokens)
+        return evolve(plan, position_fraction=position_fraction)
 
     full, sketched = exact(metrics), _sketched(metrics)
     if budget is None:

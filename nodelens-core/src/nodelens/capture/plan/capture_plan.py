@@ -121,8 +121,8 @@ class CapturePlan:
     `folds` is the number of folds of all statistics but the quadratic ones, which have
     `quadratic_folds`. `parts` names the entries of each pass, in order; empty, one pass reads
     everything. `budget` is the memory for states in bytes, None for no limit; `notes` says in words
-    what it has changed. `unread` are groups that cannot be read, and why. `tokens` is the share of
-    the positions that statistics of pairs of nodes see: see `thins`.
+    what it has changed. `unread` are groups that cannot be read, and why. `position_fraction` is
+    the fraction of the positions that statistics of pairs of nodes see: see `thins`.
     """
 
     entries: tuple[PlanEntry, ...]
@@ -139,7 +139,7 @@ class CapturePlan:
     budget: int | None = None
     blocks: tuple[BlockEntry, ...] = ()
     losses: tuple[LossEntry, ...] = ()
-    tokens: float = 1.0
+    position_fraction: float = 1.0
 
     @property
     def everything(self) -> tuple[Entry, ...]:
@@ -221,7 +221,7 @@ class CapturePlan:
 
         That is what products of pairs of nodes cost most for. Those that need whole rows see all.
         """
-        return self.tokens < 1.0 and is_pairwise(statistic)
+        return self.position_fraction < 1.0 and is_pairwise(statistic)
 
     @property
     def pairwise(self) -> bool:
@@ -231,15 +231,16 @@ class CapturePlan:
     @property
     def thinned(self) -> bool:
         """Whether there is a statistic that sees a share of the positions only."""
-        return self.tokens < 1.0 and self.pairwise
+        return self.position_fraction < 1.0 and self.pairwise
 
     @property
     def widening(self) -> float:
         """How many times as wide standard errors from a share of the positions are, at most.
 
-        √(1 / tokens), where all positions are independent; less where those of a row are alike.
+        √(1 / position_fraction), where all positions are independent; less where those of a row
+        are alike.
         """
-        return float(self.tokens**-0.5)
+        return float(self.position_fraction**-0.5)
 
     def layout(
         self,

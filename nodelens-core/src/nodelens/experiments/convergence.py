@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nodelens.config.converter import converter
+from nodelens.config.fit import restored
 from nodelens.errors import ConfigError
 from nodelens.findings.finding import Finding, Line, LinePlot, Table
 from nodelens.interfaces.metric import level_of, uses_of
 from nodelens.scoring.engine import ScoreRequest
-from nodelens.scoring.stability import Overlap
 from nodelens.scoring.stopping import Look, StoppingRule
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ _NOTE = (
 )
 
 
-def check_rule(settings: StoppingSettings, planned: Planned, where: str = "capture.until") -> None:
+def check_rule(
+    settings: StoppingSettings, planned: Planned, where: str = "capture.stop_when"
+) -> None:
     """Raise `ConfigError` when the stopping rule cannot be judged in the first pass."""
     reason = _objection(settings, planned)
     if reason:
@@ -74,15 +77,15 @@ def stopping_rule(
         return ScoreRequest(study.handle.module, study.graph, planned.metrics, capture)
 
     def keep(looks: list[Look]) -> None:
-        run.write_json(CURVE, [_row(look) for look in looks])
+        run.write_json(CURVE, converter().unstructure(looks))
 
-    return StoppingRule(request, settings.metric, settings.top, settings.stable, keep=keep)
+    return StoppingRule(request, settings.metric, settings.top, settings.min_overlap, keep=keep)
 
 
 def recalled(run: RunFolder, samples: int) -> list[Look]:
     """Return what the rule of an interrupted capture had seen up to so many samples."""
     known = run.read_json(CURVE) if run.has(CURVE) else []
-    looks = [Look(int(n), Overlap(mean, low, high)) for n, mean, low, high in known]
+    looks: list[Look] = restored(list[Look], known, str(run.file(CURVE)))
     return [look for look in looks if look.samples <= samples]
 
 
@@ -113,18 +116,18 @@ def _sentence(rule: StoppingRule, samples: int, available: int) -> str:
     if rule.reached:
         return (
             f"After {samples} of {available} samples {top} was stable: two halves of the samples "
-            f"share {mean:.2f} of it (asked for: {rule.stable:g})."
+            f"share {mean:.2f} of it (asked for: {rule.min_overlap:g})."
         )
     return (
         f"All {samples} samples were read and {top} was not stable: two halves of the samples "
-        f"share {mean:.2f} of it (asked for: {rule.stable:g})."
+        f"share {mean:.2f} of it (asked for: {rule.min_overlap:g})."
     )
 
 
 def _warning(rule: StoppingRule, available: int) -> str:
     return (
         f"the top by {rule.metric} is not stable within the {available} samples; raise "
-        "capture.samples, or ask for less with capture.until.stable"
+        "capture.samples, or ask for less with capture.stop_when.min_overlap"
     )
 
 
@@ -143,7 +146,7 @@ def _plot(rule: StoppingRule) -> LinePlot:
         tuple(each.low for each in seen),
         tuple(each.high for each in seen),
     )
-    target = Line("asked for", (x[0], x[-1]), (rule.stable, rule.stable), style="dashed")
+    target = Line("asked for", (x[0], x[-1]), (rule.min_overlap, rule.min_overlap), style="dashed")
     title = f"Stability of the top {100 * rule.top:g} % of the nodes"
     return LinePlot("stability", title, "samples", "overlap of two halves", (curve, target), _NOTE)
 
@@ -154,7 +157,7 @@ def _data(
     return {
         "metric": rule.metric,
         "top": rule.top,
-        "stable": rule.stable,
+        "min_overlap": rule.min_overlap,
         "reached": rule.reached,
         "samples": samples,
         "curve": [

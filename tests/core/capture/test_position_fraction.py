@@ -1,4 +1,4 @@
-"""A share of the positions for products of pairs of nodes: `capture.tokens`."""
+"""A share of the positions for products of pairs of nodes: `capture.position_fraction`."""
 
 from __future__ import annotations
 
@@ -70,12 +70,14 @@ def cut(batch, sizes):
     return [{name: each[n] for name, each in parts.items()} for n in range(len(sizes))]
 
 
-def captured(batches, statistics=PAIRS + OTHERS, tokens=SHARE, **options):
+def captured(batches, statistics=PAIRS + OTHERS, fraction=SHARE, **options):
     model = Tokens().double()
     given = {name: value[:3] for name, value in rows().items() if name != "labels"}
     graph = infer(model, **given)
     plan = make_plan(graph, [Asking(statistics)], folds=4, model=model)
-    request = CaptureRequest(model, graph, batches, evolve(plan, tokens=tokens), CPU, **options)
+    request = CaptureRequest(
+        model, graph, batches, evolve(plan, position_fraction=fraction), CPU, **options
+    )
     return run_capture(request)
 
 
@@ -144,7 +146,7 @@ def test_a_covariance_is_that_of_the_chosen_positions():
 
 
 def test_all_other_statistics_see_every_position():
-    one, other = (captured([rows()], OTHERS, tokens) for tokens in (1.0, SHARE))
+    one, other = (captured([rows()], OTHERS, fraction) for fraction in (1.0, SHARE))
     check_same(other, one)
     assert not other.plan.thinned
 
@@ -207,16 +209,17 @@ def test_what_was_seen_is_counted_site_by_site():
 
 
 def test_batches_without_a_chosen_position_are_no_harm():
-    one, other = (captured(cut(rows(), sizes), tokens=0.05) for sizes in ([24], [1] * 24))
+    one, other = (captured(cut(rows(), sizes), fraction=0.05) for sizes in ([24], [1] * 24))
     check_same(one, other)
 
 
 def test_a_share_that_leaves_nothing_is_an_error():
     with pytest.raises(DataError) as raised:
-        captured([rows()], (Gram(),), tokens=1e-6)
+        captured([rows()], (Gram(),), fraction=1e-6)
     real = int(rows()["attention_mask"].sum())
     assert str(raised.value) == (
-        f"tokens: 1e-06 leaves 0 of the {real} positions at up (input) for products of pairs of "
+        f"position_fraction: 1e-06 leaves 0 of the {real} positions at up (input) for products of "
+        "pairs of "
         "nodes; raise it, or give more samples"
     )
 
@@ -228,7 +231,7 @@ def test_a_capture_of_another_share_is_not_scored_in_its_place(tmp_path):
     loaded = load_capture(path, got.plan)
     assert loaded.counts.chosen == got.counts.chosen
     with pytest.raises(RunError, match=r"covariances saw 0\.25 of the positions, the plan asks"):
-        load_capture(path, evolve(got.plan, tokens=1.0))
+        load_capture(path, evolve(got.plan, position_fraction=1.0))
     load_capture(path, make_plan_of(Moments()))
 
 
@@ -248,7 +251,7 @@ def test_the_positions_of_every_call_of_a_module_are_counted():
     model, given = Twice().double(), {k: v for k, v in rows().items() if k != "labels"}
     graph = infer(model, **{name: value[:3] for name, value in given.items()})
     asked = [Asking((Gram(reads="input"), Gram(reads="preactivation", of="gradient"), Gram()))]
-    plan = evolve(make_plan(graph, asked, folds=4, model=model), tokens=SHARE)
+    plan = evolve(make_plan(graph, asked, folds=4, model=model), position_fraction=SHARE)
     got = run_capture(CaptureRequest(model, graph, [rows()], plan, CPU))
     real = int(rows()["attention_mask"].sum())
     counts = {name: n for name, n in got.counts.positions.items() if name.startswith("mid (input)")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import frozen
 
-from nodelens.config.parts import with_parts
+from nodelens.config.metric_dependencies import with_parts
 from nodelens.errors import ConfigError
 
 

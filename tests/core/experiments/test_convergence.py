@@ -9,7 +9,7 @@ from nodelens.cli.main import main
 from nodelens.errors import ConfigError
 
 CONFIG = {
-    "name": "until",
+    "name": "stop_when",
     "threads": 1,
     "model": {"name": "mlp", "hidden": [64]},
     "data": {"name": "digits", "flat": True, "batch_size": 32, "normalize": False},
@@ -20,9 +20,9 @@ CONFIG = {
 }
 
 
-def run(folder, metric="activation_rms", **until):
-    settings = {"metric": metric, "top": 0.25, "stable": 0.9, **until}
-    capture = {**CONFIG["capture"], "until": settings}
+def run(folder, metric="activation_rms", **stop_when):
+    settings = {"metric": metric, "top": 0.25, "min_overlap": 0.9, **stop_when}
+    capture = {**CONFIG["capture"], "stop_when": settings}
     return nodelens.run({**CONFIG, "output": str(folder), "capture": capture})
 
 
@@ -31,7 +31,7 @@ def convergence(run):
 
 
 def test_the_capture_stops_and_says_after_how_many_samples(tmp_path):
-    done = run(tmp_path, stable=0.8)
+    done = run(tmp_path, min_overlap=0.8)
     found = convergence(done)
     samples = done.read_json("capture.json")["samples"]
     assert samples < 512
@@ -42,7 +42,7 @@ def test_the_capture_stops_and_says_after_how_many_samples(tmp_path):
 
 
 def test_a_top_that_is_not_stable_is_told_with_its_curve(tmp_path):
-    done = run(tmp_path, "taylor", stable=1.0, top=0.6)
+    done = run(tmp_path, "taylor", min_overlap=1.0, top=0.6)
     found = convergence(done)
     assert found.data["reached"] is False
     looks = [each["samples"] for each in found.data["curve"]]
@@ -59,7 +59,7 @@ def test_a_top_that_is_not_stable_is_told_with_its_curve(tmp_path):
 def test_a_run_that_goes_on_sees_the_same_curve(tmp_path, monkeypatch):
     from nodelens.capture import engine
 
-    whole = run(tmp_path / "whole", "taylor", stable=1.0, top=0.6)
+    whole = run(tmp_path / "whole", "taylor", min_overlap=1.0, top=0.6)
     real, calls = engine.read_batch, []
 
     def stop(*args):
@@ -71,8 +71,8 @@ def test_a_run_that_goes_on_sees_the_same_curve(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(engine, "read_batch", stop)
         with pytest.raises(ZeroDivisionError):
-            run(tmp_path / "stopped", "taylor", stable=1.0, top=0.6)
-    (folder,) = (tmp_path / "stopped/until").iterdir()
+            run(tmp_path / "stopped", "taylor", min_overlap=1.0, top=0.6)
+    (folder,) = (tmp_path / "stopped/stop_when").iterdir()
     resumed = nodelens.run(resume=folder)
     assert resumed.record()["resumed"][0]["from"].startswith("capture, pass 1, after 8 batches")
     assert convergence(resumed) == convergence(whole)
@@ -88,13 +88,17 @@ def test_a_run_that_goes_on_sees_the_same_curve(tmp_path, monkeypatch):
     ],
 )
 def test_metrics_that_cannot_stop_a_capture_are_refused(tmp_path, metric, message):
-    with pytest.raises(ConfigError, match=r"capture\.until: ") as raised:
+    with pytest.raises(ConfigError, match=r"capture\.stop_when: ") as raised:
         run(tmp_path, metric)
     assert message in str(raised.value)
 
 
 def test_a_budget_that_divides_the_nodes_is_refused(tmp_path):
-    capture = {**CONFIG["capture"], "memory_budget": "6KiB", "until": {"metric": "activation_rms"}}
+    capture = {
+        **CONFIG["capture"],
+        "memory_budget": "6KiB",
+        "stop_when": {"metric": "activation_rms"},
+    }
     hidden = {"name": "mlp", "hidden": [24, 24]}
     with pytest.raises(ConfigError, match=r"divides the nodes over \d passes, and the rule"):
         nodelens.run({**CONFIG, "output": str(tmp_path), "capture": capture, "model": hidden})
@@ -103,10 +107,10 @@ def test_a_budget_that_divides_the_nodes_is_refused(tmp_path):
 def test_the_metric_must_be_one_of_the_run(tmp_path, capsys):
     path = tmp_path / "c.yaml"
     path.write_text(
-        "model: mlp\ndata: digits\nmetrics: [taylor]\ncapture: {until: {metric: tailor}}\n"
+        "model: mlp\ndata: digits\nmetrics: [taylor]\ncapture: {stop_when: {metric: tailor}}\n"
     )
     assert main(["config", "check", str(path)]) == 2
     assert (
-        "c.yaml:4: capture.until.metric: 'tailor' is not one of the run's metrics; "
+        "c.yaml:4: capture.stop_when.metric: 'tailor' is not one of the run's metrics; "
         "did you mean 'taylor'?"
     ) in capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""The one cattrs converter: strict types, every mistake at its path, nothing guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from attrs import fields, has
+from cattrs import BaseValidationError, Converter
+from cattrs.gen import make_dict_structure_fn_from_attrs
+from cattrs.strategies import configure_tagged_union
+
+from nodelens.config.constraints import split
+from nodelens.config.records import entries
+from nodelens.config.words import UNIONS, given, words
+
+Hook = Callable[[Any, Any], Any]
+_CONTAINERS: Mapping[Any, type] = {dict: dict, list: list, tuple: list, set: list, frozenset: list}
+_TAKEN: Mapping[Any, Any] = {
+    **_CONTAINERS,
+    NoneType: NoneType,
+    bool: bool,
+    int: int,
+    float: int | float,
+    str: str,
+    Path: str,
+}
+"""What a value has to be, by the type that it becomes."""
+
+
+class MismatchError(ValueError):
+    """A value that is not what its type expects."""
+
+    def __init__(self, kind: Any, value: Any) -> None:
+        super().__init__(kind, value)
+        self.kind, self.value = kind, value
+
+    def __str__(self) -> str:
+        """Return ``expected …, got …``."""
+        return f"expected {words(self.kind)}, got {given(self.value)}"
+
+
+@cache
+def converter() -> Converter:
+    """Return the converter of configs, options, findings and records."""
+    made = Converter(forbid_extra_keys=True)
+    made.register_structure_hook_factory(has, _class)
+    made.register_structure_hook_factory(_is_annotated, _checked)
+    made.register_structure_hook_factory(_is_union, _union)
+    made.register_structure_hook_factory(_is_tagged, _tagged)
+    made.register_unstructure_hook_factory(_is_tagged, _tagging)
+    return made
+
+
+def _is_annotated(kind: Any) -> bool:
+    return get_origin(kind) is Annotated
+
+
+def _is_tagged(kind: Any) -> bool:
+    """Say whether a type is a union of classes alone, whose values say their class as ``type``."""
+    return get_origin(kind) in UNIONS and all(has(each) for each in get_args(kind))
+
+
+def _tagged(kind: Any, made: Converter) -> Hook:
+    configure_tagged_union(kind, made, tag_name="type")
+    return made.get_structure_hook(kind)
+
+
+def _tagging(kind: Any, made: Converter) -> Callable[[Any], Any]:
+    configure_tagged_union(kind, made, tag_name="type")
+    return made.get_unstructure_hook(kind)
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in UNIONS and kind != Plot
+
+
+def _checked(kind: Any, made: Converter) -> Hook:
+    """Check a value from outside; cattrs structures what is in a container."""
+    plain, limits = split(kind)
+    origin = get_origin(plain) or plain
+    if origin is Literal:
+        return _choice(kind, get_args(plain))
+    taken, truth = _TAKEN[origin], plain is bool
+    inner = made.get_structure_hook(plain) if origin in _CONTAINERS else None
+
+    def structure(value: Any, _: Any) -> Any:
+        right = isinstance(value, taken) and (truth or not isinstance(value, bool))
+        if not right or not limits.allow(value):
+            raise MismatchError(kind, value)
+        if inner is not None:
+            return inner(value, plain)
+        return plain(value) if plain in (float, Path) else value
+
+    return structure
+
+
+def _choice(kind: Any, choices: tuple[Any, ...]) -> Hook:
+    def structure(value: Any, _: Any) -> Any:
+        for choice in choices:
+            if value == choice and isinstance(value, bool) == isinstance(choice, bool):
+                return choice
+        raise MismatchError(kind, value)
+
+    return structure
+
+
+def _union(kind: Any, made: Converter) -> Hook:
+    """Structure as the first type that fits; else one whose outside fits tells what is wrong."""
+    arms = [(each, made.get_structure_hook(each)) for each in get_args(kind)]
+
+    def structure(value: Any, _: Any) -> Any:
+        inside = []
+        for arm, hook in arms:
+            try:
+                return hook(value, arm)
+            except BaseValidationError as error:
+                inside.append(error)
+            except MismatchError:
+                continue
+        raise inside[0] if inside else MismatchError(kind, value)
+
+    return structure
+
+
+def _class(cls: Any, made: Converter) -> Hook:
+    kinds = {entry.name: entry.kind for entry in entries(cls)}
+    typed = [field.evolve(type=kinds[field.name]) for field in fields(cls) if field.name in kinds]
+    inner = make_dict_structure_fn_from_attrs(
+        typed, cls, made, _cattrs_use_alias=True, _cattrs_use_linecache=False
+    )
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise MismatchError(cls, value)
+        return inner(value, cls)
+
+    return structure

@@ -75,7 +75,7 @@ def _tagging(kind: Any, made: Converter) -> Callable[[Any], Any]:
 
 
 def _is_union(kind: Any) -> bool:
-    return get_origin(kind) in UNIONS and kind != Plot
+    return get_origin(kind) in UNIONS and not _is_tagged(kind)
 
 
 def _checked(kind: Any, made: Converter) -> Hook:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from nodelens.config.constraints import Constraints
-from nodelens.config.fit import fit
 from nodelens.config.raw import KeyPath, Problem
 from nodelens.config.records import limited
 from nodelens.config.schema import PluginSettings
+from nodelens.config.structuring import fit
 from nodelens.config.words import given
 from nodelens.errors import did_you_mean
 

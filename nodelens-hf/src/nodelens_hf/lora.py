@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen, validators
 
-from nodelens.config.renamed import renamed
+from nodelens.config.renamed_keys import renamed
 from nodelens.config.schema import POSITIVE, POSITIVE_OR_NULL
 from nodelens.recovery.fine_tune import Distillation, FineTune, shorter_than_training
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen, validators
 
-from nodelens.config.renamed import renamed
+from nodelens.config.renamed_keys import renamed
 
 if TYPE_CHECKING:
     from nodelens.interfaces.pruner import PruningPlan, PruningRequest

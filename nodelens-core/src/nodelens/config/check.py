@@ -7,7 +7,6 @@ from typing import Any
 from attrs import fields, frozen
 
 from nodelens.config.components import ComponentCheck, ComponentSource
-from nodelens.config.fit import INVALID, fit, unknown_key
 from nodelens.config.metric_dependencies import with_parts
 from nodelens.config.options import structure_options
 from nodelens.config.patterns import expand
@@ -23,6 +22,7 @@ from nodelens.config.schema import (
     PluginSettings,
     RunConfig,
 )
+from nodelens.config.structuring import INVALID, fit, unknown_key
 from nodelens.errors import ConfigError, did_you_mean
 
 SECTIONS = tuple(field.name for field in fields(RunConfig))

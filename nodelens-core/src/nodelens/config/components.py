@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 
 from nodelens.config.constraints import Constraints
-from nodelens.config.fit import INVALID, fit
 from nodelens.config.raw import KeyPath, Problem, dotted
 from nodelens.config.records import entries, limited, values_of
 from nodelens.config.schema import (
@@ -19,6 +18,7 @@ from nodelens.config.schema import (
     Component,
     is_pattern,
 )
+from nodelens.config.structuring import INVALID, fit
 from nodelens.config.words import given
 from nodelens.errors import NodelensError
 

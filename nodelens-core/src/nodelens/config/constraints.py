@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, get_args, get_origin
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
+
+
+@frozen
+class Bound:
+    """A comparison with a number, in words and as a keyword of JSON Schema."""
+
+    holds: Callable[[float, float], bool]
+    words: str
+    keyword: str
+
+
+BOUNDS: Mapping[str, Bound] = {
+    ">=": Bound(operator.ge, "of at least", "minimum"),
+    ">": Bound(operator.gt, "above", "exclusiveMinimum"),
+    "<=": Bound(operator.le, "at most", "maximum"),
+    "<": Bound(operator.lt, "below", "exclusiveMaximum"),
+}
+"""The bounds of numbers by their sign, in the order of sentences."""
 
 
 @frozen(eq=False)
@@ -15,14 +34,12 @@ class Constraints:
 
     No two are equal: `typing` gives the type that it made first for every equal one, and types that
     differ in ``0`` and ``0.0``, or in the order of their parts, would take each other's words.
-    `pattern` has to match a whole text, and `expected` stands for the pattern in sentences.
-    `shortest` and `longest` limit lists and texts, `items` what is in a list.
+    `bounds` are numbers by their sign, such as ``{">=": 0}``. `pattern` has to match a whole text,
+    and `expected` stands for the pattern in sentences. `shortest` and `longest` limit lists and
+    texts, `items` what is in a list.
     """
 
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
+    bounds: Mapping[str, float] = field(factory=dict)
     pattern: str | None = None
     shortest: int | None = None
     longest: int | None = None
@@ -33,21 +50,13 @@ class Constraints:
     def allow(self, value: Any) -> bool:
         """Say whether a number, a text or a list lies within the limits; NaN lies within none."""
         if isinstance(value, int | float):
-            return (
-                (self.at_least is None or value >= self.at_least)
-                and (self.above is None or value > self.above)
-                and (self.at_most is None or value <= self.at_most)
-                and (self.below is None or value < self.below)
-            )
+            return all(BOUNDS[sign].holds(value, bound) for sign, bound in self.bounds.items())
         if not isinstance(value, str | list):
             return True
         if self.pattern is not None and not re.fullmatch(self.pattern, str(value)):
             return False
         long_enough = self.shortest is None or len(value) >= self.shortest
         return long_enough and (self.longest is None or len(value) <= self.longest)
-
-
-_BOUNDS = {">=": "at_least", ">": "above", "<=": "at_most", "<": "below"}
 
 
 def split(kind: Any) -> tuple[Any, Constraints]:
@@ -80,8 +89,8 @@ def _parts(validator: object | None) -> Iterable[object]:
 
 def _with(found: Constraints, part: Any) -> Constraints:
     match type(part).__name__:
-        case "_NumberValidator" if part.compare_op in _BOUNDS:
-            return evolve(found, **{_BOUNDS[part.compare_op]: part.bound})
+        case "_NumberValidator" if part.compare_op in BOUNDS:
+            return evolve(found, bounds={**found.bounds, part.compare_op: part.bound})
         case "_MatchesReValidator" if part.match_func.__name__ == "fullmatch":
             return evolve(found, pattern=part.pattern.pattern)
         case "_MinLengthValidator":

@@ -45,7 +45,7 @@ def structure_options(cls: type, options: Mapping[str, Any], path: str = "") -> 
     `path` is where the options stand, such as ``metrics.0``, for the error. Raises
     `nodelens.errors.ConfigError` with all problems, `PluginError` for a broken class.
     """
-    from nodelens.config.fit import fit
+    from nodelens.config.structuring import fit
 
     problems: list[Problem] = []
     keys = tuple(path.split(".")) if path else ()

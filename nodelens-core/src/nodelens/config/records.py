@@ -14,7 +14,7 @@ from attrs import NOTHING, Attribute, Factory, evolve, fields, frozen, has
 
 from nodelens.config.constraints import Constraints, read_constraints
 from nodelens.config.plain import plain
-from nodelens.config.renamed import RENAMED_FROM
+from nodelens.config.renamed_keys import RENAMED_FROM
 from nodelens.errors import PluginError
 
 UNLIMITED = (NoneType, bool)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen, validators
 
-from nodelens.config.renamed import renamed
+from nodelens.config.renamed_keys import renamed
 from nodelens.config.sizes import EXPECTED as SIZE_WORDS
 from nodelens.config.sizes import PATTERN as SIZE
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from attrs import has
 
-from nodelens.config.constraints import split
+from nodelens.config.constraints import BOUNDS, split
 from nodelens.config.docstrings import attribute_docs, summary
 from nodelens.config.plain import is_json
 from nodelens.config.records import MAPPINGS, Entry, entries
@@ -29,9 +29,8 @@ def type_schema(kind: Any) -> Schema:
         lengths = {"minLength": limits.shortest, "maxLength": limits.longest}
         return _known(type="string", pattern=pattern, **lengths)
     if plain in _NAMES:
-        lowest = {"minimum": limits.at_least, "exclusiveMinimum": limits.above}
-        highest = {"maximum": limits.at_most, "exclusiveMaximum": limits.below}
-        return _known(type=_NAMES[plain], **lowest, **highest)
+        bounds = {each.keyword: limits.bounds.get(sign) for sign, each in BOUNDS.items()}
+        return _known(type=_NAMES[plain], **bounds)
     if origin in UNIONS:
         return {"anyOf": [type_schema(each) for each in arguments]}
     if origin is Literal:

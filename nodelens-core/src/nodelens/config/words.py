@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from attrs import has
 
-from nodelens.config.constraints import Constraints, split
+from nodelens.config.constraints import BOUNDS, Constraints, split
 from nodelens.config.records import MAPPINGS, entries
 
 UNIONS = (Union, UnionType)
@@ -69,15 +69,10 @@ def _counted(items: int) -> str:
 
 def _limits(limits: Constraints) -> str:
     """Return limits with a space in front: `` of at least 0 and below 1``."""
-    bounds = (
-        ("of at least", limits.at_least),
-        ("above", limits.above),
-        ("at most", limits.at_most),
-        ("below", limits.below),
-        ("that matches", limits.pattern),
-        ("that is not", "empty" if limits.shortest == 1 else None),
-    )
-    found = [f"{word} {bound}" for word, bound in bounds if bound is not None]
+    bounds = [(each.words, limits.bounds.get(sign)) for sign, each in BOUNDS.items()]
+    empty = "empty" if limits.shortest == 1 else None
+    phrases = [*bounds, ("that matches", limits.pattern), ("that is not", empty)]
+    found = [f"{phrase} {limit}" for phrase, limit in phrases if limit is not None]
     return " " + " and ".join(found) if found else ""
 
 

@@ -1,6 +1,6 @@
 """Drawing samples with a seed, with the class shares of the whole.
 
-Drawn by hand: scikit-learn's stratified splits draw other samples of a seed, with torch as without.
+Drawn by hand: scikit-learn draws other samples for the same seed, and every score would change.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from nodelens.config.converter import converter
-from nodelens.config.fit import fit
 from nodelens.config.raw import Problem
 from nodelens.config.records import entries
+from nodelens.config.structuring import fit
 from nodelens.errors import RunError
 from nodelens.findings.finding import Finding
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, fields, frozen, validators
 
-from nodelens.config.renamed import renamed
+from nodelens.config.renamed_keys import renamed
 from nodelens.config.schema import POSITIVE, POSITIVE_OR_NULL
 
 if TYPE_CHECKING:

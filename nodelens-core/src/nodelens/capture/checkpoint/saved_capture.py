@@ -13,7 +13,7 @@ from nodelens.capture.checkpoint.spilled_states import Slot, StoredStates, read_
 from nodelens.capture.counts import Counts
 from nodelens.capture.plan.capture_plan import CapturePlan
 from nodelens.capture.result import Capture
-from nodelens.config.fit import restored
+from nodelens.config.structuring import restored
 from nodelens.errors import RunError
 from nodelens.interfaces.statistic import covering
 from nodelens.storage.tensor_files import read_metadata, read_tensors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import frozen
 
-from nodelens.config.fit import restored
+from nodelens.config.structuring import restored
 from nodelens.errors import RunError
 
 

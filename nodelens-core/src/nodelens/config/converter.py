@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from attrs import fields, has
 from cattrs import BaseValidationError, Converter
 from cattrs.gen import make_dict_structure_fn_from_attrs
-from cattrs.strategies import configure_tagged_union
 
 from nodelens.config.constraints import split
 from nodelens.config.records import entries
@@ -65,13 +64,17 @@ def _is_tagged(kind: Any) -> bool:
 
 
 def _tagged(kind: Any, made: Converter) -> Hook:
-    configure_tagged_union(kind, made, tag_name="type")
-    return made.get_structure_hook(kind)
+    classes = {each.__name__: each for each in get_args(kind)}
+
+    def structure(value: Any, _: Any) -> Any:
+        fields = {key: item for key, item in value.items() if key != "type"}
+        return made.structure(fields, classes[value["type"]])
+
+    return structure
 
 
-def _tagging(kind: Any, made: Converter) -> Callable[[Any], Any]:
-    configure_tagged_union(kind, made, tag_name="type")
-    return made.get_unstructure_hook(kind)
+def _tagging(_: Any, made: Converter) -> Callable[[Any], Any]:
+    return lambda value: {"type": type(value).__name__, **made.unstructure(value)}
 
 
 def _is_union(kind: Any) -> bool:

@@ -266,5 +266,5 @@ def test_an_operator_without_a_row_is_refused(nodelens, distribution):
     distribution("gatesmith", OPERATOR + "TARGET = 'OperatorSpec'")
     told = nodelens("operators", "gate")
     assert told.code == 2
-    assert ":OperatorSpec is not an Operator (a row of nodelens.channels.rules" in told.err
+    assert ":OperatorSpec is not an Operator (a row of nodelens.interfaces" in told.err
     assert "is not an Operator" in checked(nodelens)

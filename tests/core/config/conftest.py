@@ -94,6 +94,7 @@ COMPONENTS: dict[str, dict[str, type]] = {
     "dataset": {"digits": Digits, "files": Files},
     "metric": {"rms": Plain, "redundancy": Redundancy, "taylor": Plain},
     "analysis": {"agreement": Plain, "clusters": Plain},
+    "evaluation": {"perplexity": Plain},
     "intervention": {"ablation": Ablation},
     "pruner": {"taylor": Taylor, "broken": int},
     "recovery": {"fine_tune": Plain},

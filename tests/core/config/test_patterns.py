@@ -95,10 +95,10 @@ def test_a_config_keeps_its_patterns(registry):
 
 
 def test_a_stopping_rule_may_go_by_what_a_pattern_takes(registry):
-    until = {"capture": {"until": {"metric": "rms"}}}
-    assert checked(registry, "r*", **until).capture.until.metric == "rms"
+    until = {"capture": {"stop_when": {"metric": "rms"}}}
+    assert checked(registry, "r*", **until).capture.stop_when.metric == "rms"
     with pytest.raises(ConfigError, match="'taylor' is not one of the run's metrics"):
-        checked(registry, "r*", capture={"until": {"metric": "taylor"}})
+        checked(registry, "r*", capture={"stop_when": {"metric": "taylor"}})
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict
+from attrs import asdict, fields
 
 from nodelens.capture.plan.capture_plan import InputEntry, LossEntry, PairEntry, PlanEntry
 from nodelens.cli.layout import columns, wrapped
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nodelens.capture.plan.capture_plan import CapturePlan, Entry
     from nodelens.config.schema import RunConfig
     from nodelens.experiments.setup import StudyInputs
+    from nodelens.interfaces.statistic import AnyStatistic
 
 
 def plan_json(config: RunConfig, study: StudyInputs, planned: Planned) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def _place(plan: CapturePlan, entry: Entry) -> dict[str, Any]:
         "bytes": plan.bytes_of(entry),
         "statistics": [
             {
-                "statistic": str(statistic),
+                "statistic": _call_text(statistic),
                 "at": statistic.reads,
                 "folds": plan.folds_of(statistic),
                 "share": plan.position_fraction if plan.thins(statistic) else 1.0,
@@ -81,6 +82,14 @@ def _place(plan: CapturePlan, entry: Entry) -> dict[str, Any]:
             for statistic in entry.statistics
         ],
     }
+
+
+def _call_text(statistic: AnyStatistic[Any]) -> str:
+    """Return a statistic as it is written, without options that have their default."""
+    options = [each for each in fields(type(statistic)) if each.init]
+    given = [(each.name, getattr(statistic, each.name), each.default) for each in options]
+    written = [f"{name}={value!r}" for name, value, default in given if value != default]
+    return f"{type(statistic).__name__}({', '.join(written)})"
 
 
 def _kind(entry: Entry) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from nodelens.capture.plan.capture_plan import CapturePlan, Entry
     from nodelens.config.schema import RunConfig
     from nodelens.experiments.setup import StudyInputs
-    from nodelens.interfaces.statistic import AnyStatistic
 
 
 def plan_json(config: RunConfig, study: StudyInputs, planned: Planned) -> dict[str, Any]:
@@ -84,7 +83,7 @@ def _place(plan: CapturePlan, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _call_text(statistic: AnyStatistic[Any]) -> str:
+def _call_text(statistic: Any) -> str:
     """Return a statistic as it is written, without options that have their default."""
     options = [each for each in fields(type(statistic)) if each.init]
     given = [(each.name, getattr(statistic, each.name), each.default) for each in options]

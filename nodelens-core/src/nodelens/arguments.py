@@ -24,7 +24,7 @@ def chosen_metrics(
     """Return the metrics by name, with all that they are made of; raises `ConfigError`."""
     from nodelens.config.parts import with_parts
     from nodelens.config.schema import Component
-    from nodelens.interfaces.metric import checked_metric
+    from nodelens.scoring.checked_metric import checked_metric
 
     if isinstance(chosen, str) or not isinstance(chosen, Sequence):
         example = chosen if isinstance(chosen, str) else "activation_rms"

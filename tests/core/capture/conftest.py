@@ -16,9 +16,6 @@ class Asking:
 
     statistics: tuple
 
-    def needs(self):
-        return self.statistics
-
 
 @pytest.fixture
 def capture_of():

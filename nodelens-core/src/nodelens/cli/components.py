@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -18,7 +18,8 @@ from nodelens.plugins.specs import Kind, MetricSpec
 _HELP = """List {plural}, or explain some.
 
 Without arguments all {plural} are listed; a PATTERN with wildcards ('*' and '?', in quotes) lists
-those that match. An exact name shows what it is, its options and where it comes from.
+those that match, metrics with level and cost. An exact name shows what it is, its options and where
+it comes from.
 """
 
 
@@ -35,7 +36,9 @@ def listing(kind: Kind) -> click.Command:
         if patterns and not any(_is_wildcard(pattern) for pattern in patterns):
             _explain_all(registry, kind, patterns, as_json)
         else:
-            _list(registry, _matching(registry, kind, patterns or ("*",)), kind, as_json)
+            offers = _matching(registry, kind, patterns or ("*",))
+            facts = {offer: _facts(registry, offer) if patterns else {} for offer in offers}
+            _list(facts, kind, as_json)
 
     return command
 
@@ -64,18 +67,18 @@ def _matching(registry: Registry, kind: Kind, patterns: Sequence[str]) -> list[O
     return list(found)
 
 
-def _list(registry: Registry, offers: Sequence[Offer], kind: Kind, as_json: bool) -> None:
+def _list(offers: Mapping[Offer, Mapping[str, str]], kind: Kind, as_json: bool) -> None:
     if as_json:
-        echo_json([_brief(registry, offer) for offer in offers])
+        echo_json([_brief(offer, facts) for offer, facts in offers.items()])
         return
     if not offers:
         click.echo(f"no plugin offers {PLURALS[kind]}; see: nodelens plugins", err=True)
         return
     names = [offer.name for offer in offers]
     families: dict[str, list[tuple[str, ...]]] = {}
-    for offer in offers:
+    for offer, facts in offers.items():
         shown = offer.name if names.count(offer.name) == 1 else offer.qualified
-        row = (shown, *_costs(registry, offer), offer.spec.summary)
+        row = (shown, *facts.values(), offer.spec.summary)
         families.setdefault(_family(offer), []).append(row)
     rows = [row for several in families.values() for row in several]
     sizes = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
@@ -93,26 +96,24 @@ def _block(family: str, rows: Sequence[tuple[str, ...]], sizes: Sequence[int]) -
     return f"{family}\n{text}" if family else text
 
 
-def _costs(registry: Registry, offer: Offer) -> tuple[str, ...]:
-    """Return what the listing says of a metric's level and cost; nothing of other kinds."""
+def _facts(registry: Registry, offer: Offer) -> dict[str, str]:
+    """Return the level and the cost of a metric, whose module is imported; else nothing."""
     if not isinstance(offer.spec, MetricSpec):
-        return ()
+        return {}
     level, cost = level_and_cost(registry, offer)
-    return (level, cost)
+    return {"level": level, "cost": cost}
 
 
 def _family(offer: Offer) -> str:
     return offer.spec.family if isinstance(offer.spec, MetricSpec) else ""
 
 
-def _brief(registry: Registry, offer: Offer) -> dict[str, str]:
-    facts: dict[str, str] = {}
-    if isinstance(offer.spec, MetricSpec):
-        level, cost = level_and_cost(registry, offer)
-        facts = {"family": offer.spec.family, "level": level, "cost": cost}
+def _brief(offer: Offer, facts: Mapping[str, str]) -> dict[str, str]:
+    family = {"family": _family(offer)} if _family(offer) else {}
     return {
         "name": offer.name,
         "kind": offer.spec.kind,
+        **family,
         **facts,
         "summary": offer.spec.summary,
         "distribution": offer.distribution,

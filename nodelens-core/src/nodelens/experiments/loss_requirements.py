@@ -39,5 +39,5 @@ def _reads_a_loss(metric: Metric) -> bool:
     return any(
         str(each.reads) in ("model", "loss")
         or _OF_A_LOSS & frozenset(getattr(each, "requires", ()))
-        for each in metric.needs()
+        for each in metric.statistics
     )

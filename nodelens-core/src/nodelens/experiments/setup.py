@@ -20,7 +20,8 @@ from nodelens.errors import ConfigError, DataError, ModelError
 from nodelens.experiments.loss_requirements import check_needs
 from nodelens.experiments.until import check_rule
 from nodelens.interfaces.backend import ModelHandle, ModelRequest, Permissions
-from nodelens.interfaces.metric import Metric, checked_metric
+from nodelens.interfaces.metric import Metric
+from nodelens.scoring.checked_metric import checked_metric
 from nodelens.seeding import derive_seed
 from nodelens.statistics.moments import Moments
 
@@ -214,9 +215,7 @@ def _metric(registry: Registry, component: Component) -> Metric:
 class MeanActivations:
     """Asks for the mean of every node, which interventions and pruning replace nodes by."""
 
-    def needs(self) -> tuple[Moments, ...]:
-        """Return the one statistic."""
-        return (Moments(),)
+    statistics = (Moments(),)
 
 
 def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -> Planned:
@@ -248,7 +247,7 @@ def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -
 def _check_label_metrics(chosen: RunComponents) -> None:
     """Raise `ConfigError` for metrics of classes on data with a label per position."""
     for name, metric in chosen.metrics.items():
-        if any("targets" in getattr(each, "requires", ()) for each in metric.needs()):
+        if any("targets" in getattr(each, "requires", ()) for each in metric.statistics):
             raise ConfigError(
                 [
                     f"metrics: {name} compares classes of samples, and these data have a label per "

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
-import pluggy
 from attrs import frozen
 
 from nodelens.errors import PluginError
 from nodelens.plugins.discovery import Candidate
-from nodelens.plugins.hooks import REGISTER, check_hooks, new_manager
+from nodelens.plugins.hooks import REGISTER, checked_hooks
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.records import PluginRecord
 from nodelens.plugins.specs import SPEC_KINDS, ComponentSpec, Kind
@@ -48,26 +47,22 @@ def load_plugin(candidate: Candidate) -> LoadedPlugin:
         # What a plugin prints must not end up among results.
         with redirect_stdout(sys.stderr):
             plugin = candidate.entry_point.load()
-            specs = _offers(plugin, candidate.name)
+            specs = _offers(plugin)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code
         return LoadedPlugin(candidate.record("failed", reason(error)))
     return LoadedPlugin(candidate.record("loaded", specs=specs), plugin)
 
 
-def _offers(plugin: object, name: str) -> tuple[ComponentSpec, ...]:
+def _offers(plugin: object) -> tuple[ComponentSpec, ...]:
     """Return what the registration hooks of one plugin give; no other plugin is asked."""
     hash(plugin)  # pluggy keeps plugins in sets
-    manager = new_manager()
-    check_hooks(plugin, manager)
-    manager.register(plugin, name)
-    return tuple(spec for kind in SPEC_KINDS for spec in _registered(manager, kind))
+    hooks = checked_hooks(plugin)
+    return tuple(spec for kind in SPEC_KINDS for spec in _registered(hooks, kind))
 
 
-def _registered(manager: pluggy.PluginManager, kind: Kind) -> Sequence[ComponentSpec]:
+def _registered(hooks: Mapping[str, Callable[..., object]], kind: Kind) -> Sequence[ComponentSpec]:
     hook = REGISTER + PLURALS[kind]
-    caller = getattr(manager.hook, hook)
-    answers = caller() if caller.get_hookimpls() else [()]
-    return _checked(answers[0] if answers else None, kind, hook)
+    return _checked(hooks[hook](), kind, hook) if hook in hooks else ()
 
 
 def _checked(answer: Any, kind: Kind, hook: str) -> Sequence[ComponentSpec]:

@@ -17,12 +17,12 @@ LIMIT = 10.0
 
 def draws(metric: Metric) -> bool:
     """Return whether a statistic of the metric draws numbers that belong to parameters."""
-    return any(getattr(statistic, "random", False) for statistic in metric.needs())
+    return any(getattr(statistic, "random", False) for statistic in metric.statistics)
 
 
 def estimates(metric: Metric, world: World) -> tuple[Tensor, Tensor]:
     """Return scores and their standard errors from leaving out one fold at a time."""
-    view = view_of(world, metric.needs())
+    view = view_of(world, metric.statistics)
     values = metric.score(view)
     left_out = [metric.score(evolve(view, keep=torch.arange(FOLDS) != f)) for f in range(FOLDS)]
     rows = torch.bincount(world.fold, minlength=FOLDS)

@@ -7,10 +7,11 @@ rows and positions, so that dL/da = Vᵀ(z − t) is exact. Rows have class labe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
 from nodelens.channels.groups import Block, ChannelGraph, ChannelGroup, Extent, ParameterSlice, Site
@@ -26,6 +27,8 @@ from nodelens.scoring.view import GroupView, Network
 from nodelens.seeding import generator
 
 CLASSES = 3
+WHOLE = (slice(None),)
+"""All rows in one batch."""
 FOLDS = 4
 States = Mapping[Any, State]
 _AT_MODULE = ("input", "weight")
@@ -42,11 +45,11 @@ class World:
     None, `incoming` ``(nodes, inputs)``, `outgoing` ``(outputs, nodes)``. `scale`, ``(nodes,)``, is
     that of a normalisation of the nodes, None where there is none. `slope`, ``(nodes,)``, is da/dy
     where a node is on; None is 1. `gate`, ``(nodes, inputs)``, are the weights of a second producer
-    that reads the same inputs, None where there is one producer.
+    that reads the same inputs, None where there is one producer. `read` holds the states of
+    statistics that have read all rows, for the next metric.
     """
 
     inputs: Tensor
-
     pre: Tensor
     activation: Tensor
     gradient: Tensor
@@ -59,6 +62,7 @@ class World:
     scale: Tensor | None = None
     slope: Tensor | None = None
     gate: Tensor | None = None
+    read: dict[Any, State] = field(factory=dict, init=False)
 
     @property
     def rows(self) -> int:
@@ -71,10 +75,11 @@ class World:
         return len(self.incoming)
 
 
+@cache
 def make_world(
     seed: int = 0, *, rows: int = 36, positions: int = 6, nodes: int = 7, inputs: int = 6
 ) -> World:
-    """Return a world in which every node varies and no two nodes are alike."""
+    """Return a world in which every node varies and no two nodes are alike; made once."""
     random = generator(seed, "testing", "world")
 
     def normal(*shape: int) -> Tensor:
@@ -250,13 +255,23 @@ def accumulate(
 def view_of(
     world: World,
     statistics: Sequence[AnyStatistic[object]],
-    batches: Sequence[Tensor | slice] = (slice(None),),
+    batches: Sequence[Tensor | slice] = WHOLE,
 ) -> GroupView:
     """Return what a metric sees that declared these statistics and nothing else."""
     states: dict[Any, State] = {}
     for each in statistics:
-        states[each] = accumulate(each, world, batches, states)
+        if batches is WHOLE:
+            states[each] = _whole(each, world)
+        else:
+            states[each] = accumulate(each, world, batches, states)
     return view_with(world, states)
+
+
+def _whole(statistic: AnyStatistic[object], world: World) -> State:
+    """Return a copy of the state after reading all rows at once, which is done once."""
+    if statistic not in world.read:
+        world.read[statistic] = accumulate(statistic, world)
+    return {name: value.clone() for name, value in world.read[statistic].items()}
 
 
 def _at_readout(world: World, states: States) -> dict[Any, State]:

@@ -46,7 +46,7 @@ def make_plan(
     `ModelError` when there are metrics and no group that they could score, or when one state alone
     exceeds the budget.
     """
-    needed = _cheapest(statistic for metric in metrics for statistic in metric.needs())
+    needed = _cheapest(statistic for metric in metrics for statistic in metric.statistics)
     readable = [group for group in graph if group.at("activation")]
     unread = _unread(graph)
     if metrics and not readable:

@@ -31,15 +31,15 @@ import torch
 from attrs import frozen
 from sklearn.feature_selection import mutual_info_classif
 
-from nodelens_metrics.estimators import (
+from nodelens_metrics.information.sets import measure_biases
+from nodelens_metrics.mathematics.estimators import (
     copula_label_information,
     label_information,
     normal_scores,
 )
-from nodelens_metrics.higher_order import o_information_of_triplets
-from nodelens_metrics.neighbours import ksg_label_information
-from nodelens_metrics.pairwise import pairwise_information
-from nodelens_metrics.sets import measure_biases
+from nodelens_metrics.mathematics.neighbours import ksg_label_information
+from nodelens_metrics.mathematics.pairwise import pairwise_information
+from nodelens_metrics.mathematics.total_correlation import o_information_of_triplets
 
 Work = Callable[[], object]
 

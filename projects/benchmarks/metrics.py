@@ -95,7 +95,7 @@ def hessian() -> Works:
     """Return traces of all nodes of a network whose products take longer than a call."""
     from nodelens.capture.batches import Batch
     from nodelens.capture.losses import row_losses
-    from nodelens_metrics.passes.products import product_with
+    from nodelens_metrics.curvature.hessian_products import product_with
 
     model, random = perceptron(1024), torch.Generator().manual_seed(0)
     x, y = torch.randn(512, 1024, generator=random), torch.randint(10, (512,), generator=random)
@@ -140,7 +140,7 @@ def one_total(model: nn.Module, x: Tensor, y: Tensor) -> object:
 
 
 def spectrum() -> Works:
-    from nodelens_metrics.spectra import power_law, squared_singular_values
+    from nodelens_metrics.mathematics.spectra import power_law, squared_singular_values
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4096, 4096, bias=False))
@@ -160,7 +160,7 @@ def spectrum() -> Works:
 
 
 def ranks() -> Works:
-    from nodelens_metrics.spectra import effective_rank, effective_rank_without_each
+    from nodelens_metrics.mathematics.spectra import effective_rank, effective_rank_without_each
 
     torch.manual_seed(0)
     covariance = torch.cov(torch.randn(512, 2048, dtype=torch.float64))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import nodelens
-from nodelens_metrics.spectra import power_law, squared_singular_values
+from nodelens_metrics.mathematics.spectra import power_law, squared_singular_values
 
 
 def heavy_tailed(rows: int, columns: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The kit over the statistics with passes of their own, and what it does not see."""
+"""Statistics with passes of their own: what the author kit does not see."""
 
 import pytest
 import torch
@@ -7,34 +7,17 @@ from torch import nn
 
 from nodelens.capture.batches import Batch
 from nodelens.channels.infer import infer
-from nodelens.testing import check_pass_statistic
 from nodelens.testing.imports import heavy_imports
-from nodelens_metrics.passes.flow import GradientFlow, GradientSum
-from nodelens_metrics.passes.path import PathGradients
-from nodelens_metrics.passes.slices import by_role, counted_rows, differentiable, owned
-from nodelens_metrics.passes.traces import Traces
-
-STATISTICS = [
-    Traces(),
-    Traces("gauss_newton", weighted=True, probes=2),
-    GradientFlow(),
-    PathGradients(3),
-    PathGradients(2, "mean", "logit"),
-]
-CHECKS = [
-    *(check for statistic in STATISTICS for check in check_pass_statistic(statistic)),
-    *check_pass_statistic(GradientSum(), holds_parameters=True),
-]
+from nodelens_metrics.curvature.parameter_slices import by_role, counted_rows, differentiable, owned
+from nodelens_metrics.curvature.traces import Traces
+from nodelens_metrics.paths.path_gradients import PathGradients
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=str)
-def test_statistic(check):
-    check.run()
-
-
-@pytest.mark.parametrize("name", ["traces", "flow", "path"])
+@pytest.mark.parametrize(
+    "name", ["curvature.traces", "curvature.gradient_flow", "paths.path_gradients"]
+)
 def test_what_a_metric_names_imports_nothing_heavy(name):
-    assert heavy_imports(f"nodelens_metrics.passes.{name}") == ""
+    assert heavy_imports(f"nodelens_metrics.{name}") == ""
 
 
 def test_the_passes_say_what_they_cost():

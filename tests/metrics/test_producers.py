@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import nodelens
-from nodelens_metrics.spectra import power_law
+from nodelens_metrics.mathematics.spectra import power_law
 
 
 class Gated(nn.Module):

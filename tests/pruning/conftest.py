@@ -10,9 +10,9 @@ from nodelens.testing.pruner_checks import example_request
 def request_with():
     """Return a request on groups of 12 and 7 prunable nodes from ``{metric: {group: values}}``."""
 
-    def build(metrics, *, better="high", seed=0, skipped=None, failed=None):
+    def build(metrics, *, high=True, seed=0, skipped=None, failed=None):
         scores = {
-            (metric, group): Score(metric, group, np.asarray(values, dtype=float), better, "1")
+            (metric, group): Score(metric, group, np.asarray(values, dtype=float), high, "1")
             for metric, groups in metrics.items()
             for group, values in groups.items()
         }

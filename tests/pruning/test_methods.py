@@ -53,13 +53,13 @@ def test_the_lowest_scores_go(request_with):
 
 
 def test_the_direction_of_the_metric_counts(request_with):
-    plan = ByScore(metric="m").plan(request_with({"m": RAMP}, better="low"))
+    plan = ByScore(metric="m").plan(request_with({"m": RAMP}, high=False))
     assert plan.keep[A] == tuple(range(6))
 
 
 def test_a_metric_without_direction_is_refused(request_with):
     with pytest.raises(UnknownNameError, match="describes nodes without saying which to keep"):
-        ByScore(metric="m").plan(request_with({"m": RAMP}, better="neither"))
+        ByScore(metric="m").plan(request_with({"m": RAMP}, high=None))
 
 
 def test_what_cannot_be_pruned_is_noted_with_the_reason(request_with):

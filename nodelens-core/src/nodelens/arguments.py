@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nodelens.config.schema import is_pattern
 from nodelens.errors import ConfigError, DataError, ModelError, did_you_mean
-from nodelens.interfaces.metric import checked_metric
+from nodelens.plugins.checked_metric import checked_metric
 
 if TYPE_CHECKING:
     import torch

@@ -1,11 +1,8 @@
-import pytest
 from nodelens_example_metric.plugin import nodelens_register_metrics
 
-from nodelens.testing import check_metric
-
-(SPEC,) = nodelens_register_metrics()
+from nodelens.testing import parametrize_with_checks
 
 
-@pytest.mark.parametrize("check", check_metric(SPEC), ids=str)
-def test_mean_peak(check):
+@parametrize_with_checks(*nodelens_register_metrics())
+def test_metrics(check):
     check.run()

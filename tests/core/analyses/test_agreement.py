@@ -22,7 +22,7 @@ def test_the_most_alike_and_the_most_different_pair_are_named(scores_of):
 
 
 def test_importance_is_compared_and_not_the_raw_value(scores_of):
-    scores = scores_of({"up": {"g": UP}, "down": ({"g": -UP}, "low")})
+    scores = scores_of({"up": {"g": UP}, "down": ({"g": -UP}, False)})
     assert cell(Agreement().analyse(scores, 0), "up", "down") == pytest.approx(1.0)
 
 
@@ -54,7 +54,7 @@ def test_a_constant_metric_has_no_agreement(scores_of):
 
 def test_a_metric_without_direction_is_marked_and_out_of_the_headline(scores_of):
     scores = scores_of(
-        {"a": {"g": UP}, "b": {"g": MIXED}, "shape": ({"g": UP}, "neither"), "c": {"g": -UP}}
+        {"a": {"g": UP}, "b": {"g": MIXED}, "shape": ({"g": UP}, None), "c": {"g": -UP}}
     )
     finding = Agreement().analyse(scores, 0)
     assert cell(finding, "a", "shape (raw)") == pytest.approx(1.0)

@@ -11,7 +11,7 @@ from nodelens.scoring.scores import Score, Scores
 
 def layer(metric, group, value, se=None):
     errors = None if se is None else np.array([se])
-    return Score(metric, group, np.array([value]), "neither", "1", errors)
+    return Score(metric, group, np.array([value]), None, "1", errors)
 
 
 def analysed(*layers):

@@ -17,9 +17,6 @@ class Asking:
 
     statistics: tuple
 
-    def needs(self):
-        return self.statistics
-
 
 @pytest.fixture
 def capture_of():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from itertools import pairwise
-from typing import ClassVar
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.config.sizes import size_bytes, size_text
 from nodelens.errors import ConfigError, DataError
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.engine import ScoreRequest, compute_scores
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments
@@ -36,15 +36,18 @@ BATCHES = list(zip(X.split(16), Y.split(16), strict=True))
 class Spread:
     """How a node varies with all others; from a stand-in for a sketch where memory is short."""
 
-    rough: bool = False
-    better: ClassVar = "high"
-    unit: ClassVar = "1"
-    formula: ClassVar = "sum_j |cov_ij|"
-    source: ClassVar = "test"
-    invariances: ClassVar = frozenset()
-    dead: ClassVar = "worst"
+    info = MetricInfo(
+        formula="sum_j |cov_ij|",
+        unit="1",
+        higher_is_better=True,
+        source="test",
+        dead_nodes="lowest",
+    )
 
-    def needs(self):
+    rough: bool = False
+
+    @property
+    def statistics(self):
         return (Moments(),) if self.rough else (Gram(),)
 
     def sketched(self):

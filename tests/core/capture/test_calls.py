@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -147,7 +149,7 @@ def test_calls_of_a_model_that_cannot_be_traced_are_counted_and_told(caplog):
     from nodelens.capture.request import CaptureRequest
     from nodelens.experiments.capture_record import capture_findings, capture_json
 
-    plan = make_plan(graph, [type("M", (), {"needs": lambda self: (Moments(),)})()], model=model)
+    plan = make_plan(graph, [SimpleNamespace(statistics=(Moments(),))], model=model)
     got = run_capture(CaptureRequest(model, graph, [(X, Y)] * 2, plan, torch.device("cpu")))
     extra = got.counts.beyond["block.up"]
     assert extra > 0

@@ -27,9 +27,6 @@ class Asks:
     def __init__(self, *statistics):
         self.statistics = statistics
 
-    def needs(self):
-        return self.statistics
-
 
 class StopError(Exception):
     """Ends a capture."""

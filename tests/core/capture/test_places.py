@@ -31,9 +31,6 @@ class Wants:
     def __init__(self, *statistics):
         self.statistics = statistics
 
-    def needs(self):
-        return self.statistics
-
 
 class Residual(nn.Module):
     """A convolution, two blocks that may go on in place, and a classifier of pooled maps."""

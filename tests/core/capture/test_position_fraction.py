@@ -42,9 +42,6 @@ OTHERS = (Moments(), RowMoments(), WeightGradients())
 class Asking:
     statistics: tuple
 
-    def needs(self):
-        return self.statistics
-
 
 class Tokens(nn.Module):
     def __init__(self):

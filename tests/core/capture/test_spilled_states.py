@@ -20,6 +20,7 @@ from nodelens.capture.plan.planning import make_plan
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import RunError
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.engine import ScoreRequest, compute_scores
 from nodelens.statistics.gradients import GradientMoments
 from nodelens.statistics.gram import Gram
@@ -32,12 +33,9 @@ CPU = torch.device("cpu")
 class Needs:
     """A metric that reads what it is told to."""
 
-    statistics: tuple
-    better, unit, formula, source, dead = "high", "1", "x", "test", "any"
-    invariances = frozenset()
+    info = MetricInfo(formula="x", unit="1", higher_is_better=True, source="test")
 
-    def needs(self):
-        return self.statistics
+    statistics: tuple
 
     def score(self, group):
         return group[self.statistics[0]].mean

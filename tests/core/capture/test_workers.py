@@ -74,9 +74,6 @@ class Asking:
 
     statistics: tuple
 
-    def needs(self):
-        return self.statistics
-
 
 @frozen(eq=False)
 class Threads:

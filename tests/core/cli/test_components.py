@@ -9,8 +9,8 @@ import pytest
 from nodelens.plugins.specs import PLURALS
 
 SOURCE = '''
-from typing import ClassVar
-from attrs import field, frozen
+from attrs import evolve, field, frozen
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.gradients import GradientMoments
 from nodelens.statistics.moments import Moments
@@ -38,15 +38,14 @@ class Peak:
     """
 
     top: int = 1
-    better: ClassVar = "high"
-    unit: ClassVar = "activation"
-    formula: ClassVar = "max a"
-    source: ClassVar = "common"
-    invariances: ClassVar = frozenset({"functional", "activation_shift"})
-    dead: ClassVar = "worst"
-
-    def needs(self):
-        return (Moments(),)
+    info = MetricInfo(
+        formula="max a",
+        unit="activation",
+        higher_is_better=True,
+        dead_nodes="lowest",
+        invariances=frozenset({"functional", "activation_shift"}),
+    )
+    statistics = (Moments(),)
 
     def score(self, group):
         raise NotImplementedError
@@ -61,8 +60,7 @@ class SetUp(Peak):
 class Twins(Peak):
     """Compares all pairs."""
 
-    def needs(self):
-        return (Gram(), GradientMoments())
+    statistics = (Gram(), GradientMoments())
 
     def sketched(self):
         return Twins()
@@ -71,16 +69,15 @@ class Twins(Peak):
 class Depth(Peak):
     """One number of a layer."""
 
-    level: ClassVar = "layer"
-
-    def uses(self):
-        return ("acme:twins",)
+    info = evolve(Peak.info, level="layer")
+    depends_on = ("acme:twins",)
 
 @frozen
 class Broken(Peak):
     """Raises."""
 
-    def needs(self):
+    @property
+    def statistics(self):
         raise ZeroDivisionError("on purpose")
 '''
 
@@ -110,6 +107,16 @@ def test_a_family_is_listed(nodelens):
     assert nodelens("metrics", "family:acne").err.startswith(
         "error: no metric is of a family 'acne'; did you mean 'acme'?"
     )
+
+
+def test_a_listing_of_everything_says_what_is_known_without_an_import(nodelens):
+    out = nodelens("-q", "metrics").out
+    assert " ".join(out.split()).startswith(
+        "acme broken Cannot say what it needs. depth Of a layer"
+    )
+    found = json.loads(nodelens("-q", "metrics", "--json").out)
+    (peak,) = [each for each in found if each["name"] == "peak"]
+    assert (peak["family"], "level" in peak, "cost" in peak) == ("acme", False, False)
 
 
 def test_wildcards_choose(nodelens):
@@ -142,12 +149,12 @@ def test_an_exact_name_is_explained(nodelens):
         "  Over all positions and samples.\n"
         "\n"
         "  level        node\n"
-        "  better       high\n"
+        "  keep         high values\n"
         "  unit         activation\n"
         "  formula      max a\n"
         "  source       common\n"
         "  invariances  activation_shift, functional\n"
-        "  dead nodes   worst\n"
+        "  dead nodes   lowest\n"
         "  reads        Moments(reads='activation', order=2)\n"
         "  cost         forward: one forward pass over the samples\n"
         "\n"

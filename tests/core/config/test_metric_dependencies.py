@@ -13,7 +13,8 @@ from nodelens.errors import ConfigError
 class Metric:
     made_of: tuple[str, ...] = ()
 
-    def uses(self):
+    @property
+    def depends_on(self):
         return self.made_of
 
 
@@ -66,7 +67,7 @@ def test_a_circle_is_an_error(name, circle):
 
 @frozen
 class Fussy(Metric):
-    def unfit(self, parts):
+    def check_dependencies(self, parts):
         return [f"{name!r} has {len(part.made_of)} parts" for name, part in parts.items()]
 
 

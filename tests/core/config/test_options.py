@@ -13,6 +13,7 @@ from attrs import field, frozen, validators
 from nodelens.config.docstrings import attribute_docs
 from nodelens.config.options import OptionField, option_fields, structure_options
 from nodelens.errors import ConfigError, PluginError
+from nodelens.scoring.options import option
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -255,3 +256,19 @@ class OddDefault:
 def test_a_broken_class_is_the_plugins_error(cls, message):
     with pytest.raises(PluginError, match=message):
         option_fields(cls)
+
+
+@frozen
+class Shared:
+    """Options that are documented at the field.
+
+    Attributes:
+        own: said here.
+    """
+
+    noise: float = option(0.1, validators.ge(0.0), doc="said at the field.")
+    own: int = option(1, doc="said at the field, and here.")
+
+
+def test_an_option_is_documented_at_the_field_or_by_its_class():
+    assert [entry.doc for entry in option_fields(Shared)] == ["said at the field.", "said here."]

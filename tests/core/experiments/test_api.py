@@ -16,6 +16,7 @@ from nodelens.errors import (
     PluginError,
     UnknownNameError,
 )
+from nodelens.interfaces.metric import MetricInfo
 
 G = torch.Generator().manual_seed(0)
 X, Y = torch.randn(40, 5, generator=G), torch.randint(0, 3, (40,), generator=G)
@@ -39,7 +40,7 @@ def test_scores_of_any_module_and_any_iterable(model):
 
 
 def test_options_labels_and_metric_objects(model):
-    from nodelens_metrics.activations import ZeroFraction
+    from nodelens_metrics.activations.activity import ZeroFraction
 
     scores = nodelens.score(
         model,
@@ -131,7 +132,7 @@ def test_infer_is_public(model):
         ({"batches": [(X, Y.float())]}, "targets must be class indices, got torch.float32"),
         ({"batches": [(X, Y[:5])]}, "do not fit targets of shape (5,)"),
         ({"metrics": None}, "give a list, such as ['activation_rms']"),
-        ({"metrics": [3]}, "metric 'int' lacks better, unit"),
+        ({"metrics": [3]}, "metric 'int' lacks info, statistics, score"),
         ({"metrics": [{"top": 5}]}, "{'top': 5} has no name"),
         ({"folds": 0}, "folds: expected a whole number of at least 2, got 0"),
         ({"folds": "8"}, "folds: expected a whole number of at least 2, got '8'"),
@@ -187,11 +188,8 @@ def test_a_metric_that_failed_says_so_when_its_scores_are_read(model):
     class Broken:
         """Fails."""
 
-        better, unit, formula, source, dead = "high", "1", "x", "test", "any"
-        invariances = frozenset()
-
-        def needs(self):
-            return ()
+        info = MetricInfo(formula="x", unit="1", higher_is_better=True, source="test")
+        statistics = ()
 
         def score(self, group):
             raise ZeroDivisionError("on purpose")
@@ -201,12 +199,24 @@ def test_a_metric_that_failed_says_so_when_its_scores_are_read(model):
         scores["Broken", "0:neurons"]
 
 
-def test_a_metric_of_an_unknown_direction_is_refused(model):
-    class Upwards:
-        """Says which way in its own words."""
+def test_a_metric_whose_info_is_no_record_is_refused(model):
+    class Mapping:
+        """Says what it is in a mapping."""
 
-        better, unit, formula, source, dead = "up", "1", "x", "test", "any"
-        invariances = frozenset()
+        info, statistics = {"unit": "1"}, ()
+
+        def score(self, group):
+            return torch.zeros(group.width)
+
+    with pytest.raises(PluginError, match=r"Mapping\.info is {'unit': '1'}, not a MetricInfo"):
+        nodelens.score(model, [X], metrics=[Mapping()])
+
+
+def test_a_metric_of_an_earlier_contract_is_told_the_new_names(model):
+    class Older:
+        """Has what is called otherwise."""
+
+        better, unit = "high", "1"
 
         def needs(self):
             return ()
@@ -214,8 +224,9 @@ def test_a_metric_of_an_unknown_direction_is_refused(model):
         def score(self, group):
             return torch.zeros(group.width)
 
-    with pytest.raises(PluginError, match="better is 'up', not one of"):
-        nodelens.score(model, [X], metrics=[Upwards()])
+    message = r"lacks info \(in place of better, unit\), statistics \(in place of needs\)"
+    with pytest.raises(PluginError, match=message):
+        nodelens.score(model, [X], metrics=[Older()])
 
 
 def many(rows=512, size=16):

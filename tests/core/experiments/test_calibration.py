@@ -31,9 +31,6 @@ class Asks:
     def __init__(self, *statistics):
         self.statistics = statistics
 
-    def needs(self):
-        return self.statistics
-
 
 @pytest.mark.parametrize("shares", [8, 4, 2, 1])
 def test_every_sample_comes_once_and_no_batch_lies_across_two_folds(shares):

@@ -13,8 +13,8 @@ from nodelens.cli.main import main
 from nodelens.errors import ConfigError
 
 SOURCE = '''
-from typing import ClassVar
-from attrs import frozen
+from attrs import evolve, frozen
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.moments import Moments
 
 @hookimpl
@@ -26,15 +26,8 @@ def nodelens_register_metrics():
 class Plain:
     """The mean."""
 
-    better: ClassVar = "high"
-    unit: ClassVar = "1"
-    formula: ClassVar = "E[a]"
-    source: ClassVar = "test"
-    invariances: ClassVar = frozenset()
-    dead: ClassVar = "any"
-
-    def needs(self):
-        return (Moments(),)
+    info = MetricInfo(formula="E[a]", unit="1", higher_is_better=True)
+    statistics = (Moments(),)
 
     def score(self, group):
         return group[Moments()].mean
@@ -43,7 +36,7 @@ class Plain:
 class Depth(Plain):
     """The mean of a layer."""
 
-    level: ClassVar = "layer"
+    info = evolve(Plain.info, level="layer")
 
     def score(self, group):
         return group[Moments()].mean.mean().unsqueeze(0)
@@ -52,28 +45,23 @@ class Depth(Plain):
 class Made(Plain):
     """Twice the mean."""
 
-    def needs(self):
-        return ()
-
-    def uses(self):
-        return ("plain",)
+    statistics = ()
+    depends_on = ("plain",)
 
     def score(self, group):
-        return 2 * group.part("plain")
+        return 2 * group.metric("plain")
 
 @frozen
 class Lost(Made):
     """Made of nothing that there is."""
 
-    def uses(self):
-        return ("plane",)
+    depends_on = ("plane",)
 
 @frozen
 class Round(Made):
     """Made of itself."""
 
-    def uses(self):
-        return ("round",)
+    depends_on = ("round",)
 '''
 
 

@@ -145,7 +145,7 @@ def test_a_failure_is_recorded_and_told_without_a_traceback(tmp_path, monkeypatc
 
 
 def test_a_metric_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
-    from nodelens_metrics.activations import ActivationRMS
+    from nodelens_metrics.activations.activity import ActivationRMS
 
     def broken(self: object, group: object) -> torch.Tensor:
         raise ZeroDivisionError("on purpose")

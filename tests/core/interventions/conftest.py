@@ -54,12 +54,12 @@ def additive():
 
 
 def scores_of(metrics):
-    """Return scores of the one group from ``{name: values}`` or ``{name: (values, better)}``."""
+    """Return scores of the one group from ``{name: values}`` or ``{name: (values, high)}``."""
     scores = {}
     for name, given in metrics.items():
-        values, better = given if isinstance(given, tuple) else (given, "high")
+        values, high = given if isinstance(given, tuple) else (given, True)
         values = np.asarray(values, dtype=np.float64)
-        scores[name, GROUP] = Score(name, GROUP, values, better, "1")
+        scores[name, GROUP] = Score(name, GROUP, values, high, "1")
     return Scores(scores)
 
 

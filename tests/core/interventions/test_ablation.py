@@ -21,7 +21,7 @@ def test_equal_metrics_are_said_not_to_be_separable(additive):
 
 def test_a_metric_that_does_worse_than_random_is_warned_about(additive):
     inputs = tuple(np.linspace(1.0, 1.1, 50))
-    request = additive(C, {"inverted": (C, "low"), "true": C}, inputs=inputs).request
+    request = additive(C, {"inverted": (C, False), "true": C}, inputs=inputs).request
     finding = Ablation(random=20).run(request)
     assert len(finding.warnings) == 2
     assert "inverted, least important first, does more damage than random" in finding.warnings[0]
@@ -79,7 +79,7 @@ def test_without_metrics_there_is_the_random_curve(additive):
 
 
 def test_metrics_without_direction_are_listed_as_left_out(additive, table):
-    finding = Ablation().run(additive(C, {"true": C, "shape": (C, "neither")}).request)
+    finding = Ablation().run(additive(C, {"true": C, "shape": (C, None)}).request)
     assert {"what": "shape", "why": "describes nodes without saying which to keep"} in table(
         finding, "ablation_left_out"
     )

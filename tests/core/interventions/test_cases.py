@@ -14,11 +14,11 @@ from nodelens.scoring.scores import Score, Scores
 def request_with(additive):
     """Return a request on groups of 4, 3 and 2 nodes and the output, from ``{metric: groups}``."""
 
-    def build(covered, better="high"):
+    def build(covered, high=True):
         model = nn.Sequential(*(nn.Linear(a, b) for a, b in ((2, 4), (4, 3), (3, 2), (2, 5))))
         graph = infer(model, torch.zeros(2, 2))
         scores = {
-            (metric, group.name): Score(metric, group.name, np.arange(group.width), better, "1")
+            (metric, group.name): Score(metric, group.name, np.arange(group.width), high, "1")
             for metric, groups in covered.items()
             for group in graph
             if group.name in groups
@@ -65,7 +65,7 @@ def test_what_cannot_be_ablated_is_left_out_with_the_reason(request_with):
 
 
 def test_metrics_without_a_direction_are_left_out_and_random_remains(request_with):
-    request = request_with({"shape": (A, B)}, better="neither")
+    request = request_with({"shape": (A, B)}, high=None)
     found = choose_cases(request, "global", ("shape",), (0.5,))
     assert found.left_out["shape"] == "describes nodes without saying which to keep"
     assert [case.metrics for case in found.cases] == [()]

@@ -50,7 +50,7 @@ def test_the_area_is_the_trapezoid_mean_of_the_loss_change(measured):
 
 def test_the_true_contributions_save_damage_and_their_negatives_do_not(measured):
     _, found = measured(
-        {"true": CONTRIBUTIONS, "inverted": (CONTRIBUTIONS, "low")}, firsts=("least",)
+        {"true": CONTRIBUTIONS, "inverted": (CONTRIBUTIONS, False)}, firsts=("least",)
     )
     true, inverted = found.curves
     assert found.against_random(true).value < 0 < found.against_random(inverted).value

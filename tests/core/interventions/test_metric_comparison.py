@@ -7,11 +7,11 @@ from nodelens.interventions.oracle.prediction import predict
 from nodelens.scoring.scores import Score, Scores
 
 
-def compared(metrics, damages, better="high"):
+def compared(metrics, damages, high=True):
     """Compare ``{metric: {group: values}}`` with ``{group: changes}``."""
     scores = Scores(
         {
-            (metric, group): Score(metric, group, np.asarray(values, dtype=float), better, "1")
+            (metric, group): Score(metric, group, np.asarray(values, dtype=float), high, "1")
             for metric, groups in metrics.items()
             for group, values in groups.items()
         }
@@ -97,7 +97,7 @@ def test_differences_between_groups_are_no_prediction():
 
 
 def test_without_a_directed_metric_there_is_nothing_to_compare():
-    assert compared({"m": {"g": range(12)}}, {"g": range(12)}, "neither") is None
+    assert compared({"m": {"g": range(12)}}, {"g": range(12)}, None) is None
     assert compared({"m": {"g": np.ones(12)}}, {"g": range(12)}) is None
 
 

@@ -10,7 +10,7 @@ C = np.array([4.0, -1.0, 2.0, 0.5, 3.0, 1.5, 0.0, 8.0, 0.125, 5.0])
 
 def test_the_headline_names_the_best_predictor_and_the_extreme_nodes(additive):
     inputs = (1.0, 1.1, 0.9, 1.0)
-    case = additive(C, {"noise": C[::-1], "true": C, "shape": (C, "neither")}, inputs=inputs)
+    case = additive(C, {"noise": C[::-1], "true": C, "shape": (C, None)}, inputs=inputs)
     headline = Oracle().run(case.request).headline
     assert headline[0] == (
         "true predicts single-node damage best "
@@ -80,7 +80,7 @@ def test_the_share_of_top_nodes_changes_the_overlap(additive, table):
 
 
 def test_no_predictor_at_all_is_warned_about(additive):
-    finding = Oracle().run(additive(C, {"inverted": (C, "low")}).request)
+    finding = Oracle().run(additive(C, {"inverted": (C, False)}).request)
     assert finding.warnings == (
         "no metric predicts the damage of single nodes better than chance: with the damages "
         "permuted within groups, the best metric does as well with p = 1",

@@ -12,10 +12,10 @@ def damage_of(change, group="g"):
     return AblationEffect(group, np.arange(len(change)), change, np.zeros(len(change)), 0.0)
 
 
-def scores_of(values, better="high", metric="m"):
+def scores_of(values, high=True, metric="m"):
     return Scores(
         {
-            (metric, group): Score(metric, group, np.asarray(v, dtype=np.float64), better, "1")
+            (metric, group): Score(metric, group, np.asarray(v, dtype=np.float64), high, "1")
             for group, v in values.items()
         }
     )
@@ -30,12 +30,12 @@ def test_correlations_are_scipys_over_all_nodes_with_improving_ones():
 
 
 def test_the_direction_of_the_metric_counts():
-    (found,) = predict(scores_of({"g": range(6)}, "low"), [damage_of(range(6))], 0.25)
+    (found,) = predict(scores_of({"g": range(6)}, False), [damage_of(range(6))], 0.25)
     assert found.spearman.value == pytest.approx(-1.0)
 
 
 def test_a_metric_without_direction_is_compared_by_its_values_and_marked():
-    (found,) = predict(scores_of({"g": range(6)}, "neither"), [damage_of(range(6))], 0.25)
+    (found,) = predict(scores_of({"g": range(6)}, None), [damage_of(range(6))], 0.25)
     assert (found.metric, found.has_direction) == ("m (raw)", False)
 
 

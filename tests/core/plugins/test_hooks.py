@@ -53,6 +53,10 @@ REFUSED = {
         "@hookimpl(wrapper=True)\ndef nodelens_register_metrics(): yield",
         "nodelens_register_metrics is a wrapper; registration hooks are called plugin by plugin",
     ),
+    "wrapper that does not yield": (
+        "@hookimpl(wrapper=True)\ndef nodelens_scored(scores): pass",
+        "nodelens_scored is a wrapper and does not yield",
+    ),
     "none": (
         "@hookimpl\ndef nodelens_register_metrics(): pass",
         "nodelens_register_metrics must return a list of MetricSpec, not None",

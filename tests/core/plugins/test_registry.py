@@ -210,5 +210,18 @@ def test_wrong_options_are_config_errors():
 
 
 def test_metrics_need_all_that_reports_say_of_them():
-    needed = ["better", "unit", "formula", "source", "invariances", "dead", "needs", "score"]
-    assert missing_members("metric", object) == needed
+    assert missing_members("metric", object) == ["info", "statistics", "score"]
+
+
+def test_members_of_an_earlier_contract_are_told_what_takes_their_place():
+    class Old:
+        better, unit = "high", "1"
+
+        def needs(self):
+            return ()
+
+        def score(self, group):
+            raise NotImplementedError
+
+    found = missing_members("metric", Old)
+    assert found == ["info (in place of better, unit)", "statistics (in place of needs)"]

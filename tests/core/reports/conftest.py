@@ -229,7 +229,7 @@ def scores() -> Scores:
                 metric,
                 group,
                 values,
-                "low" if metric == "redundancy" else "high",
+                metric != "redundancy",
                 "nats" if number > 6 else "1",
                 None if "norm" in metric else np.abs(values) * 0.08 + 0.002,
             )
@@ -265,7 +265,7 @@ def _record() -> dict:
         "versions": {"python": "3.11.9", "torch": "2.6.0", "numpy": "2.1.0"},
         "plugins": [
             {
-                "name": "nodelens-metrics:metrics",
+                "name": "nodelens-metrics:weights",
                 "distribution": "nodelens-metrics",
                 "version": "0.1.0",
                 "status": "loaded",

@@ -169,7 +169,7 @@ def evil_run(root):
     )
     table = Table(EVIL, EVIL, (EVIL, EVIL), ((EVIL, 1.0),), EVIL)
     run.write_finding(Finding(EVIL, EVIL, EVIL, (EVIL,), (EVIL,), (table,), plots, {EVIL: EVIL}))
-    score = Score(EVIL, EVIL, np.arange(3.0), "high", EVIL)
+    score = Score(EVIL, EVIL, np.arange(3.0), True, EVIL)
     Scores({(EVIL, EVIL): score}, {(EVIL, EVIL): EVIL}, {EVIL: EVIL}, 1).save(
         run.file("scores.safetensors")
     )

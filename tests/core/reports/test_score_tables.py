@@ -13,22 +13,24 @@ from nodelens.scoring.scores import Score, Scores
 from nodelens.storage.run_folder import RunFolder
 
 SCORES = Scores(
-    {("rms", "a"): Score("rms", "a", np.array([1.0, 0.1]), "high", "1", np.array([0.5, 0.25]))},
+    {("rms", "a"): Score("rms", "a", np.array([1.0, 0.1]), True, "1", np.array([0.5, 0.25]))},
     layers={
-        ("depth", "a"): Score("depth", "a", np.array([0.30000000000000004]), "low", "nats"),
-        ("depth", "b"): Score("depth", "b", np.array([2.0]), "low", "nats", np.array([0.5])),
+        ("depth", "a"): Score("depth", "a", np.array([0.30000000000000004]), False, "nats"),
+        ("depth", "b"): Score("depth", "b", np.array([2.0]), False, "nats", np.array([0.5])),
     },
 )
 
 
 def test_nodes_and_layers_have_their_own_files_in_full_precision():
     assert scores_csv(SCORES) == (
-        "metric,group,node,value,se,better,unit\nrms,a,0,1.0,0.5,high,1\nrms,a,1,0.1,0.25,high,1\n"
+        "metric,group,node,value,se,higher_is_better,unit\n"
+        "rms,a,0,1.0,0.5,True,1\n"
+        "rms,a,1,0.1,0.25,True,1\n"
     )
     assert layers_csv(SCORES) == (
-        "metric,group,value,se,better,unit\n"
-        "depth,a,0.30000000000000004,,low,nats\n"
-        "depth,b,2.0,0.5,low,nats\n"
+        "metric,group,value,se,higher_is_better,unit\n"
+        "depth,a,0.30000000000000004,,False,nats\n"
+        "depth,b,2.0,0.5,False,nats\n"
     )
 
 
@@ -47,7 +49,7 @@ def test_the_report_has_a_table_of_layers_with_standard_errors(tmp_path):
         "group": "b",
         "value": 2.0,
         "se": 0.5,
-        "better": "low",
+        "higher_is_better": False,
         "unit": "nats",
     }
 

@@ -11,20 +11,20 @@ def scores(*found, **others):
     return Scores({(score.metric, score.group): score for score in found}, **others)
 
 
-def score(values, better="high", se=None, group="g"):
-    return Score("m", group, np.array(values, dtype=float), better, "1", se)
+def score(values, higher_is_better=True, se=None, group="g"):
+    return Score("m", group, np.array(values, dtype=float), higher_is_better, "1", se)
 
 
 @pytest.mark.parametrize(
-    ("better", "ends"),
+    ("higher_is_better", "ends"),
     [
-        ("high", [("keep", 3.0), ("remove", 1.0)]),
-        ("low", [("keep", 1.0), ("remove", 3.0)]),
-        ("neither", [("highest", 3.0), ("lowest", 1.0)]),
+        (True, [("keep", 3.0), ("remove", 1.0)]),
+        (False, [("keep", 1.0), ("remove", 3.0)]),
+        (None, [("highest", 3.0), ("lowest", 1.0)]),
     ],
 )
-def test_both_ends_follow_the_direction_of_the_metric(better, ends):
-    table = extremes(scores(score([1, 2, 3], better)))
+def test_both_ends_follow_the_direction_of_the_metric(higher_is_better, ends):
+    table = extremes(scores(score([1, 2, 3], higher_is_better)))
     assert [(row[1], row[4]) for row in table.rows] == ends
 
 

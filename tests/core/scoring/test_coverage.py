@@ -14,6 +14,7 @@ from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.engine import ScoreRequest, compute_scores
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.magnitudes import Magnitudes
@@ -28,16 +29,13 @@ RHO = 0.8
 class Of:
     """One field of the summary of a statistic."""
 
+    info = MetricInfo(formula="a field", unit="1", higher_is_better=True, source="test")
+
     statistic: object
     name: str
-    better = "high"
-    unit = "1"
-    formula = "a field"
-    source = "test"
-    invariances = frozenset()
-    dead = "any"
 
-    def needs(self):
+    @property
+    def statistics(self):
         return (self.statistic,)
 
     def score(self, group):
@@ -73,7 +71,7 @@ def score_of(metric, draw, rows, loss=None, fraction=1.0):
     parts = zip(inputs.split(64), values.split(64), strict=True)
     batches = [{"x": x, "repetitions": each} for x, each in parts]
     graph = infer(model, **{key: value[:2] for key, value in batches[0].items()})
-    entry = PlanEntry(graph["first:neurons"], metric.needs())
+    entry = PlanEntry(graph["first:neurons"], metric.statistics)
     plan = CapturePlan((entry,), folds=8, position_fraction=fraction)
     options = {} if loss is None else {"loss": loss}
     capture = run_capture(

@@ -17,6 +17,7 @@ from nodelens.capture.plan.planning import make_plan
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.mean_loss import mean_loss
 from nodelens.statistics.gradients import GradientMoments
 from nodelens.statistics.moments import Moments
@@ -28,9 +29,6 @@ GRADED = (GradientMoments(),)
 @frozen
 class Asking:
     statistics: tuple
-
-    def needs(self):
-        return self.statistics
 
 
 def net():
@@ -133,11 +131,8 @@ def test_a_metric_may_read_the_loss(tmp_path):
     class PerLoss:
         """The mean square of a node for each unit of the loss."""
 
-        better, unit, formula, source, dead = "high", "1", "x", "test", "any"
-        invariances = frozenset()
-
-        def needs(self):
-            return (Moments(), Moments(reads="loss"))
+        info = MetricInfo(formula="x", unit="1", higher_is_better=True, source="test")
+        statistics = (Moments(), Moments(reads="loss"))
 
         def score(self, group):
             return group[Moments()].mean_square / group[Moments(reads="loss")].mean[0]

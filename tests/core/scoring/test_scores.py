@@ -9,9 +9,9 @@ from nodelens.scoring.scores import Score, Scores
 
 @pytest.fixture
 def scores() -> Scores:
-    a = Score("rms", "conv1", np.array([1.0, 2.0]), "high", "1", np.array([0.1, 0.2]))
-    b = Score("l2", "conv1", np.array([3.0, 4.0]), "low", "1")
-    c = Score("kurtosis", "conv1", np.array([3.0, 4.0]), "neither", "1")
+    a = Score("rms", "conv1", np.array([1.0, 2.0]), True, "1", np.array([0.1, 0.2]))
+    b = Score("l2", "conv1", np.array([3.0, 4.0]), False, "1")
+    c = Score("kurtosis", "conv1", np.array([3.0, 4.0]), None, "1")
     return Scores(
         {(s.metric, s.group): s for s in (a, b, c)},
         skipped={("rms", "head"): "no module's input shows it"},

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import ClassVar
 
 import pytest
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import nn
 
 from nodelens.capture.engine import run_capture
@@ -16,6 +15,7 @@ from nodelens.capture.plan.planning import make_plan
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.engine import ScoreRequest, compute_scores, subject_of
 from nodelens.scoring.stability import overlap
 from nodelens.scoring.stopping import StoppingRule
@@ -27,15 +27,8 @@ X = torch.randn(48, 5, dtype=torch.float64, generator=G)
 
 @frozen
 class Mean:
-    better: str = "high"
-    unit: ClassVar = "1"
-    formula: ClassVar = "E[a]"
-    source: ClassVar = "test"
-    invariances: ClassVar = frozenset()
-    dead: ClassVar = "any"
-
-    def needs(self):
-        return (Moments(),)
+    info = MetricInfo(formula="E[a]", unit="1", higher_is_better=True)
+    statistics = (Moments(),)
 
     def score(self, group):
         return group[Moments()].mean
@@ -48,8 +41,13 @@ class Broken(Mean):
 
 
 @frozen
+class Reversed(Mean):
+    info = evolve(Mean.info, higher_is_better=False)
+
+
+@frozen
 class Whole(Mean):
-    level: ClassVar = "layer"
+    info = evolve(Mean.info, level="layer")
 
     def score(self, group):
         return group[Moments()].mean.mean().unsqueeze(0)
@@ -75,9 +73,9 @@ def tops(model, rows, share, sign):
     ]
 
 
-@pytest.mark.parametrize(("better", "sign"), [("high", 1), ("low", -1)])
-def test_the_overlap_is_the_mean_jaccard_index_over_halves_of_the_folds(better, sign):
-    given = request({"mean": Mean(better)})
+@pytest.mark.parametrize(("metric", "sign"), [(Mean(), 1), (Reversed(), -1)])
+def test_the_overlap_is_the_mean_jaccard_index_over_halves_of_the_folds(metric, sign):
+    given = request({"mean": metric})
     fold = folds_of(torch.arange(48), 4)
     expected = []
     for half in combinations(range(4), 2):
@@ -120,7 +118,7 @@ def test_looks_come_at_growing_numbers_of_samples():
 
 def test_scores_are_in_the_order_of_the_metrics_and_then_of_the_groups():
     scores = compute_scores(
-        request({"b": Mean(), "whole": Whole(), "broken": Broken(), "a": Mean("low")})
+        request({"b": Mean(), "whole": Whole(), "broken": Broken(), "a": Reversed()})
     )
     groups = ["0:neurons", "2:neurons"]
     assert list(scores.scores) == [(name, group) for name in "ba" for group in groups]

@@ -1,15 +1,14 @@
 """Which scores have a standard error."""
 
-from typing import ClassVar
-
 import pytest
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.engine import ScoreRequest, compute_scores
 from nodelens.statistics.magnitudes import Magnitudes
 
@@ -18,15 +17,8 @@ from nodelens.statistics.magnitudes import Magnitudes
 class Mean:
     """The mean magnitude."""
 
-    better: ClassVar = "high"
-    unit: ClassVar = "activation"
-    formula: ClassVar = "E|a|"
-    source: ClassVar = "common"
-    invariances: ClassVar = frozenset()
-    dead: ClassVar = "worst"
-
-    def needs(self):
-        return (Magnitudes(),)
+    info = MetricInfo(formula="E|a|", unit="activation", higher_is_better=True, dead_nodes="lowest")
+    statistics = (Magnitudes(),)
 
     def score(self, group):
         return group[Magnitudes()].mean_abs
@@ -36,7 +28,7 @@ class Mean:
 class Peak(Mean):
     """The largest magnitude."""
 
-    jackknife: ClassVar = False
+    info = evolve(Mean.info, jackknife=False)
 
     def score(self, group):
         return group[Magnitudes()].peak
@@ -46,8 +38,7 @@ class Peak(Mean):
 class Weights(Mean):
     """The weights alone."""
 
-    def needs(self):
-        return ()
+    statistics = ()
 
     def score(self, group):
         return group.incoming().abs().sum(1)
@@ -63,7 +54,7 @@ def test_a_standard_error_needs_folds_and_a_metric_that_a_jackknife_fits(metric,
     x = torch.randn(rows, 3)
     graph = infer(model, x)
     (group,) = [group for group in graph if group.width == 4]
-    plan = CapturePlan((PlanEntry(group, metric.needs()),), folds=4, classes=0)
+    plan = CapturePlan((PlanEntry(group, metric.statistics),), folds=4, classes=0)
     captured = run_capture(CaptureRequest(model, graph, [x], plan, torch.device("cpu")))
     (score,) = compute_scores(ScoreRequest(model, graph, {"m": metric}, captured))
     assert (score.se is not None) == has_se

@@ -19,7 +19,8 @@ from nodelens.statistics.sketch import GramSketch
 from nodelens.statistics.targets import TargetMoments
 from nodelens.statistics.weights import WeightGradients
 from nodelens.testing.statistic_checks import tensors_of
-from nodelens.testing.world import FOLDS, accumulate, layout_of, make_world, reading
+from nodelens.testing.world import FOLDS, layout_of, make_world, reading
+from nodelens.testing.world_view import accumulate
 
 ROWS = 12
 WORLD = make_world(rows=ROWS)

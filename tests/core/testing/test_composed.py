@@ -2,6 +2,7 @@ import pytest
 import torch
 from attrs import frozen
 
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.moments import Moments
 from nodelens.testing import check_metric, failures
 from nodelens.testing.composed import composed
@@ -13,15 +14,14 @@ from nodelens.testing.world import make_world
 class Spread:
     """The standard deviation of the activation; 0 for a dead node."""
 
-    better = "high"
-    unit = "activation"
-    formula = "sd(a)"
-    source = "common"
-    invariances = frozenset({"activation_shift", "incoming_scale"})
-    dead = "worst"
-
-    def needs(self):
-        return (Moments(),)
+    info = MetricInfo(
+        formula="sd(a)",
+        unit="activation",
+        higher_is_better=True,
+        dead_nodes="lowest",
+        invariances=frozenset({"activation_shift", "incoming_scale"}),
+    )
+    statistics = (Moments(),)
 
     def score(self, group):
         return group[Moments()].std
@@ -35,32 +35,33 @@ class Twice:
         of: the metric's name.
     """
 
-    of: str = "spread"
-    better = "high"
-    unit = "activation"
-    formula = "2 m"
-    source = "common"
-    invariances = frozenset({"activation_shift", "incoming_scale"})
-    dead = "worst"
+    info = MetricInfo(
+        formula="2 m",
+        unit="activation",
+        higher_is_better=True,
+        dead_nodes="lowest",
+        invariances=frozenset({"activation_shift", "incoming_scale"}),
+    )
+    statistics = ()
 
-    def uses(self):
+    of: str = "spread"
+
+    @property
+    def depends_on(self):
         return (self.of,)
 
-    def needs(self):
-        return ()
-
     def score(self, group):
-        return 2.0 * group.part(self.of)
+        return 2.0 * group.metric(self.of)
 
 
 PARTS = {"spread": Spread(), "double": Twice()}
 
 
 def test_a_metric_made_of_others_is_checked_with_its_parts():
-    checks = check_metric(Twice, variants=[], parts=PARTS)
+    checks = check_metric(Twice, variants=[{"of": "double"}], parts=PARTS)
     numeric = [check for check in checks if "light import" not in str(check)]
-    assert failures(numeric) == ["Twice: variants name every option: no variant sets of"]
-    assert "Twice: a dead node is worst" in {str(check) for check in numeric}
+    assert failures(numeric) == []
+    assert "Twice: a dead node has the lowest importance" in {str(check) for check in numeric}
 
 
 def test_parts_are_scored_with_the_statistics_that_they_need():
@@ -76,12 +77,12 @@ def test_parts_may_be_made_of_parts():
 
 
 def test_a_missing_part_is_named():
-    with pytest.raises(ValueError, match=r"Twice uses lost; give parts=\{...\}"):
+    with pytest.raises(ValueError, match=r"Twice depends on lost; give parts=\{...\}"):
         check_metric(Twice(of="lost"), parts=PARTS)
-    with pytest.raises(ValueError, match="Twice uses spread"):
+    with pytest.raises(ValueError, match="Twice depends on spread"):
         check_metric(Twice(of="double"), parts={"double": Twice()})
 
 
-def test_a_metric_that_uses_no_other_stays_as_it_is():
+def test_a_metric_that_depends_on_no_other_stays_as_it_is():
     metric = Spread()
     assert composed(metric, PARTS) is metric

@@ -4,9 +4,10 @@ from typing import ClassVar
 
 import pytest
 import torch
-from attrs import evolve, field, frozen
+from attrs import evolve, field, frozen, validators
 
 from nodelens.errors import NotApplicableError
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.plugins.specs import MetricSpec
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments
@@ -17,15 +18,14 @@ from nodelens.testing import Check, check_metric, failures
 class Honest:
     """The root mean square activation."""
 
-    better: ClassVar = "high"
-    unit: ClassVar = "activation"
-    formula: ClassVar = "(E a²)^½"
-    source: ClassVar = "common"
-    invariances: ClassVar = frozenset({"incoming_scale"})
-    dead: ClassVar = "worst"
-
-    def needs(self):
-        return (Moments(),)
+    info = MetricInfo(
+        formula="(E a²)^½",
+        unit="activation",
+        higher_is_better=True,
+        dead_nodes="lowest",
+        invariances=frozenset({"incoming_scale"}),
+    )
+    statistics = (Moments(),)
 
     def score(self, group):
         return group[Moments()].rms
@@ -55,8 +55,7 @@ class LastBatch:
 class OrderDependent(Honest):
     """It depends on the order of the batches."""
 
-    def needs(self):
-        return (LastBatch(),)
+    statistics = (LastBatch(),)
 
     def score(self, group):
         return group[LastBatch()]
@@ -64,7 +63,7 @@ class OrderDependent(Honest):
 
 @frozen
 class DeadIgnored(Honest):
-    """It says that a dead node is worst, but shifts it to the middle."""
+    """It says that a dead node is least important, but shifts it to the middle."""
 
     def score(self, group):
         rms = group[Moments()].rms
@@ -91,18 +90,17 @@ class AllFolds(Moments):
 class FoldBlind(Honest):
     """It has no standard error, because it ignores what is left out."""
 
-    def needs(self):
-        return (AllFolds(),)
+    statistics = (AllFolds(),)
 
     def score(self, group):
         return group[AllFolds()].rms
 
 
 @frozen
-class Extreme(Honest):
-    """It says that it has no jackknife, in the wrong words."""
+class Unranked(Honest):
+    """It ranks no nodes, but says where a dead node is ranked."""
 
-    jackknife: ClassVar = "none"
+    info = evolve(Honest.info, higher_is_better=None)
 
 
 @frozen
@@ -126,7 +124,7 @@ class Undeclared(Honest):
 class LayerNumber(Honest):
     """It gives every node the same number."""
 
-    dead: ClassVar = "any"
+    info = evolve(Honest.info, dead_nodes="any")
 
     def score(self, group):
         rms = group[Moments()].rms
@@ -153,7 +151,7 @@ class Single(Honest):
 class WrongInvariance(Honest):
     """It claims to be invariant to the scale of the activation."""
 
-    invariances: ClassVar = frozenset({"activation_scale"})
+    info = evolve(Honest.info, invariances=frozenset({"activation_scale"}))
 
 
 @frozen
@@ -168,21 +166,21 @@ class Refuses(Honest):
 class Careless(Honest):
     """It says too little."""
 
-    unit: ClassVar = ""
+    info = evolve(Honest.info, unit="")
 
 
 @frozen
-class WrongWord(Honest):
-    """It misspells a class attribute."""
+class WrongRecord(Honest):
+    """It has a plain mapping in place of the record."""
 
-    better: ClassVar = "higher"
+    info: ClassVar = {"unit": "1"}
 
 
 @frozen
 class UnknownInvariance(Honest):
     """It names an invariance that does not exist."""
 
-    invariances: ClassVar = frozenset({"rotation"})
+    info = evolve(Honest.info, invariances=frozenset({"rotation"}))
 
 
 @frozen
@@ -202,6 +200,40 @@ class Deaf(Honest):
     """
 
     power: float = 1.0
+
+
+@frozen
+class Named(Honest):
+    """Its option is a text.
+
+    Attributes:
+        weight: how often the score counts.
+    """
+
+    weight: str = "once"
+
+    def score(self, group):
+        return group[Moments()].rms * (2.0 if self.weight == "twice" else 1.0)
+
+
+@frozen
+class Wide(Honest):
+    """One option changes what is read, one what is made of that.
+
+    Attributes:
+        order: of the moments.
+        power: of the score.
+    """
+
+    order: int = field(default=2, validator=validators.in_((2, 4)))
+    power: int = field(default=1, validator=validators.ge(1))
+
+    @property
+    def statistics(self):
+        return (Moments(order=self.order),)
+
+    def score(self, group):
+        return group[Moments(order=self.order)].rms ** self.power
 
 
 @frozen
@@ -230,19 +262,19 @@ def test_an_honest_metric_passes():
         (OrderDependent, "batching", "another batching of the rows changed the scores by"),
         (OrderDependent, "merging", "merging two halves changed the scores"),
         (OrderDependent, "padding", "masked padding changed the scores"),
-        (DeadIgnored, "a dead node is worst", "not the score that is worst of"),
+        (DeadIgnored, "a dead node has the lowest importance", "not the score of lowest"),
         (NaN, "finite with a dead node", "scores are not finite"),
         (FoldBlind, "leaving out the one fold in which a node fires", "a fold read and left out"),
-        (Extreme, "metadata", "jackknife is 'none', not True or False"),
+        (Unranked, "metadata", "dead_nodes is 'lowest', but higher_is_better is None"),
         (Mutating, "inputs unmodified", "score changed parameter layer.weight"),
-        (Undeclared, "declared statistics suffice", "with the statistics of needs() alone"),
+        (Undeclared, "declared statistics suffice", "with its statistics alone"),
         (LayerNumber, "differs between nodes", "that describes a layer"),
         (NodeIndex, "order of nodes", "another order of the nodes changed the scores"),
         (Single, "shape, dtype and finite", "scores are torch.float32, not torch.float64"),
         (WrongInvariance, "invariant to activation_scale", "activation_scale changed the scores"),
-        (Refuses, "declared statistics suffice", "with the statistics of needs() alone: no"),
+        (Refuses, "declared statistics suffice", "with its statistics alone: no"),
         (Careless, "metadata", "unit is ''; say it in words"),
-        (WrongWord, "metadata", "better is 'higher', not one of high, low, neither"),
+        (WrongRecord, "metadata", "WrongRecord.info is {'unit': '1'}, not a MetricInfo"),
         (UnknownInvariance, "metadata", "unknown invariances ['rotation']; known: activation_sc"),
         (Raising, "repeats", "raised AttributeError"),
         (Undocumented, "options documented", "options without a line under Attributes: power"),
@@ -254,16 +286,23 @@ def test_a_bad_metric_is_caught(metric, check, message):
     assert message in lines[0]
 
 
-def test_an_option_without_effect_is_caught():
-    found = lines_of(Deaf, variants=[{"power": 2.0}])
-    assert found == [
-        "Deaf(power=2.0): changes a result: the option changes nothing on an ordinary layer"
-    ]
+@pytest.mark.parametrize("variants", [(), [{"power": 2.0}]])
+def test_an_option_without_effect_is_caught(variants):
+    message = "option power changes a result: the option changes nothing on an ordinary layer"
+    assert lines_of(Deaf, variants=variants) == [f"Deaf: {message}"]
 
 
-def test_an_option_without_a_variant_is_caught():
-    found = lines_of(Deaf, variants=[])
-    assert found == ["Deaf: variants name every option: no variant sets power"]
+def test_an_option_that_the_kit_cannot_set_is_caught():
+    message = "no other value is known: give weight examples, or variants=[...]"
+    assert lines_of(Named) == [f"Named: option weight changes a result: {message}"]
+    assert lines_of(Named, variants=[{"weight": "twice"}]) == []
+
+
+def test_other_settings_run_what_they_can_change():
+    names = {str(check) for check in check_metric(Wide)}
+    assert "Wide(order=4): merging" in names
+    assert "Wide(power=2): merging" not in names
+    assert "Wide(power=2): order of nodes" in names
 
 
 def test_a_class_that_is_no_metric_is_reported_not_raised():
@@ -274,7 +313,9 @@ def test_a_class_that_is_no_metric_is_reported_not_raised():
 
 
 def test_a_spec_is_imported_and_an_instance_is_taken_as_it_is():
-    spec = MetricSpec(name="weight_l1", target="nodelens_metrics.norms:WeightL1", summary="L1.")
+    spec = MetricSpec(
+        name="weight_l1", target="nodelens_metrics.weights.norms:WeightL1", summary="L1."
+    )
     assert {str(check).split(":")[0] for check in check_metric(spec)} == {"WeightL1"}
     assert lines_of(Honest()) == []
 

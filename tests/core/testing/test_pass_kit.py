@@ -6,11 +6,13 @@ import pytest
 import torch
 from attrs import frozen
 
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.rows import add_fields, zeros
 from nodelens.testing import check_metric, check_pass_statistic, failures
 from nodelens.testing.rewritings import REWRITINGS
-from nodelens.testing.world import accumulate, make_world, reading
+from nodelens.testing.world import make_world, reading
 from nodelens.testing.world_model import WorldModel, batch_of, residual
+from nodelens.testing.world_view import accumulate
 
 
 @frozen(eq=False)
@@ -158,15 +160,14 @@ def test_parameters_that_a_state_holds_are_not_in_floats():
 class Slope:
     """The squared gradient by the weights that write a node."""
 
-    better: ClassVar = "high"
-    unit: ClassVar = "(loss / weight)²"
-    formula: ClassVar = "E‖dL/dw‖²"
-    source: ClassVar = "common"
-    invariances: ClassVar = frozenset({"functional"})
-    dead: ClassVar = "worst"
-
-    def needs(self):
-        return (Honest(),)
+    info = MetricInfo(
+        formula="E‖dL/dw‖²",
+        unit="(loss / weight)²",
+        higher_is_better=True,
+        dead_nodes="lowest",
+        invariances=frozenset({"functional"}),
+    )
+    statistics = (Honest(),)
 
     def score(self, group):
         return group[Honest()].total

@@ -19,12 +19,12 @@ FEWEST = 3
 
 def directed(score: Score) -> NDArray[np.float64]:
     """Return ``(nodes,)``: the importance, or the raw values of a metric without a direction."""
-    return score.values if score.better == "neither" else score.importance()
+    return score.values if score.higher_is_better is None else score.importance()
 
 
 def shown_name(score: Score) -> str:
     """Return the metric's name, marked where its raw values stand for an importance."""
-    return f"{score.metric} (raw)" if score.better == "neither" else score.metric
+    return f"{score.metric} (raw)" if score.higher_is_better is None else score.metric
 
 
 def rank_fractions(values: NDArray[np.float64]) -> NDArray[np.float64]:

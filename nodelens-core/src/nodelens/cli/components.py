@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -17,7 +17,8 @@ from nodelens.plugins.specs import PLURALS, Kind, MetricSpec
 _HELP = """List {plural}, or explain some.
 
 Without arguments all {plural} are listed; a PATTERN with wildcards ('*' and '?', in quotes) lists
-those that match. An exact name shows what it is, its options and where it comes from.
+those that match, metrics with level and cost. An exact name shows what it is, its options and where
+it comes from.
 """
 
 
@@ -34,7 +35,9 @@ def listing(kind: Kind) -> click.Command:
         if patterns and not any(is_pattern(pattern) for pattern in patterns):
             _explain_all(registry, kind, patterns, as_json)
         else:
-            _list(registry, _matching(registry, kind, patterns or ("*",)), kind, as_json)
+            offers = _matching(registry, kind, patterns or ("*",))
+            facts = {offer: _facts(registry, offer) if patterns else {} for offer in offers}
+            _list(facts, kind, as_json)
 
     return command
 
@@ -56,18 +59,18 @@ def _matching(registry: Registry, kind: Kind, patterns: Sequence[str]) -> list[O
     return list(found)
 
 
-def _list(registry: Registry, offers: Sequence[Offer], kind: Kind, as_json: bool) -> None:
+def _list(offers: Mapping[Offer, Mapping[str, str]], kind: Kind, as_json: bool) -> None:
     if as_json:
-        echo_json([_brief(registry, offer) for offer in offers])
+        echo_json([_brief(offer, facts) for offer, facts in offers.items()])
         return
     if not offers:
         click.echo(f"no plugin offers {PLURALS[kind]}; see: nodelens plugins", err=True)
         return
     names = [offer.name for offer in offers]
     families: dict[str, list[tuple[str, ...]]] = {}
-    for offer in offers:
+    for offer, facts in offers.items():
         shown = offer.name if names.count(offer.name) == 1 else offer.qualified
-        row = (shown, *_costs(registry, offer), offer.spec.summary)
+        row = (shown, *facts.values(), offer.spec.summary)
         families.setdefault(offer.family, []).append(row)
     rows = [row for several in families.values() for row in several]
     sizes = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
@@ -85,22 +88,20 @@ def _block(family: str, rows: Sequence[tuple[str, ...]], sizes: Sequence[int]) -
     return f"{family}\n{text}" if family else text
 
 
-def _costs(registry: Registry, offer: Offer) -> tuple[str, ...]:
-    """Return what the listing says of a metric's level and cost; nothing of other kinds."""
+def _facts(registry: Registry, offer: Offer) -> dict[str, str]:
+    """Return the level and the cost of a metric, whose module is imported; else nothing."""
     if not isinstance(offer.spec, MetricSpec):
-        return ()
+        return {}
     level, cost = level_and_cost(registry, offer)
-    return (level, cost)
+    return {"level": level, "cost": cost}
 
 
-def _brief(registry: Registry, offer: Offer) -> dict[str, str]:
-    facts: dict[str, str] = {}
-    if isinstance(offer.spec, MetricSpec):
-        level, cost = level_and_cost(registry, offer)
-        facts = {"family": offer.family, "level": level, "cost": cost}
+def _brief(offer: Offer, facts: Mapping[str, str]) -> dict[str, str]:
+    family = {"family": offer.family} if offer.family else {}
     return {
         "name": offer.name,
         "kind": offer.spec.kind,
+        **family,
         **facts,
         "summary": offer.spec.summary,
         "distribution": offer.distribution,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 from nodelens.cli.layout import columns, wrapped
 from nodelens.cli.metric_costs import COSTS, cost_of, with_defaults
 from nodelens.config.options import option_fields
+from nodelens.plugins.checked_metric import info_of
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.registry import Offer, Registry
 from nodelens.plugins.specs import MetricSpec, OperatorSpec
@@ -18,11 +19,20 @@ from nodelens.plugins.specs import MetricSpec, OperatorSpec
 if TYPE_CHECKING:
     from nodelens.interfaces.operator import Operator
 
-FACTS = ("better", "unit", "formula", "source", "invariances", "dead")
-"""The class attributes of every metric, see `nodelens.interfaces.metric.Metric`."""
+FACTS = ("level", "higher_is_better", "unit", "formula", "source", "invariances", "dead_nodes")
+"""What is told of every metric, see `nodelens.interfaces.metric.MetricInfo`."""
 
-TITLES = {"dead": "dead nodes", "statistics": "reads", "uses": "made of", "sketched": "sketch"}
+TITLES = {
+    "higher_is_better": "keep",
+    "dead_nodes": "dead nodes",
+    "statistics": "reads",
+    "depends_on": "made of",
+    "sketched": "sketch",
+}
 """What people read in place of a key."""
+
+DIRECTIONS = {True: "high values", False: "low values", None: "neither end: ranks no nodes"}
+"""What people read of `higher_is_better`."""
 
 
 def explain(registry: Registry, offer: Offer) -> dict[str, Any]:
@@ -63,7 +73,7 @@ def explanation_text(explanation: dict[str, Any]) -> str:
     parts += [_paragraphs(explanation["description"] or explanation["summary"])]
     facts = [
         (TITLES.get(key, key), _fact(key, explanation[key]))
-        for key in ("level", *FACTS, "statistics", "uses", "cost", "sketched", "operator")
+        for key in (*FACTS, "statistics", "depends_on", "cost", "sketched", "operator")
         if key in explanation
     ]
     if facts:
@@ -73,12 +83,11 @@ def explanation_text(explanation: dict[str, Any]) -> str:
 
 
 def _facts(registry: Registry, cls: type) -> dict[str, Any]:
-    facts = {name: getattr(cls, name) for name in FACTS}
+    info = info_of(cls)
     return {
-        "level": getattr(cls, "level", "node"),
-        **facts,
-        "invariances": sorted(facts["invariances"]),
-        "statistics": _told(cls, lambda metric: [str(each) for each in metric.needs()]),
+        **{name: getattr(info, name) for name in FACTS},
+        "invariances": sorted(info.invariances),
+        "statistics": _told(cls, lambda metric: [str(each) for each in metric.statistics]),
         **_parts(cls),
         "cost": cost_of(registry, cls),
     }
@@ -86,7 +95,8 @@ def _facts(registry: Registry, cls: type) -> dict[str, Any]:
 
 def _parts(cls: type) -> dict[str, Any]:
     """Return what only some metrics have: others that they are made of, a sketched version."""
-    made = {"uses": _told(cls, lambda metric: list(metric.uses()))} if hasattr(cls, "uses") else {}
+    made = {"depends_on": _told(cls, lambda metric: list(metric.depends_on))}
+    made = made if hasattr(cls, "depends_on") else {}
     if not hasattr(cls, "sketched"):
         return made
     return {
@@ -117,6 +127,8 @@ def _paragraphs(text: str) -> str:
 
 def _fact(key: str, value: object) -> str:
     """Return a fact for people; what a class of cost means is said with it."""
+    if key == "higher_is_better":
+        return DIRECTIONS[cast("bool | None", value)]
     if key != "cost" or not isinstance(value, str):
         return _shown(value)
     return f"{value}: {COSTS[value]}" if value in COSTS else value

@@ -8,6 +8,8 @@ from typing import Any
 import attrs
 
 from nodelens.errors import NodelensError
+from nodelens.interfaces.metric import dependencies_of
+from nodelens.plugins.checked_metric import info_of
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.registry import Offer, Registry
 
@@ -38,11 +40,12 @@ def level_and_cost(registry: Registry, offer: Offer) -> tuple[str, str]:
     """Return level and cost of a metric for a listing; a broken class hides no other."""
     try:
         cls = registry.checked(offer, registry.load(offer))
+        level = info_of(cls).level
     except NodelensError:
         return UNKNOWN, UNKNOWN
     cost = cost_of(registry, cls)
     known = cost in COSTS or cost == DEPENDS
-    return str(getattr(cls, "level", "node")), cost if known else UNKNOWN
+    return level, cost if known else UNKNOWN
 
 
 def cost_of(registry: Registry, cls: type) -> str:
@@ -59,9 +62,9 @@ def cost_of(registry: Registry, cls: type) -> str:
 
 def _costs(registry: Registry, metric: Any, seen: frozenset[str]) -> set[str]:
     found: set[str] = {"weights"}
-    for statistic in metric.needs():
+    for statistic in metric.statistics:
         found |= _costs_of_statistic(statistic)
-    for name in set(metric.uses() if hasattr(metric, "uses") else ()) - seen:
+    for name in set(dependencies_of(metric)) - seen:
         part = with_defaults(registry.component("metric", name))
         if part is not None:
             found |= _costs(registry, part, seen | {name})

@@ -10,7 +10,6 @@ from attrs import asdict, fields
 from nodelens.capture.plan.capture_plan import InputEntry, LossEntry, PairEntry, PlanEntry
 from nodelens.cli.layout import columns, wrapped
 from nodelens.config.sizes import size_text
-from nodelens.interfaces.metric import level_of
 
 if TYPE_CHECKING:
     from nodelens.capture.plan.budgeted_plan import Planned
@@ -55,7 +54,11 @@ def plan_json(config: RunConfig, study: StudyInputs, planned: Planned) -> dict[s
 
 
 def _metric(name: str, metric: Any) -> dict[str, Any]:
-    return {"name": name, "level": level_of(metric), "needs": [str(s) for s in metric.needs()]}
+    return {
+        "name": name,
+        "level": metric.info.level,
+        "statistics": [str(s) for s in metric.statistics],
+    }
 
 
 def _quadratic_folds(plan: CapturePlan) -> int | None:

@@ -1,14 +1,20 @@
 """The documentation of options, taken from class docstrings.
 
 The one convention: a section ``Attributes:`` with one ``name: text`` entry per option, further
-lines of an entry indented deeper. Options without an entry have no documentation. Read by hand:
-docstring-parser raises `ParseError` for some entries of two lines.
+lines of an entry indented deeper. An option without an entry has what `nodelens.scoring.options`
+keeps with the field, or no documentation. Read by hand: docstring-parser raises `ParseError` for
+some entries of two lines.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
+
+import attrs
+
+DOC = "doc"
+"""The key of a field's metadata that holds the documentation of an option."""
 
 _ENTRY = re.compile(r"(\w+)\s*:\s*(.*)")
 
@@ -20,8 +26,9 @@ def summary(cls: type) -> str:
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-    """Return the text of every entry under ``Attributes:``, bases first, each on one line."""
-    docs: dict[str, str] = {}
+    """Return what is said of every option: at the field, or under ``Attributes:``, bases first."""
+    fields = attrs.fields(cls) if attrs.has(cls) else ()
+    docs = {field.name: field.metadata[DOC] for field in fields if DOC in field.metadata}
     for base in reversed(cls.__mro__):
         docs.update(_entries(base.__dict__.get("__doc__") or ""))
     return docs

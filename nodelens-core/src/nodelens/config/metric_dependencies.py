@@ -6,16 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nodelens.errors import ConfigError, did_you_mean
+from nodelens.interfaces.metric import dependencies_of
 
 if TYPE_CHECKING:
     from nodelens.plugins.specs import Kind
 
 _M = TypeVar("_M")
-
-
-def _uses(metric: Any) -> tuple[str, ...]:
-    """Return the names of the metrics that a metric is made of."""
-    return tuple(metric.uses()) if hasattr(metric, "uses") else ()
 
 
 def with_parts(
@@ -35,7 +31,7 @@ def with_parts(
     waiting = list(metrics)
     while waiting:
         owner = waiting.pop(0)
-        for name in _uses(found[owner]):
+        for name in dependencies_of(found[owner]):
             if name not in found:
                 if name not in offered:
                     raise ConfigError(
@@ -45,18 +41,19 @@ def with_parts(
                 waiting.append(name)
     for name in found:
         _check_circle(name, found, ())
-    problems = [problem for name in found for problem in _unfit(name, found)]
+    problems = [problem for name in found for problem in _objections(name, found)]
     if problems:
         raise ConfigError(problems)
     return found
 
 
-def _unfit(name: str, found: Mapping[str, Any]) -> list[str]:
+def _objections(name: str, found: Mapping[str, Any]) -> list[str]:
     """Return what a metric has against those that it is made of."""
-    if not hasattr(found[name], "unfit"):
+    if not hasattr(found[name], "check_dependencies"):
         return []
-    parts = {part: found[part] for part in _uses(found[name])}
-    return [f"metrics: {name}: {problem}" for problem in found[name].unfit(parts)]
+    parts = {part: found[part] for part in dependencies_of(found[name])}
+    problems = found[name].check_dependencies(parts)
+    return [f"metrics: {name}: {problem}" for problem in problems]
 
 
 def _unknown(owner: str, name: str, found: Collection[str], offered: Collection[str]) -> str:
@@ -69,5 +66,5 @@ def _check_circle(name: str, found: Mapping[str, _M], way: tuple[str, ...]) -> N
     if name in way:
         circle = " -> ".join((*way[way.index(name) :], name))
         raise ConfigError([f"metrics: {circle}: made of each other in a circle; take one out"])
-    for part in _uses(found[name]):
+    for part in dependencies_of(found[name]):
         _check_circle(part, found, (*way, name))

@@ -8,7 +8,7 @@ from nodelens.config.converter import converter
 from nodelens.config.structuring import restored
 from nodelens.errors import ConfigError
 from nodelens.findings.finding import Finding, Line, LinePlot, Table
-from nodelens.interfaces.metric import level_of, uses_of
+from nodelens.interfaces.metric import dependencies_of
 from nodelens.scoring.engine import ScoreRequest
 from nodelens.scoring.stopping import Look, StoppingRule
 
@@ -43,29 +43,32 @@ def _objection(settings: StoppingSettings, planned: Planned) -> str:
     if name in planned.left_out:
         return f"{name!r} is left out: {planned.left_out[name]}; name another metric"
     metric = planned.metrics[name]
-    needs = _needs(name, planned)
-    if level_of(metric) == "layer":
+    statistics = _statistics(name, planned)
+    if metric.info.level == "layer":
         return f"{name!r} describes layers and ranks no nodes; name a metric of nodes"
-    if metric.better == "neither":
+    if metric.info.higher_is_better is None:
         return f"{name!r} does not say which nodes to keep; name a metric that ranks them"
-    if not needs:
+    if not statistics:
         return f"{name!r} reads no data, so that it is stable from the start; name another metric"
-    if any(statistic in plan.visits for statistic in needs):
+    if any(statistic in plan.visits for statistic in statistics):
         return f"{name!r} needs passes of its own, after the one that would stop; name another"
     if len(plan.streams) > 1:
         return (
             f"the memory budget divides the nodes over {len(plan.streams)} passes, and the rule "
             "looks at all of them at once; raise capture.memory_budget"
         )
-    if min(plan.folds_of(statistic) for statistic in needs) < 2:
+    if min(plan.folds_of(statistic) for statistic in statistics) < 2:
         return f"{name!r} has one fold in this memory; raise capture.memory_budget"
     return ""
 
 
-def _needs(name: str, planned: Planned) -> list[Any]:
+def _statistics(name: str, planned: Planned) -> list[Any]:
     """Return the statistics of a metric and of all that it is made of."""
     metric = planned.metrics[name]
-    return [*metric.needs(), *(s for part in uses_of(metric) for s in _needs(part, planned))]
+    return [
+        *metric.statistics,
+        *(s for part in dependencies_of(metric) for s in _statistics(part, planned)),
+    ]
 
 
 def stopping_rule(

@@ -48,10 +48,10 @@ def reads_predictions(metric: Metric) -> bool:
 
 def reads_a_loss(metric: Metric) -> bool:
     """Return whether any of a metric's statistics needs gradients, predictions or own passes."""
-    taps = {str(each.reads) for each in metric.needs()}
+    taps = {str(each.reads) for each in metric.statistics}
     return bool({"model", "loss"} & taps or _OF_A_LOSS & _requirements(metric))
 
 
 def _requirements(metric: Metric) -> set[str]:
     """Return what the statistics of a metric require, without those that run the model."""
-    return {need for each in metric.needs() for need in getattr(each, "requires", ())}
+    return {need for each in metric.statistics for need in getattr(each, "requires", ())}

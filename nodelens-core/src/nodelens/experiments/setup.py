@@ -22,7 +22,8 @@ from nodelens.experiments.convergence import check_rule
 from nodelens.experiments.loss_requirements import NO_LOSS, check_needs, reads_a_loss, reads_classes
 from nodelens.graph import infer
 from nodelens.interfaces.backend import ModelHandle, ModelRequest, Permissions
-from nodelens.interfaces.metric import Metric, checked_metric
+from nodelens.interfaces.metric import Metric
+from nodelens.plugins.checked_metric import checked_metric
 from nodelens.scoring.metric_choice import MetricChoice
 from nodelens.seeding import derive_seed
 from nodelens.statistics.moments import Moments
@@ -236,9 +237,7 @@ def _metric(registry: Registry, component: Component) -> Metric:
 class MeanActivations:
     """Asks for the mean of every node, which interventions and pruning replace nodes by."""
 
-    def needs(self) -> tuple[Moments, ...]:
-        """Return the one statistic."""
-        return (Moments(),)
+    statistics = (Moments(),)
 
 
 def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -> Planned:

@@ -2,98 +2,121 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from nodelens.errors import PluginError
+from attrs import field, frozen, validators
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.interfaces.statistic import Statistic
+    from nodelens.interfaces.statistic import AnyStatistic
     from nodelens.scoring.view import GroupView
 
-Better = Literal["high", "low", "neither"]
+Level = Literal["node", "layer"]
+DeadNodes = Literal["lowest", "highest", "any"]
 
 
-@runtime_checkable
+@frozen(kw_only=True)
+class MetricInfo:
+    """What a metric says of its values.
+
+    Attributes:
+        formula: the formula in plain text.
+        unit: the unit of the value, such as ``nats`` or ``loss``; ``1`` for a pure number.
+        higher_is_better: True where high values mark the nodes worth keeping, False where low
+            values do, None for a metric that describes nodes and ranks none.
+        source: paper and equation, or ``common``.
+        dead_nodes: the importance of a node that is always zero: ``lowest`` or ``highest`` of its
+            group, or ``any``.
+        invariances: the rewritings of a layer that leave the values unchanged, each tested by
+            `nodelens.testing.check_metric`. ``activation_scale`` is a → c·a with everything else
+            fixed, ``activation_shift`` a → a + c, ``functional`` a → c·a with outgoing weights / c,
+            ``incoming_scale`` incoming weights and pre-activations × c.
+        level: ``node`` for one value per node; ``layer`` for one value, shape ``(1,)``, that
+            describes a whole group and ranks no nodes.
+        jackknife: False where leaving out folds gives no standard error, as with a largest value,
+            which most folds do not hold; the scores have no standard error then.
+        name: the name of the metric, where the class name does not give it: ``ActivationRMS`` is
+            ``activation_rms``.
+    """
+
+    formula: str
+    unit: str
+    higher_is_better: bool | None = field(
+        validator=validators.optional(validators.instance_of(bool))
+    )
+    source: str = "common"
+    dead_nodes: DeadNodes = field(
+        default="any", validator=validators.in_(("lowest", "highest", "any"))
+    )
+    invariances: frozenset[str] = field(
+        default=frozenset(), validator=validators.instance_of(frozenset)
+    )
+    level: Level = field(default="node", validator=validators.in_(("node", "layer")))
+    jackknife: bool = field(default=True, validator=validators.instance_of(bool))
+    name: str = ""
+
+
 class Metric(Protocol):
     """A function from the statistics and weights of one group to one number per node.
 
-    Implementations are frozen attrs classes whose fields are the metric's options; the module must
-    import without torch. The class docstring starts with what the number is.
+    Implementations are frozen attrs classes whose fields are the options of the metric; the module
+    must import without torch. The first line of the class docstring says what the number is.
+    `info` and `statistics` are class attributes, or properties where options decide.
 
-    What may be left out: ``jackknife = False`` says that leaving out folds gives no standard error,
-    as with a largest or smallest value, which most folds do not hold; the scores have none then.
-    ``level = "layer"`` says that the metric describes a whole group: `score` gives one number,
-    shape ``(1,)``, that ranks no nodes. ``uses() -> tuple[str, ...]`` names other metrics that it
-    is made of, which ``group.part(name)`` then gives; they are scored as well. ``unfit(parts) ->
-    list[str]`` says what speaks against these metrics, before any data is read, and
-    ``contributions(group) -> dict[str, Tensor]`` what each of them adds to the values, which is
+    A metric may have more. ``depends_on``, a tuple of names, says which other metrics are read by
+    ``group.metric(name)``; these are scored as well. ``check_dependencies(parts) -> list[str]``
+    says what speaks against these metrics, before any data is read, and
+    ``contributions(group) -> dict[str, Tensor]`` what each of these adds to the values, which is
     kept with the scores. ``sketched() -> Metric`` gives a version that needs less memory, for when
     the budget is too small.
+
+    Example:
+        ::
+
+            @frozen
+            class ActivationRMS:
+                \"\"\"Root mean square activation over all positions; 0 for a dead node.\"\"\"
+
+                info = MetricInfo(
+                    formula="(E a²)^½",
+                    unit="activation",
+                    higher_is_better=True,
+                    dead_nodes="lowest",
+                )
+                statistics = (Moments(),)
+
+                def score(self, group: GroupView) -> Tensor:
+                    return group[Moments()].rms
     """
 
-    better: ClassVar[Better]
-    """Which end of the scale marks a node worth keeping."""
-    unit: ClassVar[str]
-    """The unit of the value, such as ``nats`` or ``loss``; ``1`` for a pure number."""
-    formula: ClassVar[str]
-    """The formula in plain text."""
-    source: ClassVar[str]
-    """Paper and equation, or ``common``."""
-    invariances: ClassVar[frozenset[str]]
-    """Which rewritings leave it unchanged; the author kit tests every one that is named.
+    @property
+    def info(self) -> MetricInfo:
+        """What the values mean."""
 
-    ``activation_scale`` (a → c·a with everything else fixed), ``activation_shift`` (a → a + c),
-    ``functional`` (a → c·a and outgoing weights / c), ``incoming_scale`` (incoming weights and
-    pre-activations × c).
-    """
-    dead: ClassVar[Literal["worst", "best", "any"]]
-    """What a node that is always zero gets: the score least, or most, worth keeping, or neither."""
-
-    def needs(self) -> tuple[Statistic[Any], ...]:
-        """Return the statistics that `score` reads; empty for metrics of weights alone."""
+    @property
+    def statistics(self) -> tuple[AnyStatistic[Any], ...]:
+        """The statistics that `score` reads; empty for metrics of weights alone."""
 
     def score(self, group: GroupView) -> Tensor:
-        """Return one float64 value per node, shape ``(nodes,)``; ``(1,)`` of a layer metric.
+        """Compute one value per node.
 
-        Raise `nodelens.errors.NotApplicableError` with the reason where the metric is undefined.
+        Args:
+            group: the statistics and weights of one channel group.
+
+        Returns:
+            float64, shape ``(nodes,)``; ``(1,)`` of a layer metric.
+
+        Raises:
+            NotApplicableError: with the reason, where the metric is undefined.
         """
 
 
-def level_of(metric: Metric) -> Literal["node", "layer"]:
-    """Return what one value of the metric describes."""
-    level: Literal["node", "layer"] = getattr(metric, "level", "node")
-    return level
-
-
-def uses_of(metric: Metric) -> tuple[str, ...]:
-    """Return the names of the metrics that this one is made of."""
-    return tuple(metric.uses()) if hasattr(metric, "uses") else ()
+def dependencies_of(metric: object) -> tuple[str, ...]:
+    """Return the names of the metrics that a metric is made of."""
+    return tuple(getattr(metric, "depends_on", ()))
 
 
 def has_jackknife(metric: Metric) -> bool:
-    """Return whether leaving out folds gives a standard error of this metric's scores."""
-    return bool(metric.needs()) and getattr(metric, "jackknife", True)
-
-
-def checked_metric(name: str, metric: object) -> Metric:
-    """Return `metric`; raises `PluginError` unless it keeps the contract and says what it needs."""
-    if isinstance(metric, type):
-        raise PluginError(f"metric {name!r} is a class; give an object: {metric.__name__}()")
-    if not isinstance(metric, Metric):
-        lacking = [part for part in _PARTS if not hasattr(metric, part)]
-        raise PluginError(f"metric {name!r} lacks {', '.join(lacking)}; see nodelens.testing")
-    if metric.better not in get_args(Better):
-        raise PluginError(
-            f"metric {name!r}: better is {metric.better!r}, not one of {get_args(Better)}"
-        )
-    try:
-        metric.needs()
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise PluginError(f"metric {name!r} cannot say what it needs: {reason}") from error
-    return metric
-
-
-_PARTS = ("better", "unit", "formula", "source", "invariances", "dead", "needs", "score")
+    """Return whether leaving out folds gives a standard error of a metric's scores."""
+    return bool(metric.statistics) and metric.info.jackknife

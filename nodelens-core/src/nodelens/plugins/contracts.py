@@ -20,6 +20,12 @@ CONTRACTS: Mapping[Kind, str] = {
 }
 """The protocol of every kind that a config can name."""
 
+_OLDER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "info": ("better", "unit", "formula", "source", "invariances", "dead", "level", "jackknife"),
+    "statistics": ("needs",),
+}
+"""Members of classes for an earlier contract, by the member that takes their place."""
+
 
 def missing_members(kind: Kind, component: type) -> list[str]:
     """Return the methods and attributes of the contract that a component class lacks."""
@@ -27,4 +33,10 @@ def missing_members(kind: Kind, component: type) -> list[str]:
     contract = vars(getattr(import_module(module), name))
     members = [*contract.get("__annotations__", {}), *contract]
     required = dict.fromkeys(member for member in members if not member.startswith("_"))
-    return [member for member in required if not hasattr(component, member)]
+    return [_lacking(member, component) for member in required if not hasattr(component, member)]
+
+
+def _lacking(member: str, component: type) -> str:
+    """Return a member; where the class has others in its place, with the names of these."""
+    found = [name for name in _OLDER_NAMES.get(member, ()) if hasattr(component, name)]
+    return f"{member} (in place of {', '.join(found)})" if found else member

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 
 import pluggy
@@ -34,16 +34,22 @@ def hook_names() -> list[str]:
     return [name for name in vars(hookspecs) if name.startswith(PREFIX)]
 
 
-def check_hooks(plugin: object, manager: pluggy.PluginManager) -> None:
-    """Raise `PluginError` for anything in a plugin that would be ignored or called wrongly."""
+def checked_hooks(plugin: object) -> dict[str, Callable[..., object]]:
+    """Return what a plugin implements, by the name of the hook.
+
+    Raises `PluginError` for anything that would be ignored or called wrongly.
+    """
     if inspect.isclass(plugin):
         raise PluginError("the entry point names a class; name a module or an instance")
+    manager, found = pluggy.PluginManager(hookspecs.PROJECT), {}
     for name in (name for name in dir(plugin) if not name.startswith("__")):
         options = manager.parse_hookimpl_opts(plugin, name)
         if options is not None:
             _check_hook(plugin, name, options)
+            found[str(options.get("specname") or name)] = getattr(plugin, name)
         elif name.startswith(PREFIX) and _is_function(plugin, name):
             raise PluginError(f"{name} is not decorated with @nodelens.hookimpl")
+    return found
 
 
 def _is_function(plugin: object, name: str) -> bool:
@@ -59,8 +65,12 @@ def _check_hook(plugin: object, name: str, options: Mapping[str, object]) -> Non
         if hook in RENAMED:
             raise PluginError(f"there is no hook {hook} any more: {RENAMED[hook]}")
         raise PluginError(f"there is no hook {hook}{did_you_mean(hook, hook_names())}")
-    if hook.startswith(REGISTER) and (options.get("wrapper") or options.get("hookwrapper")):
-        raise PluginError(f"{name} is a wrapper; registration hooks are called plugin by plugin")
+    if options.get("wrapper") or options.get("hookwrapper"):
+        if hook.startswith(REGISTER):
+            reason = "registration hooks are called plugin by plugin"
+            raise PluginError(f"{name} is a wrapper; {reason}")
+        if not inspect.isgeneratorfunction(getattr(plugin, name)):
+            raise PluginError(f"{name} is a wrapper and does not yield")
     _check_arguments(getattr(plugin, name), name, hook)
 
 

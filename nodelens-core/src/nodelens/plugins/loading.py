@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -11,7 +11,7 @@ import pluggy
 
 from nodelens.errors import PluginError
 from nodelens.plugins.discovery import Candidate
-from nodelens.plugins.hooks import REGISTER, check_hooks
+from nodelens.plugins.hooks import REGISTER, checked_hooks
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.records import PluginRecord
 from nodelens.plugins.specs import PLURALS, SPEC_KINDS, ComponentSpec, Kind
@@ -38,19 +38,17 @@ def load_plugin(candidate: Candidate, manager: pluggy.PluginManager) -> PluginRe
 def _offers(plugin: object, name: str, manager: pluggy.PluginManager) -> tuple[ComponentSpec, ...]:
     """Return what the registration hooks of one plugin give; no other plugin is asked."""
     hash(plugin)  # pluggy keeps plugins in sets
-    check_hooks(plugin, manager)
+    hooks = checked_hooks(plugin)
+    specs = tuple(spec for kind in SPEC_KINDS for spec in _registered(hooks, kind))
     if manager.is_registered(plugin):
         raise PluginError("another entry point brings the same plugin")
     manager.register(plugin, name)
-    return tuple(spec for kind in SPEC_KINDS for spec in _registered(plugin, manager, kind))
+    return specs
 
 
-def _registered(
-    plugin: object, manager: pluggy.PluginManager, kind: Kind
-) -> Sequence[ComponentSpec]:
+def _registered(hooks: Mapping[str, Callable[..., object]], kind: Kind) -> Sequence[ComponentSpec]:
     hook = REGISTER + PLURALS[kind]
-    found = [each for each in getattr(manager.hook, hook).get_hookimpls() if each.plugin is plugin]
-    return [spec for each in found for spec in _checked(each.function(), kind, hook)]
+    return _checked(hooks[hook](), kind, hook) if hook in hooks else ()
 
 
 def _checked(answer: Any, kind: Kind, hook: str) -> Sequence[ComponentSpec]:

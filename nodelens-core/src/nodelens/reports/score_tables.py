@@ -8,17 +8,17 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from nodelens.findings.finding import Cell, Table
+from nodelens.scoring.scores import COLUMNS
 
 if TYPE_CHECKING:
     from nodelens.scoring.scores import Scores
 
-NODE_COLUMNS = ("metric", "group", "node", "value", "se", "better", "unit")
-LAYER_COLUMNS = ("metric", "group", "value", "se", "better", "unit")
+LAYER_COLUMNS = ("metric", "group", "value", "se", "higher_is_better", "unit")
 
 
 def scores_csv(scores: Scores) -> str:
     """Return the scores of all nodes, in full precision."""
-    return _csv(NODE_COLUMNS, scores.rows())
+    return _csv(COLUMNS, scores.rows())
 
 
 def layers_csv(scores: Scores) -> str:
@@ -34,7 +34,7 @@ def layer_rows(scores: Scores) -> list[tuple[Cell, ...]]:
             score.group,
             float(score.values[0]),
             None if score.se is None else float(score.se[0]),
-            score.better,
+            score.higher_is_better,
             score.unit,
         )
         for score in scores.layers.values()

@@ -22,9 +22,9 @@ _POINTS = 96
 _WIDTH, _HEIGHT, _MARGIN = 160.0, 56.0, 2.0
 _ENDS = 5
 _DIRECTIONS = {
-    "high": "high values mark nodes worth keeping",
-    "low": "low values mark nodes worth keeping",
-    "neither": "describes nodes without saying which to keep",
+    True: "high values mark nodes worth keeping",
+    False: "low values mark nodes worth keeping",
+    None: "describes nodes without saying which to keep",
 }
 
 
@@ -83,7 +83,7 @@ def _metric_view(metric: str, scores: Scores) -> MetricView:
     found = list(scores.of(metric).values())
     return MetricView(
         metric=metric,
-        direction=_DIRECTIONS[found[0].better],
+        direction=_DIRECTIONS[found[0].higher_is_better],
         unit="" if found[0].unit == "1" else found[0].unit,
         panels=tuple(_panel(score) for score in found[:_PANELS]),
         hidden=max(0, len(found) - _PANELS),
@@ -136,10 +136,10 @@ def _points(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
 def _ends(metric: str, scores: Scores) -> list[tuple[Cell, ...]]:
     """Return the rows of one metric, the end worth keeping first."""
     rows = [row for row in scores.rows() if row[0] == metric]
-    better = rows[0][5]
-    rows.sort(key=lambda row: row[3], reverse=better != "low")
+    higher_is_better = rows[0][5]
+    rows.sort(key=lambda row: row[3], reverse=higher_is_better is not False)
     count = min(_ENDS, len(rows) // 2) or 1
-    names = ("highest", "lowest") if better == "neither" else ("keep", "remove")
+    names = ("highest", "lowest") if higher_is_better is None else ("keep", "remove")
     ends = zip(names, (rows[:count], rows[count:][-count:]), strict=True)
     return [
         (metric, name, group, node, value, se)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nodelens.capture.result import Capture
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import NotApplicableError
-from nodelens.interfaces.metric import Metric, has_jackknife, level_of, uses_of
+from nodelens.interfaces.metric import Metric, dependencies_of, has_jackknife
 from nodelens.interfaces.statistic import covering
 from nodelens.progress import Progress
 from nodelens.scoring.jackknife import jackknife_se
@@ -113,7 +113,7 @@ def _score(
     except Exception as error:  # noqa: BLE001 - plugin code: one metric must not end the others
         results.failed.setdefault(name, f"{group.name}: {type(error).__name__}: {error}")
         return
-    layer = level_of(metric) == "layer"
+    layer = metric.info.level == "layer"
     problem = _problem(values, 1 if layer else group.width)
     if problem:
         results.failed.setdefault(name, f"{group.name}: {problem}")
@@ -123,8 +123,8 @@ def _score(
         metric=name,
         group=group.name,
         values=values.cpu().numpy(),
-        better=metric.better,
-        unit=metric.unit,
+        higher_is_better=metric.info.higher_is_better,
+        unit=metric.info.unit,
         se=None if se is None else se.cpu().numpy(),
         folds=folds,
         contributions=contributions,
@@ -168,21 +168,21 @@ def _values(
 
 def _all_metrics(context: ScoringContext, metric: Metric) -> list[Metric]:
     """Return a metric and all that it is made of."""
-    parts = [context.request.metrics[name] for name in uses_of(metric)]
+    parts = [context.request.metrics[name] for name in dependencies_of(metric)]
     return [metric, *(each for part in parts for each in _all_metrics(context, part))]
 
 
 def _has_error(context: ScoringContext, metric: Metric) -> bool:
-    asked = [each for each in _all_metrics(context, metric) if each.needs()]
-    allowed = bool(getattr(metric, "jackknife", True))
+    asked = [each for each in _all_metrics(context, metric) if each.statistics]
+    allowed = metric.info.jackknife
     return bool(asked) and allowed and all(has_jackknife(each) for each in asked)
 
 
 def rows_of(context: ScoringContext, metric: Metric) -> Tensor:
     """Return the samples of each fold, ``(folds,)``, of the statistic that is kept in fewest."""
     capture = context.request.capture
-    needs = [s for each in _all_metrics(context, metric) for s in each.needs()]
-    folds = min([capture.plan.folds_of(s) for s in needs], default=capture.plan.folds)
+    asked = [s for each in _all_metrics(context, metric) for s in each.statistics]
+    folds = min([capture.plan.folds_of(s) for s in asked], default=capture.plan.folds)
     index = torch.arange(len(capture.rows)) % folds
     return torch.zeros(folds, dtype=torch.int64).index_add_(0, index, capture.rows)
 
@@ -191,7 +191,7 @@ def view_of(
     context: ScoringContext, metric: Metric, group: ChannelGroup, keep: Tensor
 ) -> GroupView:
     """Return what the metric sees: the statistics that it declared, and no others."""
-    declared = [s for each in _all_metrics(context, metric) for s in each.needs()]
+    declared = [s for each in _all_metrics(context, metric) for s in each.statistics]
     known, states = context.request.capture.states, {}
     for place in (group.name, f"{group.name} (pair)"):
         among = known.get(place, {})

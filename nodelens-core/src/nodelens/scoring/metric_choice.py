@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import field, frozen
 
-from nodelens.interfaces.metric import Metric, uses_of
+from nodelens.interfaces.metric import Metric, dependencies_of
 
 
 @frozen(eq=False)
@@ -52,5 +52,5 @@ class MetricChoice:
             name = waiting.pop()
             if name not in found:
                 found.add(name)
-                waiting += uses_of(self.metrics[name])
+                waiting += dependencies_of(self.metrics[name])
         return found

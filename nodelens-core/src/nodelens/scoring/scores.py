@@ -11,14 +11,16 @@ import numpy as np
 from attrs import asdict, field, frozen
 
 from nodelens.errors import RunError, UnknownNameError, did_you_mean
-from nodelens.interfaces.metric import Better
 
 if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-_FORMAT = "nodelens scores 2"
+_FORMAT = "nodelens scores 3"
 _ARRAYS = ("values", "se", "contributions")
+
+COLUMNS = ("metric", "group", "node", "value", "se", "higher_is_better", "unit")
+"""The columns of a table of scores, one row per node."""
 
 
 @frozen(eq=False)
@@ -27,16 +29,17 @@ class Score:
 
     `values` ``(nodes,)`` float64; `se` ``(nodes,)`` the delete-one-fold jackknife standard error,
     or None: for metrics of weights alone, which have no sampling error; for metrics of extremes,
-    of which the jackknife is wrong (class attribute ``jackknife = False``); and where fewer than
-    two folds hold samples. `folds` is the number of folds behind `se`. `better` says which end of
-    the scale marks a node worth keeping. `contributions` are what each of the metrics that this one
+    of which the jackknife is wrong (``MetricInfo(jackknife=False)``); and where fewer than
+    two folds hold samples. `folds` is the number of folds behind `se`. `higher_is_better`
+    is True where high values mark the nodes worth keeping, False where low values do, None where
+    the metric ranks none. `contributions` are what each of the metrics that this one
     is made of adds to the values, ``(nodes,)`` each; none of most metrics.
     """
 
     metric: str
     group: str
     values: NDArray[np.float64]
-    better: Better
+    higher_is_better: bool | None
     unit: str
     se: NDArray[np.float64] | None = None
     folds: int = 0
@@ -58,14 +61,14 @@ class Score:
     def importance(self) -> NDArray[np.float64]:
         """Return the values with the sign that makes high mean "keep".
 
-        Raises `UnknownNameError` for metrics whose direction is ``neither``.
+        Raises `UnknownNameError` for metrics that rank no nodes.
         """
-        if self.better == "neither":
+        if self.higher_is_better is None:
             raise UnknownNameError(
                 f"metric {self.metric!r} describes nodes without saying which to keep; "
                 "rank by another metric"
             )
-        return self.values if self.better == "high" else -self.values
+        return self.values if self.higher_is_better else -self.values
 
 
 @frozen(eq=False)
@@ -129,24 +132,25 @@ class Scores:
         return {score.group: score for score in self if score.metric == metric}
 
     def to_dict(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return ``{metric: {group: {values, se, better, unit}}}`` of plain lists."""
+        """Return ``{metric: {group: {values, se, higher_is_better, unit}}}`` of plain lists."""
         tree: dict[str, dict[str, dict[str, Any]]] = {}
         for score in self:
             entry = {
                 "values": score.values.tolist(),
                 "se": None if score.se is None else score.se.tolist(),
-                "better": score.better,
+                "higher_is_better": score.higher_is_better,
                 "unit": score.unit,
             }
             tree.setdefault(score.metric, {})[score.group] = entry
         return tree
 
-    def rows(self) -> Iterator[tuple[str, str, int, float, float | None, str, str]]:
-        """Yield ``(metric, group, node, value, se, better, unit)``, one row per node and metric."""
+    def rows(self) -> Iterator[tuple[str, str, int, float, float | None, bool | None, str]]:
+        """Yield one row of `COLUMNS` per node and metric."""
         for score in self:
             for node, value in enumerate(score.values.tolist()):
                 se = None if score.se is None else float(score.se[node])
-                yield score.metric, score.group, node, value, se, score.better, score.unit
+                direction = score.higher_is_better
+                yield score.metric, score.group, node, value, se, direction, score.unit
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the rows as a pandas frame; raises `RunError` when pandas is not installed."""
@@ -154,8 +158,7 @@ class Scores:
             import pandas
         except ImportError as error:
             raise RunError("pandas is not installed; pip install nodelens-core[frames]") from error
-        columns = ["metric", "group", "node", "value", "se", "better", "unit"]
-        return pandas.DataFrame(self.rows(), columns=columns)
+        return pandas.DataFrame(self.rows(), columns=COLUMNS)
 
     def save(self, path: str | Path) -> None:
         """Write everything to one safetensors file, atomically."""

@@ -73,14 +73,14 @@ def _shared(context: ScoringContext, name: str, top: float, half: Tensor) -> tup
             raise CaptureError(
                 f"capture.stop_when: {name} of {entry.name} failed: {reason}"
             ) from error
-        tops = [_top(each, metric.better, top) for each in values]
+        tops = [_top(each, metric.info.higher_is_better, top) for each in values]
         both += len(tops[0] & tops[1])
         either += len(tops[0] | tops[1])
     return both, either
 
 
-def _top(values: Tensor, better: str, share: float) -> set[int]:
-    importance = -values if better == "low" else values
+def _top(values: Tensor, higher_is_better: bool | None, share: float) -> set[int]:
+    importance = -values if higher_is_better is False else values
     count = max(1, round(share * len(values)))
     order = importance.double().argsort(descending=True, stable=True)
     return set(order[:count].tolist())

@@ -72,7 +72,7 @@ class GroupView:
     def __getitem__(self, statistic: PassStatistic[SummaryT]) -> SummaryT: ...
 
     def __getitem__(self, statistic: Any) -> Any:
-        """Return the summary of a statistic that the metric declared in `needs`.
+        """Return the summary of a statistic that the metric names in `statistics`.
 
         One of the input or the weight is that of the module that alone writes the group.
         """
@@ -164,7 +164,7 @@ class GroupView:
             raise NotApplicableError("no group that can be read comes after this one")
         return self.view_of(names[names.index(self.group.name) + 1])
 
-    def part(self, name: str) -> Tensor:
+    def metric(self, name: str) -> Tensor:
         """Return the values of another metric of the run on this group, over the same folds."""
         return self.network.metrics[name].score(self).double()
 

@@ -2,17 +2,17 @@
 
 In a test file::
 
-    import pytest
-    from nodelens.testing import check_metric
+    from nodelens.testing import parametrize_with_checks
     from mypackage.peak import Peak
 
-    @pytest.mark.parametrize("check", check_metric(Peak), ids=str)
+    @parametrize_with_checks(Peak)
     def test_peak(check):
         check.run()
 """
 
 from nodelens.testing.checks import Check, failures
-from nodelens.testing.metric_checks import check_metric
+from nodelens.testing.metric_kit import check_metric
+from nodelens.testing.parametrize import parametrize_with_checks
 from nodelens.testing.pass_checks import check_pass_statistic
 from nodelens.testing.pruner_checks import check_pruner
 from nodelens.testing.recovery_checks import check_recovery
@@ -26,4 +26,5 @@ __all__ = [
     "check_recovery",
     "check_statistic",
     "failures",
+    "parametrize_with_checks",
 ]

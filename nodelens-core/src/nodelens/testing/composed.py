@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import evolve, frozen
 
-from nodelens.interfaces.metric import Metric, level_of, uses_of
+from nodelens.interfaces.metric import Metric, dependencies_of
 
 if TYPE_CHECKING:
-    from typing import Literal
-
     from torch import Tensor
 
-    from nodelens.interfaces.metric import Better
-    from nodelens.interfaces.statistic import Statistic
+    from nodelens.interfaces.metric import MetricInfo
+    from nodelens.interfaces.statistic import AnyStatistic
     from nodelens.scoring.view import GroupView
 
 
@@ -24,17 +22,18 @@ def composed(metric: Metric, parts: Mapping[str, Metric]) -> Metric:
 
     Raises `ValueError` when a part is missing.
     """
-    if not uses_of(metric):
+    if not dependencies_of(metric):
         return metric
     _check_parts(metric, parts)
     return cast(Metric, _Composed(metric, parts))
 
 
 def _check_parts(metric: Metric, parts: Mapping[str, Metric]) -> None:
-    missing = sorted(set(uses_of(metric)) - parts.keys())
+    missing = sorted(set(dependencies_of(metric)) - parts.keys())
     if missing:
-        raise ValueError(f"{type(metric).__name__} uses {', '.join(missing)}; give parts={{...}}")
-    for name in uses_of(metric):
+        name = type(metric).__name__
+        raise ValueError(f"{name} depends on {', '.join(missing)}; give parts={{...}}")
+    for name in dependencies_of(metric):
         _check_parts(parts[name], parts)
 
 
@@ -44,28 +43,17 @@ class _Composed:
     parts: Mapping[str, Metric]
 
     @property
-    def better(self) -> Better:
-        return self.metric.better
+    def info(self) -> MetricInfo:
+        return self.metric.info
 
     @property
-    def invariances(self) -> frozenset[str]:
-        return self.metric.invariances
-
-    @property
-    def dead(self) -> Literal["worst", "best", "any"]:
-        return self.metric.dead
-
-    @property
-    def level(self) -> Literal["node", "layer"]:
-        return level_of(self.metric)
-
-    def needs(self) -> tuple[Statistic[Any], ...]:
-        """All that the metric and its parts need, each statistic once."""
+    def statistics(self) -> tuple[AnyStatistic[Any], ...]:
+        """All that the metric and its parts read, each statistic once."""
         return tuple(dict.fromkeys(self._asked(self.metric)))
 
-    def _asked(self, metric: Metric) -> Iterator[Statistic[Any]]:
-        yield from metric.needs()
-        for name in uses_of(metric):
+    def _asked(self, metric: Metric) -> Iterator[AnyStatistic[Any]]:
+        yield from metric.statistics
+        for name in dependencies_of(metric):
             yield from self._asked(self.parts[name])
 
     def score(self, group: GroupView) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor
 from nodelens.interfaces.metric import Metric
 from nodelens.scoring.jackknife import jackknife_se
 from nodelens.testing.checks import demand
-from nodelens.testing.world import FOLDS, World, view_of
+from nodelens.testing.world import FOLDS, World
+from nodelens.testing.world_view import view_of
 
 LIMIT = 10.0
 """Standard errors that two estimates may lie apart; a few folds give a rough error."""
@@ -17,12 +18,12 @@ LIMIT = 10.0
 
 def draws(metric: Metric) -> bool:
     """Return whether a statistic of the metric draws numbers that belong to parameters."""
-    return any(getattr(statistic, "random", False) for statistic in metric.needs())
+    return any(getattr(statistic, "random", False) for statistic in metric.statistics)
 
 
 def estimates(metric: Metric, world: World) -> tuple[Tensor, Tensor]:
     """Return scores and their standard errors from leaving out one fold at a time."""
-    view = view_of(world, metric.needs())
+    view = view_of(world, metric.statistics)
     values = metric.score(view)
     left_out = [metric.score(evolve(view, keep=torch.arange(FOLDS) != f)) for f in range(FOLDS)]
     rows = torch.bincount(world.fold, minlength=FOLDS)

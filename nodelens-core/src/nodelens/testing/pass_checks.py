@@ -15,8 +15,9 @@ from nodelens.interfaces.statistic import PassStatistic
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light
 from nodelens.testing.statistic_checks import SUMS, demand_same, summary_of
-from nodelens.testing.world import accumulate, layout_of, make_world
+from nodelens.testing.world import layout_of, make_world
 from nodelens.testing.world_model import WorldModel, visited
+from nodelens.testing.world_view import accumulate
 
 
 def check_pass_statistic(

@@ -88,7 +88,7 @@ def _scores(
         for group, width in widths.items():
             values = torch.rand(width, generator=random, dtype=torch.float64).numpy()
             values = 0 * values + 1 if constant else values
-            scores[metric, group] = Score(metric, group, values, "high", "1")
+            scores[metric, group] = Score(metric, group, values, True, "1")
     return Scores(scores)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import torch
 from attrs import evolve
 from torch import Tensor
 
-from nodelens.testing.world import CLASSES, World
+from nodelens.testing.world import CLASSES, World, make_world
 
 
 def select_nodes(world: World, nodes: Sequence[int]) -> World:
@@ -175,3 +176,9 @@ EDGES: Mapping[str, Callable[[World], World]] = {
     "fewer rows than nodes": lambda world: select_rows(world, [0, 1, 2, 3]),
 }
 """The cases in which careless formulas divide by zero."""
+
+
+@cache
+def world_of(name: str) -> World:
+    """Return the ordinary world in an edge case, after a rewriting, or gated; made once."""
+    return {**EDGES, **REWRITINGS, "gated": gated}[name](make_world())

@@ -22,7 +22,8 @@ from nodelens.statistics.sums import take
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light
 from nodelens.testing.rewritings import pad, select_rows
-from nodelens.testing.world import FOLDS, World, accumulate, layout_of, make_world, reading_for
+from nodelens.testing.world import FOLDS, World, layout_of, make_world
+from nodelens.testing.world_view import accumulate, reading_for
 
 TOLERANCE = 1e-10
 """Largest difference that rounding may make, relative to the largest value of a field."""

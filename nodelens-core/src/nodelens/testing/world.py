@@ -6,30 +6,28 @@ rows and positions, so that dL/da = Vᵀ(z − t) is exact. Rows have class labe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
-from nodelens.channels.groups import Block, ChannelGraph, ChannelGroup, Extent, ParameterSlice, Site
+from nodelens.channels.groups import ChannelGroup, Extent, ParameterSlice, Site
 from nodelens.interfaces.statistic import (
-    AnyStatistic,
     Layout,
-    PassStatistic,
     Reading,
     State,
-    Statistic,
 )
-from nodelens.scoring.view import GroupView, Network
 from nodelens.seeding import generator
 
 CLASSES = 3
+WHOLE = (slice(None),)
+"""All rows in one batch."""
 FOLDS = 4
 States = Mapping[Any, State]
 _AT_MODULE = ("input", "weight")
-_BY_NAME = (*_AT_MODULE, "block")
 _NODES = ("activation", "preactivation")
 
 
@@ -42,11 +40,11 @@ class World:
     None, `incoming` ``(nodes, inputs)``, `outgoing` ``(outputs, nodes)``. `scale`, ``(nodes,)``, is
     that of a normalisation of the nodes, None where there is none. `slope`, ``(nodes,)``, is da/dy
     where a node is on; None is 1. `gate`, ``(nodes, inputs)``, are the weights of a second producer
-    that reads the same inputs, None where there is one producer.
+    that reads the same inputs, None where there is one producer. `read` holds the states of
+    statistics that have read all rows, for the next metric.
     """
 
     inputs: Tensor
-
     pre: Tensor
     activation: Tensor
     gradient: Tensor
@@ -59,6 +57,7 @@ class World:
     scale: Tensor | None = None
     slope: Tensor | None = None
     gate: Tensor | None = None
+    read: dict[Any, State] = field(factory=dict, init=False)
 
     @property
     def rows(self) -> int:
@@ -71,10 +70,11 @@ class World:
         return len(self.incoming)
 
 
+@cache
 def make_world(
     seed: int = 0, *, rows: int = 36, positions: int = 6, nodes: int = 7, inputs: int = 6
 ) -> World:
-    """Return a world in which every node varies and no two nodes are alike."""
+    """Return a world in which every node varies and no two nodes are alike; made once."""
     random = generator(seed, "testing", "world")
 
     def normal(*shape: int) -> Tensor:
@@ -174,25 +174,6 @@ def next_group(world: World) -> ChannelGroup:
     return ChannelGroup("readout:nodes", "nodes", extent.width, sites=(site,), frozen="output")
 
 
-def _of_readout(world: World, states: States) -> States:
-    """Return the states of the layer's statistics of samples, at the readout."""
-    z = world.activation.double() @ world.outgoing.T
-    below = evolve(
-        world,
-        pre=z,
-        activation=z,
-        gradient=torch.zeros_like(z),
-        incoming=world.outgoing,
-        outgoing=torch.eye(z.shape[-1], dtype=torch.float64),
-        slope=None,
-    )
-    return {
-        statistic: accumulate(statistic, below)
-        for statistic in states
-        if type(statistic).__name__ == "Reservoir"
-    }
-
-
 def parameters_of(world: World) -> dict[str, Tensor]:
     """Return the parameters that the group's slices name."""
     scale = {} if world.scale is None else {"norm.weight": world.scale.clone()}
@@ -213,82 +194,3 @@ def layout_of(world: World, reads: str = "activation") -> Layout:
     width = inputs if reads in ("input", "weight") else world.nodes
     others = {"weight": world.nodes, "block": world.nodes, "pair": outputs}.get(reads, 0)
     return Layout(width=width, folds=FOLDS, classes=classes, others=others)
-
-
-def reading_for(
-    statistic: Statistic[object], world: World, rows: Tensor | slice = slice(None)
-) -> Reading:
-    """Return what a statistic reads; with drawn labels every second row's gradient is doubled."""
-    if "sampled_gradient" in statistic.requires:
-        factors = (1.0 + world.index % 2).to(world.gradient)
-        world = evolve(world, gradient=world.gradient * factors[:, None, None])
-    return reading(world, statistic.reads, rows)
-
-
-def accumulate(
-    statistic: AnyStatistic[object],
-    world: World,
-    batches: Iterable[Tensor | slice] = (slice(None),),
-    earlier: States | None = None,
-) -> State:
-    """Return the state after reading the batches one after the other.
-
-    A statistic with passes of its own visits them; `earlier` are the states of those before it,
-    over all rows where they are not given.
-    """
-    state = statistic.start(layout_of(world, statistic.reads))
-    if isinstance(statistic, PassStatistic):
-        from nodelens.testing.world_model import visited
-
-        before = {s: accumulate(s, world) for s in getattr(statistic, "after", ())}
-        return visited(statistic, world, state, batches, before | dict(earlier or {}))
-    for rows in batches:
-        statistic.update(state, reading_for(statistic, world, rows))
-    return state
-
-
-def view_of(
-    world: World,
-    statistics: Sequence[AnyStatistic[object]],
-    batches: Sequence[Tensor | slice] = (slice(None),),
-) -> GroupView:
-    """Return what a metric sees that declared these statistics and nothing else."""
-    states: dict[Any, State] = {}
-    for each in statistics:
-        states[each] = accumulate(each, world, batches, states)
-    return view_with(world, states)
-
-
-def _at_readout(world: World, states: States) -> dict[Any, State]:
-    """Return the states of the readout's weight, for the statistics that are read there."""
-    from nodelens.testing.world_model import residual
-
-    gradient = residual(world).to(world.activation)
-    there = evolve(
-        world,
-        inputs=world.activation,
-        pre=torch.ones_like(gradient),
-        activation=gradient,
-        gradient=gradient,
-        incoming=world.outgoing,
-        outgoing=torch.eye(len(world.outgoing), dtype=torch.float64),
-        slope=None,
-    )
-    return {each: accumulate(each, there) for each in states if each.reads == "weight"}
-
-
-def view_with(world: World, states: States) -> GroupView:
-    """Return what a metric sees of finished states."""
-    keep = torch.ones(FOLDS, dtype=torch.bool)
-    group, following = group_of(world), next_group(world)
-    places = {
-        f"layer ({place})": {s: state for s, state in states.items() if s.reads == place}
-        for place in _BY_NAME
-    }
-    places["readout (weight)"] = _at_readout(world, states)
-    network = Network(
-        graph=ChannelGraph((group, following), blocks=(Block("layer", group.name, 2),)),
-        states={group.name: states, following.name: _of_readout(world, states), **places},
-        input_of={**{name: name for name in places}, "gate (input)": "layer (input)"},
-    )
-    return GroupView(group, states, parameters_of(world), keep, network)

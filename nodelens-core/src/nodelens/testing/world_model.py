@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,7 @@ from nodelens.capture.batches import Batch
 from nodelens.channels.groups import ChannelGraph
 from nodelens.interfaces.statistic import PassStatistic, State, Visit
 from nodelens.seeding import generator
-
-if TYPE_CHECKING:
-    from nodelens.testing.world import World
+from nodelens.testing.world import World, group_of
 
 
 class WorldModel(nn.Module):
@@ -96,8 +94,6 @@ def visited(
     model: WorldModel | None = None,
 ) -> State:
     """Add visits of the batches to `state` and return it; `earlier` are states of other passes."""
-    from nodelens.testing.world import group_of
-
     group = group_of(world)
     model = (model or WorldModel(world)).eval().requires_grad_(False)
     for rows in batches:

@@ -2,6 +2,7 @@
 
 from attrs import frozen
 
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.moments import RowMoments
 
 
@@ -9,15 +10,15 @@ from nodelens.statistics.moments import RowMoments
 class MeanPeak:
     """The largest |activation| of a row, averaged over rows; 0 for a dead node."""
 
-    better = "high"
-    unit = "activation"
-    formula = "mean_n max_t |a_nt|"
-    source = "example"
-    invariances = frozenset({"incoming_scale"})
-    dead = "worst"
-
-    def needs(self):
-        return (RowMoments(),)
+    info = MetricInfo(
+        formula="mean_n max_t |a_nt|",
+        unit="activation",
+        higher_is_better=True,
+        source="example",
+        dead_nodes="lowest",
+        invariances=frozenset({"incoming_scale"}),
+    )
+    statistics = (RowMoments(),)
 
     def score(self, group):
         return group[RowMoments()].mean_peak

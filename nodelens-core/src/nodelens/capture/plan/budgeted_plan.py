@@ -86,7 +86,7 @@ def _sketched(metrics: Metrics) -> dict[str, Metric]:
 
 def is_quadratic(metric: Metric) -> bool:
     """Return whether the memory of what a metric needs grows with the square of the width."""
-    return any("quadratic" in getattr(s, "requires", ()) for s in metric.needs())
+    return any("quadratic" in getattr(s, "requires", ()) for s in metric.statistics)
 
 
 def _noted(plan: CapturePlan, full: CapturePlan, given: Metrics, chosen: Metrics) -> CapturePlan:

@@ -46,7 +46,7 @@ def make_plan(
     `ModelError` when there are metrics and no group that they could score, or when one state alone
     exceeds the budget.
     """
-    needed = _cheapest(statistic for metric in metrics for statistic in metric.needs())
+    needed = _cheapest(statistic for metric in metrics for statistic in metric.statistics)
     readable = [group for group in graph if group.at("activation")]
     unread = _unread(graph)
     if metrics and not readable:
@@ -71,7 +71,7 @@ def make_plan(
     return plan if budget is None else within(plan, budget)
 
 
-UNREADABLE: Mapping[ReadPoint, str] = {
+UNREADABLE: Mapping[str, str] = {
     "activation": "no group shows its activations",
     "preactivation": "no group shows its pre-activations",
     "pair": "fewer than two groups can be read",
@@ -85,7 +85,7 @@ def unreadable(graph: ChannelGraph, metric: Metric, model: nn.Module) -> str:
     """Return why no place of a model shows what a metric needs; nothing if there are some."""
     plan = make_plan(graph, [metric], model=model)
     read = {s for entry in plan.everything for s in entry.statistics} | {*plan.visits}
-    missing = [s for s in metric.needs() if covering(s, read) is None]
+    missing = [s for s in metric.statistics if covering(s, read) is None]
     return UNREADABLE[missing[0].reads] if missing else ""
 
 

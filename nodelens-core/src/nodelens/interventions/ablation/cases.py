@@ -52,7 +52,7 @@ def _directed(
             raise UnknownNameError(f"ablation: no scores of a metric {name!r}{hint}")
     metrics = []
     for name in scores.metrics if wanted is None else dict.fromkeys(wanted):
-        if any(score.better == "neither" for score in scores.of(name).values()):
+        if any(score.higher_is_better is None for score in scores.of(name).values()):
             left_out[name] = "describes nodes without saying which to keep"
         else:
             metrics.append(name)

@@ -131,7 +131,7 @@ def _drawn(group: ChannelGroup, scores: Scores, count: int | None, seed: int) ->
     ranks = [
         rank_fractions(score.importance())
         for score in scores
-        if score.group == group.name and score.better != "neither"
+        if score.group == group.name and score.higher_is_better is not None
     ]
     mean = np.mean(ranks, axis=0) if ranks else np.zeros(group.width)
     order = np.lexsort((chance, mean))

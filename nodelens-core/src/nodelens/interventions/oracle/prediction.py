@@ -81,7 +81,7 @@ def predict(scores: Scores, damages: Sequence[AblationEffect], top: float) -> li
         for damage in damages:
             if (metric, damage.group) in scores:
                 score = scores[metric, damage.group]
-                name, has_direction = shown_name(score), score.better != "neither"
+                name, has_direction = shown_name(score), score.higher_is_better is not None
                 groups.append(_in_group(directed(score)[damage.nodes], damage, top))
         if groups:
             found.append(Prediction(name, has_direction, tuple(groups)))

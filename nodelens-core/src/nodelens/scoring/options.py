@@ -1,0 +1,47 @@
+"""Options of metrics that say more than a type and a bound, to be shared or to be tested."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import field
+
+from nodelens.config.docstrings import DOC
+
+EXAMPLES, BESIDE = "examples", "beside"
+"""The keys of an option's metadata, beside that of the documentation."""
+
+
+def option(
+    default: Any,
+    *validators: Any,
+    doc: str = "",
+    examples: Sequence[Any] = (),
+    beside: Mapping[str, Any] | None = None,
+) -> Any:
+    """Make one option of a metric: an attrs field.
+
+    Args:
+        default: the value where the config gives none.
+        validators: what a value has to satisfy, of `attrs.validators`.
+        doc: what the option is, in place of an entry under ``Attributes:`` of the class docstring;
+            for options that several metrics share.
+        examples: other values, by which the author kit tests the option; without any the kit draws
+            values from the type and the bounds.
+        beside: other options without which this one changes nothing on a small layer.
+
+    Returns:
+        The field, to be assigned to an annotated attribute.
+
+    Example:
+        ::
+
+            samples: int = option(2048, ge(8), doc="rows that are drawn", examples=[24])
+    """
+    notes = {DOC: doc, EXAMPLES: examples, BESIDE: beside}
+    return field(
+        default=default,
+        validator=list(validators) or None,
+        metadata={name: value for name, value in notes.items() if value},
+    )

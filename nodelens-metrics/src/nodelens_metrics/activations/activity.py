@@ -1,0 +1,234 @@
+"""What a node does on the calibration data, without weights or labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen, validators
+
+from nodelens.interfaces.metric import MetricInfo
+from nodelens.scoring.options import option
+from nodelens.statistics.histograms import LogHistogram
+from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.moments import Moments, RowMoments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.interfaces.statistic import Statistic
+    from nodelens.scoring.view import GroupView
+
+
+@frozen
+class ActivationMeanAbs:
+    """Mean absolute activation over all positions; 0 for a dead node."""
+
+    info = MetricInfo(
+        formula="E|a|",
+        unit="activation",
+        higher_is_better=True,
+        dead_nodes="lowest",
+        invariances=frozenset({"incoming_scale"}),
+    )
+    statistics = (Magnitudes(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[Magnitudes()].mean_abs
+
+
+@frozen
+class ActivationMean:
+    """Mean activation over all positions; 0 for a dead node.
+
+    What a node becomes when it is replaced by its mean. Its sign is kept, so that it ranks nothing.
+    """
+
+    info = MetricInfo(
+        formula="E a",
+        unit="activation",
+        higher_is_better=None,
+        invariances=frozenset({"incoming_scale"}),
+    )
+    statistics = (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[Moments()].mean
+
+
+@frozen
+class ActivationRMS:
+    """Root mean square activation over all positions; 0 for a dead node."""
+
+    info = MetricInfo(
+        formula="(E a²)^½",
+        unit="activation",
+        higher_is_better=True,
+        dead_nodes="lowest",
+        invariances=frozenset({"incoming_scale"}),
+    )
+    statistics = (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[Moments()].rms
+
+
+@frozen
+class ActivationVariance:
+    """Variance of the activation over all positions; 0 for a dead and for a constant node.
+
+    It is what replacing a node by its mean, rather than by zero, takes away.
+    """
+
+    info = MetricInfo(
+        formula="E(a − μ)²",
+        unit="activation²",
+        higher_is_better=True,
+        dead_nodes="lowest",
+        invariances=frozenset({"activation_shift", "incoming_scale"}),
+    )
+    statistics = (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[Moments()].variance
+
+
+@frozen
+class ZeroFraction:
+    """Share of positions where the activation is zero (APoZ); 1 for a dead node.
+
+    Meant for ReLU. Activations that never reach zero (GELU, SiLU) need a tolerance: absolute, which
+    depends on how the activation is scaled, or relative to the node's root mean square, which tells
+    nodes that are mostly near their own zero. The relative share is read from log bins, see
+    `nodelens_metrics.activations.distributions`.
+
+    Attributes:
+        tolerance: count |a| up to this value as zero, 0 or more.
+        relative: take the tolerance in units of the node's root mean square.
+    """
+
+    info = MetricInfo(
+        formula="#(|a| ≤ tolerance) / N; relative: #(|a| ≤ tolerance · (E a²)^½) / N",
+        unit="1",
+        higher_is_better=False,
+        source="Hu et al. 2016, Network Trimming, 1607.03250, the definition of APoZ",
+        dead_nodes="lowest",
+        invariances=frozenset({"incoming_scale"}),
+    )
+
+    tolerance: float = field(default=0.0, validator=validators.ge(0.0))
+    relative: bool = option(False, beside={"tolerance": 0.5})
+
+    @property
+    def statistics(self) -> tuple[Statistic[Any], ...]:
+        if self.relative:
+            return (LogHistogram(), Moments())
+        return (Magnitudes(tolerance=self.tolerance),)
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.activations.distributions import share_below
+
+        if self.relative:
+            return share_below(group[LogHistogram()], self.tolerance * group[Moments()].rms)
+        return group[Magnitudes(tolerance=self.tolerance)].zero_fraction
+
+
+@frozen
+class Kurtosis:
+    """Kurtosis of the activation: 3 for a Gaussian, large for a node that rarely fires hard.
+
+    A node that is constant, up to the rounding of fourth powers, has no shape and gets 0, below
+    the 1 that is least for anything that varies.
+    """
+
+    info = MetricInfo(
+        formula="E(a − μ)⁴ / Var(a)²",
+        unit="1",
+        higher_is_better=None,
+        invariances=frozenset(
+            {"activation_scale", "activation_shift", "functional", "incoming_scale"}
+        ),
+    )
+    statistics = (Moments(order=4),)
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.arithmetic import ratio, varies
+
+        shape = group[Moments(order=4)]
+        assert shape.fourth is not None
+        variance = shape.variance.where(varies(shape.mean, shape.variance), 0.0)
+        return ratio(shape.fourth, variance.square())
+
+
+@frozen
+class Skewness:
+    """Skewness of the activation: 0 where symmetric, positive with a tail upwards.
+
+    0 for a node that is constant, up to the rounding of cubes.
+    """
+
+    info = MetricInfo(
+        formula="E(a − μ)³ / Var(a)^3/2",
+        unit="1",
+        higher_is_better=None,
+        invariances=frozenset(
+            {"activation_scale", "activation_shift", "functional", "incoming_scale"}
+        ),
+    )
+    statistics = (Moments(order=4),)
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.arithmetic import ratio, varies
+
+        shape = group[Moments(order=4)]
+        assert shape.third is not None
+        variance = shape.variance.where(varies(shape.mean, shape.variance), 0.0)
+        return ratio(shape.third, variance * variance.sqrt())
+
+
+@frozen
+class OutlierIndex:
+    """Largest |a| over the root mean square: how far the extreme is from the ordinary.
+
+    At least 1 for a node that is ever active; 0 for a dead node. The largest value grows with the
+    amount of data, so compare nodes of one run only; it has no jackknife standard error.
+    """
+
+    info = MetricInfo(
+        formula="max |a| / (E a²)^½",
+        unit="1",
+        higher_is_better=None,
+        invariances=frozenset({"activation_scale", "functional", "incoming_scale"}),
+        jackknife=False,
+    )
+    statistics = (Magnitudes(), Moments())
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.arithmetic import ratio
+
+        return ratio(group[Magnitudes()].peak, group[Moments()].rms)
+
+
+@frozen
+class Minitron:
+    """L2 norm over rows of the mean absolute activation of a row, per row of data.
+
+    The published score sums over rows and grows with the data; here the sum is divided by the
+    number of rows, which changes no ranking. 0 for a dead node.
+    """
+
+    info = MetricInfo(
+        formula="(1/N Σ_n (mean_t |a_nt|)²)^½",
+        unit="activation",
+        higher_is_better=True,
+        source=(
+            "Muralidharan et al. 2024, Minitron, 2407.14679, neuron importance with mean over a "
+            "row "
+            "and L2 norm over rows; NVIDIA Model-Optimizer, L2NormHook"
+        ),
+        dead_nodes="lowest",
+        invariances=frozenset({"incoming_scale"}),
+    )
+    statistics = (RowMoments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[RowMoments()].abs_mean_square.sqrt()

@@ -1,0 +1,272 @@
+"""The spectrum of a layer, and what each node adds to it.
+
+λ are the eigenvalues of the covariance of a group's activations. Metrics of the whole group are
+layer metrics: one number, which ranks no nodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import NotApplicableError
+from nodelens.interfaces.metric import MetricInfo
+from nodelens.statistics.gram import Gram
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.view import GroupView
+
+_SHIFT_FREE = frozenset({"activation_shift", "incoming_scale"})
+_AT_LEAST_ONE: Any = validators.optional(validators.ge(1))
+
+
+@frozen
+class Leverage:
+    """Ridge leverage of a node: the part of the node that no other node can explain.
+
+    Near 1 for a node that no other can stand in for, near 0 for one that is weak or shared. The sum
+    over nodes is the effective dimension of the layer.
+
+    Attributes:
+        ridge: κ as a multiple of the mean diagonal of M.
+        centred: use the covariance in place of the second moments.
+    """
+
+    info = MetricInfo(
+        formula="[M (M + κI)⁻¹]_ii, M = E[aaᵀ]",
+        unit="1",
+        higher_is_better=True,
+        source="Alaoui & Mahoney 2015, ridge leverage scores, 1411.0306, definition 1",
+        dead_nodes="lowest",
+        invariances=frozenset({"incoming_scale"}),
+    )
+    statistics = (Gram(),)
+
+    ridge: float = field(default=0.01, validator=validators.gt(0.0))
+    centred: bool = False
+
+    def score(self, group: GroupView) -> Tensor:
+        import torch
+
+        gram = group[Gram()]
+        matrix = gram.covariance if self.centred else gram.second_moment
+        scale = matrix.diagonal().mean()
+        if scale == 0:
+            return matrix.diagonal() * 0.0
+        identity = torch.eye(group.width, dtype=matrix.dtype, device=matrix.device)
+        factor = torch.linalg.cholesky(matrix / scale + self.ridge * identity)
+        return (1.0 - self.ridge * torch.cholesky_inverse(factor).diagonal()).clamp(min=0.0)
+
+
+@frozen
+class RankContribution:
+    """How much the effective rank of the layer falls when the node is left out.
+
+    Negative where a strong node outweighs the others.
+    """
+
+    info = MetricInfo(
+        formula="erank(Σ) − erank(Σ without row and column i)",
+        unit="1",
+        higher_is_better=True,
+        source="Roy & Vetterli 2007, The effective rank, definition 1, left out by one",
+        invariances=_SHIFT_FREE,
+    )
+    statistics = (Gram(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.spectra import effective_rank_without_each
+
+        whole, without = effective_rank_without_each(group[Gram()].covariance)
+        return whole - without
+
+
+@frozen
+class ParticipationContribution:
+    """How much the participation ratio of the layer falls when the node is left out."""
+
+    info = MetricInfo(
+        formula="PR(Σ) − PR(Σ without row and column i), PR = (tr Σ)² / ‖Σ‖²",
+        unit="1",
+        higher_is_better=True,
+        source="common; participation ratio, left out by one",
+        invariances=_SHIFT_FREE,
+    )
+    statistics = (Gram(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.spectra import participation_ratio
+
+        covariance = group[Gram()].covariance
+        diagonal, trace = covariance.diagonal(), covariance.trace()
+        squares = covariance.square()
+        rest = squares.sum() - 2 * squares.sum(1) + diagonal.square()
+        total = squares.sum()
+        rest = rest.where(rest > 1e-12 * total, 0.0)
+        return participation_ratio(trace, total) - participation_ratio(trace - diagonal, rest)
+
+
+@frozen
+class EigenShare:
+    """A node's share of the layer's variance, weighted by how strong its directions are.
+
+    Attributes:
+        top: count only so many leading directions; None counts all, which gives Σ_ii / tr Σ.
+    """
+
+    info = MetricInfo(
+        formula="Σ_k≤top λ_k v_ki² / Σ_k≤top λ_k",
+        unit="1",
+        higher_is_better=True,
+        source="common; contribution of a variable to principal components",
+        dead_nodes="lowest",
+        invariances=_SHIFT_FREE,
+    )
+    statistics = (Gram(),)
+
+    top: int | None = field(default=1, validator=_AT_LEAST_ONE)
+
+    def score(self, group: GroupView) -> Tensor:
+        import torch
+
+        from nodelens_metrics.mathematics.arithmetic import ratio
+
+        values, vectors = torch.linalg.eigh(group[Gram()].covariance)
+        count = min(self.top or group.width, group.width)
+        leading = values.clamp(min=0.0)[-count:]
+        return ratio(vectors[:, -count:].square() @ leading, leading.sum())
+
+
+def _spectrum(group: GroupView) -> Tensor:
+    """Return the eigenvalues of the covariance of the activations, rising; refuses silence."""
+    from nodelens_metrics.mathematics.spectra import eigenvalues
+
+    values = eigenvalues(group[Gram()].covariance)
+    if not values[-1] > 0:
+        raise NotApplicableError("no node of the group varies")
+    return values
+
+
+@frozen
+class EffectiveRank:
+    """Effective rank of a layer's activations: how many directions they use."""
+
+    info = MetricInfo(
+        formula="exp(−Σ p log p), p_k = √λ_k / Σ √λ",
+        unit="1",
+        higher_is_better=None,
+        source="Roy & Vetterli 2007, The effective rank, definition 1",
+        invariances=_SHIFT_FREE,
+        level="layer",
+    )
+    statistics = (Gram(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.spectra import effective_rank
+
+        return effective_rank(_spectrum(group)).view(1)
+
+
+@frozen
+class ParticipationRatio:
+    """Participation ratio of a layer's activations: how many directions hold the variance."""
+
+    info = MetricInfo(
+        formula="(Σ λ)² / Σ λ² = (tr Σ)² / ‖Σ‖²",
+        unit="1",
+        higher_is_better=None,
+        source="common; Gao & Ganguli 2015",
+        invariances=_SHIFT_FREE,
+        level="layer",
+    )
+    statistics = (Gram(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        values = _spectrum(group)
+        return (values.sum().square() / values.square().sum()).view(1)
+
+
+@frozen
+class SpectralEntropy:
+    """Entropy of a layer's variance over directions; 1 for equal variance in all directions."""
+
+    info = MetricInfo(
+        formula="−Σ p log p / log n, p_k = λ_k / Σ λ",
+        unit="1",
+        higher_is_better=None,
+        source="common; normalised von Neumann entropy of the covariance",
+        invariances=_SHIFT_FREE,
+        level="layer",
+    )
+    statistics = (Gram(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.spectra import spectral_entropy
+
+        return spectral_entropy(_spectrum(group)).view(1)
+
+
+@frozen
+class NESum:
+    """Total variance of a layer's activations over that of their first direction.
+
+    The sum of the normalised eigenvalues, which is the stable rank of the centred activations.
+    """
+
+    info = MetricInfo(
+        name="nesum",
+        formula="Σ_k λ_k / λ_1",
+        unit="1",
+        higher_is_better=None,
+        source="He & Ozay 2022, Exploring the Gap between Collapsed & Whitened Features, NESum",
+        invariances=_SHIFT_FREE,
+        level="layer",
+    )
+    statistics = (Gram(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        values = _spectrum(group)
+        return (values.sum() / values[-1]).view(1)
+
+
+@frozen
+class EigenspectrumDecay:
+    """How fast the eigenvalues fall: the exponent α of λ_k ∝ k^−α (α-ReQ); near 1 is best.
+
+    Attributes:
+        skip: leading eigenvalues that are left out of the fit.
+        until: share of the eigenvalues, from the largest, that the fit uses: the last are noise.
+        weighted: let eigenvalue k count 1/k in the fit, as the published code does.
+    """
+
+    info = MetricInfo(
+        formula="−slope of log λ_k over log k, by least squares with weights 1/k",
+        unit="1",
+        higher_is_better=None,
+        source=(
+            "Agrawal et al. 2022, α-ReQ, NeurIPS, and its authors' code (reptrix), with the "
+            "weights of "
+            "Stringer et al. 2019; there eigenvalues 11 to 100 are fitted"
+        ),
+        invariances=_SHIFT_FREE,
+        level="layer",
+    )
+    statistics = (Gram(),)
+
+    skip: int = field(default=0, validator=validators.ge(0))
+    until: float = field(default=0.5, validator=(validators.gt(0.0), validators.le(1.0)))
+    weighted: bool = True
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.spectra import decay
+
+        values = _spectrum(group).flip(0)
+        last = max(round(self.until * len(values)), self.skip + 3)
+        chosen = values[self.skip : last]
+        chosen = chosen[chosen > 1e-12 * values[0]]
+        if len(chosen) < 3:
+            raise NotApplicableError("fewer than three eigenvalues are left to fit")
+        return decay(chosen, self.skip + 1, self.weighted).view(1)

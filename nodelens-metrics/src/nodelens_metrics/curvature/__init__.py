@@ -1,0 +1,1 @@
+"""Second-order loss changes: Fisher, Kronecker factors and Hessians."""

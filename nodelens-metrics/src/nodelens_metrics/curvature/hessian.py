@@ -1,0 +1,150 @@
+"""The curvature of the loss along the parameters that a node owns, from the model's Hessian.
+
+Not read in the streaming pass: the model is run again, with products of random vectors and the
+Hessian. The Gauss–Newton matrix leaves out the curvature of the network itself; it is never
+negative and, for a cross-entropy, the true Fisher matrix of the weights.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.interfaces.metric import MetricInfo
+from nodelens.scoring.options import option
+from nodelens_metrics.curvature.gradient_flow import GradientFlow, GradientSum
+from nodelens_metrics.curvature.traces import Traces
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.view import GroupView
+
+Slices = Literal["all", "producer", "consumer", "carrier"]
+"""Which of its parameters count: those that write a node, read it, or go along (bias, scale)."""
+
+_MATRICES = validators.in_(("hessian", "gauss_newton"))
+_SLICES = validators.in_(("all", "producer", "consumer", "carrier"))
+
+
+@frozen
+class HessianTrace:
+    """Sharpness of the loss: the Hessian's diagonal summed over a node's own parameters.
+
+    An unbiased estimate, with the noise of its probes in the standard error. The Hessian's may be
+    negative where the model has not converged. 0 for a dead ReLU.
+
+    Attributes:
+        matrix: ``hessian`` or ``gauss_newton``.
+        slices: ``all``, or ``producer``, ``consumer`` or ``carrier`` alone.
+        probes: random vectors for every 512 rows of the data and fold.
+    """
+
+    info = MetricInfo(
+        formula="Σ_{w of the node} h_ww = E_z[Σ z∘Hz], z of random signs",
+        unit="loss / weight²",
+        higher_is_better=True,
+        source=(
+            "Hutchinson 1990, trace estimator; as a criterion for channels: Yu et al. 2022, "
+            "Hessian-Aware Pruning, 2101.08940, which also weighs it by the norm of the weights"
+        ),
+    )
+
+    matrix: Literal["hessian", "gauss_newton"] = field(default="hessian", validator=_MATRICES)
+    slices: Slices = field(default="all", validator=_SLICES)
+    probes: int = field(default=8, validator=validators.ge(1))
+
+    @property
+    def statistics(self) -> tuple[Any, ...]:
+        return (self._diagonal,)
+
+    def score(self, group: GroupView) -> Tensor:
+        return _chosen(group[self._diagonal].diagonal, self.slices)
+
+    @property
+    def _diagonal(self) -> Traces:
+        return Traces(self.matrix, weighted=False, probes=self.probes)
+
+
+@frozen
+class OBD:
+    """Loss change of deleting a node's own parameters, from the Hessian's diagonal.
+
+    Optimal brain damage summed over the parameters of a node, which takes them as independent. The
+    gradient is left out, as at a minimum. 0 for a dead ReLU.
+
+    Attributes:
+        matrix: ``hessian``, as published, or ``gauss_newton``, which is never negative.
+        slices: ``all``, or ``producer``, ``consumer`` or ``carrier`` alone.
+        probes: random vectors for every 512 rows of the data and fold.
+    """
+
+    info = MetricInfo(
+        formula="½ Σ_{w of the node} h_ww w²",
+        unit="loss",
+        higher_is_better=True,
+        source=(
+            "LeCun et al. 1989, Optimal Brain Damage, saliency h_kk u_k² / 2; diagonal by random "
+            "signs "
+            "in place of the exact recursion"
+        ),
+        invariances=frozenset({"functional", "incoming_scale"}),
+    )
+
+    matrix: Literal["hessian", "gauss_newton"] = field(default="hessian", validator=_MATRICES)
+    slices: Slices = option("all", _SLICES, examples=["producer", "consumer"])
+    probes: int = field(default=8, validator=validators.ge(1))
+
+    @property
+    def statistics(self) -> tuple[Any, ...]:
+        return (self._diagonal,)
+
+    def score(self, group: GroupView) -> Tensor:
+        return 0.5 * _chosen(group[self._diagonal].diagonal, self.slices)
+
+    @property
+    def _diagonal(self) -> Traces:
+        return Traces(self.matrix, weighted=True, probes=self.probes)
+
+
+@frozen
+class GraSP:
+    """What deleting a node's weights does to the gradient flow: its change by first order.
+
+    Large where deletion raises the norm of the gradient, which the source removes first. Gradient
+    and Hessian are of the mean loss over all rows and of all weights that write or read nodes;
+    biases and the scales of normalisations are left out, as in the source, and the temperature that
+    its code divides the logits by is 1. Meant for networks at initialisation: where the loss is at
+    a minimum the gradient is 0, and so is the score. 0 for a dead ReLU.
+
+    Attributes:
+        slices: ``all`` weights of a node, or ``producer`` or ``consumer`` alone.
+    """
+
+    info = MetricInfo(
+        name="grasp",
+        formula="−Σ_{w of the node} w (Hg)_w",
+        unit="loss² / weight²",
+        higher_is_better=False,
+        source=(
+            "Wang et al. 2020, Picking Winning Tickets Before Training by Preserving Gradient "
+            "Flow, "
+            "2002.07376, S = −θ∘Hg, and its code; summed over a node's weights"
+        ),
+    )
+    statistics = (GradientSum(), GradientFlow())
+
+    slices: Literal["all", "producer", "consumer"] = field(
+        default="all", validator=validators.in_(("all", "producer", "consumer"))
+    )
+
+    def score(self, group: GroupView) -> Tensor:
+        return -_chosen(group[GradientFlow()].product, self.slices)
+
+
+def _chosen(by_role: Tensor, slices: str) -> Tensor:
+    """Return the sums over all roles, or those of one, ``(nodes,)``."""
+    from nodelens_metrics.curvature.parameter_slices import ROLES
+
+    return by_role.sum(0) if slices == "all" else by_role[ROLES.index(slices)]

@@ -1,0 +1,219 @@
+"""What the loss says about a node, to first order.
+
+g = dL/da of the loss summed over rows and positions, with the labels of the data; q = a·g at one
+position; Q_n = Σ_t q over the positions of row n, the gradient of row n's loss at a gate that
+multiplies what all consumers of the node read. What a residual stream carries past them is none of
+g. At a minimum of the loss E[q] is near 0, so the signed first order says little. All but
+`GradientNorm` give 0 for a dead node.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from nodelens.interfaces.metric import MetricInfo
+from nodelens.statistics.gradients import GradientMoments, RowGradients
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.view import GroupView
+
+
+@frozen
+class Taylor:
+    """Squared first-order loss change of closing a node's gate, mean over rows.
+
+    One gradient per row: the "full gradient" (FG) variant of the source. Its batch variant squares
+    the gradient of a whole batch and so depends on the batch size. `taylor_weights` is the
+    criterion at the weights in place of a gate.
+    """
+
+    info = MetricInfo(
+        formula="mean_n Q_n²",
+        unit="loss²",
+        higher_is_better=True,
+        source=(
+            "Molchanov et al. 2019, Importance Estimation for Neural Network Pruning, 1906.10771, "
+            "Taylor FO at a gate, FG"
+        ),
+        dead_nodes="lowest",
+        invariances=frozenset({"functional", "incoming_scale"}),
+    )
+    statistics = (RowGradients(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[RowGradients()].q2
+
+
+@frozen
+class Taylor2016:
+    """Absolute first-order loss change, averaged over a row's positions before |·|.
+
+    Positions count 1/T_n, so long rows weigh no more than short ones.
+
+    Attributes:
+        normalise: divide by the L2 norm over the layer, as published, so that layers can be ranked
+            together; without it the unit is that of the loss.
+    """
+
+    info = MetricInfo(
+        formula="mean_n |mean_t q_nt|, divided by its L2 norm over the layer",
+        unit="1",
+        higher_is_better=True,
+        source=(
+            "Molchanov et al. 2017, Pruning Convolutional Neural Networks for Resource Efficient "
+            "Inference, 1611.06440, Taylor criterion and layer-wise normalisation"
+        ),
+        dead_nodes="lowest",
+        invariances=frozenset({"functional", "incoming_scale"}),
+    )
+    statistics = (RowGradients(),)
+
+    normalise: bool = True
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.arithmetic import ratio
+
+        change = group[RowGradients()].abs_mean_q
+        return ratio(change, change.norm()) if self.normalise else change
+
+
+@frozen
+class TokenTaylor:
+    """Mean absolute first-order loss change per position.
+
+    Positions do not cancel each other, as they do in `taylor_2016`.
+    """
+
+    info = MetricInfo(
+        formula="E|q|",
+        unit="loss",
+        higher_is_better=True,
+        source="Cherilyn & Safaai 2026, 2604.23475, first-order baseline",
+        dead_nodes="lowest",
+        invariances=frozenset({"functional", "incoming_scale"}),
+    )
+    statistics = (GradientMoments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[GradientMoments()].abs_q
+
+
+@frozen
+class FirstOrder:
+    """Signed loss change per row that the gradient predicts for setting a node to zero.
+
+    Negative where zeroing is predicted to help. Rows of opposite sign cancel, which they do not in
+    `attribution_patching`.
+    """
+
+    info = MetricInfo(
+        formula="−mean_n Q_n",
+        unit="loss",
+        higher_is_better=True,
+        source="attribution patching: Syed et al. 2023, 2310.10348",
+        invariances=frozenset({"functional", "incoming_scale"}),
+    )
+    statistics = (RowGradients(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return -group[RowGradients()].q
+
+
+@frozen
+class AttributionPatching:
+    """Absolute loss change that the gradient predicts for patching a node by zero in one row.
+
+    The source patches in what the node does in another prompt. Here the baseline is zero: it needs
+    no pairs of rows, does not depend on their order, and is what removal puts in place of a node.
+    Against the mean, see `mean_ablation_first_order` for the signed change and
+    `mean_ablation_fisher` for a magnitude.
+    """
+
+    info = MetricInfo(
+        formula="mean_n |Q_n|",
+        unit="loss",
+        higher_is_better=True,
+        source=(
+            "Kramár et al. 2024, AtP*, 2403.00745, the contribution c(n) = E|I(n)| of a node by "
+            "plain "
+            "attribution patching, I = (n(noise) − n(clean)) · ∂L/∂n, with zeros for the noise "
+            "prompt; "
+            "equations as an implementation quotes them, the paper was not at hand"
+        ),
+        dead_nodes="lowest",
+        invariances=frozenset({"functional", "incoming_scale"}),
+    )
+    statistics = (RowGradients(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[RowGradients()].abs_q
+
+
+@frozen
+class Snip:
+    """Absolute gradient of the whole loss at a gate that multiplies a node.
+
+    SNIP takes connections; here the connection is the node itself. It is |E q|, not E|q|: rows of
+    opposite sign cancel, so a trained network gives little more than noise. Meant for networks at
+    initialisation.
+
+    Attributes:
+        normalise: divide by the sum over all nodes of the network that are read, as published.
+    """
+
+    info = MetricInfo(
+        formula="|mean_n Q_n|; normalised: divided by its sum over the network",
+        unit="loss",
+        higher_is_better=True,
+        source=(
+            "Lee et al. 2019, SNIP, 1810.02340, connection sensitivity |∂L/∂c| at c = 1; nodes in "
+            "place of weights"
+        ),
+        dead_nodes="lowest",
+        invariances=frozenset({"functional", "incoming_scale"}),
+    )
+    statistics = (RowGradients(),)
+
+    normalise: bool = False
+
+    def score(self, group: GroupView) -> Tensor:
+        import torch
+
+        from nodelens_metrics.mathematics.arithmetic import ratio
+
+        change = group[RowGradients()].q.abs()
+        if not self.normalise:
+            return change
+        total = [view[RowGradients()].q.abs().sum() for view in _read_groups(group)]
+        return ratio(change, torch.stack(total).sum())
+
+
+@frozen
+class GradientNorm:
+    """Root mean square gradient of the loss at a node.
+
+    Says how much the loss would feel a change of the node, not whether the node is active: a dead
+    node can score high, and scaling the activation scales it inversely.
+    """
+
+    info = MetricInfo(
+        formula="(E g²)^½",
+        unit="loss / activation",
+        higher_is_better=True,
+        invariances=frozenset({"activation_scale", "activation_shift", "incoming_scale"}),
+    )
+    statistics = (GradientMoments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[GradientMoments()].g2.sqrt()
+
+
+def _read_groups(group: GroupView) -> list[GroupView]:
+    """Return all groups of the network whose gradients are read, over the same folds."""
+    states = group.network.states
+    names = [each.name for each in group.network.graph or ()]
+    return [group.view_of(name) for name in names if RowGradients() in states.get(name, {})]

@@ -1,0 +1,76 @@
+"""The loss change of replacing a node by its mean, which leaves its average effect in place.
+
+g = dL/da of the loss summed over rows and positions. A constant node gets 0, whatever its value:
+its mean is all there is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.interfaces.metric import MetricInfo
+from nodelens.statistics.gradients import GradientMoments
+from nodelens_metrics.gradients.centred_gradients import CentredRowGradients
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.interfaces.statistic import Statistic
+    from nodelens.scoring.view import GroupView
+
+_CENTRED = frozenset({"activation_shift", "functional", "incoming_scale"})
+
+
+@frozen
+class MeanAblationFirstOrder:
+    """Signed loss change per row that the gradient predicts for replacing a node by its mean.
+
+    Negative where that is predicted to help. Attribution patching against the mean, without the
+    absolute value.
+    """
+
+    info = MetricInfo(
+        formula="−mean_n Σ_t (a − μ) g",
+        unit="loss",
+        higher_is_better=True,
+        source="attribution patching, Syed et al. 2023, 2310.10348, with the mean as the patch",
+        invariances=_CENTRED,
+    )
+    statistics = (CentredRowGradients(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return -group[CentredRowGradients()].mean
+
+
+@frozen
+class MeanAblationFisher:
+    """Loss change of replacing a node by its mean, from the empirical Fisher.
+
+    Attributes:
+        per: ``position`` takes the gradient at each position, as `loss_proxy` does, ``row`` that of
+            a row's loss, as `sample_fisher` does.
+    """
+
+    info = MetricInfo(
+        formula="½ E[(a − μ)² g²]; per row: ½ mean_n (Σ_t (a − μ) g)²",
+        unit="loss",
+        higher_is_better=True,
+        source="1801.05787 with the mean in place of zero",
+        dead_nodes="lowest",
+        invariances=_CENTRED,
+    )
+
+    per: Literal["row", "position"] = field(
+        default="position", validator=validators.in_(("row", "position"))
+    )
+
+    @property
+    def statistics(self) -> tuple[Statistic[Any], ...]:
+        return (GradientMoments(),) if self.per == "position" else (CentredRowGradients(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        if self.per == "position":
+            return 0.5 * group[GradientMoments()].centred_q2
+        return 0.5 * group[CentredRowGradients()].mean_square

@@ -1,0 +1,1 @@
+"""Gaussian, copula and neighbour information between nodes, and about the output."""

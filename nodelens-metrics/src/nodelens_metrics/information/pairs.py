@@ -1,0 +1,181 @@
+"""The decomposition of what pairs of nodes say about a target, for all pairs at once in tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from attrs import frozen
+
+from nodelens.interfaces.statistic import OUTPUTS
+from nodelens_metrics.information.target_gram import TargetGram
+from nodelens_metrics.mathematics.labelled_rows import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.view import GroupView
+    from nodelens_metrics.mathematics.tiles import Correlations
+
+Part = Literal["redundancy", "unique", "synergy", "co_information"]
+
+
+class PairMetric(Protocol):
+    """The options that all metrics of pairs have."""
+
+    @property
+    def target(self) -> Target:
+        """Number about the output."""
+
+    @property
+    def top(self) -> int | None:
+        """Partners that are averaged."""
+
+    @property
+    def correct_bias(self) -> bool:
+        """Whether biases are subtracted."""
+
+    @property
+    def noise(self) -> float:
+        """Relative variance of the noise given to all."""
+
+    @property
+    def sketch(self) -> int | None:
+        """Rank of the sketch."""
+
+
+@frozen(eq=False)
+class Parts:
+    """The decomposition of I(T; a_i, a_j) of some nodes i with all nodes j, each ``(i, j)``.
+
+    `first` is I(T; a_i), `second` I(T; a_j), `both` I(T; a_i, a_j). Less their biases they can be
+    below 0, which only the parts that are one of them leave out.
+    """
+
+    first: Tensor
+    second: Tensor
+    both: Tensor
+
+    @property
+    def redundancy(self) -> Tensor:
+        """What both say: the smaller of the two, at least 0."""
+        return self.first.minimum(self.second).clamp(min=0.0)
+
+    @property
+    def unique(self) -> Tensor:
+        """What i says beyond the redundancy."""
+        return self.first.clamp(min=0.0) - self.redundancy
+
+    @property
+    def synergy(self) -> Tensor:
+        """What only both together say."""
+        return self.both - self.first.maximum(self.second)
+
+    @property
+    def co_information(self) -> Tensor:
+        """Redundancy less synergy: minus the interaction information."""
+        return self.first + self.second - self.both
+
+
+def decompose(first: Tensor, second: Tensor, rho: Tensor) -> Parts:
+    """Return the decomposition from correlations with the target, r_i and r_j, and ρ_ij.
+
+    All broadcast; a joint correlation matrix of full rank is expected. I(T; a_i, a_j) is I(T; a_i)
+    and −½ log(1 − p²), p the correlation of a_j and T given a_i, which is exact where 1 − ρ² is
+    small.
+    """
+    from nodelens_metrics.mathematics.pairwise import information
+
+    alone = information(first)
+    other = second - first * rho
+    rest = (1 - rho.square()) * (1 - first.square())
+    partial = (other.square() / rest).clamp(max=1 - 1e-15)
+    return Parts(alone, information(second), alone - 0.5 * (-partial).log1p())
+
+
+@frozen
+class _Pairs:
+    """The correlations that a metric of pairs reads, tile by tile, and the biases of its terms."""
+
+    rho: Correlations
+    target: int
+    noise: float
+    biases: tuple[float, float]
+
+    @property
+    def nodes(self) -> int:
+        return len(self.rho.live) - len(OUTPUTS)
+
+    def parts(self) -> Iterator[tuple[int, Tensor, Parts]]:
+        """Yield first node, correlations and decomposition of every tile."""
+        import torch
+
+        everyone = torch.arange(self.nodes, device=self.rho.live.device)
+        with_target = self.rho.entries(everyone, everyone * 0 + self.nodes + self.target)
+        with_target = with_target / (1.0 + self.noise)
+        for first, whole in self.rho.tiles():
+            rows = min(len(whole), self.nodes - first)
+            if rows <= 0:
+                continue
+            tile = whole[:rows, : self.nodes] / (1.0 + self.noise)
+            own = with_target[first : first + rows].unsqueeze(1)
+            yield first, tile, self._corrected(decompose(own, with_target, tile), first)
+
+    def _corrected(self, parts: Parts, first: int) -> Parts:
+        """Return the parts less their biases, where nodes vary."""
+        one, two = self.biases
+        if not two:
+            return parts
+        live = self.rho.live[: self.nodes].double()
+        mine = live[first : first + len(parts.first)].unsqueeze(1)
+        both = parts.both - one * (mine + live) - (two - 2 * one) * mine * live
+        return Parts(parts.first - one * mine, parts.second - one * live, both)
+
+
+def _pairs(group: GroupView, metric: PairMetric) -> _Pairs:
+    from nodelens_metrics.mathematics.estimators import gaussian_information_bias
+    from nodelens_metrics.mathematics.tiles import correlations_in
+
+    rho = correlations_in(group[TargetGram(metric.sketch)])
+    biases = (0.0, 0.0)
+    if metric.correct_bias:
+        one, two = (float(gaussian_information_bias(d, 1, rho.count)) for d in (1, 2))
+        biases = (one, two)
+    return _Pairs(rho, OUTPUTS.index(metric.target), metric.noise, biases)
+
+
+def averaged(
+    group: GroupView,
+    metric: PairMetric,
+    part: Part,
+    *,
+    largest: bool = True,
+    pool: int | None = None,
+) -> Tensor:
+    """Return the mean of one part over a node's partners, ``(nodes,)`` float64.
+
+    Over the `top` partners where it is largest, or smallest; among the `pool` partners that are
+    most correlated with the node.
+    """
+    import torch
+
+    from nodelens_metrics.mathematics.pairwise import mean_of_others
+
+    found, pairs = [], _pairs(group, metric)
+    for first, rho, parts in pairs.parts():
+        values: Tensor = getattr(parts, part)
+        if pool is not None and pool < pairs.nodes - 1:
+            values = values.where(_nearest(rho, first, pool), -torch.inf if largest else torch.inf)
+        top = min(metric.top or pairs.nodes, pool or pairs.nodes)
+        found.append(mean_of_others(values, first, top, largest=largest))
+    return torch.cat(found)
+
+
+def _nearest(rho: Tensor, first: int, pool: int) -> Tensor:
+    """Return which nodes are the `pool` most correlated ones of others, ``(rows, nodes)``."""
+    import torch
+
+    strength = rho.abs()
+    strength[:, first : first + len(rho)].fill_diagonal_(-1.0)
+    chosen = torch.zeros_like(rho, dtype=torch.bool)
+    return chosen.scatter_(1, strength.topk(pool, dim=1).indices, True)

@@ -1,0 +1,1 @@
+"""Metrics of what a node says about the class of a sample."""

@@ -1,0 +1,183 @@
+"""What a node says about the output and about the label, in nats, by several estimators.
+
+The Gaussian information about the output is exact over the data. The estimators that need ranks,
+bins or neighbours read a random sample of the data's rows (`Reservoir`), a row's mean activation
+each, because a label belongs to a row. All give 0 to dead and constant nodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen, validators
+
+from nodelens.interfaces.metric import MetricInfo
+from nodelens.interfaces.statistic import OUTPUTS
+from nodelens.statistics.targets import TargetMoments
+from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.labelled_rows import (
+    OUTPUT_INVARIANCES,
+    Target,
+    labelled_rows,
+    samples_of,
+)
+from nodelens_metrics.mathematics.second_moments import INVARIANCES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.interfaces.statistic import Statistic
+    from nodelens.scoring.view import GroupView
+
+
+@frozen
+class TaskInformation:
+    """What a node says about the output of the network, as two Gaussians.
+
+    By token where the output is per token, else by row, from row means. A node that decides the
+    target alone gets 6.56 nats at the default noise.
+
+    Attributes:
+        correct_bias: subtract what independent samples of unrelated Gaussians give on average,
+            about 1/(2N); at least 0. Tokens of one row depend on each other, so that for them it
+            is too little.
+    """
+
+    info = MetricInfo(
+        formula="−½ log(1 − r²/(1+noise)²) − bias, r = corr(a, target)",
+        unit="nats",
+        higher_is_better=True,
+        source="Safaai et al. 2026, 2605.07086, task information",
+        dead_nodes="lowest",
+        invariances=OUTPUT_INVARIANCES,
+    )
+    statistics = (TargetMoments(),)
+
+    target: Target = options.target()
+    correct_bias: bool = options.correct_bias(True)
+    noise: float = options.noise()
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.estimators import gaussian_information_bias
+        from nodelens_metrics.mathematics.pairwise import information
+
+        moments = group[TargetMoments()]
+        rho = moments.correlation[OUTPUTS.index(self.target)]
+        found = information(rho / (1.0 + self.noise))
+        bias = float(gaussian_information_bias(1, 1, moments.count)) if self.correct_bias else 0.0
+        return (found - bias).clamp(min=0.0) * (moments.variance > 0)
+
+
+@frozen
+class BinnedInformation:
+    """Information of a node's binned row mean about the label, for relations of any shape.
+
+    Bins hold about equally many rows; equal values share a bin. Between 0 and the entropy of the
+    labels. What bins cannot resolve is lost: the more bins, the more rows are needed.
+
+    Attributes:
+        bins: bins that the values are cut into, 2 to 255.
+        correct_bias: correct for the number of cells that occur, after Miller and Madow.
+    """
+
+    info = MetricInfo(
+        formula=(
+            "H(bin) + H(label) − H(bin, label) − (K_xy − K_x − K_y + 1)/2N, K the cells that occur"
+        ),
+        unit="nats",
+        higher_is_better=True,
+        source=(
+            "Miller 1955, Note on the bias of information estimates, (K − 1)/2N for each entropy"
+        ),
+        dead_nodes="lowest",
+        invariances=INVARIANCES,
+    )
+
+    bins: int = field(default=8, validator=[validators.ge(2), validators.le(255)])
+    correct_bias: bool = options.correct_bias(True)
+    samples: int = options.samples()
+
+    @property
+    def statistics(self) -> tuple[Statistic[Any], ...]:
+        return (labelled_rows(self.samples),)
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.estimators import label_information
+
+        values, labels, _ = samples_of(group, self.samples)
+        return label_information(values, labels, bins=self.bins, correct=self.correct_bias)
+
+
+@frozen
+class CopulaInformation:
+    """What the rank of a node's row mean says about the label, Gaussian within each class.
+
+    `class_information` of normal scores: no monotone map of the activation changes it. Ties share
+    their mean rank. Classes with fewer than two sampled rows are left out. Between 0 and the
+    entropy of the labels.
+
+    Attributes:
+        shared_variance: one variance for all classes; False takes one by class, at least 3/4 of
+            that one, so that a class in which a node is silent by chance is not a certainty.
+    """
+
+    info = MetricInfo(
+        formula="½ log s² − Σ_c p_c ½ log s_c² − bias, of Φ⁻¹(rank/(N+1))",
+        unit="nats",
+        higher_is_better=True,
+        source=(
+            "Ince et al. 2017, 10.1002/hbm.23471, Gaussian copula with discrete classes, and its "
+            "bias"
+        ),
+        dead_nodes="lowest",
+        invariances=INVARIANCES,
+    )
+
+    shared_variance: bool = True
+    samples: int = options.samples()
+
+    @property
+    def statistics(self) -> tuple[Statistic[Any], ...]:
+        return (labelled_rows(self.samples),)
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.estimators import copula_label_information
+
+        values, labels, _ = samples_of(group, self.samples)
+        return copula_label_information(values, labels, shared_variance=self.shared_variance)
+
+
+@frozen
+class KSGInformation:
+    """What a node's row mean says about the label, from the distances to nearest neighbours.
+
+    Needs neither bins nor a Gaussian and has little bias. Ties, as of a node that is often 0, are
+    parted by noise of 1e-10 standard deviations that belongs to the row. At least 0; classes with
+    one sampled row are left out.
+
+    Attributes:
+        neighbours: neighbours in the own class whose distance is measured; more have less variance
+            and more bias.
+    """
+
+    info = MetricInfo(
+        formula="ψ(N) − ⟨ψ(N_class)⟩ + ψ(k) − ⟨ψ(m)⟩, m rows of any class so near",
+        unit="nats",
+        higher_is_better=True,
+        source="Ross 2014, 10.1371/journal.pone.0087357, eq. 2",
+        dead_nodes="lowest",
+        invariances=INVARIANCES,
+    )
+
+    neighbours: int = field(default=3, validator=validators.ge(1))
+    samples: int = options.samples()
+
+    @property
+    def statistics(self) -> tuple[Statistic[Any], ...]:
+        return (labelled_rows(self.samples),)
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.neighbours import ksg_label_information
+
+        values, labels, keys = samples_of(group, self.samples)
+        return ksg_label_information(values, labels, neighbours=self.neighbours, keys=keys)

@@ -1,0 +1,1 @@
+"""Integrated gradients: conductance and influence along a path from a baseline."""

@@ -1,0 +1,189 @@
+"""Gradients at every node along a path from a baseline to the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attrs import define, field, frozen, validators
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.capture.batches import Batch
+    from nodelens.interfaces.statistic import Layout, Reading, State, Visit
+
+Target = Literal["log_likelihood", "logit"]
+"""What is explained: minus the loss of a row, or the logit of its label, summed over positions."""
+
+_FIELDS = ("conductance", "magnitude", "influence")
+
+
+@frozen(eq=False)
+class PathSummary:
+    """Means over rows along the path, ``(nodes,)`` float64, and of F(x) − F(x₀), `change`.
+
+    `conductance` is Σ_t ∫ ∂F/∂a · da, `magnitude` its absolute value by row, `influence` is
+    Σ_t ∫ ∂F/∂a dα.
+    """
+
+    rows: Tensor
+    change: Tensor
+    conductance: Tensor
+    magnitude: Tensor
+    influence: Tensor
+
+
+@frozen
+class PathGradients:
+    """Conductance and influence of all nodes of all groups at once.
+
+    Between two points of the path a node's share of the change of F is the mean gradient at the two
+    times the change of the node (trapezoidal rule): exact where F is quadratic in the node, so
+    between two kinks of a network of ReLUs; else the error falls with 1/steps².
+
+    Attributes:
+        steps: points of the path, 2 or more; one gradient each.
+        baseline: where the path starts: zeros, or every row's own mean.
+        target: what is explained.
+    """
+
+    steps: int = field(default=20, validator=validators.ge(2))
+    baseline: Literal["zero", "mean"] = field(
+        default="zero", validator=validators.in_(("zero", "mean"))
+    )
+    target: Target = field(
+        default="log_likelihood", validator=validators.in_(("log_likelihood", "logit"))
+    )
+    reads: ClassVar[Literal["model"]] = "model"
+
+    @property
+    def passes(self) -> str:
+        """How often it goes through the model."""
+        return f"{self.steps} gradients along a path from {self.baseline}"
+
+    def floats(self, layout: Layout) -> int:
+        """Three sums per node and fold, two numbers per fold."""
+        return layout.folds * (len(_FIELDS) * layout.width + 2)
+
+    def start(self, layout: Layout) -> State:
+        """Return empty sums."""
+        from nodelens.statistics.rows import zeros
+
+        fields = {name: zeros(layout, layout.width) for name in _FIELDS}
+        return {"rows": zeros(layout), "change": zeros(layout), **fields}
+
+    def visit(self, visit: Visit, states: dict[str, State]) -> None:
+        """Add what the path of every row shows."""
+        points = _points(self, visit, list(states))
+        readings, first = next(points)
+        totals = {name: _Integral(readings[name]) for name in states}
+        last = first
+        for readings, last in points:  # noqa: B007 - the last point is the data itself
+            for name, total in totals.items():
+                total.add(readings[name])
+        for name, total in totals.items():
+            state = states[name]
+            state["rows"][visit.fold] += total.rows
+            state["change"][visit.fold] += (last - first).sum()
+            for part, rows in zip(_FIELDS, total.by_row(self.steps), strict=True):
+                state[part][visit.fold] += rows.sum(0)
+
+    def merge(self, state: State, other: State) -> None:
+        """Add the sums."""
+        from nodelens.statistics.rows import add_fields
+
+        add_fields(state, other)
+
+    def summary(self, state: State, keep: Tensor) -> PathSummary:
+        """Return the means over rows of the kept folds."""
+        rows, change = state["rows"][keep].sum().clamp(min=1.0), state["change"][keep].sum()
+        return PathSummary(
+            rows, change / rows, *(state[name][keep].sum(0) / rows for name in _FIELDS)
+        )
+
+
+@define(eq=False)
+class _Integral:
+    """The trapezoidal sums of one group, ``(rows, nodes)``, up to the `last` point."""
+
+    last: Reading
+    conductance: Tensor = field(init=False)
+    influence: Tensor = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        import torch
+
+        rows, _, nodes = self.last.values.shape
+        self.conductance = self.last.values.new_zeros(rows, nodes, dtype=torch.float64)
+        self.influence = self.conductance.clone()
+
+    @property
+    def rows(self) -> int:
+        """The number of rows with a position that counts."""
+        valid = self.last.valid
+        return len(self.conductance) if valid is None else int(valid.any(1).sum())
+
+    def add(self, reading: Reading) -> None:
+        """Go on to the next point."""
+        from nodelens.statistics.rows import row_sum, upcast
+
+        assert reading.gradient is not None and self.last.gradient is not None
+        mean = (upcast(self.last.gradient) + upcast(reading.gradient)) / 2
+        change = upcast(reading.values) - upcast(self.last.values)
+        self.conductance += row_sum(mean * change)
+        self.influence += row_sum(mean)
+        self.last = reading
+
+    def by_row(self, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is summed over rows, in the order of `_FIELDS`."""
+        return self.conductance, self.conductance.abs(), self.influence / (steps - 1)
+
+
+def _points(
+    path: PathGradients, visit: Visit, groups: list[str]
+) -> Iterator[tuple[dict[str, Reading], Tensor]]:
+    """Yield what every group reads, and F by row, from the baseline to the data.
+
+    Raises `CaptureError` where a gradient at the start, or between it and the data, overflows: at
+    zeros the norms of a language model multiply it by hundreds, layer after layer. What is not
+    finite at the data either is told as such.
+    """
+    from nodelens.errors import CaptureError, NotFiniteError
+    from nodelens_metrics.paths.baselines import at_point
+    from nodelens_metrics.paths.site_reader import reading
+
+    def explained(output: Any, batch: Batch) -> Tensor:
+        return _logits(output, batch) if path.target == "logit" else -visit.loss(output, batch)
+
+    with reading(visit.model, visit.graph, groups, explained) as reader:
+        for point in range(path.steps):
+            share = point / (path.steps - 1)
+            try:
+                with at_point(visit.model, visit.batch, share, path.baseline) as batch:
+                    found = reader.read(batch)
+            except NotFiniteError as error:
+                reader.read(visit.batch)
+                other = "mean" if path.baseline == "zero" else "zero"
+                raise CaptureError(
+                    f"at {share:.0%} of the path from {path.baseline} to the data, "
+                    f"{str(error).partition(';')[0]}; at the data all is finite: try "
+                    f"`baseline: {other}` for conductance and influence"
+                ) from error
+            yield found
+
+
+def _logits(output: Any, batch: Batch) -> Tensor:
+    """Return the logits of the labels, summed over the positions of a row, ``(rows,)``."""
+    from nodelens.capture.losses import logits_of
+    from nodelens.errors import DataError
+    from nodelens.interfaces.statistic import IGNORED
+
+    logits, targets = logits_of(output), batch.targets
+    if targets is None or logits.shape[:-1] != targets.shape:
+        raise DataError("the logits of the labels need labels: give (inputs, targets) batches")
+    counted = targets != IGNORED
+    if batch.mask is not None and batch.mask.shape == targets.shape:
+        counted = counted & batch.mask
+    chosen = logits.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    return (chosen * counted).reshape(len(logits), -1).sum(1)

@@ -1,0 +1,1 @@
+"""Metrics of how alike nodes are, within a group and between groups."""

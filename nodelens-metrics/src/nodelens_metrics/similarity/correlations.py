@@ -1,0 +1,238 @@
+"""How alike nodes are: cosines, correlations, and what the next group says of them.
+
+Averages are over all other nodes of the group, dead and constant ones included, which are like
+none. Groups of one node get 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen, validators
+
+from nodelens.errors import NotApplicableError
+from nodelens.interfaces.metric import MetricInfo
+from nodelens.scoring.options import option
+from nodelens.statistics.pairs import CrossGram
+from nodelens.statistics.reservoir import Reservoir
+from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.second_moments import NOISE, RANK, second_moments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.interfaces.statistic import Statistic
+    from nodelens.scoring.view import GroupView
+
+_COUNT: Any = validators.optional(validators.ge(1))
+
+
+@frozen
+class ActivationCorrelation:
+    """Mean correlation of a node's activation with the activations of all other nodes.
+
+    Attributes:
+        absolute: take |ρ|, so that a node and its negative are alike.
+    """
+
+    info = MetricInfo(
+        formula="mean_j |ρ_ij|, j ≠ i",
+        unit="1",
+        higher_is_better=False,
+        source="common; Pearson correlation",
+        invariances=frozenset(
+            {"activation_scale", "activation_shift", "functional", "incoming_scale"}
+        ),
+    )
+
+    absolute: bool = True
+    top: int | None = options.top()
+    sketch: int | None = options.sketch()
+
+    @property
+    def statistics(self) -> tuple[Statistic[Any], ...]:
+        return (second_moments(self.sketch),)
+
+    def sketched(self) -> ActivationCorrelation:
+        """Return the metric from a sketch of rank 1024."""
+        return evolve(self, sketch=RANK)
+
+    def score(self, group: GroupView) -> Tensor:
+        import torch
+
+        from nodelens_metrics.mathematics.pairwise import mean_of_others
+        from nodelens_metrics.mathematics.tiles import correlations_in
+
+        tiles = correlations_in(group[second_moments(self.sketch)]).tiles()
+        found = [
+            mean_of_others(tile.abs_() if self.absolute else tile, first, self.top)
+            for first, tile in tiles
+        ]
+        return torch.cat(found)
+
+
+@frozen
+class ActivationCosine:
+    """Mean |cosine|, without centring, of a node's activation with all other activations."""
+
+    info = MetricInfo(
+        formula="mean_j |E[a_i a_j]| / sqrt(E[a_i²] E[a_j²]), j ≠ i",
+        unit="1",
+        higher_is_better=False,
+        source="common; cosine similarity",
+        dead_nodes="highest",
+        invariances=frozenset({"activation_scale", "functional", "incoming_scale"}),
+    )
+
+    top: int | None = options.top()
+    sketch: int | None = options.sketch()
+
+    @property
+    def statistics(self) -> tuple[Statistic[Any], ...]:
+        return (second_moments(self.sketch),)
+
+    def sketched(self) -> ActivationCosine:
+        """Return the metric from a sketch of rank 1024."""
+        return evolve(self, sketch=RANK)
+
+    def score(self, group: GroupView) -> Tensor:
+        import torch
+
+        from nodelens_metrics.mathematics.arithmetic import ratio
+        from nodelens_metrics.mathematics.pairwise import mean_of_others
+        from nodelens_metrics.mathematics.tiles import correlations_in
+
+        moments, found = group[second_moments(self.sketch)], []
+        size = (moments.variance + moments.mean.square()).sqrt()
+        spread, level = ratio(moments.variance.sqrt(), size), ratio(moments.mean, size)
+        for first, tile in correlations_in(moments).tiles():
+            rows = slice(first, first + len(tile))
+            tile *= spread[rows, None] * spread
+            tile += level[rows, None] * level
+            found.append(mean_of_others(tile.abs_(), first, self.top))
+        return torch.cat(found)
+
+
+@frozen
+class WeightCorrelation:
+    """Mean correlation of a node's incoming weights with the incoming weights of all others.
+
+    `weight_cosine` of weights less their mean over the inputs, which two nodes may share without
+    looking for the same pattern. 0 for nodes all of whose weights are equal.
+
+    Attributes:
+        absolute: take |ρ|, so that a node and its negative are alike.
+    """
+
+    info = MetricInfo(
+        formula="mean_j |corr(w_i, w_j)|, j ≠ i, over the inputs",
+        unit="1",
+        higher_is_better=False,
+        source="common; Pearson correlation",
+        invariances=frozenset(
+            {"activation_scale", "activation_shift", "functional", "incoming_scale"}
+        ),
+    )
+    statistics = ()
+
+    absolute: bool = True
+    top: int | None = options.top()
+
+    def score(self, group: GroupView) -> Tensor:
+        import torch
+
+        from nodelens_metrics.mathematics.class_correlations import factored
+        from nodelens_metrics.mathematics.pairwise import mean_of_others
+
+        found = [
+            mean_of_others(tile.abs_() if self.absolute else tile, first, self.top)
+            for first, tile in factored(group.incoming().T).tiles()
+        ]
+        return torch.cat(found)
+
+
+@frozen
+class NextLayerInformation:
+    """What a node says about the nodes of the next group: mean Gaussian information.
+
+    The next group is the next one in the forward pass that can be read; it need not read this one.
+    Not defined for the last group. A plug-in estimate: about 1/(2N) nats without any dependence.
+
+    Attributes:
+        top: average over the `top` nodes that it says most about; None averages all.
+    """
+
+    info = MetricInfo(
+        formula="mean_j −½ log(1 − ρ_ij²/(1+10⁻⁶)²), j in the next group",
+        unit="nats",
+        higher_is_better=True,
+        source="Cover & Thomas 2006, Gaussian case; common",
+        dead_nodes="lowest",
+        invariances=frozenset({"activation_shift", "functional", "incoming_scale"}),
+    )
+    statistics = (CrossGram(),)
+
+    top: int | None = options.top()
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.pairwise import information
+
+        shared = information(group[CrossGram()].correlation / (1.0 + NOISE))
+        count = min(self.top or shared.shape[1], shared.shape[1])
+        return shared.topk(count, dim=1).values.mean(1)
+
+
+@frozen
+class NextLayerCKA:
+    """How alike a group and the next one are: linear CKA with the unbiased estimate of HSIC.
+
+    From the same sampled rows of both groups (row means), at least four. 1 for groups that are
+    rotations of each other, around 0 for independent ones. Not defined for the last group.
+
+    Attributes:
+        rows: number of rows that are sampled.
+    """
+
+    info = MetricInfo(
+        formula="HSIC₁(K, L) / sqrt(HSIC₁(K, K) HSIC₁(L, L)), K = XXᵀ, L = YYᵀ",
+        unit="1",
+        higher_is_better=None,
+        source=(
+            "Kornblith et al. 2019, 1905.00414, eq. 4; HSIC₁: Nguyen et al. 2021, 2010.15327, eq. 3"
+        ),
+        invariances=frozenset({"activation_shift", "incoming_scale"}),
+        level="layer",
+    )
+
+    rows: int = option(512, validators.ge(8), examples=[8])
+
+    @property
+    def statistics(self) -> tuple[Statistic[Any], ...]:
+        return (Reservoir(size=self.rows, per="row"),)
+
+    def score(self, group: GroupView) -> Tensor:
+        sampled = Reservoir(size=self.rows, per="row")
+        one = group[sampled].values
+        other = group.next()[sampled].values
+        if len(one) < 4:
+            raise NotApplicableError(f"{len(one)} rows are sampled; the estimate needs four")
+        return centred_alignment(one, other).view(1)
+
+
+def centred_alignment(x: Tensor, y: Tensor) -> Tensor:
+    """Return the unbiased linear CKA of two sets of rows, ``(rows, nodes)``; 0 of constants."""
+    import torch
+
+    k, m = (each - each.mean(0) for each in (x.double(), y.double()))
+    k, m = k @ k.T, m @ m.T
+    scale = (unbiased_hsic(k, k) * unbiased_hsic(m, m)).clamp(min=0.0).sqrt()
+    found = unbiased_hsic(k, m) / scale.where(scale > 0, torch.inf)
+    return found.clamp(-1.0, 1.0)
+
+
+def unbiased_hsic(k: Tensor, m: Tensor) -> Tensor:
+    """Return HSIC₁ of two Gram matrices of the same samples (Song et al. 2012, JMLR 13, eq. 5)."""
+    n = len(k)
+    k, m = k - k.diagonal().diag(), m - m.diagonal().diag()
+    sums = k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2.0 / (n - 2) * (k.sum(0) @ m.sum(0))
+    return ((k * m).sum() + sums) / (n * (n - 3))

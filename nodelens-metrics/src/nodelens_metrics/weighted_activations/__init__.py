@@ -1,0 +1,1 @@
+"""Metrics of activations times the weights that read or write a node."""

@@ -1,0 +1,152 @@
+"""Scores of single weights from weight and activation norm, added up over the weights of a node.
+
+The methods rank single weights; these are their versions for nodes. Norms are root mean squares
+over positions, padding left out. x_j is what a producer's weights are multiplied with (for a
+convolution its patches), a_i the activation that consumers read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import NotApplicableError
+from nodelens.interfaces.metric import MetricInfo
+from nodelens.statistics.moments import Moments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.channels.groups import ParameterSlice
+    from nodelens.scoring.view import GroupView
+
+_INPUT = Moments(reads="input")
+
+
+@frozen
+class WandaChannel:
+    """Wanda scores of all weights that write or read a node, added up.
+
+    For a gated unit: its gate row and its up row, each weight times the norm of its input, plus its
+    down column times the norm of the node. A dead node keeps the score of what writes it.
+    """
+
+    info = MetricInfo(
+        formula="Σ_W Σ_j |W_ij|·‖x_j‖ + Σ_o |W_oi|·‖a_i‖ over producers W",
+        unit="weight · activation",
+        higher_is_better=True,
+        source=(
+            "Sun et al. 2024, Wanda, 2306.11695, |W|·‖X‖ for a weight; summed over a node's weights"
+        ),
+        invariances=frozenset({"functional"}),
+    )
+    statistics = (Moments(), _INPUT)
+
+    def score(self, group: GroupView) -> Tensor:
+        score = group.outgoing().abs().sum(1) * group[Moments()].rms
+        parts = group.group.role("producer")
+        if not parts:
+            raise NotApplicableError("no parameter writes these nodes")
+        for part in parts:
+            score = score + _written(group, part)
+        return score
+
+
+@frozen
+class RIA:
+    """Relative importance and activations of all weights that read a node, added up.
+
+    Each weight counts by its share in its output and by its share in its input, so that no output
+    loses all that it reads. 0 for dead nodes and for nodes that nothing reads.
+
+    Attributes:
+        power: the exponent of the activation norm.
+    """
+
+    info = MetricInfo(
+        formula="Σ_o (|W_oi| / Σ_j |W_oj| + |W_oi| / Σ_p |W_pi|) · ‖a_i‖^power",
+        unit="activation^½",
+        higher_is_better=True,
+        source=(
+            "Zhang et al. 2024, Plug-and-Play: An Efficient Post-training Pruning Method for Large "
+            "Language Models, ICLR 2024, and its repository; summed over the weights that read a "
+            "node"
+        ),
+        dead_nodes="lowest",
+        invariances=frozenset({"incoming_scale"}),
+    )
+    statistics = (Moments(),)
+
+    power: float = field(default=0.5, validator=(validators.ge(0.0), validators.le(1.0)))
+
+    def score(self, group: GroupView) -> Tensor:
+        import torch
+
+        parts = group.group.role("consumer")
+        if not parts:
+            raise NotApplicableError("no parameter reads these nodes")
+        shares = torch.stack([_relative(group, part) for part in parts]).sum(0)
+        rms = group[Moments()].rms
+        return shares * rms.pow(self.power).masked_fill(rms == 0, 0.0)
+
+
+@frozen
+class DaSS:
+    """Dependency-aware scores of all weights that write or read a gated unit, added up.
+
+    What writes the unit counts by the norm of the unit itself, not of its input, to the power of
+    one half; what reads it as in Wanda. The two parts have different units, and their balance
+    depends on the scale of the activations: the paper compares weights within one matrix only. 0
+    for dead nodes.
+
+    Attributes:
+        power: the exponent of the activation norm for the weights that write.
+    """
+
+    info = MetricInfo(
+        name="dass",
+        formula="Σ_W Σ_j |W_ij| · ‖a_i‖^power + Σ_o |W_oi|·‖a_i‖ over producers W",
+        unit="weight · activation",
+        higher_is_better=True,
+        source=(
+            "Guo et al. 2024, Dependency-Aware Semi-Structured Sparsity, 2405.01943, and its "
+            "repository; summed over a node's weights"
+        ),
+        dead_nodes="lowest",
+    )
+    statistics = (Moments(),)
+
+    power: float = field(default=0.5, validator=(validators.ge(0.0), validators.le(1.0)))
+
+    def score(self, group: GroupView) -> Tensor:
+        rms = group[Moments()].rms
+        gain = rms.pow(self.power).masked_fill(rms == 0, 0.0)
+        return group.incoming().abs().sum(1) * gain + group.outgoing().abs().sum(1) * rms
+
+
+def _written(group: GroupView, part: ParameterSlice) -> Tensor:
+    """Return Σ_j |W_ij|·‖x_j‖ of one weight that writes the nodes, ``(nodes,)``."""
+    module = part.parameter.rpartition(".")[0]
+    norms = group.at_module(_INPUT, module).rms
+    weight = group.parameters[part.parameter].detach().abs().double()
+    rows = weight.movedim(part.axis, 0).flatten(1)
+    runs = norms.view(-1, rows.shape[1])
+    read = runs.repeat_interleave(len(rows) // len(runs), dim=0)
+    return part.extent.nodes_first((rows * read).sum(1), 0).sum(1)
+
+
+def _relative(group: GroupView, part: ParameterSlice) -> Tensor:
+    """Return the relative importance of one weight that reads the nodes, ``(nodes,)``.
+
+    Inputs are features: the positions of a kernel count apart, and the channels of a grouped
+    convolution are read by their own outputs. The shares that an input gives its outputs add up
+    to 1.
+    """
+    from nodelens_metrics.mathematics.arithmetic import ratio
+    from nodelens_metrics.mathematics.connections import by_node, connections
+
+    size = connections(group, part)
+    by_output = ratio(size, size.sum((2, 3), keepdim=True)).sum(1)
+    by_input = (size.sum(1) > 0).double()
+    return by_node(part, (by_output + by_input).sum(-1)).sum(1)

@@ -1,0 +1,133 @@
+"""What a node adds to the layers that read it: activation times outgoing weights.
+
+All stay the same when an activation is scaled and the weights that read it are scaled back. Norms
+of activations are root mean squares over positions, padding left out: published code takes sums
+over the tokens of a row, averaged over rows, which is the same ranking for rows of equal length and
+biased for others. A node of several features (a head, a flattened map) has the mean square of all
+of them together. 0 for dead nodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from nodelens.interfaces.metric import MetricInfo
+from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.statistics.moments import Moments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.view import GroupView
+
+_FUNCTION = frozenset({"functional", "incoming_scale"})
+_FLAP = "An et al. 2024, FLAP, 2312.11983, and its repository"
+
+
+@frozen
+class WandaSP:
+    """Mean |outgoing weight| times the root mean square activation (Wanda for structures).
+
+    For a head, published code adds the scores of its dimensions.
+    """
+
+    info = MetricInfo(
+        formula="mean_o |W_oi| · (E a_i²)^½",
+        unit="weight · activation",
+        higher_is_better=True,
+        source=f"{_FLAP}, the Wanda-sp baseline; weight-level rule: Sun, 2306.11695",
+        dead_nodes="lowest",
+        invariances=_FUNCTION,
+    )
+    statistics = (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group.outgoing().abs().mean(1) * group[Moments()].rms
+
+
+@frozen
+class FlapIFV:
+    """Input feature variance: how much a node fluctuates about its mean.
+
+    The same number as `activation_variance`, under the name of the method that ranks by it. 0 for
+    dead and for constant nodes.
+    """
+
+    info = MetricInfo(
+        formula="Var(a_i)",
+        unit="activation²",
+        higher_is_better=True,
+        source=f"{_FLAP}, metric IFV",
+        dead_nodes="lowest",
+        invariances=frozenset({"activation_shift", "incoming_scale"}),
+    )
+    statistics = (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[Moments()].variance
+
+
+@frozen
+class FlapWIFV:
+    """Weighted input feature variance: the error of the next layer when a node becomes its mean.
+
+    Exact for one node of one feature and a linear consumer that reads it once. It goes with a
+    repair that folds the mean into the consumer's bias. 0 for dead and for constant nodes.
+    """
+
+    info = MetricInfo(
+        formula="Var(a_i) · Σ_o W_oi²",
+        unit="weight² · activation²",
+        higher_is_better=True,
+        source=f"{_FLAP}, metric WIFV",
+        dead_nodes="lowest",
+        invariances=_FUNCTION | {"activation_shift"},
+    )
+    statistics = (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group[Moments()].variance * group.outgoing().square().sum(1)
+
+
+@frozen
+class FlapWIFN:
+    """Weighted input feature norm: mean |outgoing weight| times the norm of the activation.
+
+    The same number as `wanda_sp`, under the name that FLAP gives it.
+    """
+
+    info = MetricInfo(
+        formula="mean_o |W_oi| · (E a_i²)^½",
+        unit="weight · activation",
+        higher_is_better=True,
+        source=f"{_FLAP}, metric WIFN",
+        dead_nodes="lowest",
+        invariances=_FUNCTION,
+    )
+    statistics = (Moments(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group.outgoing().abs().mean(1) * group[Moments()].rms
+
+
+@frozen
+class IndependentContribution:
+    """Norm of the outgoing weights times the mean absolute activation.
+
+    Every position counts alike; published code adds the means of batches, whatever their size.
+    """
+
+    info = MetricInfo(
+        formula="(Σ_o W_oi²)^½ · E|a_i|",
+        unit="weight · activation",
+        higher_is_better=True,
+        source="NVIDIA Model-Optimizer, IndependentChannelContributionHook",
+        dead_nodes="lowest",
+        invariances=_FUNCTION,
+    )
+    statistics = (Magnitudes(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group.outgoing().square().sum(1).sqrt() * group[Magnitudes()].mean_abs

@@ -1,0 +1,84 @@
+"""The error that removing one node leaves in what reads it, with and without repair.
+
+Exact for a linear consumer and one node: the squared error of its output, mean over positions and
+summed over outputs. A consumer that reads a node several times (the kernel positions of a
+convolution, the places of a flattened map) counts as if these were independent. The score belongs
+to the repair that is then carried out: a node that its peers can replace is cheap only if they are
+told to replace it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.interfaces.metric import MetricInfo
+from nodelens.statistics.gram import Gram
+from nodelens.statistics.moments import Moments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.interfaces.statistic import Statistic
+    from nodelens.scoring.view import GroupView
+
+Repair = Literal["none", "mean_bias", "weights", "weights_and_bias"]
+_REPAIRS = ("none", "mean_bias", "weights", "weights_and_bias")
+
+
+@frozen
+class ReconstructionError:
+    """Output error of the next layer when a node is removed and the rest is repaired.
+
+    ``none`` is the square of Wanda's column score, ``mean_bias`` is FLAP's WIFV, ``weights`` the
+    optimal brain surgeon's channel score, ``weights_and_bias`` the variance that the peers do not
+    explain. A dead node gets 0, and so does a constant one if the bias is repaired; the damping
+    alone keeps an exact duplicate from 0 in the last two.
+
+    Attributes:
+        repair: what is repaired: nothing, the bias by the node's mean, the weights of the other
+            nodes, or both.
+        damping: added to the diagonal of the second moments before they are inverted, relative to
+            its mean; 0 raises `NotApplicableError` where they are singular. The first two repairs
+            invert nothing.
+    """
+
+    info = MetricInfo(
+        formula=(
+            "‖W_i‖² E[a²]; mean_bias: ‖W_i‖² Var(a); weights: ‖W_i‖² / (M⁻¹)_ii, M = E[aaᵀ] + λI; "
+            "weights_and_bias: the same with Cov(a) for E[aaᵀ]"
+        ),
+        unit="weight² · activation²",
+        higher_is_better=True,
+        source=(
+            "optimal brain surgeon, Hassibi & Stork 1993, for whole channels: Kurtić et al. 2023, "
+            "ZipLM, 2302.04089; Ling et al. 2024, SlimGPT, 2412.18110; damping of 1 % as in "
+            "SparseGPT, "
+            "2301.00774; their equations were not at hand, the values are tested by brute force"
+        ),
+        dead_nodes="lowest",
+        invariances=frozenset({"incoming_scale"}),
+    )
+
+    repair: Repair = field(default="weights_and_bias", validator=validators.in_(_REPAIRS))
+    damping: float = field(default=0.01, validator=validators.ge(0.0))
+
+    @property
+    def statistics(self) -> tuple[Statistic[Any], ...]:
+        return (Moments(),) if self.repair in ("none", "mean_bias") else (Gram(),)
+
+    def score(self, group: GroupView) -> Tensor:
+        return group.outgoing().square().sum(1) * self._left_over(group)
+
+    def _left_over(self, group: GroupView) -> Tensor:
+        """Return the mean square of what is missing in place of the node, ``(nodes,)``."""
+        from nodelens_metrics.mathematics.arithmetic import unexplained
+
+        if self.repair == "none":
+            return group[Moments()].mean_square
+        if self.repair == "mean_bias":
+            return group[Moments()].variance
+        gram = group[Gram()]
+        moment = gram.second_moment if self.repair == "weights" else gram.covariance
+        return unexplained(moment, self.damping)

@@ -1,0 +1,1 @@
+"""Metrics of the weights that write and read a node, without data."""

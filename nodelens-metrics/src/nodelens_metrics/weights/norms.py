@@ -1,0 +1,186 @@
+"""Norms of the weights that write a node, that read it, or both; biases left out.
+
+Several weights in one role (gate and up projection, two readers) count as one long row; one that
+writes and reads the same nodes (a tied embedding) counts once in the norms of the whole group. A
+dead ReLU is not noticed: its weights need not be small.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from nodelens.errors import NotApplicableError
+from nodelens.interfaces.metric import MetricInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.view import GroupView
+
+_INCOMING = frozenset({"activation_scale", "activation_shift", "functional"})
+_OUTGOING = frozenset({"activation_scale", "activation_shift", "incoming_scale"})
+_GROUP = frozenset({"activation_scale", "activation_shift"})
+_FILTERS = "Li et al. 2017, Pruning Filters for Efficient ConvNets, 1608.08710"
+
+
+@frozen
+class WeightL1:
+    """L1 norm of the weights that write a node."""
+
+    info = MetricInfo(
+        formula="Σ_j |w_ij|",
+        unit="weight",
+        higher_is_better=True,
+        source=_FILTERS,
+        invariances=_INCOMING,
+    )
+    statistics = ()
+
+    def score(self, group: GroupView) -> Tensor:
+        return group.incoming().abs().sum(1)
+
+
+@frozen
+class WeightL2:
+    """L2 norm of the weights that write a node."""
+
+    info = MetricInfo(
+        formula="(Σ_j w_ij²)^½",
+        unit="weight",
+        higher_is_better=True,
+        source=f"{_FILTERS}, which compares it with the L1 norm",
+        invariances=_INCOMING,
+    )
+    statistics = ()
+
+    def score(self, group: GroupView) -> Tensor:
+        return group.incoming().square().sum(1).sqrt()
+
+
+@frozen
+class WeightLinf:
+    """Largest weight that writes a node, without its sign."""
+
+    info = MetricInfo(
+        formula="max_j |w_ij|",
+        unit="weight",
+        higher_is_better=True,
+        invariances=_INCOMING,
+    )
+    statistics = ()
+
+    def score(self, group: GroupView) -> Tensor:
+        return group.incoming().abs().amax(1)
+
+
+@frozen
+class OutgoingL1:
+    """L1 norm of the weights that read a node."""
+
+    info = MetricInfo(
+        formula="Σ_o |W_oi|",
+        unit="weight",
+        higher_is_better=True,
+        invariances=_OUTGOING,
+    )
+    statistics = ()
+
+    def score(self, group: GroupView) -> Tensor:
+        return group.outgoing().abs().sum(1)
+
+
+@frozen
+class OutgoingL2:
+    """L2 norm of the weights that read a node.
+
+    Together with an activation norm it bounds what the node adds to the next layer; alone it
+    depends on how the activation is scaled.
+    """
+
+    info = MetricInfo(
+        formula="(Σ_o W_oi²)^½",
+        unit="weight",
+        higher_is_better=True,
+        source="common; the magnitude baseline of FLAP's repository, 2312.11983",
+        invariances=_OUTGOING,
+    )
+    statistics = ()
+
+    def score(self, group: GroupView) -> Tensor:
+        return group.outgoing().square().sum(1).sqrt()
+
+
+@frozen
+class OutgoingLinf:
+    """Largest weight that reads a node, without its sign."""
+
+    info = MetricInfo(
+        formula="max_o |W_oi|",
+        unit="weight",
+        higher_is_better=True,
+        invariances=_OUTGOING,
+    )
+    statistics = ()
+
+    def score(self, group: GroupView) -> Tensor:
+        return group.outgoing().abs().amax(1)
+
+
+@frozen
+class GroupL1:
+    """L1 norm of all weights of a node, written and read."""
+
+    info = MetricInfo(
+        formula="Σ_j |w_ij| + Σ_o |W_oi|",
+        unit="weight",
+        higher_is_better=True,
+        invariances=_GROUP,
+    )
+    statistics = ()
+
+    def score(self, group: GroupView) -> Tensor:
+        return _all_weights(group).abs().sum(1)
+
+
+@frozen
+class GroupL2:
+    """L2 norm of all weights of a node, written and read."""
+
+    info = MetricInfo(
+        formula="(Σ_j w_ij² + Σ_o W_oi²)^½",
+        unit="weight",
+        higher_is_better=True,
+        invariances=_GROUP,
+    )
+    statistics = ()
+
+    def score(self, group: GroupView) -> Tensor:
+        return _all_weights(group).square().sum(1).sqrt()
+
+
+@frozen
+class GroupLinf:
+    """Largest weight that goes with a node, without its sign."""
+
+    info = MetricInfo(
+        formula="max(max_j |w_ij|, max_o |W_oi|)",
+        unit="weight",
+        higher_is_better=True,
+        invariances=_GROUP,
+    )
+    statistics = ()
+
+    def score(self, group: GroupView) -> Tensor:
+        return _all_weights(group).abs().amax(1)
+
+
+def _all_weights(group: GroupView) -> Tensor:
+    """Return the weights that write or read each node, ``(nodes, weights)``, tied ones once."""
+    import torch
+
+    for role, verb in (("producer", "writes"), ("consumer", "reads")):
+        if not any(part.role == role for part in group.group.slices):
+            raise NotApplicableError(f"no parameter {verb} these nodes")
+    return torch.cat(group.weights(), dim=1)

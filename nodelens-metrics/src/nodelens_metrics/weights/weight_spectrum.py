@@ -1,0 +1,179 @@
+"""The spectrum of a layer's weights: layer metrics that need no data.
+
+W is the weight that writes the group (a convolution's kernels flattened to ``(outputs, inputs ·
+kernel)``), σ its singular values, λ = σ². Where several weights write the group (gate and up
+projection, query, key and value, a residual stream) every one has a spectrum of its own, and the
+option `producer` names the one that is asked about. A weight with several groups in one matrix (a
+fused projection) is taken whole as far as it writes the group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from attrs import field, frozen, validators
+
+from nodelens.errors import NotApplicableError
+from nodelens.interfaces.metric import MetricInfo
+from nodelens_metrics.mathematics import options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.scoring.view import GroupView
+    from nodelens_metrics.mathematics.spectra import PowerLaw
+
+_MARTIN = "Martin & Mahoney 2021, 1901.08276 and 2002.06716; WeightWatcher"
+_DATA_FREE = frozenset({"activation_scale", "activation_shift", "functional"})
+
+
+def _values(group: GroupView, producer: str | None) -> Tensor:
+    """Return the squared singular values of the weight, falling; raises unless it has any."""
+    from nodelens_metrics.mathematics.spectra import squared_singular_values
+
+    values = squared_singular_values(group.written_by(producer).weight)
+    if not values[0] > 0:
+        raise NotApplicableError("all weights are 0")
+    return values
+
+
+def _fitted(values: Tensor) -> PowerLaw:
+    from nodelens_metrics.mathematics.spectra import power_law
+
+    fitted = power_law(values)
+    if fitted is None:
+        raise NotApplicableError("a power law needs at least six different singular values")
+    return fitted
+
+
+@frozen
+class WeightAlpha:
+    """Exponent of the power law in the tail of a weight's spectrum (WeightWatcher's α).
+
+    Between 2 and 6 in well-trained layers, by the source; larger where a layer has learnt little.
+    The tail starts where the Kolmogorov–Smirnov distance is smallest. For convolutions the source
+    pools the spectra of the kernel positions instead of flattening them.
+
+    Attributes:
+        weighted: multiply by log10 λ_max (α̂, α-hat), which takes the layer's scale into account.
+    """
+
+    info = MetricInfo(
+        formula="α = 1 + n / Σ log(λ/λ_min); weighted: α · log10 λ_max",
+        unit="1",
+        higher_is_better=None,
+        source=f"{_MARTIN}; estimator of Clauset et al. 2009, eq. 3.1",
+        invariances=_DATA_FREE,
+        level="layer",
+    )
+    statistics = ()
+
+    weighted: bool = False
+    producer: str | None = options.producer()
+
+    def score(self, group: GroupView) -> Tensor:
+        values = _values(group, self.producer)
+        fitted = _fitted(values)
+        return values[:1] * 0.0 + fitted.alpha * (values[0].log10() if self.weighted else 1.0)
+
+
+@frozen
+class WeightAlphaDistance:
+    """How badly a power law fits the tail of a weight's spectrum: Kolmogorov–Smirnov distance."""
+
+    info = MetricInfo(
+        formula="max |F_empirical − F_fitted| over the tail",
+        unit="1",
+        higher_is_better=None,
+        source=f"{_MARTIN}; Clauset et al. 2009, section 3.3",
+        invariances=_DATA_FREE,
+        level="layer",
+    )
+    statistics = ()
+
+    producer: str | None = options.producer()
+
+    def score(self, group: GroupView) -> Tensor:
+        values = _values(group, self.producer)
+        return values[:1] * 0.0 + _fitted(values).distance
+
+
+@frozen
+class WeightStableRank:
+    """Stable rank of a weight: its squared Frobenius norm over its squared spectral norm."""
+
+    info = MetricInfo(
+        formula="‖W‖_F² / ‖W‖_2²",
+        unit="1",
+        higher_is_better=None,
+        source="Rudelson & Vershynin 2007",
+        invariances=_DATA_FREE,
+        level="layer",
+    )
+    statistics = ()
+
+    producer: str | None = options.producer()
+
+    def score(self, group: GroupView) -> Tensor:
+        values = _values(group, self.producer)
+        return (values.sum() / values[0]).view(1)
+
+
+@frozen
+class WeightEffectiveRank:
+    """Effective rank of a weight."""
+
+    info = MetricInfo(
+        formula="exp(−Σ p log p), p_k = σ_k / Σ σ",
+        unit="1",
+        higher_is_better=None,
+        source="Roy & Vetterli 2007, The effective rank, definition 1",
+        invariances=_DATA_FREE,
+        level="layer",
+    )
+    statistics = ()
+
+    producer: str | None = options.producer()
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.spectra import effective_rank
+
+        return effective_rank(_values(group, self.producer)).view(1)
+
+
+@frozen
+class WeightSpikes:
+    """How far a weight's spectrum sticks out of what a random matrix of its size would have.
+
+    The Marchenko–Pastur edge λ₊ has the bulk's variance, estimated from the values below it; rows
+    and columns of zeros do not count. Spikes so many that the mean of all puts the edge above them,
+    a third of all directions or more, cannot be told from a bulk.
+
+    Attributes:
+        of: the largest value over the edge, or the number of values above it.
+    """
+
+    info = MetricInfo(
+        formula="λ_max / λ₊, or #{λ_k > λ₊}; λ₊ = σ²(√n + √m)²",
+        unit="1",
+        higher_is_better=None,
+        source=f"Marchenko & Pastur 1967; {_MARTIN}",
+        invariances=_DATA_FREE,
+        level="layer",
+    )
+    statistics = ()
+
+    of: Literal["largest", "number"] = field(
+        default="largest", validator=validators.in_(("largest", "number"))
+    )
+    producer: str | None = options.producer()
+
+    def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.spectra import bulk_edge
+
+        values = _values(group, self.producer)
+        live = group.written_by(self.producer).weight != 0
+        edge = bulk_edge(values, int(live.any(1).sum()), int(live.any(0).sum()))
+        if not 0.0 < float(edge) < float("inf"):
+            raise NotApplicableError("no bulk can be told from the eigenvalues of its weight")
+        return values[:1] / edge if self.of == "largest" else (values > edge).sum().double().view(1)

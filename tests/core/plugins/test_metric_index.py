@@ -1,0 +1,98 @@
+"""Metrics are found in the sources of a package, none of which is imported."""
+
+import sys
+
+import pytest
+
+from nodelens.errors import PluginError
+from nodelens.plugins.metric_index import metric_name, metrics_in
+from nodelens.plugins.specs import MetricSpec
+
+MODULE = '''"""Metrics."""
+raise RuntimeError("imported")
+
+SHARED = MetricInfo(formula="info = MetricInfo(", unit="1", higher_is_better=True)
+
+@frozen
+class MeanRMS:
+    """The mean.
+
+    More of it.
+    """
+
+    info = MetricInfo(
+        formula="name",
+        unit="1",
+        higher_is_better=True,
+    )
+    name: str = "not_a_name"
+
+
+@frozen
+class Helper:
+    """No metric."""
+
+    name = "helper"
+
+
+@frozen
+class Brief:
+    r"""In one line: a\\b."""
+
+    info = MetricInfo(name="short", formula="a", unit="1", higher_is_better=None)
+    statistics = (Moments(name="long"),)
+'''
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    def build(**modules):
+        folder = tmp_path / "acme" / "sizes"
+        folder.mkdir(parents=True)
+        (tmp_path / "acme" / "__init__.py").touch()
+        (folder / "__init__.py").touch()
+        for name, text in modules.items():
+            (folder / f"{name}.py").write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        return "acme.sizes"
+
+    yield build
+    for name in ("acme.sizes", "acme"):
+        sys.modules.pop(name, None)
+
+
+def test_a_metric_is_a_class_with_an_info(package):
+    name = package(means=MODULE)
+    assert metrics_in(name) == [
+        MetricSpec("mean_rms", "acme.sizes.means:MeanRMS", "The mean.", "sizes"),
+        MetricSpec("short", "acme.sizes.means:Brief", r"In one line: a\b.", "sizes"),
+    ]
+    assert "acme.sizes.means" not in sys.modules
+
+
+def test_modules_are_read_in_the_order_of_their_names(package):
+    name = package(b=MODULE, a=MODULE.replace("MeanRMS", "Other"))
+    assert [spec.name for spec in metrics_in(name)] == ["other", "short", "mean_rms", "short"]
+
+
+def test_a_package_without_a_metric_is_a_mistake(package):
+    name = package(means="class Peak:\n    pass\n")
+    message = r"no class in acme\.sizes has info = MetricInfo\(\.\.\.\)"
+    with pytest.raises(PluginError, match=message):
+        metrics_in(name)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "name"),
+    [
+        ("ActivationRMS", "activation_rms"),
+        ("WeightL1", "weight_l1"),
+        ("FPGM", "fpgm"),
+        ("BNScale", "bn_scale"),
+        ("Taylor2016", "taylor_2016"),
+        ("OInformation", "o_information"),
+        ("FlapWIFV", "flap_wifv"),
+    ],
+)
+def test_the_name_of_a_metric_is_that_of_its_class_in_words(class_name, name):
+    assert metric_name(class_name) == name

@@ -11,11 +11,8 @@ from nodelens.scoring.metric_choice import MetricChoice
 class Made:
     """A metric that is made of others."""
 
-    parts: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
     reason: str = ""
-
-    def uses(self):
-        return self.parts
 
 
 def chosen(metrics, taken):

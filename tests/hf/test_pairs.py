@@ -14,7 +14,7 @@ from nodelens.data.splits import batches
 from nodelens.errors import DataError
 from nodelens.interfaces.dataset import Samples
 from nodelens.interfaces.statistic import IGNORED
-from nodelens.training.evaluation import evaluate
+from nodelens.training.model_evaluation import evaluate
 from nodelens_hf.text import Text
 
 

@@ -22,7 +22,7 @@ from nodelens.interfaces.recovery import RecoveryRequest
 from nodelens.recovery.fine_tune import Distillation, FineTune
 from nodelens.removal.removal import remove
 from nodelens.testing.recovery_checks import check_recovery, example_request
-from nodelens.training.evaluation import evaluate
+from nodelens.training.model_evaluation import evaluate
 from nodelens_hf.adapters import find_targets
 from nodelens_hf.hints import HINTS
 from nodelens_hf.lora import LoRA

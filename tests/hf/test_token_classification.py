@@ -10,8 +10,8 @@ import torch
 from nodelens.data.splits import batches
 from nodelens.errors import DataError
 from nodelens.interfaces.statistic import IGNORED
-from nodelens.training.evaluation import evaluate
 from nodelens.training.evaluation_finding import evaluation_finding
+from nodelens.training.model_evaluation import evaluate
 from nodelens_hf.documents import TextFiles
 from nodelens_hf.text import Text
 from nodelens_hf.token_classification import sentences

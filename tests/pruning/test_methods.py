@@ -7,20 +7,20 @@ import nodelens_pruning
 from nodelens.errors import CaptureError, UnknownNameError
 from nodelens.testing import failures
 from nodelens.testing.pruner_checks import check_pruner
-from nodelens_pruning.methods import ByScore, Magnitude, Random, Taylor
+from nodelens_pruning.methods import MagnitudePruner, RandomPruner, ScorePruner, TaylorPruner
 
 A, B = "0:neurons", "2:neurons"
 RAMP = {A: np.arange(12), B: np.arange(7)}
 
 
 METHODS = [
-    Magnitude(),
-    Magnitude(sparsity=0.3, allocation="global", repair="mean_bias"),
-    Taylor(),
-    Taylor(sparsity=0.7, allocation="standardised"),
-    Random(),
-    Random(allocation="global"),
-    ByScore(metric="any"),
+    MagnitudePruner(),
+    MagnitudePruner(sparsity=0.3, allocation="global", repair="mean_bias"),
+    TaylorPruner(),
+    TaylorPruner(sparsity=0.7, allocation="standardised"),
+    RandomPruner(),
+    RandomPruner(allocation="global"),
+    ScorePruner(metric="any"),
 ]
 
 
@@ -32,10 +32,10 @@ def test_every_method_passes_the_kit(method):
 @pytest.mark.parametrize(
     ("method", "metrics"),
     [
-        (Magnitude(), ("weight_l1",)),
-        (Taylor(), ("taylor",)),
-        (Random(), ()),
-        (ByScore(metric="rayleigh_quotient"), ("rayleigh_quotient",)),
+        (MagnitudePruner(), ("weight_l1",)),
+        (TaylorPruner(), ("taylor",)),
+        (RandomPruner(), ()),
+        (ScorePruner(metric="rayleigh_quotient"), ("rayleigh_quotient",)),
     ],
 )
 def test_methods_ask_for_their_metric(method, metrics):
@@ -43,7 +43,7 @@ def test_methods_ask_for_their_metric(method, metrics):
 
 
 def test_the_lowest_scores_go(request_with):
-    plan = Magnitude(sparsity=0.5).plan(request_with({"weight_l1": RAMP}))
+    plan = MagnitudePruner(sparsity=0.5).plan(request_with({"weight_l1": RAMP}))
     assert plan.keep[A] == tuple(range(6, 12))
     assert plan.keep[B] in ((3, 4, 5, 6), (4, 5, 6))
     assert plan.data["sparsity_asked"] == 0.5
@@ -53,22 +53,22 @@ def test_the_lowest_scores_go(request_with):
 
 
 def test_the_direction_of_the_metric_counts(request_with):
-    plan = ByScore(metric="m").plan(request_with({"m": RAMP}, high=False))
+    plan = ScorePruner(metric="m").plan(request_with({"m": RAMP}, high=False))
     assert plan.keep[A] == tuple(range(6))
 
 
 def test_a_metric_without_direction_is_refused(request_with):
     with pytest.raises(UnknownNameError, match="describes nodes without saying which to keep"):
-        ByScore(metric="m").plan(request_with({"m": RAMP}, high=None))
+        ScorePruner(metric="m").plan(request_with({"m": RAMP}, high=None))
 
 
 def test_what_cannot_be_pruned_is_noted_with_the_reason(request_with):
-    plan = Taylor().plan(request_with({"taylor": RAMP}))
+    plan = TaylorPruner().plan(request_with({"taylor": RAMP}))
     assert "4:neurons stays whole; cannot be pruned: model output" in plan.notes
 
 
 def test_protected_groups_stay_whole_and_are_noted(request_with):
-    plan = Taylor(protect=("0:*",)).plan(request_with({"taylor": RAMP}))
+    plan = TaylorPruner(protect=("0:*",)).plan(request_with({"taylor": RAMP}))
     assert set(plan.keep) == {B}
     assert "0:neurons stays whole; protected by '0:*'" in plan.notes
     assert (plan.data["eligible"], plan.data["prunable"]) == (7, 19)
@@ -76,12 +76,12 @@ def test_protected_groups_stay_whole_and_are_noted(request_with):
 
 def test_a_pattern_without_a_match_is_an_error_with_the_closest_name(request_with):
     with pytest.raises(UnknownNameError, match="'0:neuron'; did you mean '0:neurons'"):
-        Taylor(protect=("0:neuron",)).plan(request_with({"taylor": RAMP}))
+        TaylorPruner(protect=("0:neuron",)).plan(request_with({"taylor": RAMP}))
 
 
 def test_a_group_that_the_metric_skipped_stays_whole(request_with):
     request = request_with({"m": {A: RAMP[A]}}, skipped={("m", B): "no activation site"})
-    plan = ByScore(metric="m").plan(request)
+    plan = ScorePruner(metric="m").plan(request)
     assert set(plan.keep) == {A}
     assert "2:neurons stays whole; m: no activation site" in plan.notes
 
@@ -89,11 +89,11 @@ def test_a_group_that_the_metric_skipped_stays_whole(request_with):
 def test_no_score_at_all_is_an_error_with_the_reasons(request_with):
     request = request_with({}, failed={"m": "0:neurons: ValueError: broken"})
     with pytest.raises(CaptureError, match=r"nothing to prune: .*m failed: 0:neurons: ValueError"):
-        ByScore(metric="m").plan(request)
+        ScorePruner(metric="m").plan(request)
 
 
 def test_a_minimum_that_stops_the_pruning_is_noted(request_with):
-    plan = Taylor(sparsity=0.9, min_nodes=4).plan(request_with({"taylor": RAMP}))
+    plan = TaylorPruner(sparsity=0.9, min_nodes=4).plan(request_with({"taylor": RAMP}))
     assert {name: len(nodes) for name, nodes in plan.keep.items()} == {A: 4, B: 4}
     assert (
         plan.notes[0]
@@ -102,34 +102,34 @@ def test_a_minimum_that_stops_the_pruning_is_noted(request_with):
 
 
 def test_what_stays_is_a_multiple_where_it_is_asked_for(request_with):
-    free = Taylor(sparsity=0.5).plan(request_with({"taylor": RAMP}))
-    plan = Taylor(sparsity=0.5, round_to={"*": 3, B: 4}).plan(request_with({"taylor": RAMP}))
+    free = TaylorPruner(sparsity=0.5).plan(request_with({"taylor": RAMP}))
+    plan = TaylorPruner(sparsity=0.5, round_to={"*": 3, B: 4}).plan(request_with({"taylor": RAMP}))
     for name, step in ((A, 3), (B, 4)):
         stay, least = len(plan.keep[name]), len(free.keep[name])
         assert stay % step == 0 or stay == plan.data["groups"][name]["width"]
         assert least <= stay < least + step
     assert "and multiples of what is asked for" in plan.notes[0]
-    whole = Taylor(sparsity=0.5, round_to={A: 1000}).plan(request_with({"taylor": RAMP}))
+    whole = TaylorPruner(sparsity=0.5, round_to={A: 1000}).plan(request_with({"taylor": RAMP}))
     assert f"{A} stays whole; no smaller width that leaves enough is a multiple of 1000" in (
         whole.notes
     )
-    assert hash(Taylor(round_to={"*": 8})) == hash(Taylor())
+    assert hash(TaylorPruner(round_to={"*": 8})) == hash(TaylorPruner())
     with pytest.raises(UnknownNameError, match=r"round_to: no channel group matches 'mlp\*'"):
-        Taylor(round_to={"mlp*": 8}).plan(request_with({"taylor": RAMP}))
+        TaylorPruner(round_to={"mlp*": 8}).plan(request_with({"taylor": RAMP}))
 
 
 @pytest.mark.parametrize(("repair", "replace"), [("none", "zero"), ("mean_bias", "mean")])
 def test_the_repair_says_what_is_read_instead(request_with, repair, replace):
-    plan = Magnitude(repair=repair).plan(request_with({"weight_l1": RAMP}))
+    plan = MagnitudePruner(repair=repair).plan(request_with({"weight_l1": RAMP}))
     assert plan.replace == replace
 
 
 def test_random_differs_by_seed(request_with):
-    kept = [Random().plan(request_with({}, seed=seed)).keep[A] for seed in range(4)]
+    kept = [RandomPruner().plan(request_with({}, seed=seed)).keep[A] for seed in range(4)]
     assert len(set(kept)) > 1
 
 
-@pytest.mark.parametrize("method", [Magnitude, Taylor, Random])
+@pytest.mark.parametrize("method", [MagnitudePruner, TaylorPruner, RandomPruner])
 @pytest.mark.parametrize("sparsity", [-1.0, 1.0, 5.0, float("nan")])
 def test_sparsity_is_at_least_zero_and_below_one(method, sparsity):
     with pytest.raises(ValueError, match="sparsity"):
@@ -137,7 +137,7 @@ def test_sparsity_is_at_least_zero_and_below_one(method, sparsity):
 
 
 def test_the_package_offers_its_names_lazily():
-    assert nodelens_pruning.Taylor is Taylor
+    assert nodelens_pruning.TaylorPruner is TaylorPruner
     assert set(nodelens_pruning.__all__) <= set(dir(nodelens_pruning))
     with pytest.raises(AttributeError, match="has no attribute 'Tailor'"):
         _ = nodelens_pruning.Tailor

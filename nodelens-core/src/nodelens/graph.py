@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-from torch import Tensor, nn
 
 from nodelens.channels import infer as channels
 from nodelens.channels.groups import ChannelGraph
-from nodelens.interfaces.operator import Operator
 from nodelens.masks import masking
 from nodelens.removal import removal, verify
-from nodelens.removal.verdicts import EquivalenceResult
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from nodelens.interfaces.operator import Operator
+    from nodelens.removal.equivalence_result import EquivalenceResult
 
 
 @attrs.frozen

@@ -17,7 +17,6 @@ from nodelens.capture.losses import row_losses
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.capture.plan.planning import unreadable
 from nodelens.capture.request import CaptureRequest, Loss
-from nodelens.capture.result import Capture
 from nodelens.errors import ConfigError, DataError
 from nodelens.experiments.capture_record import warnings_of
 from nodelens.experiments.convergence import check_rule
@@ -28,13 +27,14 @@ from nodelens.experiments.loss_requirements import (
     reads_predictions,
 )
 from nodelens.graph import infer
-from nodelens.scoring.engine import ScoreRequest
+from nodelens.scoring.scorer import ScoreRequest
 from nodelens.scoring.stopping import StoppingRule
 
 if TYPE_CHECKING:
     from torch import nn
 
     from nodelens.capture.batches import Batch
+    from nodelens.capture.result import Capture
     from nodelens.channels.groups import ChannelGraph
     from nodelens.config.schema import StoppingSettings
     from nodelens.interfaces.metric import Metric

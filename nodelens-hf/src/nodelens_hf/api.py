@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from nodelens_hf import harness, multiple_choice_task, text_loss
 from nodelens_hf.evaluations import LmEval, MultipleChoice, Perplexity
-from nodelens_hf.harness import HarnessResult
-from nodelens_hf.multiple_choice_task import ChoiceResult
-from nodelens_hf.text_loss import TextResult
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens_hf.harness import HarnessResult
+    from nodelens_hf.multiple_choice_task import ChoiceResult
+    from nodelens_hf.text_loss import TextResult
 
 
 def perplexity(model: nn.Module, *files: str, tokenizer: str, **options: Any) -> TextResult:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from nodelens_hf.tokenizers import Tokens
+if TYPE_CHECKING:
+    from nodelens_hf.tokenizers import Tokens
 
 PIECE = 1 << 18
 """Characters that are tokenised at once."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from nodelens_hf.empty_model import Difference
-
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+    from nodelens_hf.empty_model import Difference
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 _HEAD_SIZES = ("head_dim", "head_size")

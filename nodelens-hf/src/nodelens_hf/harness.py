@@ -16,7 +16,7 @@ from attrs import frozen
 from nodelens.errors import DataError, ModelError
 from nodelens.findings.finding import Finding, Table
 from nodelens.model_state import evaluating
-from nodelens.training.estimates import Estimate
+from nodelens.training.estimate import Estimate
 from nodelens_hf.compatibility import check_causal, check_window
 from nodelens_hf.tokenizers import BYTES, transformers_tokenizer
 

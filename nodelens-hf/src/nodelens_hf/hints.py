@@ -6,7 +6,7 @@ built from them. A hint without such an attribute, or without such groups, says 
 
 from __future__ import annotations
 
-from nodelens.removal.hints import AttributeHint
+from nodelens.removal.attribute_hints import AttributeHint
 
 _NEURONS = (
     *("intermediate_size", "ffn_dim", "n_inner", "d_ff", "hidden_dim", "ffn_hidden_size"),

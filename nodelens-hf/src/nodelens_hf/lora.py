@@ -58,7 +58,7 @@ class LoRA:
 
     def check(self, request: RecoveryRequest) -> None:
         """Raise `ModelError` without peft, or for patterns that no layer matches."""
-        from nodelens.recovery.loop import check_batches
+        from nodelens.recovery.recovery_loop import check_batches
         from nodelens_hf.adapters import check_installed, find_targets
 
         check_installed()
@@ -67,7 +67,7 @@ class LoRA:
 
     def recover(self, request: RecoveryRequest) -> Recovered:
         """Train adapters and add them to the weights; `ModelError` for a loss that diverges."""
-        from nodelens.recovery.loop import train_steps
+        from nodelens.recovery.recovery_loop import train_steps
         from nodelens_hf.adapters import adapted
 
         with adapted(request.model, self, request.seed, request.device):

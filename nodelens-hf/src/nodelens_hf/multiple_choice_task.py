@@ -15,8 +15,8 @@ from nodelens.errors import DataError
 from nodelens.findings.finding import Finding, Table
 from nodelens.interfaces.dataset import Samples
 from nodelens.interfaces.statistic import IGNORED
-from nodelens.training.estimates import Estimate, ratio
-from nodelens.training.evaluation import evaluate
+from nodelens.training.estimate import Estimate, ratio
+from nodelens.training.model_evaluation import evaluate
 from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
 from nodelens_hf.documents import find_files, readable
 from nodelens_hf.tokenizers import Tokens, load_tokenizer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch.nn import functional as F
 
 from nodelens.errors import DataError
@@ -15,6 +14,8 @@ from nodelens_hf.sampling import reservoir
 from nodelens_hf.windows import encoded, matched, padded
 
 if TYPE_CHECKING:
+    import torch
+
     from nodelens_hf.text import Text
     from nodelens_hf.tokenizers import Tokens
 

@@ -23,7 +23,7 @@ WEIGHTS_FILE = "nodelens.safetensors"
 _BUFFER = "computed buffer "
 _FORMAT = "nodelens-hf 1"
 
-Loader = Literal["transformers", "nodelens_hf"]
+SavedFormat = Literal["transformers", "nodelens_hf"]
 
 
 def save(
@@ -32,7 +32,7 @@ def save(
     *,
     tokenizer: Any = None,
     card: str = "",
-) -> Loader:
+) -> SavedFormat:
     """Write a model to a new folder and return what loads it.
 
     ``transformers`` where its configuration says all widths: plain ``from_pretrained`` loads it.

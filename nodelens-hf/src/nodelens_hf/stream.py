@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from attrs import frozen
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 from nodelens.errors import DataError
 from nodelens_hf.chunked_tokenizer import PIECE, ids_of
 from nodelens_hf.documents import Document, TextFiles, content_key, parts
-from nodelens_hf.tokenizers import Tokens
+
+if TYPE_CHECKING:
+    from nodelens_hf.tokenizers import Tokens
 
 _FORMAT = "nodelens-hf tokens 2"
 

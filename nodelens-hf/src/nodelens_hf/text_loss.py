@@ -12,8 +12,8 @@ from nodelens.data.splits import batches
 from nodelens.errors import DataError
 from nodelens.findings.finding import Cell, Finding, Table
 from nodelens.interfaces.statistic import IGNORED
-from nodelens.training.estimates import Estimate, ratio
-from nodelens.training.evaluation import EvaluationResult, evaluate
+from nodelens.training.estimate import Estimate, ratio
+from nodelens.training.model_evaluation import EvaluationResult, evaluate
 from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
 from nodelens_hf.documents import TextFiles, find_files
 from nodelens_hf.stream import token_stream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from nodelens.errors import DataError
 from nodelens.interfaces.dataset import Samples
 from nodelens.interfaces.statistic import IGNORED
 from nodelens.seeding import generator
-from nodelens_hf.stream import TokenStream
-from nodelens_hf.tokenizers import Tokens
+
+if TYPE_CHECKING:
+    from nodelens_hf.stream import TokenStream
+    from nodelens_hf.tokenizers import Tokens
 
 
 @frozen

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nodelens_pruning.allocation import allocate as allocate
-    from nodelens_pruning.methods import ByScore as ByScore
-    from nodelens_pruning.methods import Magnitude as Magnitude
-    from nodelens_pruning.methods import Random as Random
-    from nodelens_pruning.methods import Taylor as Taylor
+    from nodelens_pruning.methods import MagnitudePruner as MagnitudePruner
+    from nodelens_pruning.methods import RandomPruner as RandomPruner
+    from nodelens_pruning.methods import ScorePruner as ScorePruner
+    from nodelens_pruning.methods import TaylorPruner as TaylorPruner
     from nodelens_pruning.selection import select as select
 
 _HOMES = {
-    "ByScore": "methods",
-    "Magnitude": "methods",
-    "Random": "methods",
-    "Taylor": "methods",
+    "ScorePruner": "methods",
+    "MagnitudePruner": "methods",
+    "RandomPruner": "methods",
+    "TaylorPruner": "methods",
     "allocate": "allocation",
     "select": "selection",
 }
 
-__all__ = ["ByScore", "Magnitude", "Random", "Taylor", "allocate", "select"]
+__all__ = ["MagnitudePruner", "RandomPruner", "ScorePruner", "TaylorPruner", "allocate", "select"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nodelens_pruning.selection import Importances, chance, check_finite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def allocate(

@@ -27,7 +27,7 @@ _POSITIVE: Any = validators.deep_mapping(validators.instance_of(str), validators
 
 
 @frozen
-class Magnitude:
+class MagnitudePruner:
     """Filters with the smallest L1 norm of their weights go first.
 
     With the default allocation this is the selection of Li et al., arXiv 1608.08710, section 3.1,
@@ -64,7 +64,7 @@ class Magnitude:
 
 
 @frozen
-class Taylor:
+class TaylorPruner:
     """Nodes with the smallest squared first-order loss change go first.
 
     With the default allocation this is the ranking of Molchanov et al., arXiv 1906.10771 (Taylor FO
@@ -101,7 +101,7 @@ class Taylor:
 
 
 @frozen
-class Random:
+class RandomPruner:
     """Nodes go at random, fixed by the run's seed.
 
     Attributes:
@@ -134,7 +134,7 @@ class Random:
 
 
 @frozen
-class ByScore:
+class ScorePruner:
     """Nodes with the lowest importance by any metric go first.
 
     Attributes:

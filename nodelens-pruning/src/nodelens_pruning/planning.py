@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nodelens.channels.groups import ChannelGraph, ChannelGroup
     from nodelens.interfaces.pruner import PruningRequest
     from nodelens.scoring.scores import Scores
-    from nodelens_pruning.methods import ByScore, Magnitude, Random, Taylor
+    from nodelens_pruning.methods import MagnitudePruner, RandomPruner, ScorePruner, TaylorPruner
 
 Rank = Callable[["ChannelGroup"], "NDArray[np.float64] | str"]
 """Gives a group's importances, or the reason why it has none."""
@@ -38,7 +38,7 @@ class Budget:
     round_to: Mapping[str, int]
 
     @classmethod
-    def of(cls, method: Magnitude | Taylor | Random | ByScore) -> Budget:
+    def of(cls, method: MagnitudePruner | TaylorPruner | RandomPruner | ScorePruner) -> Budget:
         """Return the options of a method."""
         return cls(
             method.sparsity,

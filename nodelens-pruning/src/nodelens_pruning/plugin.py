@@ -23,10 +23,10 @@ class MethodPlugin:
 
 
 magnitude = MethodPlugin(
-    "magnitude", "Magnitude", "Smallest L1 norm of the incoming weights goes first."
+    "magnitude", "MagnitudePruner", "Smallest L1 norm of the incoming weights goes first."
 )
 taylor = MethodPlugin(
-    "taylor", "Taylor", "Smallest estimated loss change goes first, over all groups."
+    "taylor", "TaylorPruner", "Smallest estimated loss change goes first, over all groups."
 )
-random = MethodPlugin("random", "Random", "Nodes go at random; what any method has to beat.")
-by_score = MethodPlugin("by_score", "ByScore", "Lowest score of any metric goes first.")
+random = MethodPlugin("random", "RandomPruner", "Nodes go at random; what any method has to beat.")
+by_score = MethodPlugin("by_score", "ScorePruner", "Lowest score of any metric goes first.")

@@ -21,7 +21,7 @@ from nodelens.channels.infer import infer
 from nodelens.config.sizes import size_bytes, size_text
 from nodelens.errors import ConfigError, DataError
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.engine import ScoreRequest, compute_scores
+from nodelens.scoring.scorer import ScoreRequest, compute_scores
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments
 

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 import nodelens
 from nodelens.errors import CaptureError
-from nodelens.statistics.blocks import BlockSimilarity
+from nodelens.statistics.block_change import BlockSimilarity
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments
-from nodelens.statistics.weights import WeightGradients
+from nodelens.statistics.weight_gradients import WeightGradients
 
 G = torch.Generator().manual_seed(5)
 X = torch.randn(9, 4, dtype=torch.float64, generator=G)
@@ -139,7 +139,7 @@ class Undecided(Longer):
 
 
 def test_calls_of_a_model_that_cannot_be_traced_are_counted_and_told(caplog):
-    from nodelens.channels.plain import plain_groups
+    from nodelens.channels.untraced import plain_groups
 
     model = Undecided().double()
     graph = plain_groups(model, (X[:2],), {}, "depends on the data")

@@ -9,7 +9,7 @@ from torch import nn
 
 import nodelens
 from nodelens.capture.hooks.accumulator import Accumulator
-from nodelens.capture.hooks.reading import carried, joined, without_values
+from nodelens.capture.hooks.site_reading import carried, joined, without_values
 from nodelens.interfaces.statistic import Layout, Reading
 from nodelens.statistics.moments import RowMoments
 from nodelens.statistics.sums import take

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
-from nodelens.capture.hooks.reading import segments_of
+from nodelens.capture.hooks.site_reading import segments_of
 from nodelens.capture.plan.capture_plan import LOSS
 from nodelens.errors import CaptureError, DataError
 from nodelens.statistics.classes import ClassMoments
@@ -19,7 +19,7 @@ from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
 from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.targets import TargetMoments
-from nodelens.statistics.weights import WeightGradients
+from nodelens.statistics.weight_gradients import WeightGradients
 
 POSITIONAL = (
     Moments(order=4),

@@ -13,7 +13,7 @@ from nodelens.capture.losses import output_numbers
 from nodelens.capture.plan.planning import make_plan
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
-from nodelens.statistics.blocks import BlockSimilarity
+from nodelens.statistics.block_change import BlockSimilarity
 from nodelens.statistics.bootstrap import Bootstrap
 from nodelens.statistics.maps import MapRanks, NuclearNorms
 from nodelens.statistics.moments import Moments, RowMoments
@@ -21,7 +21,7 @@ from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.reservoir import Reservoir
 from nodelens.statistics.sketch import GramSketch
 from nodelens.statistics.targets import TargetMoments
-from nodelens.statistics.weights import WeightGradients
+from nodelens.statistics.weight_gradients import WeightGradients
 
 CPU = torch.device("cpu")
 KEEP = torch.ones(4, dtype=torch.bool)

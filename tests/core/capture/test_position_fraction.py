@@ -19,9 +19,9 @@ from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments, RowMoments
 from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.rows import add_fields, add_rows, zeros
-from nodelens.statistics.sampling import some_samples
+from nodelens.statistics.sample_draws import some_samples
 from nodelens.statistics.sketch import GramSketch
-from nodelens.statistics.weights import WeightGradients
+from nodelens.statistics.weight_gradients import WeightGradients
 from nodelens.testing.statistic_checks import tensors_of
 
 CPU = torch.device("cpu")

@@ -21,7 +21,7 @@ from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import RunError
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.engine import ScoreRequest, compute_scores
+from nodelens.scoring.scorer import ScoreRequest, compute_scores
 from nodelens.statistics.gradients import GradientMoments
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments, RowMoments

@@ -20,7 +20,7 @@ from nodelens.capture.plan.planning import make_plan
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError, DataError
-from nodelens.statistics.blocks import BlockSimilarity
+from nodelens.statistics.block_change import BlockSimilarity
 from nodelens.statistics.bootstrap import Bootstrap
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.gradients import GradientMoments, RowGradients
@@ -33,7 +33,7 @@ from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.reservoir import Reservoir
 from nodelens.statistics.sketch import GramSketch
 from nodelens.statistics.targets import TargetMoments
-from nodelens.statistics.weights import WeightGradients
+from nodelens.statistics.weight_gradients import WeightGradients
 from nodelens.testing.statistic_checks import tensors_of
 
 STATISTICS = (

@@ -13,7 +13,7 @@ from attrs import field, frozen, validators
 from nodelens.config.docstrings import attribute_docs
 from nodelens.config.options import OptionField, option_fields, structure_options
 from nodelens.errors import ConfigError, PluginError
-from nodelens.scoring.options import option
+from nodelens.scoring.shared_options import option
 
 if TYPE_CHECKING:
     from decimal import Decimal

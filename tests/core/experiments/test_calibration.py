@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nodelens.capture.engine import run_capture
-from nodelens.capture.hooks.reading import folds_of
+from nodelens.capture.hooks.site_reading import folds_of
 from nodelens.capture.plan.planning import make_plan
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer

@@ -33,7 +33,7 @@ VICTIM = """
 import json, os, signal, sys
 import nodelens
 from nodelens.capture import engine
-from nodelens.recovery import loop
+from nodelens.recovery import recovery_loop as loop
 
 where, number, config = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
 owner = {"read_batch": engine, "learning_rate": loop}.get(where, os)

@@ -27,7 +27,7 @@ from nodelens.pruning.apply import AppliedPlan
 from nodelens.recovery.recovery_finding import recovered_finding
 from nodelens.recovery.recovery_training import RecoveryTraining, obstacle
 from nodelens.storage.run_folder import RunFolder
-from nodelens.training.evaluation import EvaluationResult, evaluate
+from nodelens.training.model_evaluation import EvaluationResult, evaluate
 
 BASE = {
     "name": "small",

@@ -117,7 +117,7 @@ def test_finished_stages_are_not_done_again(tmp_path, monkeypatch, whole):
     for place in ("train", "evaluate", "prune_and_evaluate"):
         monkeypatch.setattr(f"nodelens.experiments.stages.{place}", never)
     monkeypatch.setattr("nodelens.capture.engine.run_capture", never)
-    monkeypatch.setattr("nodelens.scoring.engine.compute_scores", never)
+    monkeypatch.setattr("nodelens.scoring.scorer.compute_scores", never)
     assert_same(nodelens.run(resume=run.path), whole)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from nodelens.interventions.ablator import maskable, open_ablator
 from nodelens.interventions.oracle.compute import AblationEffect, all_nodes, measure, sample_nodes
-from nodelens.training.evaluation import EvaluationResult
+from nodelens.training.model_evaluation import EvaluationResult
 
 
 def measured(rows):

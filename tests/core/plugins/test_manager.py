@@ -10,7 +10,7 @@ import pytest
 from nodelens.config.schema import PluginSettings
 from nodelens.errors import PluginError
 from nodelens.plugins.manager import Plugins, load_plugins
-from nodelens.plugins.records import PluginRecord
+from nodelens.plugins.plugin_record import PluginRecord
 
 OFFER = """
 @hookimpl

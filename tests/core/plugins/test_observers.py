@@ -132,7 +132,7 @@ def test_an_answer_of_the_wrong_type_is_an_error(method, kind):
 @pytest.mark.parametrize("method", ["capture", "score"])
 def test_the_core_answers_last(method, monkeypatch):
     from nodelens.capture import engine as capture_engine
-    from nodelens.scoring import engine as scoring_engine
+    from nodelens.scoring import scorer as scoring_engine
 
     monkeypatch.setattr(capture_engine, "run_capture", lambda request: request)
     monkeypatch.setattr(scoring_engine, "compute_scores", lambda request: request)

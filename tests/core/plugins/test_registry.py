@@ -11,7 +11,7 @@ from attrs import frozen
 from nodelens.config.schema import Component
 from nodelens.errors import ConfigError, PluginError, UnknownNameError
 from nodelens.plugins.contracts import missing_members
-from nodelens.plugins.records import PluginRecord
+from nodelens.plugins.plugin_record import PluginRecord
 from nodelens.plugins.registry import Registry
 from nodelens.plugins.specs import AnalysisSpec, MetricSpec, PrunerSpec
 

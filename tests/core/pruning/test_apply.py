@@ -10,10 +10,10 @@ from nodelens.errors import CaptureError, ModelError, PluginError
 from nodelens.interfaces.pruner import PruningPlan
 from nodelens.masks import mask
 from nodelens.pruning.apply import prune_and_evaluate
-from nodelens.removal.hints import AttributeHint
-from nodelens.removal.verdicts import EquivalenceResult
+from nodelens.removal.attribute_hints import AttributeHint
+from nodelens.removal.equivalence_result import EquivalenceResult
 from nodelens.testing.pruner_checks import example_request
-from nodelens.training.evaluation import evaluate, paired
+from nodelens.training.model_evaluation import evaluate, paired
 
 A, B = "0:neurons", "2:neurons"
 KEEP = {A: (0, 2, 3, 5, 7, 11), B: (1, 2, 6)}

@@ -18,7 +18,7 @@ from nodelens.interfaces.recovery import RecoveryRequest
 from nodelens.interfaces.statistic import IGNORED
 from nodelens.recovery.fine_tune import Distillation, FineTune
 from nodelens.testing.recovery_checks import check_recovery, example_request
-from nodelens.training.evaluation import evaluate
+from nodelens.training.model_evaluation import evaluate
 
 FAST = FineTune(steps=30, learning_rate=0.01)
 

@@ -15,7 +15,7 @@ from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.engine import ScoreRequest, compute_scores
+from nodelens.scoring.scorer import ScoreRequest, compute_scores
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments

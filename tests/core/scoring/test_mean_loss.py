@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
 from nodelens.capture.engine import run_capture
-from nodelens.capture.hooks.reading import folds_of
+from nodelens.capture.hooks.site_reading import folds_of
 from nodelens.capture.plan.capture_plan import LOSS
 from nodelens.capture.plan.planning import make_plan
 from nodelens.capture.request import CaptureRequest

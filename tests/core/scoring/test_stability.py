@@ -10,13 +10,13 @@ from attrs import evolve, frozen
 from torch import nn
 
 from nodelens.capture.engine import run_capture
-from nodelens.capture.hooks.reading import folds_of
+from nodelens.capture.hooks.site_reading import folds_of
 from nodelens.capture.plan.planning import make_plan
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.engine import ScoreRequest, compute_scores, subject_of
+from nodelens.scoring.scorer import ScoreRequest, compute_scores, subject_of
 from nodelens.scoring.stability import overlap
 from nodelens.scoring.stopping import StoppingRule
 from nodelens.statistics.moments import Moments

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nodelens.statistics.blocks import BlockSimilarity
+from nodelens.statistics.block_change import BlockSimilarity
 from nodelens.statistics.bootstrap import Bootstrap
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.gradients import GradientMoments, RowGradients
@@ -15,7 +15,7 @@ from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.reservoir import Reservoir
 from nodelens.statistics.sketch import GramSketch
 from nodelens.statistics.targets import TargetMoments
-from nodelens.statistics.weights import WeightGradients
+from nodelens.statistics.weight_gradients import WeightGradients
 from nodelens.testing import check_statistic
 
 STATISTICS = [

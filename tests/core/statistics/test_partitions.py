@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodelens.statistics.blocks import BlockSimilarity
+from nodelens.statistics.block_change import BlockSimilarity
 from nodelens.statistics.bootstrap import Bootstrap
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.gradients import GradientMoments, RowGradients
@@ -17,7 +17,7 @@ from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.reservoir import Reservoir
 from nodelens.statistics.sketch import GramSketch
 from nodelens.statistics.targets import TargetMoments
-from nodelens.statistics.weights import WeightGradients
+from nodelens.statistics.weight_gradients import WeightGradients
 from nodelens.testing.statistic_checks import tensors_of
 from nodelens.testing.world import FOLDS, layout_of, make_world, reading
 from nodelens.testing.world_view import accumulate

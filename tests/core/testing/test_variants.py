@@ -4,7 +4,7 @@ import pytest
 from attrs import field, frozen, make_class
 from attrs.validators import ge, gt, in_, le, optional
 
-from nodelens.scoring.options import option
+from nodelens.scoring.shared_options import option
 from nodelens.testing.variants import drawn_variants, settings_that_differ
 
 

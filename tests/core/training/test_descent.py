@@ -10,7 +10,7 @@ from torch import nn
 
 from nodelens.errors import ModelError
 from nodelens.interfaces.dataset import Samples
-from nodelens.training.descent import Descent, Loss, shuffled
+from nodelens.training.descent import BatchLoss, Descent, shuffled
 from nodelens.training.optimizers import learning_rate
 
 
@@ -21,7 +21,7 @@ def descent(max_grad_norm=None, scale=1.0):
     optimizer = torch.optim.SGD([weight], lr=1.0)
     found = Descent(
         samples=samples,
-        objective=lambda batch: Loss(scale * (batch.args[0] @ weight).mean()),
+        objective=lambda batch: BatchLoss(scale * (batch.args[0] @ weight).mean()),
         optimizer=optimizer,
         device=torch.device("cpu"),
         advice="do something else",

@@ -8,7 +8,7 @@ from torch import nn
 
 from nodelens.capture.batches import Batch
 from nodelens.errors import ModelError
-from nodelens.training.evaluation import evaluate
+from nodelens.training.model_evaluation import evaluate
 from nodelens.training.references import DISTANCE, vectors_of, with_references
 
 

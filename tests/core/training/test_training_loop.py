@@ -13,8 +13,8 @@ from nodelens.interfaces.backend import ModelRequest
 from nodelens.interfaces.dataset import Samples
 from nodelens.models.cnn import CNN
 from nodelens.models.mlp import MLP
-from nodelens.training.evaluation import evaluate
-from nodelens.training.loop import train
+from nodelens.training.model_evaluation import evaluate
+from nodelens.training.training_loop import train
 
 CPU = torch.device("cpu")
 SETTINGS = TrainingSettings(epochs=3, learning_rate=0.01)

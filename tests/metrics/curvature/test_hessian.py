@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import nodelens
 from nodelens.capture.batches import Batch
-from nodelens.capture.hooks.reading import folds_of
+from nodelens.capture.hooks.site_reading import folds_of
 from nodelens.capture.losses import row_losses
 from nodelens_metrics.curvature.hessian import OBD, GraSP, HessianTrace
 from nodelens_metrics.curvature.hessian_products import product_with

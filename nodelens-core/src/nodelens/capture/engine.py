@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from nodelens.capture.batches import Batch
 from nodelens.capture.checkpoint.checkpoint import Position
 from nodelens.capture.checkpoint.spilled_states import (
     StoredStates,
@@ -23,13 +23,16 @@ from nodelens.capture.distributed.merging import first_pass, merge_pass
 from nodelens.capture.distributed.sharding import check_repeatable, sharded_batches
 from nodelens.capture.hooks.hook_points import hook_points_of
 from nodelens.capture.hooks.propagation import read_batch, visit_batch
-from nodelens.capture.hooks.reading import folds_of
 from nodelens.capture.hooks.recorder import Recorder
 from nodelens.capture.hooks.site_hooks import uncompiled
-from nodelens.capture.request import CaptureRequest
+from nodelens.capture.hooks.site_reading import folds_of
 from nodelens.capture.result import Capture
 from nodelens.model_state import own_randomness, reseed
-from nodelens.progress import Progress
+
+if TYPE_CHECKING:
+    from nodelens.capture.batches import Batch
+    from nodelens.capture.request import CaptureRequest
+    from nodelens.progress import Progress
 
 
 def run_capture(request: CaptureRequest) -> Capture:

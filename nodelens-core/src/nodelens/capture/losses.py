@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import evolve
 from torch import Tensor
 from torch.nn import functional as F
 
-from nodelens.capture.batches import Batch
 from nodelens.errors import DataError, ModelError
 from nodelens.interfaces.statistic import IGNORED
-from nodelens.statistics.sampling import position_keys
+from nodelens.statistics.sample_draws import position_keys
+
+if TYPE_CHECKING:
+    from nodelens.capture.batches import Batch
 
 _LABELS = 7
 """Keys the draw of labels apart from other draws at the same positions."""

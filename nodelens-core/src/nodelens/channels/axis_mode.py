@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import evolve
@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nodelens.channels.expressions import Axes
 from nodelens.channels.rules.arithmetic import pointwise
+from nodelens.channels.rules.data_dependence import provenance
 from nodelens.channels.rules.operation import Operation, constant, unknown
-from nodelens.channels.rules.provenance import provenance
-from nodelens.channels.trace import Trace, Traced
 from nodelens.interfaces.operator import Operators, row_of
+
+if TYPE_CHECKING:
+    from nodelens.channels.expressions import Axes
+    from nodelens.channels.trace import Trace, Traced
 
 
 class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]

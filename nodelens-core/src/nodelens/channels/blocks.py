@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from nodelens.channels.expressions import Variable
 from nodelens.channels.groups import Block
-from nodelens.channels.trace import Port, Trace
+
+if TYPE_CHECKING:
+    from nodelens.channels.trace import Port, Trace
 
 _LAYERS = (nn.Linear, _ConvNd, nn.Embedding, nn.Bilinear)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from nodelens.channels.expressions import Variable
 from nodelens.channels.groups import ChannelGroup, ParameterSlice
-from nodelens.channels.trace import Trace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens.channels.expressions import Variable
+    from nodelens.channels.trace import Trace
 
 KINDS = {"model input": "inputs", "vocabulary": "vocabulary"}
 

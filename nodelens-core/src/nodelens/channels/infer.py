@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
-from torch import nn
 
 from nodelens.channels.assemble import assemble
-from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
-from nodelens.channels.plain import plain_groups
 from nodelens.channels.rules.table import operator_table
 from nodelens.channels.trace import Trace
 from nodelens.channels.unreached import freeze_unreached
-from nodelens.interfaces.operator import Operator
+from nodelens.channels.untraced import plain_groups
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens.channels.groups import ChannelGraph
+    from nodelens.interfaces.operator import Operator
 
 # What a model's own Python raises when it cannot run without data, or on fake tensors.
 _UNTRACEABLE = (

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from attrs import evolve
-from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from nodelens.channels.expressions import Variable
-from nodelens.channels.groups import ChannelGroup, ParameterSlice
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens.channels.expressions import Variable
+    from nodelens.channels.groups import ChannelGroup, ParameterSlice
 
 
 def kind_of(

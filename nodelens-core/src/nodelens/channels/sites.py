@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from nodelens.channels.expressions import Axes, Expression, Leaf, Variable
 from nodelens.channels.groups import Extent, Rows, Site, SitePoint
-from nodelens.channels.trace import Contraction, Port, Trace
+
+if TYPE_CHECKING:
+    from nodelens.channels.expressions import Axes, Expression, Leaf, Variable
+    from nodelens.channels.trace import Contraction, Port, Trace
 
 
 def read_sites(

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
-from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from nodelens.channels.axes import Solver
 from nodelens.channels.expressions import Axes, Expression
 from nodelens.interfaces.operator import Operator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @define(eq=False)

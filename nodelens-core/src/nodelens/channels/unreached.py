@@ -7,11 +7,13 @@ trace did not see it read: their groups must not lose any.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
-from nodelens.channels.expressions import Variable
-from nodelens.channels.trace import Trace
+    from nodelens.channels.expressions import Variable
+    from nodelens.channels.trace import Trace
 
 
 def unreached(model: nn.Module, trace: Trace) -> tuple[str, ...]:

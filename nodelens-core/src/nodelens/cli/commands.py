@@ -21,22 +21,22 @@ SECTIONS: Mapping[str, Mapping[str, Lazy]] = {
     },
     "Look up": {
         "plugins": ("nodelens.cli.plugins:plugins", "List plugins and what became of them."),
-        "metrics": ("nodelens.cli.components:metrics", "List metrics, or explain one."),
-        "backends": ("nodelens.cli.components:backends", "List sources of models."),
-        "datasets": ("nodelens.cli.components:datasets", "List datasets."),
-        "analyses": ("nodelens.cli.components:analyses", "List analyses of scores."),
+        "metrics": ("nodelens.cli.listings:metrics", "List metrics, or explain one."),
+        "backends": ("nodelens.cli.listings:backends", "List sources of models."),
+        "datasets": ("nodelens.cli.listings:datasets", "List datasets."),
+        "analyses": ("nodelens.cli.listings:analyses", "List analyses of scores."),
         "interventions": (
-            "nodelens.cli.components:interventions",
+            "nodelens.cli.listings:interventions",
             "List tests of scores by ablation.",
         ),
-        "evaluations": ("nodelens.cli.components:evaluations", "List measures of models."),
-        "pruners": ("nodelens.cli.components:pruners", "List pruning methods."),
+        "evaluations": ("nodelens.cli.listings:evaluations", "List measures of models."),
+        "pruners": ("nodelens.cli.listings:pruners", "List pruning methods."),
         "recoveries": (
-            "nodelens.cli.components:recoveries",
+            "nodelens.cli.listings:recoveries",
             "List ways to train pruned models.",
         ),
-        "reports": ("nodelens.cli.components:reports", "List report writers."),
-        "operators": ("nodelens.cli.components:operators", "List operators that plugins add."),
+        "reports": ("nodelens.cli.listings:reports", "List report writers."),
+        "operators": ("nodelens.cli.listings:operators", "List operators that plugins add."),
     },
 }
 

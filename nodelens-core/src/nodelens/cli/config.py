@@ -10,10 +10,10 @@ import click
 
 from nodelens.cli.configured import CONFIG, OVERRIDES, checked_configs
 from nodelens.cli.layout import echo_json, wrapped
-from nodelens.cli.session import Session
 from nodelens.config.patterns import expand
 
 if TYPE_CHECKING:
+    from nodelens.cli.session import Session
     from nodelens.config.schema import RunConfig
     from nodelens.plugins.registry import Registry
 

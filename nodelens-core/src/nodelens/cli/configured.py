@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nodelens.cli.session import Session
 from nodelens.config.check import check_config, plugin_settings
 from nodelens.config.load import read_config
 from nodelens.config.sweep import expand
@@ -17,6 +16,7 @@ from nodelens.errors import ConfigError, PluginError
 from nodelens.interfaces.backend import Permissions
 
 if TYPE_CHECKING:
+    from nodelens.cli.session import Session
     from nodelens.config.schema import RunConfig
     from nodelens.plugins.manager import Plugins
 

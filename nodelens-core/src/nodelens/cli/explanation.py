@@ -13,11 +13,11 @@ from nodelens.cli.metric_costs import COSTS, cost_of, with_defaults
 from nodelens.config.options import option_fields
 from nodelens.plugins.checked_metric import info_of
 from nodelens.plugins.reasons import reason
-from nodelens.plugins.registry import Offer, Registry
 from nodelens.plugins.specs import MetricSpec, OperatorSpec
 
 if TYPE_CHECKING:
     from nodelens.interfaces.operator import Operator
+    from nodelens.plugins.registry import Offer, Registry
 
 FACTS = ("level", "higher_is_better", "unit", "formula", "source", "invariances", "dead_nodes")
 """What is told of every metric, see `nodelens.interfaces.metric.MetricInfo`."""

@@ -11,17 +11,16 @@ from attrs import asdict
 
 from nodelens.cli.configured import OVERRIDES, checked_configs, permitting
 from nodelens.cli.layout import columns, echo_json, wrapped
-from nodelens.cli.session import Session
 from nodelens.errors import ConfigError, ModelError
-from nodelens.interfaces.backend import Permissions
 
 if TYPE_CHECKING:
     import torch
 
     from nodelens.channels.groups import ChannelGraph, ChannelGroup, Role
-    from nodelens.interfaces.backend import ModelHandle
+    from nodelens.cli.session import Session
+    from nodelens.interfaces.backend import ModelHandle, Permissions
     from nodelens.removal.cost import Cost, Costs
-    from nodelens.removal.verdicts import EquivalenceResult
+    from nodelens.removal.equivalence_result import EquivalenceResult
 
 
 @click.command()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
 from nodelens.cli.commands import CORE_COMMANDS, SECTIONS
 from nodelens.cli.session import Session
 from nodelens.errors import NodelensError, PluginError, did_you_mean
-from nodelens.plugins.registry import Offer, Registry
+
+if TYPE_CHECKING:
+    from nodelens.plugins.registry import Offer, Registry
 
 
 class LazyGroup(click.Group):

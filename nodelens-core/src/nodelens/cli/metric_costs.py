@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -11,7 +11,9 @@ from nodelens.errors import NodelensError
 from nodelens.interfaces.metric import dependencies_of
 from nodelens.plugins.checked_metric import info_of
 from nodelens.plugins.reasons import reason
-from nodelens.plugins.registry import Offer, Registry
+
+if TYPE_CHECKING:
+    from nodelens.plugins.registry import Offer, Registry
 
 COSTS: Mapping[str, str] = {
     "weights": "reads weights alone, no data",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nodelens.cli.configured import CONFIG, OVERRIDES, checked_configs, permitting
-from nodelens.cli.session import Session
-from nodelens.interfaces.backend import Permissions
+
+if TYPE_CHECKING:
+    from nodelens.cli.session import Session
+    from nodelens.interfaces.backend import Permissions
 
 
 @click.command()

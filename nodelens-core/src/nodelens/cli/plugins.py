@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 from attrs import frozen
 
 from nodelens.cli.layout import columns, echo_json
 from nodelens.cli.lazy import checked_command
-from nodelens.cli.session import Session
 from nodelens.config.options import option_fields
 from nodelens.errors import NodelensError
-from nodelens.plugins.manager import Plugins
-from nodelens.plugins.records import PluginRecord
 from nodelens.plugins.registry import Offer, Registry
 from nodelens.plugins.specs import PLURALS
+
+if TYPE_CHECKING:
+    from nodelens.cli.session import Session
+    from nodelens.plugins.manager import Plugins
+    from nodelens.plugins.plugin_record import PluginRecord
 
 
 @frozen

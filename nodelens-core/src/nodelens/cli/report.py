@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from attrs import fields
 
 from nodelens.cli.runs import OUTPUT, newest
-from nodelens.cli.session import Session
 from nodelens.config.components import ComponentCheck
 from nodelens.config.load import read_config
 from nodelens.config.raw import Problem, RawConfig
 from nodelens.config.schema import Component, RunConfig
 from nodelens.errors import ConfigError, PluginError
 from nodelens.interfaces.report import Report
-from nodelens.plugins.registry import Registry
 from nodelens.storage import manifest
 from nodelens.storage.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from nodelens.cli.session import Session
+    from nodelens.plugins.registry import Registry
 
 LATEST = "latest"
 

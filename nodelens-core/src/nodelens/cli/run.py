@@ -12,13 +12,13 @@ import click
 
 from nodelens.capture.distributed.torchrun import launched
 from nodelens.cli.configured import OVERRIDES, checked_configs, permitting
-from nodelens.cli.progress import progress_on_stderr
-from nodelens.cli.session import Session
+from nodelens.cli.progress_line import progress_on_stderr
 from nodelens.config.schema import OUTPUT
-from nodelens.interfaces.backend import Permissions
 from nodelens.storage.run_folder import find_run
 
 if TYPE_CHECKING:
+    from nodelens.cli.session import Session
+    from nodelens.interfaces.backend import Permissions
     from nodelens.storage.run_folder import RunFolder
 
 WIDTH = 79

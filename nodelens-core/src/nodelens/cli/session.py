@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 from attrs import define
 
-from nodelens.config.schema import PluginSettings
 from nodelens.plugins.manager import Plugins, load_plugins
+
+if TYPE_CHECKING:
+    from nodelens.config.schema import PluginSettings
 
 _log = logging.getLogger(__name__)
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}

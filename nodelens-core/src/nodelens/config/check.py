@@ -6,13 +6,13 @@ from typing import Any
 
 from attrs import fields, frozen
 
+from nodelens.config.class_keys import ClassKey, entries
 from nodelens.config.components import ComponentCheck, ComponentSource
 from nodelens.config.metric_dependencies import with_parts
 from nodelens.config.options import structure_options
 from nodelens.config.patterns import expand
 from nodelens.config.plugin_section import check_plugins
 from nodelens.config.raw import Problem, RawConfig
-from nodelens.config.records import Entry, entries
 from nodelens.config.schema import (
     COMPONENT_KINDS,
     SINGLE_SECTIONS,
@@ -54,7 +54,7 @@ def check_config(raw: RawConfig, registry: ComponentSource) -> RunConfig:
     return RunConfig(**values)
 
 
-def run_entries() -> dict[str, Entry]:
+def run_entries() -> dict[str, ClassKey]:
     """Return the sections of a run that name no component, by key."""
     return {entry.key: entry for entry in entries(RunConfig, ("plugins", *COMPONENT_KINDS))}
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 
+from nodelens.config.class_keys import entries, limited, values_of
 from nodelens.config.constraints import Constraints
 from nodelens.config.raw import KeyPath, Problem, dotted
-from nodelens.config.records import entries, limited, values_of
 from nodelens.config.schema import (
     COMPONENT_KINDS,
     FILE_NAME,

@@ -60,7 +60,7 @@ class Constraints:
 
 
 def split(kind: Any) -> tuple[Any, Constraints]:
-    """Return a type without its limits, and these; see `nodelens.config.records.limited`."""
+    """Return a type without its limits, and these; see `nodelens.config.class_keys.limited`."""
     return get_args(kind) if get_origin(kind) is Annotated else (kind, Constraints())
 
 

@@ -12,8 +12,8 @@ from attrs import fields, has
 from cattrs import BaseValidationError, Converter
 from cattrs.gen import make_dict_structure_fn_from_attrs
 
+from nodelens.config.class_keys import entries
 from nodelens.config.constraints import split
-from nodelens.config.records import entries
 from nodelens.config.words import UNIONS, given, words
 
 Hook = Callable[[Any, Any], Any]

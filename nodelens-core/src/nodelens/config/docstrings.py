@@ -1,9 +1,9 @@
 """The documentation of options, taken from class docstrings.
 
 The one convention: a section ``Attributes:`` with one ``name: text`` entry per option, further
-lines of an entry indented deeper. An option without an entry has what `nodelens.scoring.options`
-keeps with the field, or no documentation. Read by hand: docstring-parser raises `ParseError` for
-some entries of two lines.
+lines of an entry indented deeper. An option without an entry has what
+`nodelens.scoring.shared_options` keeps with the field, or no documentation. Read by hand:
+docstring-parser raises `ParseError` for some entries of two lines.
 """
 
 from __future__ import annotations

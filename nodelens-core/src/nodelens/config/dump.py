@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from attrs import fields
 
-from nodelens.config.plain import plain
+from nodelens.config.plain_values import plain
 from nodelens.config.schema import Component, DataSettings, PluginSettings, RunConfig
 from nodelens.config.yaml12 import SCALARS, TAG
 

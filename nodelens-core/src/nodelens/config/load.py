@@ -9,7 +9,7 @@ from typing import Any
 
 from nodelens.config.extends import merge
 from nodelens.config.overrides import apply_overrides
-from nodelens.config.plain import plain
+from nodelens.config.plain_values import plain
 from nodelens.config.raw import UNKNOWN_PLACE, KeyPath, RawConfig
 from nodelens.config.yaml12 import parse
 from nodelens.errors import ConfigError, did_you_mean

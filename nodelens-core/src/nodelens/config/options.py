@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from attrs import NOTHING, frozen
 
+from nodelens.config.class_keys import ClassKey, entries
 from nodelens.config.docstrings import attribute_docs
-from nodelens.config.plain import plain
-from nodelens.config.raw import Problem
-from nodelens.config.records import Entry, entries
+from nodelens.config.plain_values import plain
 from nodelens.config.words import words
 from nodelens.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nodelens.config.raw import Problem
 
 
 @frozen
@@ -55,7 +57,7 @@ def structure_options(cls: type, options: Mapping[str, Any], path: str = "") -> 
     return built
 
 
-def _shown(entry: Entry) -> str | None:
+def _shown(entry: ClassKey) -> str | None:
     if entry.default is NOTHING:
         return None if entry.required else ""
     text: str = yaml.safe_dump(

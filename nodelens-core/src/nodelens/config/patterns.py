@@ -73,9 +73,9 @@ def take(
 
 def _defaults(name: str, registry: ComponentSource) -> dict[str, object]:
     """Return the default options of a metric; raises where it cannot be made with them."""
+    from nodelens.config.class_keys import values_of
     from nodelens.config.metric_dependencies import with_parts
     from nodelens.config.options import structure_options
-    from nodelens.config.records import values_of
 
     def build(metric: str) -> object:
         return structure_options(registry.component("metric", metric), {})

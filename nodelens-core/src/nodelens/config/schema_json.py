@@ -5,9 +5,9 @@ from __future__ import annotations
 from attrs import fields
 
 from nodelens.config.check import run_entries
+from nodelens.config.class_keys import entries
 from nodelens.config.components import LABEL, ComponentSource
 from nodelens.config.docstrings import attribute_docs
-from nodelens.config.records import entries
 from nodelens.config.schema import (
     COMPONENT_KINDS,
     LABELLED_SECTIONS,

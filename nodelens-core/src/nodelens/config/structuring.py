@@ -8,10 +8,10 @@ from typing import Any
 
 from cattrs import BaseValidationError, ForbiddenExtraKeysError, IterableValidationError
 
+from nodelens.config.class_keys import entries, limited
 from nodelens.config.converter import MismatchError, converter
-from nodelens.config.hints import hint
+from nodelens.config.correction_hints import hint
 from nodelens.config.raw import KeyPath, Problem
-from nodelens.config.records import entries, limited
 from nodelens.config.words import words
 from nodelens.errors import NodelensError, RunError, did_you_mean
 

@@ -8,10 +8,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from attrs import has
 
+from nodelens.config.class_keys import MAPPINGS, ClassKey, entries
 from nodelens.config.constraints import BOUNDS, split
 from nodelens.config.docstrings import attribute_docs, summary
-from nodelens.config.plain import is_json
-from nodelens.config.records import MAPPINGS, Entry, entries
+from nodelens.config.plain_values import is_json
 from nodelens.config.words import UNIONS
 
 Schema = dict[str, Any]
@@ -59,7 +59,7 @@ def class_schema(cls: type, leave_out: tuple[str, ...] = ()) -> Schema:
     )
 
 
-def entry_schema(entry: Entry, doc: str | None) -> Schema:
+def entry_schema(entry: ClassKey, doc: str | None) -> Schema:
     """Return the JSON Schema of one key's value, with documentation and default."""
     schema = type_schema(entry.kind) | _known(description=doc)
     return schema | ({"default": entry.default} if is_json(entry.default) else {})

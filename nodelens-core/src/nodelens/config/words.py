@@ -9,8 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from attrs import has
 
+from nodelens.config.class_keys import MAPPINGS, entries
 from nodelens.config.constraints import BOUNDS, Constraints, split
-from nodelens.config.records import MAPPINGS, entries
 
 UNIONS = (Union, UnionType)
 NOUNS: Mapping[Any, tuple[str, str]] = {

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from attrs import field, frozen
 
 from nodelens.errors import DataError
-from nodelens.interfaces.dataset import LoadedData
 
 if TYPE_CHECKING:
     from nodelens.data.numpy_files import Pair
+    from nodelens.interfaces.dataset import LoadedData
 
 Channels = Literal["first", "last", "none"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from nodelens.errors import DataError
-from nodelens.interfaces.dataset import LoadedData
 
 if TYPE_CHECKING:
     from nodelens.data.idx_files import IdxPart
+    from nodelens.interfaces.dataset import LoadedData
 
 _NAMES = {
     "train_images": "train-images-idx3-ubyte",

@@ -9,16 +9,18 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from attrs import frozen
-from numpy.typing import NDArray
 
 from nodelens.data.labels import LabelSet, find_labels
 from nodelens.errors import DataError
 from nodelens.interfaces.dataset import LoadedData, Samples
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _UNSIGNED_BYTES = 0x08
 _GZIP = b"\x1f\x8b"

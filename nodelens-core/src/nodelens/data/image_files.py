@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from attrs import frozen
-from numpy.typing import NDArray
 
 from nodelens.data.class_names import ordered
 from nodelens.errors import DataError
 from nodelens.interfaces.dataset import LoadedData, Samples
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 SUFFIXES = frozenset(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen, validators
 
-from nodelens.interfaces.dataset import LoadedData
+if TYPE_CHECKING:
+    from nodelens.interfaces.dataset import LoadedData
 
 
 @frozen

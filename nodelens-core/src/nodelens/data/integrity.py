@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from nodelens.errors import DataError
-from nodelens.interfaces.dataset import LoadedData, Samples
+
+if TYPE_CHECKING:
+    from nodelens.interfaces.dataset import LoadedData, Samples
 
 
 def check_loaded(data: LoadedData) -> None:

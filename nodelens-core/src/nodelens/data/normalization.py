@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from nodelens.interfaces.dataset import Samples
+if TYPE_CHECKING:
+    from nodelens.interfaces.dataset import Samples
 
 
 @frozen

@@ -10,7 +10,7 @@ from attrs import frozen
 from nodelens.capture.batches import Batch
 from nodelens.data.integrity import check_loaded
 from nodelens.data.normalization import Normalization, measure
-from nodelens.data.sampling import draw_balanced, draw_stratified
+from nodelens.data.stratified_sampling import draw_balanced, draw_stratified
 from nodelens.errors import DataError
 from nodelens.interfaces.dataset import LoadedData, Samples
 from nodelens.seeding import generator

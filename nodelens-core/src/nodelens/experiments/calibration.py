@@ -10,7 +10,7 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor, nn
 
-from nodelens.capture.hooks.reading import folds_of
+from nodelens.capture.hooks.site_reading import folds_of
 from nodelens.data.splits import batches
 
 if TYPE_CHECKING:

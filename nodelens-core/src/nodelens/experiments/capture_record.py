@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
-from nodelens.capture.counts import Counts
 from nodelens.findings.finding import Finding
 from nodelens.scoring.mean_loss import mean_loss
 
 if TYPE_CHECKING:
+    from nodelens.capture.counts import Counts
     from nodelens.capture.plan.capture_plan import CapturePlan
     from nodelens.capture.result import Capture
 

@@ -9,7 +9,6 @@ from nodelens.capture.checkpoint.checkpoint import Checkpoint, Position
 from nodelens.capture.checkpoint.saved_capture import load_capture, save_capture
 from nodelens.capture.distributed.workers import leave_group
 from nodelens.capture.request import CaptureRequest
-from nodelens.capture.result import Capture
 from nodelens.experiments.calibration import (
     FoldBatches,
     calibration_batches,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.capture.plan.budgeted_plan import Planned
     from nodelens.capture.plan.capture_plan import CapturePlan
+    from nodelens.capture.result import Capture
     from nodelens.experiments.experiment import Experiment, Stage
     from nodelens.experiments.setup import StudyInputs
     from nodelens.interfaces.dataset import Samples

@@ -9,7 +9,7 @@ from nodelens.config.structuring import restored
 from nodelens.errors import ConfigError
 from nodelens.findings.finding import Finding, Line, LinePlot, Table
 from nodelens.interfaces.metric import dependencies_of
-from nodelens.scoring.engine import ScoreRequest
+from nodelens.scoring.scorer import ScoreRequest
 from nodelens.scoring.stopping import Look, StoppingRule
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from nodelens.experiments.capturing import capture_request
 from nodelens.experiments.experiment import Experiment
 from nodelens.experiments.run import run_experiment
 from nodelens.experiments.setup import choose_device, choose_metrics, load_subject, plan_capture
-from nodelens.progress import Progress
 from nodelens.storage.run_folder import RunFolder
 from nodelens.storage.tensors import state_from_bytes
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
     from nodelens.interfaces.backend import Permissions
     from nodelens.plugins.manager import Plugins
+    from nodelens.progress import Progress
 
 
 def run_all_workers(

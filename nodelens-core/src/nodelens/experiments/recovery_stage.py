@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nodelens.experiments.setup import StudyInputs
     from nodelens.interfaces.recovery import Recovery
     from nodelens.pruning.apply import PruningResult
-    from nodelens.training.evaluation import EvaluationResult
+    from nodelens.training.model_evaluation import EvaluationResult
 
 
 @frozen(eq=False)

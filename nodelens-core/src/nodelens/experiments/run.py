@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from nodelens.interfaces.backend import ModelHandle
     from nodelens.plugins.manager import Plugins
     from nodelens.scoring.scores import Scores
-    from nodelens.training.evaluation import EvaluationResult
+    from nodelens.training.model_evaluation import EvaluationResult
 
 
 DEFAULT_SAMPLES = CaptureSettings().samples

@@ -22,7 +22,6 @@ from nodelens.experiments.convergence import check_rule
 from nodelens.experiments.loss_requirements import NO_LOSS, check_needs, reads_a_loss, reads_classes
 from nodelens.graph import infer
 from nodelens.interfaces.backend import ModelHandle, ModelRequest, Permissions
-from nodelens.interfaces.metric import Metric
 from nodelens.plugins.checked_metric import checked_metric
 from nodelens.scoring.metric_choice import MetricChoice
 from nodelens.seeding import derive_seed
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.config.schema import RunConfig
     from nodelens.interfaces.dataset import Samples
+    from nodelens.interfaces.metric import Metric
     from nodelens.interfaces.pruner import Pruner
     from nodelens.interfaces.recovery import Recovery
     from nodelens.plugins.manager import Plugins

@@ -9,34 +9,34 @@ from typing import TYPE_CHECKING
 import torch
 from attrs import evolve
 
-from nodelens.capture.result import Capture
 from nodelens.data.splits import batches
 from nodelens.experiments.recovery_stage import Start, pending, recover_models
-from nodelens.experiments.setup import RunComponents, StudyInputs
-from nodelens.interfaces.analysis import Analysis
 from nodelens.interfaces.evaluation import Evaluation, EvaluationRequest
 from nodelens.interfaces.intervention import Intervention, InterventionRequest
 from nodelens.interfaces.pruner import PruningRequest
-from nodelens.interfaces.report import Report
 from nodelens.interfaces.statistic import covering
 from nodelens.pruning.apply import PruningResult, apply_plan, prune_and_evaluate
 from nodelens.pruning.export import SavedModel, keep_model
 from nodelens.pruning.pruning_finding import plan_of
 from nodelens.reports.score_tables import layers_csv, scores_csv
-from nodelens.scoring.engine import ScoreRequest
+from nodelens.scoring.scorer import ScoreRequest
 from nodelens.scoring.scores import Scores
 from nodelens.statistics.moments import Moments
 from nodelens.storage.tensors import read_state, write_state
-from nodelens.training.evaluation import EvaluationResult, evaluate
 from nodelens.training.evaluation_finding import evaluation_finding
-from nodelens.training.loop import train
+from nodelens.training.model_evaluation import EvaluationResult, evaluate
 from nodelens.training.references import with_references
+from nodelens.training.training_loop import train
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
+    from nodelens.capture.result import Capture
     from nodelens.experiments.experiment import Experiment, Stage
+    from nodelens.experiments.setup import RunComponents, StudyInputs
     from nodelens.findings.finding import Finding
+    from nodelens.interfaces.analysis import Analysis
     from nodelens.interfaces.metric import Metric
+    from nodelens.interfaces.report import Report
 
 WEIGHTS = "weights.safetensors"
 SCORES = "scores.safetensors"

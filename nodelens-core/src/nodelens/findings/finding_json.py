@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from nodelens.config.class_keys import entries
 from nodelens.config.converter import converter
-from nodelens.config.raw import Problem
-from nodelens.config.records import entries
 from nodelens.config.structuring import fit
 from nodelens.errors import RunError
 from nodelens.findings.finding import Finding
+
+if TYPE_CHECKING:
+    from nodelens.config.raw import Problem
 
 FORMAT = 1
 """The format of a finding's JSON: another number is of another version."""

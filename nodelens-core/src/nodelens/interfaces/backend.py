@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from nodelens.removal.hints import AttributeHint
+    from nodelens.removal.attribute_hints import AttributeHint
 
 
 @frozen

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nodelens.channels.groups import ChannelGraph
-    from nodelens.removal.hints import AttributeHint
+    from nodelens.removal.attribute_hints import AttributeHint
     from nodelens.scoring.scores import Scores
 
 

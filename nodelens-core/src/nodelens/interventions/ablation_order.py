@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nodelens.seeding import generator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def removed_count(width: int, fraction: float) -> int:

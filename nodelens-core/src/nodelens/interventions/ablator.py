@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import CaptureError
 from nodelens.interfaces.intervention import InterventionRequest
 from nodelens.masks import mask
-from nodelens.training.evaluation import EvaluationResult, evaluate
+from nodelens.training.model_evaluation import EvaluationResult, evaluate
 
-Replacement = Literal["zero", "mean"]
+if TYPE_CHECKING:
+    from nodelens.channels.groups import ChannelGraph, ChannelGroup
+
+AblationReplacement = Literal["zero", "mean"]
 Removed = Mapping[str, Sequence[int] | NDArray[np.int64]]
 
 
@@ -24,7 +26,7 @@ class Ablator:
     """One request with the evaluation of its unablated model, `dense`, to compare with."""
 
     request: InterventionRequest
-    replace: Replacement
+    replace: AblationReplacement
     dense: EvaluationResult
 
     def evaluate_without(self, removed: Removed) -> EvaluationResult:
@@ -42,7 +44,7 @@ class Ablator:
 
 
 def open_ablator(
-    request: InterventionRequest, replace: Replacement, groups: Sequence[ChannelGroup]
+    request: InterventionRequest, replace: AblationReplacement, groups: Sequence[ChannelGroup]
 ) -> Ablator:
     """Evaluate the model as it is; raises `CaptureError` if `groups` lack means that are needed."""
     missing = [group.name for group in groups if group.name not in request.means]

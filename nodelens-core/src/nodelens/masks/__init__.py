@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from nodelens.masks.masking import kept_nodes, mask, mask_batch, repeated
-from nodelens.masks.reading import operand_reader
+from nodelens.masks.operand_reading import operand_reader
 
 __all__ = ["kept_nodes", "mask", "mask_batch", "operand_reader", "repeated"]

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
+from nodelens.masks.operand_products import Watch
 from nodelens.masks.patches import MaskedForward, Patch
 from nodelens.masks.product_hooks import watching_products
-from nodelens.masks.products import Watch
 from nodelens.seeding import generator
+
+if TYPE_CHECKING:
+    from nodelens.channels.groups import ChannelGraph, ChannelGroup
 
 Replacement = Literal["zero", "mean", "resample"]
 Keep = Mapping[str, Sequence[int] | Tensor]

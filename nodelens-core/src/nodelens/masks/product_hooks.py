@@ -15,7 +15,7 @@ from nodelens.channels.passes import plain_kernels
 from nodelens.channels.rules.table import operator_table
 from nodelens.errors import ModelError
 from nodelens.interfaces.operator import Operator, Operators
-from nodelens.masks.products import ProductMode, Watch, known_in
+from nodelens.masks.operand_products import ProductMode, Watch, known_in
 
 
 @define(eq=False)

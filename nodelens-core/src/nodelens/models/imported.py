@@ -40,7 +40,7 @@ class Imported:
 
         module = build_module(self.path, self.arguments, request)
         if self.weights is not None:
-            from nodelens.models.weights import load_weights
+            from nodelens.models.weights_file import load_weights
 
             load_weights(module, self.weights)
         return ModelHandle(

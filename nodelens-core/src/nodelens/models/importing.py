@@ -6,15 +6,17 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from nodelens.capture.losses import logits_of
 from nodelens.errors import ModelError, did_you_mean
-from nodelens.interfaces.backend import ModelRequest
 from nodelens.model_state import evaluating, own_randomness
+
+if TYPE_CHECKING:
+    from nodelens.interfaces.backend import ModelRequest
 
 
 def build_module(path: str, arguments: Mapping[str, Any], request: ModelRequest) -> nn.Module:

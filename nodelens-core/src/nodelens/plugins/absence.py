@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nodelens.plugins.records import PluginRecord
-from nodelens.plugins.selection import ADVICE
+from nodelens.plugins.plugin_selection import ADVICE
 from nodelens.plugins.specs import PLURALS, Kind
+
+if TYPE_CHECKING:
+    from nodelens.plugins.plugin_record import PluginRecord
 
 
 def absence(records: Sequence[PluginRecord], kind: Kind, name: str) -> str:

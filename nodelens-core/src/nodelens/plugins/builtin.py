@@ -17,7 +17,7 @@ from nodelens.plugins.specs import (
 if TYPE_CHECKING:
     from nodelens.capture.request import CaptureRequest
     from nodelens.capture.result import Capture
-    from nodelens.scoring.engine import ScoreRequest
+    from nodelens.scoring.scorer import ScoreRequest
     from nodelens.scoring.scores import Scores
 
 
@@ -124,6 +124,6 @@ def nodelens_capture(request: CaptureRequest) -> Capture:
 @hookimpl(trylast=True)
 def nodelens_score(request: ScoreRequest) -> Scores:
     """Compute every metric on every group."""
-    from nodelens.scoring.engine import compute_scores
+    from nodelens.scoring.scorer import compute_scores
 
     return compute_scores(request)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from nodelens.plugins.specs import Kind
+if TYPE_CHECKING:
+    from nodelens.plugins.specs import Kind
 
 CONTRACTS: Mapping[Kind, str] = {
     "backend": "nodelens.interfaces.backend:Backend",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from importlib.metadata import Distribution, EntryPoint, distribution, distributions
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from nodelens.config.plugin_requirements import canonical
-from nodelens.plugins.records import PluginRecord, Status
-from nodelens.plugins.specs import ComponentSpec
+from nodelens.plugins.plugin_record import PluginRecord, PluginStatus
 from nodelens.version import DISTRIBUTION, installed_version
+
+if TYPE_CHECKING:
+    from nodelens.plugins.specs import ComponentSpec
 
 GROUP = "nodelens.plugins"
 ENTRY_POINTS = "entry_points.txt"
@@ -38,7 +41,7 @@ class Candidate:
         return self.distribution == DISTRIBUTION
 
     def record(
-        self, status: Status, reason: str = "", specs: tuple[ComponentSpec, ...] = ()
+        self, status: PluginStatus, reason: str = "", specs: tuple[ComponentSpec, ...] = ()
     ) -> PluginRecord:
         """Return the record that says what became of it."""
         target = self.entry_point.value

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         RecoverySpec,
         ReportSpec,
     )
-    from nodelens.scoring.engine import ScoreRequest
+    from nodelens.scoring.scorer import ScoreRequest
     from nodelens.scoring.scores import Scores
     from nodelens.storage.run_folder import RunFolder
 

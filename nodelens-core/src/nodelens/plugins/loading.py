@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from typing import Any
-
-import pluggy
+from typing import TYPE_CHECKING, Any
 
 from nodelens.errors import PluginError
-from nodelens.plugins.discovery import Candidate
 from nodelens.plugins.hooks import REGISTER, checked_hooks
 from nodelens.plugins.reasons import reason
-from nodelens.plugins.records import PluginRecord
 from nodelens.plugins.specs import PLURALS, SPEC_KINDS, ComponentSpec, Kind
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from nodelens.plugins.discovery import Candidate
+    from nodelens.plugins.plugin_record import PluginRecord
 
 
 def load_plugin(candidate: Candidate, manager: pluggy.PluginManager) -> PluginRecord:

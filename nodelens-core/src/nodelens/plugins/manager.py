@@ -14,10 +14,10 @@ from nodelens.errors import PluginError
 from nodelens.plugins.discovery import Candidate, discover
 from nodelens.plugins.hooks import new_manager
 from nodelens.plugins.loading import load_plugin
+from nodelens.plugins.plugin_record import PluginRecord
+from nodelens.plugins.plugin_selection import select
 from nodelens.plugins.reasons import reason
-from nodelens.plugins.records import PluginRecord
 from nodelens.plugins.registry import Registry
-from nodelens.plugins.selection import select
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nodelens.capture.result import Capture
     from nodelens.channels.groups import Site
     from nodelens.interfaces.operator import Operator
-    from nodelens.scoring.engine import ScoreRequest
+    from nodelens.scoring.scorer import ScoreRequest
     from nodelens.scoring.scores import Scores
     from nodelens.storage.run_folder import RunFolder
 

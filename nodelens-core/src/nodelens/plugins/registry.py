@@ -14,8 +14,8 @@ from nodelens.config.schema import FAMILY
 from nodelens.errors import PluginError, UnknownNameError, did_you_mean
 from nodelens.plugins.absence import absence
 from nodelens.plugins.contracts import missing_members
+from nodelens.plugins.plugin_record import PluginRecord
 from nodelens.plugins.reasons import reason
-from nodelens.plugins.records import PluginRecord
 from nodelens.plugins.specs import ComponentSpec, Kind, MetricSpec
 
 if TYPE_CHECKING:

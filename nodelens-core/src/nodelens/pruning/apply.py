@@ -16,7 +16,7 @@ from nodelens.pruning.plan_checks import check_means, check_plan
 from nodelens.removal.cost import costs
 from nodelens.removal.removal import Removal, remove
 from nodelens.removal.verify import verify
-from nodelens.training.evaluation import EvaluationResult, evaluate
+from nodelens.training.model_evaluation import EvaluationResult, evaluate
 from nodelens.training.paired_evaluation import PairedEvaluation
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from nodelens.training.paired_evaluation import PairedEvaluation, signed
 if TYPE_CHECKING:
     from nodelens.channels.groups import ChannelGraph
     from nodelens.pruning.apply import AppliedPlan
-    from nodelens.removal.verdicts import EquivalenceResult
+    from nodelens.removal.equivalence_result import EquivalenceResult
 
 Sizes = Mapping[str, tuple[int | None, int | None]]
 

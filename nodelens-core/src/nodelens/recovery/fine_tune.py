@@ -71,7 +71,7 @@ class FineTune:
 
     def check(self, request: RecoveryRequest) -> None:
         """Raise `ModelError` where there is nothing to train, `DataError` for batches of one."""
-        from nodelens.recovery.loop import check_batches
+        from nodelens.recovery.recovery_loop import check_batches
         from nodelens.training.optimizers import trainable
 
         trainable(request.model, "recovery")
@@ -79,8 +79,8 @@ class FineTune:
 
     def recover(self, request: RecoveryRequest) -> Recovered:
         """Train every weight that wants a gradient; `ModelError` for a loss that diverges."""
-        from nodelens.recovery.loop import train_steps
-        from nodelens.recovery.precision import in_float32
+        from nodelens.recovery.float32_weights import in_float32
+        from nodelens.recovery.recovery_loop import train_steps
 
         with in_float32(request.model):
             return train_steps(request, self)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
 from torch.nn import functional as F
 
-from nodelens.capture.batches import Batch
 from nodelens.capture.losses import logits_of
 from nodelens.errors import DataError
 from nodelens.interfaces.statistic import IGNORED
 from nodelens.model_state import evaluating
-from nodelens.training.descent import Loss
-from nodelens.training.evaluation import counted_targets
+from nodelens.training.descent import BatchLoss
+from nodelens.training.model_evaluation import counted_targets
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from nodelens.capture.batches import Batch
     from nodelens.recovery.fine_tune import Distillation
 
 
 def objective(
     model: nn.Module, dense: nn.Module, distillation: Distillation | None, batch: Batch
-) -> Loss:
+) -> BatchLoss:
     """Return the mean loss of a labelled position, with its parts ``labels`` and ``divergence``.
 
     With distillation both count by their weights. Raises `DataError` for a batch without a label.
@@ -38,12 +37,12 @@ def objective(
     logits = _logits(model, batch, counted)
     labels = F.cross_entropy(logits, targets[counted].to(logits.device))
     if distillation is None:
-        return Loss(labels, {"labels": labels})
+        return BatchLoss(labels, {"labels": labels})
     with evaluating(dense):
         wanted = _logits(dense, batch, counted)
     apart = divergence(logits, wanted.to(logits.device), distillation.temperature)
     total = (1.0 - distillation.weight) * labels + distillation.weight * apart
-    return Loss(total, {"labels": labels, "divergence": apart})
+    return BatchLoss(total, {"labels": labels, "divergence": apart})
 
 
 def divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:

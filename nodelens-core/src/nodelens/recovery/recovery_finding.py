@@ -11,8 +11,8 @@ from nodelens.training.paired_evaluation import PairedEvaluation, signed
 if TYPE_CHECKING:
     from nodelens.interfaces.recovery import RecoveryStep
     from nodelens.recovery.recovery_training import RecoveryTraining
-    from nodelens.training.estimates import Estimate
-    from nodelens.training.evaluation import EvaluationResult
+    from nodelens.training.estimate import Estimate
+    from nodelens.training.model_evaluation import EvaluationResult
 
 _POINTS = 60
 """A curve of more steps is drawn by the means of so many parts."""

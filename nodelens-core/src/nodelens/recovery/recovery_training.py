@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from nodelens.training.evaluation import EvaluationResult, evaluate
+from nodelens.training.model_evaluation import EvaluationResult, evaluate
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch

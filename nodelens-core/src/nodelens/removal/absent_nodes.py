@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from nodelens.channels.expressions import Expression
-from nodelens.channels.trace import Trace
 from nodelens.interfaces.operator import AverageRule, Operators
 from nodelens.removal.forward import FORWARD_ERRORS, Example
 from nodelens.removal.retrace import retrace, variable_of
-from nodelens.removal.slicing import Change
+
+if TYPE_CHECKING:
+    from nodelens.channels.expressions import Expression
+    from nodelens.channels.trace import Trace
+    from nodelens.removal.slicing import Change
 
 
 @frozen(eq=False)

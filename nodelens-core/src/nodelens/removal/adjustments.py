@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Union
 
 from attrs import frozen
-from torch import nn
 
 from nodelens.removal.integers import Effect, integer_lists, integers
-from nodelens.removal.shrunk_axes import ShrunkAxis
 
 if TYPE_CHECKING:
-    from nodelens.removal.hints import AttributeHint
+    from torch import nn
+
+    from nodelens.removal.attribute_hints import AttributeHint
+    from nodelens.removal.shrunk_axes import ShrunkAxis
 
 
 @frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import frozen
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from nodelens.removal.journal import Journal
 from nodelens.removal.slicing import TensorCut
+
+if TYPE_CHECKING:
+    from nodelens.removal.journal import Journal
 
 
 @frozen(eq=False)

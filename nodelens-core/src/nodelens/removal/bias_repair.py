@@ -9,18 +9,20 @@ inputs at the border than its bias accounts for: there, and only there, the two 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import frozen
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from nodelens.channels.groups import Site
 from nodelens.errors import ModelError
 from nodelens.removal.attributes import owner_of
-from nodelens.removal.journal import Journal
-from nodelens.removal.slicing import Change, TensorCut
+
+if TYPE_CHECKING:
+    from nodelens.channels.groups import Site
+    from nodelens.removal.journal import Journal
+    from nodelens.removal.slicing import Change, TensorCut
 
 
 @frozen(eq=False)

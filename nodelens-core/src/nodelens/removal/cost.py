@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
-from torch import nn
 
-from nodelens.channels.axes import Solver
 from nodelens.channels.expressions import Axes, Expression, Product, Variable
-from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.channels.rules.table import operator_table
 from nodelens.channels.trace import Trace
-from nodelens.interfaces.operator import Operators
 from nodelens.removal.retrace import retrace, variable_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens.channels.axes import Solver
+    from nodelens.channels.groups import ChannelGraph, ChannelGroup
+    from nodelens.interfaces.operator import Operators
 
 
 @frozen

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import evolve
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nodelens.removal.forward import Example
 from nodelens.seeding import generator
+
+if TYPE_CHECKING:
+    from nodelens.removal.forward import Example
 
 # By how much redrawn numbers are larger than those of the example.
 SCALE = 1.7

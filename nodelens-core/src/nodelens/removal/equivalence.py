@@ -20,16 +20,16 @@ from nodelens.removal.absent_nodes import averages
 from nodelens.removal.attributes import following_inputs, owner_of
 from nodelens.removal.bias_repair import BiasRepair
 from nodelens.removal.derived import derived
-from nodelens.removal.forward import Example, Run, forward
-from nodelens.removal.journal import Journal
-from nodelens.removal.parametrised import computed_weights, keep_values
-from nodelens.removal.precision import (
+from nodelens.removal.double_precision import (
     TOLERANCES,
     has_fractions,
     in_float64,
     own_tolerance,
     relative_difference,
 )
+from nodelens.removal.forward import Example, Run, forward
+from nodelens.removal.journal import Journal
+from nodelens.removal.parametrised import computed_weights, keep_values
 from nodelens.removal.slicing import Change, TensorCut
 
 

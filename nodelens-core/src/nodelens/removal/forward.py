@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.channels.passes import restored
-from nodelens.interfaces.operator import Operators
+from nodelens.removal.double_precision import PRECISE, has_fractions
 from nodelens.removal.error_location import place_in_code
 from nodelens.removal.operator_mode import OperatorMode
-from nodelens.removal.precision import PRECISE, has_fractions
 
 if TYPE_CHECKING:
+    from nodelens.interfaces.operator import Operators
     from nodelens.removal.absent_nodes import Average
 
 # What a model's own Python raises when the sizes of its tensors do not fit.

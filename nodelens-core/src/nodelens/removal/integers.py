@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from nodelens.removal.attributes import is_standard
-from nodelens.removal.journal import Journal
+
+if TYPE_CHECKING:
+    from nodelens.removal.journal import Journal
 
 _OWN = frozenset(vars(nn.Module()))
 _PLACE = re.compile(r"(?P<config>config\.)?(?P<name>\w+)(\[(?P<index>\d+)\])?")

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nodelens.interfaces.operator import Operator, Operators, registered_name, row_of
-from nodelens.removal.precision import PRECISE
+from nodelens.removal.double_precision import PRECISE
 
 if TYPE_CHECKING:
     from nodelens.removal.absent_nodes import Average

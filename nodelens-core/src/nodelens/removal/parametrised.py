@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from attrs import frozen
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from nodelens.removal.journal import Journal
-from nodelens.removal.slicing import TensorCut
+if TYPE_CHECKING:
+    from nodelens.removal.journal import Journal
+    from nodelens.removal.slicing import TensorCut
 
 
 @frozen(eq=False)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from nodelens.channels.groups import ChannelGroup
-from nodelens.removal.equivalence import RemovalCase, Trouble
 from nodelens.removal.slicing import Change
+
+if TYPE_CHECKING:
+    from nodelens.channels.groups import ChannelGroup
+    from nodelens.removal.equivalence import RemovalCase, Trouble
 
 CODE = "a size there or before it is a number in the code, or follows other nodes"
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
-from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from nodelens.channels.groups import ChannelGraph
 from nodelens.channels.rules.table import operator_table
 from nodelens.errors import ModelError
 from nodelens.removal.adjustments import AttributeRule
-from nodelens.removal.arguments import check_arguments
+from nodelens.removal.attribute_hints import AttributeHint, Hinted, hinted
 from nodelens.removal.attributes import update_attributes
 from nodelens.removal.bias_repair import bias_repair
+from nodelens.removal.double_precision import own_tolerance
 from nodelens.removal.equivalence import (
     References,
     RemovalCase,
@@ -23,13 +21,13 @@ from nodelens.removal.equivalence import (
     comparing,
     references,
 )
+from nodelens.removal.equivalence_result import EquivalenceResult
 from nodelens.removal.forward import Example
-from nodelens.removal.hints import AttributeHint, Hinted, hinted
 from nodelens.removal.journal import Journal, undone_on_error
-from nodelens.removal.optimizers import slice_optimizer
+from nodelens.removal.optimizer_state import slice_optimizer
 from nodelens.removal.parametrised import computed_weights, keep_values
-from nodelens.removal.precision import own_tolerance
 from nodelens.removal.refusals import Blame, refusal
+from nodelens.removal.removal_options import check_arguments
 from nodelens.removal.renaming import renaming_notes
 from nodelens.removal.search import Search
 from nodelens.removal.shrunk_axes import shrunk_axes
@@ -40,7 +38,12 @@ from nodelens.removal.slicing import (
     cuts,
     slice_tensors,
 )
-from nodelens.removal.verdicts import EquivalenceResult
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from nodelens.channels.groups import ChannelGraph
 
 ONE_HEAD_SIZE = (
     "no integer of the model sets the size of a head for values apart from queries and keys"

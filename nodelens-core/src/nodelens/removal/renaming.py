@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from nodelens.channels.groups import ChannelGraph
-from nodelens.removal.slicing import Change
+if TYPE_CHECKING:
+    from nodelens.channels.groups import ChannelGraph
+    from nodelens.removal.slicing import Change
 
 _NUMBER = re.compile(r":\d+$")
 

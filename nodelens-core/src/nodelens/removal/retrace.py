@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
-from torch import nn
 
-from nodelens.channels.expressions import Axes, Variable
-from nodelens.channels.groups import ChannelGroup
 from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
-from nodelens.channels.rules.operation import Operation
 from nodelens.channels.trace import Trace
-from nodelens.interfaces.operator import AxisRule, Operators
 from nodelens.removal.forward import FORWARD_ERRORS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens.channels.expressions import Axes, Variable
+    from nodelens.channels.groups import ChannelGroup
+    from nodelens.channels.rules.operation import Operation
+    from nodelens.interfaces.operator import AxisRule, Operators
 
 Known = TypeVar("Known")
 

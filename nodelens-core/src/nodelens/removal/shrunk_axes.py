@@ -6,10 +6,12 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from nodelens.removal.slicing import Change, TensorCut
+if TYPE_CHECKING:
+    from nodelens.removal.slicing import Change, TensorCut
 
 
 @frozen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from attrs import frozen
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice
 from nodelens.errors import ModelError
 from nodelens.masks.masking import kept_nodes
-from nodelens.removal.journal import Journal
+
+if TYPE_CHECKING:
+    from nodelens.removal.journal import Journal
 
 
 @frozen(eq=False)

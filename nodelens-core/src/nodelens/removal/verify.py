@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
 from nodelens.masks.masking import kept_nodes
-from nodelens.removal.adjustments import AttributeRule
-from nodelens.removal.arguments import check_arguments
+from nodelens.removal.equivalence_result import EquivalenceResult
 from nodelens.removal.forward import Example
-from nodelens.removal.hints import AttributeHint
 from nodelens.removal.journal import Journal
 from nodelens.removal.removal import perform_removal
-from nodelens.removal.verdicts import EquivalenceResult
+from nodelens.removal.removal_options import check_arguments
 from nodelens.seeding import generator
+
+if TYPE_CHECKING:
+    from nodelens.channels.groups import ChannelGraph, ChannelGroup
+    from nodelens.removal.adjustments import AttributeRule
+    from nodelens.removal.attribute_hints import AttributeHint
 
 
 def verify(

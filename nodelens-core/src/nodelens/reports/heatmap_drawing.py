@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nodelens.findings.finding import Heatmap
 from nodelens.reports.style import PAPER, RULE, WIDTH, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+
+    from nodelens.findings.finding import Heatmap
 
 _WRITTEN = 14
 """Heatmaps of up to so many columns show their numbers."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nodelens.findings.finding import Line, LinePlot
 from nodelens.reports.style import DASHES, colour, scale, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from nodelens.findings.finding import Line, LinePlot
 
 _MARKED = 24
 """Lines of up to so many points show them."""

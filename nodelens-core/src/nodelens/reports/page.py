@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nodelens.findings.finding import Finding
-from nodelens.reports import provenance, score_view
+from nodelens.reports import provenance_tables as provenance
+from nodelens.reports import score_view
 from nodelens.reports.artifacts import Drawing, draw_all, write_figures, write_tables
 from nodelens.reports.figures import Format, caption
 from nodelens.reports.inline_svg import inline_svg

@@ -10,10 +10,11 @@ from markupsafe import Markup, escape
 
 from nodelens.findings.finding import Cell, Table
 from nodelens.reports.numbers import number
-from nodelens.scoring.scores import Score, Scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from nodelens.scoring.scores import Score, Scores
 
 _PANELS = 24
 """A metric shows so many groups; ``scores.csv`` has all."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from nodelens.findings.finding import Cell, Table
 from nodelens.reports.numbers import column, is_number, with_error
+
+if TYPE_CHECKING:
+    from nodelens.findings.finding import Cell, Table
 
 _FOLDED = 30
 """Tables of more rows are folded until they are asked for."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from io import StringIO
+from typing import TYPE_CHECKING
 
-from nodelens.findings.finding import Cell, Finding, Table
 from nodelens.reports.numbers import MINUS, column, is_number
 from nodelens.storage.names import file_name
+
+if TYPE_CHECKING:
+    from nodelens.findings.finding import Cell, Finding, Table
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import frozen
@@ -10,9 +10,11 @@ from torch import Tensor
 
 from nodelens.capture.plan.capture_plan import LOSS
 from nodelens.capture.plan.planning import LOSSES
-from nodelens.capture.result import Capture
 from nodelens.interfaces.statistic import State, Statistic, covering
 from nodelens.scoring.jackknife import jackknife_se
+
+if TYPE_CHECKING:
+    from nodelens.capture.result import Capture
 
 
 @frozen

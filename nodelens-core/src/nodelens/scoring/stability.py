@@ -7,7 +7,7 @@ from attrs import frozen
 from torch import Tensor
 
 from nodelens.errors import CaptureError, NotApplicableError
-from nodelens.scoring.engine import ScoringContext, rows_of, view_of
+from nodelens.scoring.scorer import ScoringContext, rows_of, view_of
 from nodelens.seeding import generator
 
 SPLITS = 16

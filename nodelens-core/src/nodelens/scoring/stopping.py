@@ -8,7 +8,7 @@ from itertools import count
 from attrs import define, field, frozen
 
 from nodelens.capture.result import Capture
-from nodelens.scoring.engine import ScoreRequest, subject_of
+from nodelens.scoring.scorer import ScoreRequest, subject_of
 from nodelens.scoring.stability import Overlap, overlap
 
 FIRST, GROWTH = 8, 2**0.5

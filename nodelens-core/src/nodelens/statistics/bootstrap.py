@@ -87,7 +87,7 @@ class Bootstrap:
         """Return how often each row counts, ``(rows, replicates)`` float64."""
         import torch
 
-        from nodelens.statistics.sampling import mix, row_keys
+        from nodelens.statistics.sample_draws import mix, row_keys
 
         numbers = torch.arange(self.replicates, device=reading.fold.device)
         hashes = mix(mix(row_keys(reading)).unsqueeze(-1) + numbers)

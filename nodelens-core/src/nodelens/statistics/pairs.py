@@ -48,13 +48,13 @@ class CrossGram:
 
     def floats(self, layout: Layout) -> int:
         """All pairs, two vectors of either side and a count per fold, and the pivots."""
-        from nodelens.statistics.products import floats_of_sides
+        from nodelens.statistics.cross_products import floats_of_sides
 
         return floats_of_sides(layout, layout.others) + layout.width + layout.others
 
     def start(self, layout: Layout) -> State:
         """Return empty sums."""
-        from nodelens.statistics.products import start_sides
+        from nodelens.statistics.cross_products import start_sides
 
         return start_sides(layout, layout.others)
 
@@ -63,7 +63,7 @@ class CrossGram:
         import torch
         from attrs import evolve
 
-        from nodelens.statistics.products import add_sides
+        from nodelens.statistics.cross_products import add_sides
         from nodelens.statistics.rows import mean_of, upcast
 
         assert reading.partner is not None
@@ -80,13 +80,13 @@ class CrossGram:
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivots and add."""
-        from nodelens.statistics.products import merge_sides
+        from nodelens.statistics.cross_products import merge_sides
 
         merge_sides(state, other)
 
     def summary(self, state: State, keep: Tensor) -> CrossSummary:
         """Return moments over the kept folds."""
-        from nodelens.statistics.products import sides_of
+        from nodelens.statistics.cross_products import sides_of
 
         found = sides_of(state, keep)
         return CrossSummary(

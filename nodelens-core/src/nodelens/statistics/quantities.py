@@ -53,7 +53,7 @@ def counted_samples(reading: Reading, samples: int, share: float = 1.0) -> Tenso
 
     Those of padding do not, and of the others a random share, by their number in the data.
     """
-    from nodelens.statistics.sampling import chosen_samples
+    from nodelens.statistics.sample_draws import chosen_samples
 
     valid, counted = reading.valid, None
     if valid is not None:

@@ -104,7 +104,7 @@ class Reservoir:
 
         from nodelens.statistics.quantities import counted_samples
         from nodelens.statistics.rows import row_counts
-        from nodelens.statistics.sampling import row_keys, sample_keys
+        from nodelens.statistics.sample_draws import row_keys, sample_keys
 
         if self.per == "row":
             keys, counted = row_keys(reading).unsqueeze(-1), row_counts(reading).unsqueeze(-1) > 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from nodelens.interfaces.statistic import Layout, Reading, State
+if TYPE_CHECKING:
+    from nodelens.interfaces.statistic import Layout, Reading, State
 
 ROUNDING = 2.0**-40
 """What is below this fraction of a sum about the pivot is not told from the sum's rounding.

@@ -121,7 +121,7 @@ class GramSketch:
     def _places(self, reading: Reading, samples: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return sign, whether it counts, and row of the sketch of every sample."""
         from nodelens.statistics.quantities import counted_samples
-        from nodelens.statistics.sampling import sample_keys
+        from nodelens.statistics.sample_draws import sample_keys
 
         keys = sample_keys(reading, samples)
         sign = 1.0 - 2.0 * (keys & 1).double()

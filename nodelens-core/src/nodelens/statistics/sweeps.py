@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nodelens.interfaces.statistic import Reading
+if TYPE_CHECKING:
+    from nodelens.interfaces.statistic import Reading
 
 CHUNK = {"cpu": 2**18, "cuda": 2**26}
 """Elements that are worked on at once: what stays in a processor's cache, or fills a device."""

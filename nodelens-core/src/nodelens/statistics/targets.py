@@ -63,19 +63,19 @@ class TargetMoments:
 
     def floats(self, layout: Layout) -> int:
         """Three products and two sums per node, two sums per target, a count; and the pivots."""
-        from nodelens.statistics.products import floats_of_sides
+        from nodelens.statistics.cross_products import floats_of_sides
 
         return floats_of_sides(layout, len(OUTPUTS)) + layout.width + len(OUTPUTS)
 
     def start(self, layout: Layout) -> State:
         """Return empty sums."""
-        from nodelens.statistics.products import start_sides
+        from nodelens.statistics.cross_products import start_sides
 
         return start_sides(layout, len(OUTPUTS))
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the products of nodes with targets, both about their pivots."""
-        from nodelens.statistics.products import add_sides
+        from nodelens.statistics.cross_products import add_sides
 
         values, targets, counted = labelled_samples(reading, self.of)
         pivots = self._pivots(state, reading, targets[counted])
@@ -95,13 +95,13 @@ class TargetMoments:
 
     def merge(self, state: State, other: State) -> None:
         """Move `other` to this state's pivot and add."""
-        from nodelens.statistics.products import merge_sides
+        from nodelens.statistics.cross_products import merge_sides
 
         merge_sides(state, other)
 
     def summary(self, state: State, keep: Tensor) -> TargetSummary:
         """Return moments over the kept folds."""
-        from nodelens.statistics.products import sides_of
+        from nodelens.statistics.cross_products import sides_of
 
         found = sides_of(state, keep)
         return TargetSummary(

@@ -7,17 +7,19 @@ import platform
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from nodelens.errors import RunError, did_you_mean
-from nodelens.findings.finding import Finding
 from nodelens.findings.finding_json import finding_from_json, finding_to_json
 from nodelens.storage import manifest, strict_json
 from nodelens.storage.atomic import write_error, write_text
 from nodelens.storage.names import file_name
 from nodelens.storage.processes import process_alive, this_process
+
+if TYPE_CHECKING:
+    from nodelens.findings.finding import Finding
 
 CONFIG = "config.yaml"
 """The file that holds the run's resolved config."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import evolve
 from torch import Tensor
 
 from nodelens.errors import NotApplicableError
-from nodelens.interfaces.metric import Metric
-from nodelens.interfaces.statistic import State
-from nodelens.scoring.view import GroupView
 from nodelens.testing.checks import demand
-from nodelens.testing.estimates import demand_agreement, draws, estimates
+from nodelens.testing.random_metric_checks import demand_agreement, draws, estimates
 from nodelens.testing.rewritings import (
     fire_once,
     pad,
@@ -26,6 +23,11 @@ from nodelens.testing.rewritings import (
 )
 from nodelens.testing.world import FOLDS, World, make_world
 from nodelens.testing.world_view import accumulate, view_of, view_with
+
+if TYPE_CHECKING:
+    from nodelens.interfaces.metric import Metric
+    from nodelens.interfaces.statistic import State
+    from nodelens.scoring.view import GroupView
 
 TOLERANCE = 1e-10
 """Largest difference that rounding may make, relative to the largest score."""

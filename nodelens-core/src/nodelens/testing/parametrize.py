@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nodelens.plugins.specs import MetricSpec
-from nodelens.testing.checks import Check
+
+if TYPE_CHECKING:
+    from nodelens.testing.checks import Check
 
 _F = TypeVar("_F", bound=Callable[..., object])
 

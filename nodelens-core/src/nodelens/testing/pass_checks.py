@@ -6,18 +6,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import evolve
 
-from nodelens.interfaces.statistic import PassStatistic
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light
 from nodelens.testing.statistic_checks import SUMS, demand_same, summary_of
 from nodelens.testing.world import layout_of, make_world
 from nodelens.testing.world_model import WorldModel, visited
 from nodelens.testing.world_view import accumulate
+
+if TYPE_CHECKING:
+    from nodelens.interfaces.statistic import PassStatistic
 
 
 def check_pass_statistic(

@@ -13,11 +13,11 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from nodelens.capture.hooks.reading import without_values
+from nodelens.capture.hooks.site_reading import without_values
 from nodelens.interfaces.statistic import AnyStatistic, Layout, State, Statistic
 from nodelens.seeding import generator
 from nodelens.statistics.rows import mean_of
-from nodelens.statistics.sampling import some_samples
+from nodelens.statistics.sample_draws import some_samples
 from nodelens.statistics.sums import take
 from nodelens.testing.checks import Check, demand
 from nodelens.testing.imports import check_light

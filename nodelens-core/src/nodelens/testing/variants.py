@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from nodelens.config.constraints import Constraints, read_constraints
-from nodelens.scoring.options import BESIDE, EXAMPLES
+from nodelens.scoring.shared_options import BESIDE, EXAMPLES
 
 
 def drawn_variants(kind: type) -> list[dict[str, Any]]:

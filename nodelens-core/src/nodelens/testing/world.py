@@ -26,7 +26,7 @@ CLASSES = 3
 WHOLE = (slice(None),)
 """All rows in one batch."""
 FOLDS = 4
-States = Mapping[Any, State]
+WorldStates = Mapping[Any, State]
 _AT_MODULE = ("input", "weight")
 _NODES = ("activation", "preactivation")
 

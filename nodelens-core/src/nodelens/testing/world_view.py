@@ -21,8 +21,8 @@ from nodelens.scoring.view import GroupView, Network
 from nodelens.testing.world import (
     FOLDS,
     WHOLE,
-    States,
     World,
+    WorldStates,
     group_of,
     layout_of,
     next_group,
@@ -34,7 +34,7 @@ from nodelens.testing.world_model import residual, visited
 _BY_NAME = ("input", "weight", "block")
 
 
-def _of_readout(world: World, states: States) -> States:
+def _of_readout(world: World, states: WorldStates) -> WorldStates:
     """Return the states of the layer's statistics of samples, at the readout."""
     z = world.activation.double() @ world.outgoing.T
     below = evolve(
@@ -67,7 +67,7 @@ def accumulate(
     statistic: AnyStatistic[object],
     world: World,
     batches: Iterable[Tensor | slice] = (slice(None),),
-    earlier: States | None = None,
+    earlier: WorldStates | None = None,
 ) -> State:
     """Return the state after reading the batches one after the other.
 
@@ -105,7 +105,7 @@ def _whole(statistic: AnyStatistic[object], world: World) -> State:
     return {name: value.clone() for name, value in world.read[statistic].items()}
 
 
-def _at_readout(world: World, states: States) -> dict[Any, State]:
+def _at_readout(world: World, states: WorldStates) -> dict[Any, State]:
     """Return the states of the readout's weight, for the statistics that are read there."""
     gradient = residual(world).to(world.activation)
     there = evolve(
@@ -121,7 +121,7 @@ def _at_readout(world: World, states: States) -> dict[Any, State]:
     return {each: accumulate(each, there) for each in states if each.reads == "weight"}
 
 
-def view_with(world: World, states: States) -> GroupView:
+def view_with(world: World, states: WorldStates) -> GroupView:
     """Return what a metric sees of finished states."""
     keep = torch.ones(FOLDS, dtype=torch.bool)
     group, following = group_of(world), next_group(world)

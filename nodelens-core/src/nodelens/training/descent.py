@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @frozen(eq=False)
-class Loss:
+class BatchLoss:
     """The mean loss of a batch in nats, and by name the parts that it is made of."""
 
     total: Tensor
@@ -39,7 +39,7 @@ class Descent:
     """
 
     samples: Samples
-    objective: Callable[[Batch], Loss]
+    objective: Callable[[Batch], BatchLoss]
     optimizer: Optimizer
     device: torch.device
     advice: str

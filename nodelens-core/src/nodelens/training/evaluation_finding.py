@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from nodelens.findings.finding import Finding, Table
-from nodelens.training.estimates import Estimate
-from nodelens.training.evaluation import NATS, ClassResult, EvaluationResult
+from nodelens.training.estimate import Estimate
+from nodelens.training.model_evaluation import NATS, ClassResult, EvaluationResult
 
 
 def evaluation_finding(evaluation: EvaluationResult, name: str, classes: Sequence[str]) -> Finding:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from nodelens.errors import ModelError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nodelens.config.schema import TrainingSettings
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from nodelens.training.estimates import Estimate, ratio
-from nodelens.training.evaluation import EvaluationResult, paired
+from nodelens.training.estimate import Estimate, ratio
+from nodelens.training.model_evaluation import EvaluationResult, paired
 
 
 @frozen(eq=False)

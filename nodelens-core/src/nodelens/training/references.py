@@ -7,16 +7,18 @@ minus the cosine of its output vector and that of the whole model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import evolve
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodelens.capture.batches import Batch
 from nodelens.errors import ModelError
 from nodelens.model_state import evaluating
+
+if TYPE_CHECKING:
+    from nodelens.capture.batches import Batch
 
 DISTANCE = "cosine distance"
 """The unit of an evaluation against references."""

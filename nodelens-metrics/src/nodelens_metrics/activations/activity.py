@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen, validators
 
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.options import option
+from nodelens.scoring.shared_options import option
 from nodelens.statistics.histograms import LogHistogram
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.statistics.blocks import BlockSimilarity
+from nodelens.statistics.block_change import BlockSimilarity
 from nodelens.statistics.maps import MapRanks, NuclearNorms
 
 if TYPE_CHECKING:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from nodelens import hookimpl
 from nodelens.plugins.metric_index import metrics_in
-from nodelens.plugins.specs import MetricSpec
+
+if TYPE_CHECKING:
+    from nodelens.plugins.specs import MetricSpec
 
 
 @hookimpl

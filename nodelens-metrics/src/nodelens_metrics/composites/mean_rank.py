@@ -9,7 +9,7 @@ from attrs import field, frozen, validators
 
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.options import EXAMPLES
+from nodelens.scoring.shared_options import EXAMPLES
 from nodelens_metrics.composites.composite_parts import (
     By,
     CompositePart,

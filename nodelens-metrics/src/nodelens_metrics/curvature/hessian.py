@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen, validators
 
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.options import option
+from nodelens.scoring.shared_options import option
 from nodelens_metrics.curvature.gradient_flow import GradientFlow, GradientSum
 from nodelens_metrics.curvature.traces import Traces
 

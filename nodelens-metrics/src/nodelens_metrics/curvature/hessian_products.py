@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Matrix = Literal["hessian", "gauss_newton"]
 """The Hessian JᵀHJ + Σ r·∇²f, or its first term, with H the Hessian of the loss by the logits."""
 
-Product = Callable[[Sequence[Tensor]], list[Tensor]]
+HessianProduct = Callable[[Sequence[Tensor]], list[Tensor]]
 """Gives the matrix times a vector; both are one tensor per parameter."""
 
 
@@ -28,7 +28,7 @@ def product_with(
     batch: Batch,
     loss: Callable[[Any, Batch], Tensor],
     parameters: Sequence[Tensor],
-) -> Product:
+) -> HessianProduct:
     """Return the product with a matrix of the loss summed over a batch.
 
     One forward and backward pass here; each product then takes one backward pass through that
@@ -49,7 +49,7 @@ def gradient(
     return _filled(found, parameters)
 
 
-def _hessian(total: Tensor, parameters: Sequence[Tensor]) -> Product:
+def _hessian(total: Tensor, parameters: Sequence[Tensor]) -> HessianProduct:
     slopes = gradient(total, parameters, create_graph=True)
 
     def product(vector: Sequence[Tensor]) -> list[Tensor]:
@@ -58,7 +58,7 @@ def _hessian(total: Tensor, parameters: Sequence[Tensor]) -> Product:
     return product
 
 
-def _gauss_newton(total: Tensor, logits: Tensor, parameters: Sequence[Tensor]) -> Product:
+def _gauss_newton(total: Tensor, logits: Tensor, parameters: Sequence[Tensor]) -> HessianProduct:
     slope = torch.autograd.grad(total, logits, create_graph=True)[0]
     probe = torch.zeros_like(logits, requires_grad=True)
     found = torch.autograd.grad(logits, parameters, probe, create_graph=True, allow_unused=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen, validators
 
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.options import option
+from nodelens.scoring.shared_options import option
 from nodelens.statistics.gradients import GradientMoments, Labels
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments

@@ -16,7 +16,7 @@ from attrs import field, frozen, validators
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.gradients import RowGradients
-from nodelens.statistics.weights import WeightGradients
+from nodelens.statistics.weight_gradients import WeightGradients
 
 if TYPE_CHECKING:
     from torch import Tensor

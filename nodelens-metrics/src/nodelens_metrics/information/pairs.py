@@ -9,12 +9,12 @@ from attrs import frozen
 
 from nodelens.interfaces.statistic import OUTPUTS
 from nodelens_metrics.information.target_gram import TargetGram
-from nodelens_metrics.mathematics.labelled_rows import Target
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.scoring.view import GroupView
+    from nodelens_metrics.mathematics.labelled_rows import Target
     from nodelens_metrics.mathematics.tiles import Correlations
 
 Part = Literal["redundancy", "unique", "synergy", "co_information"]

@@ -95,7 +95,7 @@ class KSGRedundancy:
     def score(self, group: GroupView) -> Tensor:
         import torch
 
-        from nodelens.statistics.sampling import mix
+        from nodelens.statistics.sample_draws import mix
         from nodelens_metrics.mathematics.estimators import normal_scores
         from nodelens_metrics.mathematics.neighbours import ksg_information
 

@@ -24,7 +24,7 @@ def untied(x: Tensor, keys: Tensor) -> Tensor:
 
     `x` is ``(samples, nodes)``; constant nodes are noise alone.
     """
-    from nodelens.statistics.sampling import mix
+    from nodelens.statistics.sample_draws import mix
 
     x = x.double() - x.double().mean(0)
     size = x.square().mean(0).sqrt()

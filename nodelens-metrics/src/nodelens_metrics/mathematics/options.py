@@ -8,7 +8,7 @@ from attrs.validators import ge, gt, in_, le
 from attrs.validators import optional as or_none
 
 from nodelens.interfaces.statistic import OUTPUTS
-from nodelens.scoring.options import option
+from nodelens.scoring.shared_options import option
 from nodelens_metrics.mathematics.second_moments import NOISE
 
 SAMPLES = 2048

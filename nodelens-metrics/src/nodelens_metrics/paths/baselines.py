@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import evolve
 from torch import Tensor, nn
 
-from nodelens.capture.batches import Batch
 from nodelens.errors import CaptureError
+
+if TYPE_CHECKING:
+    from nodelens.capture.batches import Batch
 
 Baseline = Literal["zero", "mean"]
 """Where a path starts: zeros, or every row's own mean (see `blank` and `mean_token`)."""

@@ -14,7 +14,7 @@ from attrs import field, frozen, validators
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
 from nodelens_metrics.mathematics import options
-from nodelens_metrics.paths.path_gradients import PathGradients, Target
+from nodelens_metrics.paths.path_gradients import PathGradients, PathTarget
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ class Conductance:
 
     steps: int = options.steps()
     baseline: Literal["zero", "mean"] = options.baseline()
-    target: Target = field(default="log_likelihood", validator=_TARGETS)
+    target: PathTarget = field(default="log_likelihood", validator=_TARGETS)
     absolute: bool = False
 
     @property
@@ -93,7 +93,7 @@ class ConductanceCompleteness:
 
     steps: int = options.steps()
     baseline: Literal["zero", "mean"] = options.baseline()
-    target: Target = field(default="log_likelihood", validator=_TARGETS)
+    target: PathTarget = field(default="log_likelihood", validator=_TARGETS)
 
     @property
     def statistics(self) -> tuple[Any, ...]:
@@ -134,7 +134,7 @@ class InternalInfluence:
 
     steps: int = options.steps()
     baseline: Literal["zero", "mean"] = options.baseline()
-    target: Target = field(default="log_likelihood", validator=_TARGETS)
+    target: PathTarget = field(default="log_likelihood", validator=_TARGETS)
 
     @property
     def statistics(self) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.interfaces.statistic import Layout, Reading, State, Visit
 
-Target = Literal["log_likelihood", "logit"]
+PathTarget = Literal["log_likelihood", "logit"]
 """What is explained: minus the loss of a row, or the logit of its label, summed over positions."""
 
 _FIELDS = ("conductance", "magnitude", "influence")
@@ -52,7 +52,7 @@ class PathGradients:
     baseline: Literal["zero", "mean"] = field(
         default="zero", validator=validators.in_(("zero", "mean"))
     )
-    target: Target = field(
+    target: PathTarget = field(
         default="log_likelihood", validator=validators.in_(("log_likelihood", "logit"))
     )
     reads: ClassVar[Literal["model"]] = "model"

@@ -12,7 +12,7 @@ from attrs import evolve, frozen, validators
 
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.options import option
+from nodelens.scoring.shared_options import option
 from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.reservoir import Reservoir
 from nodelens_metrics.mathematics import options

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import evolve, field, frozen, validators
 
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.options import option
+from nodelens.scoring.shared_options import option
 from nodelens.statistics.gradients import GradientMoments
 from nodelens_metrics.mathematics import options
 from nodelens_metrics.mathematics.second_moments import NOISE, RANK, second_moments

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
 
-Repair = Literal["none", "mean_bias", "weights", "weights_and_bias"]
+WeightRepair = Literal["none", "mean_bias", "weights", "weights_and_bias"]
 _REPAIRS = ("none", "mean_bias", "weights", "weights_and_bias")
 
 
@@ -61,7 +61,7 @@ class ReconstructionError:
         invariances=frozenset({"incoming_scale"}),
     )
 
-    repair: Repair = field(default="weights_and_bias", validator=validators.in_(_REPAIRS))
+    repair: WeightRepair = field(default="weights_and_bias", validator=validators.in_(_REPAIRS))
     damping: float = field(default=0.01, validator=validators.ge(0.0))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 from attrs import frozen
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from nodelens.analyses.ranks import directed, rank_correlations, shown_name
 from nodelens.findings.finding import Finding, Heatmap, Table
-from nodelens.scoring.scores import Scores
+
+if TYPE_CHECKING:
+    from nodelens.scoring.scores import Scores
 
 _NOTE = (
     "Spearman's correlation of importance within each group, averaged over the groups where both "

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from nodelens.analyses.clusters.compute import Tested, cluster_and_test
 from nodelens.analyses.ranks import directed, rank_fractions, shown_name
 from nodelens.findings.finding import Finding, Heatmap, Table
-from nodelens.scoring.scores import Scores
 from nodelens.seeding import derive_seed
 
 if TYPE_CHECKING:
     from nodelens.analyses.clusters.options import Clusters
+    from nodelens.scoring.scores import Scores
 
 _FEWEST = 12
 _TEST_NOTE = (

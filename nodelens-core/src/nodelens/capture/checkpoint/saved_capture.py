@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, evolve, frozen
 
 from nodelens.capture.checkpoint.checkpoint import plan_key
 from nodelens.capture.checkpoint.spilled_states import Slot, StoredStates, read_slots, write_states
 from nodelens.capture.counts import Counts
-from nodelens.capture.plan.capture_plan import CapturePlan
 from nodelens.capture.result import Capture
 from nodelens.config.structuring import restored
 from nodelens.errors import RunError
 from nodelens.interfaces.statistic import covering
 from nodelens.storage.tensor_files import read_metadata, read_tensors
+
+if TYPE_CHECKING:
+    from nodelens.capture.plan.capture_plan import CapturePlan
 
 _FORMAT = "nodelens capture 3"
 _ROWS = "rows"

@@ -10,11 +10,11 @@ import torch
 
 from nodelens.capture.checkpoint.checkpoint import Position, plan_key
 from nodelens.capture.counts import Counts
-from nodelens.capture.distributed.workers import Workers
 from nodelens.errors import CaptureError
 from nodelens.storage.tensors import state_from_bytes, state_to_bytes
 
 if TYPE_CHECKING:
+    from nodelens.capture.distributed.workers import Workers
     from nodelens.capture.plan.capture_plan import CapturePlan, Entry
     from nodelens.interfaces.statistic import State
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 
 from nodelens.capture.counts import Counts
-from nodelens.capture.hooks.batch_forward import BatchForward
 from nodelens.capture.hooks.hook_points import TWO_SIDED, HookPoint
-from nodelens.capture.hooks.reading import beside, joined, on_device, without_values
-from nodelens.capture.hooks.update_schedule import UpdateSchedule
+from nodelens.capture.hooks.site_reading import beside, joined, on_device, without_values
 from nodelens.capture.plan.capture_plan import CapturePlan, Entry
-from nodelens.capture.precision import exact_products
+from nodelens.capture.product_precision import exact_products
 from nodelens.interfaces.statistic import Reading, State, Statistic
-from nodelens.statistics.sampling import some_samples
+from nodelens.statistics.sample_draws import some_samples
 from nodelens.statistics.sums import take
+
+if TYPE_CHECKING:
+    from nodelens.capture.hooks.batch_forward import BatchForward
+    from nodelens.capture.hooks.update_schedule import UpdateSchedule
 
 States = dict[str, dict[Any, State]]
 """States by place and statistic."""

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from nodelens.capture.batches import Batch
 from nodelens.capture.hooks.hook_points import GRADIENTS, HookPoint
-from nodelens.capture.hooks.reading import Segments, folds_of, not_finite, segments_of
+from nodelens.capture.hooks.site_reading import Segments, folds_of, not_finite, segments_of
 from nodelens.capture.plan.capture_plan import Entry
 from nodelens.errors import CaptureError, NotFiniteError
 from nodelens.interfaces.statistic import Reading, Statistic, members_of
 
 
 @frozen(eq=False)
-class Sums:
+class FiniteCheck:
     """Row sums that show whether everything in a reading was finite.
 
     `sums` is ``(rows, nodes)``, `rows` the number of each row in the data, `what` says what was
@@ -66,7 +66,7 @@ class BatchForward:
     graded: dict[str, HookPoint] = field(factory=dict)
     late: set[str] = field(factory=set)
     arrived: Counter[tuple[str, str]] = field(factory=Counter)
-    sums: list[Sums] = field(factory=list)
+    sums: list[FiniteCheck] = field(factory=list)
     held: list[tuple[Entry, Sequence[Statistic[Any]], Reading]] = field(factory=list)
     queue: list[tuple[HookPoint, nn.Module, Tensor, int]] = field(factory=list)
     queued: int = 0

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, frozen
 from torch import Tensor, nn
 
-from nodelens.capture.hooks.hook_points import HookPoint
 from nodelens.capture.plan.capture_plan import PlanEntry
-from nodelens.channels.groups import Site
+
+if TYPE_CHECKING:
+    from nodelens.capture.hooks.hook_points import HookPoint
+    from nodelens.channels.groups import Site
 
 
 @frozen

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from attrs import evolve
 from torch import Tensor, nn
 
-from nodelens.capture.hooks.batch_forward import BatchForward
-from nodelens.capture.hooks.hook_points import HookPoint
-from nodelens.capture.hooks.reading import (
+from nodelens.capture.hooks.site_reading import (
     Positions,
     flat_positions,
     grid_of,
@@ -21,6 +21,10 @@ from nodelens.capture.losses import label_counts
 from nodelens.capture.producer_inputs import features_of, outputs_of
 from nodelens.errors import CaptureError
 from nodelens.interfaces.statistic import Reading
+
+if TYPE_CHECKING:
+    from nodelens.capture.hooks.batch_forward import BatchForward
+    from nodelens.capture.hooks.hook_points import HookPoint
 
 _OF_WEIGHTS = ("input", "weight")
 

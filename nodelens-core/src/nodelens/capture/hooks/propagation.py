@@ -10,17 +10,17 @@ import torch
 from attrs import evolve
 from torch import Tensor, nn
 
-from nodelens.capture.batches import Batch
-from nodelens.capture.hooks.accumulator import States
-from nodelens.capture.hooks.reading import folds_of
-from nodelens.capture.hooks.recorder import Recorder
+from nodelens.capture.hooks.site_reading import folds_of
 from nodelens.capture.losses import output_numbers, sampled_labels
 from nodelens.errors import DataError, ModelError
 from nodelens.interfaces.statistic import PassStatistic, Visit
 from nodelens.seeding import generator
 
 if TYPE_CHECKING:
+    from nodelens.capture.batches import Batch
     from nodelens.capture.checkpoint.spilled_states import StateMap
+    from nodelens.capture.hooks.accumulator import States
+    from nodelens.capture.hooks.recorder import Recorder
     from nodelens.capture.request import CaptureRequest
 
 

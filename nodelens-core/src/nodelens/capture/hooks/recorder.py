@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from attrs import define, evolve, field
@@ -12,18 +13,25 @@ from torch import Tensor, nn
 from nodelens.capture.batches import Batch
 from nodelens.capture.counts import Counts
 from nodelens.capture.hooks.accumulator import Accumulator, States
-from nodelens.capture.hooks.batch_forward import BatchForward, Sums, check_unchanged, version_of
+from nodelens.capture.hooks.batch_forward import (
+    BatchForward,
+    FiniteCheck,
+    check_unchanged,
+    version_of,
+)
 from nodelens.capture.hooks.edge_gradients import own_edges
 from nodelens.capture.hooks.hook_points import TWO_SIDED, HookPoint, hook_points_of
 from nodelens.capture.hooks.hook_readings import gradient_at, loss_reading, reading_at
-from nodelens.capture.hooks.reading import by_row
 from nodelens.capture.hooks.site_hooks import attached
+from nodelens.capture.hooks.site_reading import by_row
 from nodelens.capture.plan.capture_plan import CapturePlan, Entry, LossEntry
 from nodelens.channels.groups import ChannelGraph, Site
 from nodelens.errors import CaptureError
-from nodelens.interfaces.statistic import Reading
 from nodelens.statistics.rows import mean_of
 from nodelens.statistics.sums import finite_sums
+
+if TYPE_CHECKING:
+    from nodelens.interfaces.statistic import Reading
 
 QUEUE = 2**23
 """Bytes of storage of tensors that wait to be read one after the other, if nothing changes them.
@@ -88,7 +96,9 @@ class Recorder:
         now = self._during()
         reading = loss_reading(now, losses.detach(), self.plan.folds)
         self._into.add_losses(reading)
-        now.sums.append(Sums(losses.detach().unsqueeze(1), now.numbers, "the loss", nodes=False))
+        now.sums.append(
+            FiniteCheck(losses.detach().unsqueeze(1), now.numbers, "the loss", nodes=False)
+        )
 
     def begin_backward(self, labels: str) -> None:
         """Say whose labels the gradients that now arrive belong to: ``data`` or ``model``."""
@@ -185,7 +195,7 @@ class Recorder:
         self._into.update(now, point, point.at_once, reading)
         if point.place != "weight" or not point.second:
             sums = finite_sums(reading, gradient=False)
-            now.sums.append(Sums(sums, _index(reading), point.read))
+            now.sums.append(FiniteCheck(sums, _index(reading), point.read))
         if point.after_forward:
             kept = _kept(reading, point)
             now.afterwards.append((point, kept, version_of(kept.values)))
@@ -213,7 +223,7 @@ class Recorder:
             full = evolve(kept, gradient=blank, outputs=outputs, shared={})
             self._into.update(now, point, point.after_backward[now.labels], full)
             sums = finite_sums(full, gradient=True)
-            now.sums.append(Sums(sums, _index(kept), f"the gradient at {point.site.name}"))
+            now.sums.append(FiniteCheck(sums, _index(kept), f"the gradient at {point.site.name}"))
 
         tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
 

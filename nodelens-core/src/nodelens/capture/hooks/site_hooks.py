@@ -6,16 +6,18 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from nodelens.capture.hooks.hook_points import HookPoint
-from nodelens.channels.groups import Site
 from nodelens.errors import ModelError
-from nodelens.interfaces.operator import Operator
-from nodelens.masks.reading import operand_reader
+from nodelens.masks.operand_reading import operand_reader
+
+if TYPE_CHECKING:
+    from nodelens.channels.groups import Site
+    from nodelens.interfaces.operator import Operator
 
 Read = Callable[[HookPoint, str, nn.Module, Tensor], None]
 """Takes a hook point, the path of its module, the module, and the tensor."""

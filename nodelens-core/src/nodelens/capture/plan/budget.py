@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attrs import evolve
 
-from nodelens.capture.plan.capture_plan import CapturePlan
 from nodelens.config.sizes import size_text
 from nodelens.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nodelens.capture.plan.capture_plan import CapturePlan
 
 FEWEST = 2
 """Folds that a standard error needs at least; it is then a rough one."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
-from torch import nn
 
 from nodelens.capture.plan.budget import FEWEST, within
 from nodelens.capture.plan.capture_plan import CapturePlan
 from nodelens.capture.plan.planning import make_plan
-from nodelens.channels.groups import ChannelGraph
 from nodelens.config.sizes import size_text
 from nodelens.errors import ConfigError
 from nodelens.interfaces.metric import Metric
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens.channels.groups import ChannelGraph
 
 Metrics = Mapping[str, Metric]
 

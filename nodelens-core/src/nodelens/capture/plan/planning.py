@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 from torch import nn
@@ -19,11 +19,13 @@ from nodelens.capture.plan.capture_plan import (
     PlanEntry,
 )
 from nodelens.capture.producer_inputs import input_shape
-from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ModelError
-from nodelens.interfaces.metric import Metric
 from nodelens.interfaces.statistic import Layout, ReadPoint, covering
 from nodelens.statistics.moments import Moments
+
+if TYPE_CHECKING:
+    from nodelens.channels.groups import ChannelGraph, ChannelGroup
+    from nodelens.interfaces.metric import Metric
 
 NODE_PLACES = ("activation", "preactivation")
 LOSSES = Moments(reads="loss")

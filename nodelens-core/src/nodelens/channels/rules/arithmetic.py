@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from nodelens.channels.expressions import Axes, Expression
 from nodelens.channels.rules import draws
 from nodelens.channels.rules import masked_reductions as reductions
-from nodelens.channels.rules.operation import Operation
 from nodelens.interfaces.operator import Operator, rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nodelens.channels.expressions import Axes, Expression
+    from nodelens.channels.rules.operation import Operation
 
 
 def pointwise(op: Operation) -> Sequence[Axes]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from nodelens.channels.expressions import Axes, Expression, product
 from nodelens.channels.rules import masked_reductions as reductions
-from nodelens.channels.rules.operation import Operation
 from nodelens.interfaces.operator import Along, Operand, Operator, rows
+
+if TYPE_CHECKING:
+    from nodelens.channels.rules.operation import Operation
 
 
 def convolution(op: Operation) -> Sequence[Axes]:

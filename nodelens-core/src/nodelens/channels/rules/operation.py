@@ -9,15 +9,17 @@ without a row freezes everything that it touches.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nodelens.channels.expressions import Axes, Expression
 from nodelens.channels.trace import Contraction, Trace, Traced
 from nodelens.interfaces.operator import Operator, registered_name
+
+if TYPE_CHECKING:
+    from nodelens.channels.expressions import Axes, Expression
 
 
 @frozen(eq=False)

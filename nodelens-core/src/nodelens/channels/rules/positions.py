@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nodelens.channels.expressions import Axes, product
-from nodelens.channels.rules.operation import Operation
 from nodelens.interfaces.operator import Operator, rows
+
+if TYPE_CHECKING:
+    from nodelens.channels.rules.operation import Operation
 
 
 def pooling(op: Operation) -> Sequence[Axes]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from nodelens.channels.expressions import Axes, Expression, product
 from nodelens.channels.rules.operation import Operation, unknown
 from nodelens.interfaces.operator import Operand, Operator, factors, rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def matmul(op: Operation) -> Sequence[Axes]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from nodelens.channels.expressions import Axes
-from nodelens.channels.rules.operation import Operation
 from nodelens.interfaces.operator import Operator, rows
+
+if TYPE_CHECKING:
+    from nodelens.channels.expressions import Axes
+    from nodelens.channels.rules.operation import Operation
 
 
 def slice_(op: Operation) -> Sequence[Axes]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from nodelens.channels.rules import arithmetic, layers, positions, products, selection, structure
-from nodelens.interfaces.operator import Operator, Operators
+
+if TYPE_CHECKING:
+    from nodelens.interfaces.operator import Operator, Operators
 
 FAMILIES: Mapping[str, tuple[Operator, ...]] = {
     "structure": structure.OPERATORS,

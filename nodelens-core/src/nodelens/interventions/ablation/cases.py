@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
 
-from nodelens.channels.groups import ChannelGroup
 from nodelens.errors import UnknownNameError, did_you_mean
-from nodelens.interfaces.intervention import InterventionRequest
 from nodelens.interventions.ablation.compute import Case
 from nodelens.interventions.ablator import maskable
-from nodelens.scoring.scores import Scores
+
+if TYPE_CHECKING:
+    from nodelens.channels.groups import ChannelGroup
+    from nodelens.interfaces.intervention import InterventionRequest
+    from nodelens.scoring.scores import Scores
 
 
 @frozen

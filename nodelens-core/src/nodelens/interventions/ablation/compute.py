@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from attrs import frozen
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from nodelens.channels.groups import ChannelGroup
 from nodelens.interventions.ablation_order import random_order, removal_order, removed_count
-from nodelens.interventions.ablator import Ablator
-from nodelens.scoring.scores import Scores
-from nodelens.training.estimates import Estimate, ratio
-from nodelens.training.evaluation import EvaluationResult, paired
+from nodelens.training.estimate import Estimate, ratio
+from nodelens.training.model_evaluation import EvaluationResult, paired
+
+if TYPE_CHECKING:
+    from nodelens.interventions.ablator import Ablator
+    from nodelens.scoring.scores import Scores
 
 First = Literal["least", "most"]
 Orders = Mapping[str, NDArray[np.int64]]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nodelens.findings.finding import Finding
-from nodelens.interfaces.intervention import InterventionRequest
 from nodelens.interventions.ablation.cases import choose_cases
 from nodelens.interventions.ablation.compute import CaseCurves, Curve, First, case_curves
 from nodelens.interventions.ablation.tables import (
@@ -22,9 +21,10 @@ from nodelens.interventions.ablation.tables import (
 )
 from nodelens.interventions.ablator import open_ablator
 from nodelens.interventions.oracle.metric_comparison import shortened
-from nodelens.training.estimates import Estimate, ratio
+from nodelens.training.estimate import Estimate, ratio
 
 if TYPE_CHECKING:
+    from nodelens.interfaces.intervention import InterventionRequest
     from nodelens.interventions.ablation.options import Ablation
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nodelens.findings.finding import Cell, Line, LinePlot, Table
-from nodelens.interventions.ablation.compute import CaseCurves, Curve, First
-from nodelens.training.estimates import Estimate
+from nodelens.training.estimate import Estimate
+
+if TYPE_CHECKING:
+    from nodelens.interventions.ablation.compute import CaseCurves, Curve, First
 
 _AREA_NOTE = (
     "Area: mean loss change along the curve (trapezoids over the fractions reached). "

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from attrs import define, frozen
 from numpy.typing import NDArray
 
 from nodelens.analyses.ranks import rank_fractions
-from nodelens.channels.groups import ChannelGroup
 from nodelens.interventions.ablation_order import random_order
-from nodelens.interventions.ablator import Ablator
-from nodelens.scoring.scores import Scores
-from nodelens.training.evaluation import EvaluationResult, paired
+from nodelens.training.model_evaluation import EvaluationResult, paired
+
+if TYPE_CHECKING:
+    from nodelens.channels.groups import ChannelGroup
+    from nodelens.interventions.ablator import Ablator
+    from nodelens.scoring.scores import Scores
 
 
 @frozen(eq=False)

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from nodelens.findings.finding import Finding
-from nodelens.interfaces.intervention import InterventionRequest
 from nodelens.interventions.ablator import maskable, open_ablator
 from nodelens.interventions.oracle.compute import AblationEffect, all_nodes, measure, sample_nodes
-from nodelens.interventions.oracle.intervals import Correlation
 from nodelens.interventions.oracle.metric_comparison import (
     LEVEL,
     PERMUTATIONS,
@@ -24,11 +22,13 @@ from nodelens.interventions.oracle.tables import (
     prediction_plots,
     prediction_tables,
 )
-from nodelens.training.estimates import Estimate
-from nodelens.training.evaluation import EvaluationResult
+from nodelens.training.estimate import Estimate
 
 if TYPE_CHECKING:
+    from nodelens.interfaces.intervention import InterventionRequest
+    from nodelens.interventions.oracle.intervals import Correlation
     from nodelens.interventions.oracle.options import Oracle
+    from nodelens.training.model_evaluation import EvaluationResult
 
 
 def oracle(options: Oracle, request: InterventionRequest) -> Finding:

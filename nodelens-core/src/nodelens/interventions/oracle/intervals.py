@@ -8,7 +8,7 @@ from typing import Literal
 
 from attrs import frozen
 
-Kind = Literal["spearman", "kendall"]
+CorrelationKind = Literal["spearman", "kendall"]
 
 FEWEST_NODES = 10
 """Nodes below which no interval is given: it would exclude next to nothing."""
@@ -53,7 +53,7 @@ class Correlation:
         return f"{self.value:.2f}, 95 % interval {self.low:.2f} to {self.high:.2f}"
 
 
-def of_group(kind: Kind, value: float, nodes: int) -> Correlation:
+def of_group(kind: CorrelationKind, value: float, nodes: int) -> Correlation:
     """Return the correlation of one group of nodes with its interval."""
     free = nodes - (3 if kind == "spearman" else 4)
     if free < 1:
@@ -65,7 +65,7 @@ def of_group(kind: Kind, value: float, nodes: int) -> Correlation:
     return Correlation(value, min(low, value), max(high, value), nodes)
 
 
-def _inside(kind: Kind, value: float, nodes: int) -> float:
+def _inside(kind: CorrelationKind, value: float, nodes: int) -> float:
     """Return the value, pulled inside of -1 and 1 by half of what one swap of neighbours costs."""
     step = 12 / (nodes * (nodes**2 - 1)) if kind == "spearman" else 4 / (nodes * (nodes - 1))
     limit = 1 - step / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,12 +14,14 @@ from scipy.stats import rankdata
 
 from nodelens.analyses.ranks import rank_correlations
 from nodelens.interventions.ablation_order import random_order
-from nodelens.interventions.oracle.compute import AblationEffect
 from nodelens.interventions.oracle.intervals import FEWEST_NODES, Correlation
 from nodelens.interventions.oracle.prediction import Prediction
-from nodelens.scoring.scores import Scores
 from nodelens.seeding import generator
-from nodelens.training.estimates import Estimate
+from nodelens.training.estimate import Estimate
+
+if TYPE_CHECKING:
+    from nodelens.interventions.oracle.compute import AblationEffect
+    from nodelens.scoring.scores import Scores
 
 PERMUTATIONS = 499
 LEVEL = 0.05

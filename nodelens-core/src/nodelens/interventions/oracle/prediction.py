@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from attrs import frozen
-from numpy.typing import NDArray
 
 from nodelens.analyses.ranks import FEWEST, directed, kendall, shown_name, spearman
-from nodelens.interventions.oracle.compute import AblationEffect
 from nodelens.interventions.oracle.intervals import (
     FEWEST_NODES,
     Correlation,
-    Kind,
+    CorrelationKind,
     of_group,
     pooled,
 )
-from nodelens.scoring.scores import Scores
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from nodelens.interventions.oracle.compute import AblationEffect
+    from nodelens.scoring.scores import Scores
 
 
 @frozen(eq=False)
@@ -99,7 +103,7 @@ def _in_group(values: NDArray[np.float64], damage: AblationEffect, top: float) -
     )
 
 
-def _correlation(kind: Kind, value: float | None, nodes: int) -> Correlation | None:
+def _correlation(kind: CorrelationKind, value: float | None, nodes: int) -> Correlation | None:
     return None if value is None or math.isnan(value) else of_group(kind, value, nodes)
 
 

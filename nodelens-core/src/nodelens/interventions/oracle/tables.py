@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nodelens.analyses.ranks import directed, rank_fractions
 from nodelens.findings.finding import Bars, Cell, ScatterPlot, Series, Table
 from nodelens.interventions.oracle.compute import AblationEffect, all_nodes
-from nodelens.interventions.oracle.intervals import Correlation
-from nodelens.interventions.oracle.metric_comparison import MetricComparison
-from nodelens.interventions.oracle.prediction import GroupPrediction, Prediction
-from nodelens.scoring.scores import Scores
-from nodelens.training.estimates import Estimate
+from nodelens.training.estimate import Estimate
+
+if TYPE_CHECKING:
+    from nodelens.interventions.oracle.intervals import Correlation
+    from nodelens.interventions.oracle.metric_comparison import MetricComparison
+    from nodelens.interventions.oracle.prediction import GroupPrediction, Prediction
+    from nodelens.scoring.scores import Scores
 
 _SHOWN = 10
 _DAMAGE_NOTE = (

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from nodelens.config.plugin_requirements import PluginRequirement, listed_names
-from nodelens.config.schema import PluginSettings
 from nodelens.errors import PluginError, did_you_mean
-from nodelens.plugins.discovery import Candidate
 from nodelens.version import DISTRIBUTION
+
+if TYPE_CHECKING:
+    from nodelens.config.schema import PluginSettings
+    from nodelens.plugins.discovery import Candidate
 
 VARIABLE = "NODELENS_BLOCK_PLUGINS"
 """Environment variable: what ``--no-plugin`` takes, separated by commas."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from nodelens.errors import ModelError, RunError
 from nodelens.storage.tensors import read_state
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _SHOWN = 3
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from nodelens.plugins.specs import ComponentSpec, Kind
 
-Status = Literal["loaded", "blocked", "failed"]
+PluginStatus = Literal["loaded", "blocked", "failed"]
 
 
 @frozen
@@ -29,7 +29,7 @@ class PluginRecord:
     name: str
     distribution: str
     version: str
-    status: Status
+    status: PluginStatus
     reason: str = ""
     specs: tuple[ComponentSpec, ...] = ()
     target: str = ""

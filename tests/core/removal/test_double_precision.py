@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from nodelens.errors import ModelError
 from nodelens.graph import infer
-from nodelens.removal.precision import relative_difference
+from nodelens.removal.double_precision import relative_difference
 from nodelens.removal.removal import remove
 
 X = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from attrs import evolve
 from torch import Tensor
 
-from nodelens.interfaces.statistic import Reading
+if TYPE_CHECKING:
+    from nodelens.interfaces.statistic import Reading
 
 _SHARE = 3
 """Keys the choice of a share apart from other draws at the same positions."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodelens.reports.provenance import tables
+from nodelens.reports.provenance_tables import tables
 from nodelens.storage.run_folder import RunFolder
 
 

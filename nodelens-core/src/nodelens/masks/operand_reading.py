@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-
-from nodelens.channels.groups import Site
-from nodelens.interfaces.operator import Operator
+from nodelens.masks.operand_products import Watch
 from nodelens.masks.product_hooks import watching_products
-from nodelens.masks.products import Watch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from nodelens.channels.groups import Site
+    from nodelens.interfaces.operator import Operator
 
 
 def operand_reader(

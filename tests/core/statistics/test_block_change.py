@@ -2,7 +2,7 @@ import torch
 from torch.nn import functional as F
 
 from nodelens.interfaces.statistic import Layout, Reading
-from nodelens.statistics.blocks import BlockSimilarity
+from nodelens.statistics.block_change import BlockSimilarity
 
 KEEP = torch.ones(1, dtype=torch.bool)
 

@@ -7,7 +7,6 @@ from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
-from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import AdamW
 
@@ -20,6 +19,8 @@ from nodelens.training.descent import Descent, shuffled
 from nodelens.training.optimizers import learning_rate, trainable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nodelens.interfaces.dataset import Samples
     from nodelens.interfaces.recovery import RecoveryRequest
     from nodelens.recovery.fine_tune import FineTune

@@ -19,10 +19,10 @@ from nodelens.data.splits import Splits, batches
 from nodelens.errors import DataError
 from nodelens.model_state import own_randomness, training
 from nodelens.seeding import generator
-from nodelens.training.descent import Descent, Loss, check_finite, shuffled
-from nodelens.training.evaluation import counted_targets, evaluate
+from nodelens.training.descent import BatchLoss, Descent, check_finite, shuffled
+from nodelens.training.model_evaluation import counted_targets, evaluate
 from nodelens.training.optimizers import build_optimizer, learning_rate
-from nodelens.training.result import Epoch, TrainingResult
+from nodelens.training.training_result import Epoch, TrainingResult
 
 if TYPE_CHECKING:
     from nodelens.config.schema import TrainingSettings
@@ -138,11 +138,11 @@ def _epoch(session: _Session, number: int) -> Epoch:
     return Epoch(number, total / len(session.descent.samples), loss, accuracy, rate)
 
 
-def _objective(model: nn.Module, label_smoothing: float, batch: Batch) -> Loss:
+def _objective(model: nn.Module, label_smoothing: float, batch: Batch) -> BatchLoss:
     """Return the mean loss of what is labelled."""
     logits, targets = logits_of(batch.call(model)), counted_targets(batch)
     flat = logits.flatten(0, -2), targets.flatten()
-    return Loss(F.cross_entropy(*flat, label_smoothing=label_smoothing))
+    return BatchLoss(F.cross_entropy(*flat, label_smoothing=label_smoothing))
 
 
 def _validate(session: _Session, number: int) -> tuple[float | None, float | None]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from nodelens.removal.journal import Journal
-from nodelens.removal.slicing import TensorCut
+if TYPE_CHECKING:
+    from nodelens.removal.journal import Journal
+    from nodelens.removal.slicing import TensorCut
 
 
 def slice_optimizer(optimizer: Optimizer, cuts: Sequence[TensorCut], journal: Journal) -> list[str]:

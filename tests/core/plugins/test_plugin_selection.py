@@ -11,7 +11,7 @@ from nodelens.config.plugin_requirements import EXPECTED
 from nodelens.config.schema import PluginSettings
 from nodelens.errors import PluginError
 from nodelens.plugins.discovery import Candidate
-from nodelens.plugins.selection import ADVICE, VARIABLE, select
+from nodelens.plugins.plugin_selection import ADVICE, VARIABLE, select
 
 
 def candidate(distribution: str, version: str = "1.0", entry: str = "main") -> Candidate:

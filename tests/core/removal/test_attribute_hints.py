@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.graph import infer
-from nodelens.removal.hints import AttributeHint
+from nodelens.removal.attribute_hints import AttributeHint
 from nodelens.removal.removal import remove
 
 X = torch.randn(2, 5, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

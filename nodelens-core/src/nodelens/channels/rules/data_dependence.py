@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from nodelens.channels.rules.operation import Operation
 from nodelens.channels.trace import Traced
+
+if TYPE_CHECKING:
+    from nodelens.channels.rules.operation import Operation
 
 
 def provenance(op: Operation, tensors: Sequence[Tensor]) -> Traced:

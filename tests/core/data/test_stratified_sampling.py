@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodelens.data.sampling import draw_stratified, shares
+from nodelens.data.stratified_sampling import draw_stratified, shares
 
 COUNTS = st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any)
 

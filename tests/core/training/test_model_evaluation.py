@@ -9,8 +9,8 @@ from nodelens.capture.batches import Batch
 from nodelens.data.splits import batches
 from nodelens.errors import DataError
 from nodelens.interfaces.dataset import Samples
-from nodelens.training.evaluation import evaluate, paired
 from nodelens.training.evaluation_finding import evaluation_finding
+from nodelens.training.model_evaluation import evaluate, paired
 
 LOGITS = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0], [5.0, 0.0, 0.0]])
 TARGETS = torch.tensor([0, 1, 0, 0])

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from attrs import NOTHING, Attribute, Factory, evolve, fields, frozen, has
 
 from nodelens.config.constraints import Constraints, read_constraints
-from nodelens.config.plain import plain
+from nodelens.config.plain_values import plain
 from nodelens.config.renamed_keys import RENAMED_FROM
 from nodelens.errors import PluginError
 
@@ -25,7 +25,7 @@ _FACTORY: type = type(Factory(list))
 
 
 @frozen
-class Entry:
+class ClassKey:
     """One key of a mapping that becomes the attribute `name` of an attrs class.
 
     `kind` is the type with the limits of its validator, see `limited`.
@@ -40,7 +40,7 @@ class Entry:
 
 
 @cache
-def entries(cls: type, leave_out: tuple[str, ...] = ()) -> tuple[Entry, ...]:
+def entries(cls: type, leave_out: tuple[str, ...] = ()) -> tuple[ClassKey, ...]:
     """Return the keys of an attrs class; raises `PluginError` for what a config cannot hold."""
     if not has(cls):
         raise PluginError(f"{_name(cls)} is not an attrs class, so its options cannot be checked")
@@ -54,7 +54,7 @@ def values_of(instance: object) -> dict[str, Any]:
     return {each.key: plain(getattr(instance, each.name)) for each in entries(cls)}
 
 
-def _entry(cls: type, field: Attribute[Any]) -> Entry:
+def _entry(cls: type, field: Attribute[Any]) -> ClassKey:
     where = f"{_name(cls)}.{field.name}"
     if field.type is None:
         raise PluginError(f"{where}: the option has no type; annotate it")
@@ -71,7 +71,7 @@ def _entry(cls: type, field: Attribute[Any]) -> Entry:
     except TypeError as error:
         raise PluginError(f"{where}: {error}") from None
     key, required = field.alias or field.name, field.default is NOTHING
-    return Entry(key, field.name, kind, required, default, field.metadata.get(RENAMED_FROM))
+    return ClassKey(key, field.name, kind, required, default, field.metadata.get(RENAMED_FROM))
 
 
 def _annotation(cls: type, field: Attribute[Any]) -> Any:

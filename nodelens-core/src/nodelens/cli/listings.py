@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from nodelens.cli.explanation import explain, explanation_text
 from nodelens.cli.layout import columns, echo_json
 from nodelens.cli.metric_costs import level_and_cost
-from nodelens.cli.session import Session
 from nodelens.config.schema import is_pattern
-from nodelens.plugins.registry import Offer, Registry
 from nodelens.plugins.specs import PLURALS, Kind, MetricSpec
+
+if TYPE_CHECKING:
+    from nodelens.cli.session import Session
+    from nodelens.plugins.registry import Offer, Registry
 
 _HELP = """List {plural}, or explain some.
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
-from torch import nn
 
-from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.removal.adjustments import Adjustment
 from nodelens.removal.integers import integers
-from nodelens.removal.slicing import Change
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nodelens.channels.groups import ChannelGraph, ChannelGroup
+    from nodelens.removal.slicing import Change
 
 
 @frozen

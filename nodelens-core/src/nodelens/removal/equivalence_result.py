@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
-Status = Literal["exact", "shifted", "refused"]
+EquivalenceStatus = Literal["exact", "shifted", "refused"]
 
 
 @frozen
@@ -26,7 +26,7 @@ class EquivalenceResult:
     group: str
     width: int
     removed: int
-    status: Status
+    status: EquivalenceStatus
     difference: float | None = None
     reason: str = ""
     limits: tuple[str, ...] = ()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attrs import frozen
 from torch import Tensor
 
-from nodelens.interfaces.statistic import Layout, State
 from nodelens.statistics.rows import add_fields, common_pivot, mean_about, resolved, zeros
+
+if TYPE_CHECKING:
+    from nodelens.interfaces.statistic import Layout, State
 
 
 @frozen(eq=False)

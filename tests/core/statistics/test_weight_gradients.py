@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from nodelens.capture.producer_inputs import features_of, outputs_of
 from nodelens.interfaces.statistic import Layout, Reading
-from nodelens.statistics.weights import WeightGradients
+from nodelens.statistics.weight_gradients import WeightGradients
 
 MODULES = {
     "linear": (nn.Linear(4, 3), (9, 4)),

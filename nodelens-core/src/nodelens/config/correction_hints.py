@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from cattrs import BaseValidationError
 
+from nodelens.config.class_keys import LISTS
 from nodelens.config.constraints import split
 from nodelens.config.converter import MismatchError, converter
-from nodelens.config.records import LISTS
 from nodelens.config.words import UNIONS
 from nodelens.config.yaml12 import plain_scalar
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import asdict, evolve, frozen
 from torch import Tensor
 
-from nodelens.capture.batches import Batch
-from nodelens.channels.groups import Rows, Site
 from nodelens.errors import CaptureError
 from nodelens.interfaces.statistic import Reading
 from nodelens.statistics.moments import row_means
 from nodelens.statistics.rows import row_counts
-from nodelens.statistics.sampling import mix
+from nodelens.statistics.sample_draws import mix
 from nodelens.statistics.sums import joined_sums
+
+if TYPE_CHECKING:
+    from nodelens.capture.batches import Batch
+    from nodelens.channels.groups import Rows, Site
 
 _GONE = "gone"
 """The key that marks a reading without values."""

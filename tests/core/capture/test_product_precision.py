@@ -9,7 +9,7 @@ import torch
 from attrs import frozen
 from torch import nn
 
-from nodelens.capture.precision import exact_products
+from nodelens.capture.product_precision import exact_products
 from nodelens.statistics.gram import Gram
 
 MATMUL = torch.backends.cuda.matmul

@@ -7,21 +7,21 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from attrs import frozen
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from nodelens.capture.batches import Batch
 from nodelens.capture.losses import logits_of, row_losses
 from nodelens.errors import DataError
 from nodelens.interfaces.statistic import IGNORED
 from nodelens.model_state import evaluating
-from nodelens.training.estimates import Estimate, ratio
+from nodelens.training.estimate import Estimate, ratio
 from nodelens.training.references import DISTANCE, distances
 
 if TYPE_CHECKING:
-    pass
+    import torch
+    from torch import Tensor, nn
+
+    from nodelens.capture.batches import Batch
 
 
 NATS = "nats"

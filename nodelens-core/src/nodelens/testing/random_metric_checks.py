@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from attrs import evolve
 from torch import Tensor
 
-from nodelens.interfaces.metric import Metric
 from nodelens.scoring.jackknife import jackknife_se
 from nodelens.testing.checks import demand
 from nodelens.testing.world import FOLDS, World
 from nodelens.testing.world_view import view_of
+
+if TYPE_CHECKING:
+    from nodelens.interfaces.metric import Metric
 
 LIMIT = 10.0
 """Standard errors that two estimates may lie apart; a few folds give a rough error."""

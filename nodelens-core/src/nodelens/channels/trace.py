@@ -146,7 +146,7 @@ class Trace:
             self.filled.add(storage)
 
     def storage(self, tensor: Tensor) -> int:
-        """Return the identity of a tensor's storage, kept alive so that the identity stays unique."""
+        """Return the identity of a tensor's storage, kept alive so that no other gets the same."""
         storage = tensor.untyped_storage()
         self.storages.append(storage)
         return int(storage._cdata)

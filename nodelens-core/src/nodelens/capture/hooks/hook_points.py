@@ -191,7 +191,7 @@ def _rows(site: Site, graph: ChannelGraph) -> Rows:
     """Return where the samples are; along the first axis if the example was too small to tell."""
     if site.rows is None and any(each.rows for group in graph for each in group.sites):
         raise CaptureError(
-            f"{site.name}: the samples cannot be told apart there (they are in the middle of an "
+            f"{site.name}: the samples cannot be distinguished there (they are in the middle of an "
             "axis, or only chosen ones are there); its nodes cannot be scored from data"
         )
     return site.rows or Rows()

@@ -182,7 +182,7 @@ class Recorder:
         if now.calls[path] > 1 or point.site.end == "operand":
             raise CaptureError(
                 f"{point.site.name}: {path or 'the model'} reads several tensors in one forward, "
-                "and their recomputations cannot be told apart; use "
+                "and their recomputations cannot be distinguished; use "
                 "torch.utils.checkpoint with use_reentrant=False"
             )
         reading = self._reading(point, module, tensor)

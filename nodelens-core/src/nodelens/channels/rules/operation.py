@@ -117,7 +117,7 @@ class Operation:
         return bool(known.parameters) and (known.chosen or not self.trace.is_data(tensor))
 
     def contracts(self, data: Tensor, weight: Tensor, read: Axes, written: Axes) -> None:
-        """Record that `weight` reads and writes nodes, if made of parameters alone and `data` is not.
+        """Record that `weight` reads and writes nodes, if it depends on parameters alone.
 
         To be called before the axes of the weight are unified with those of the data. A parameter's
         entries that the input chooses are a weight to data, and data to a weight.
@@ -145,7 +145,7 @@ class Operation:
     ) -> None:
         """Record a contraction; a repeated use of a weight has the origins of the first use.
 
-        Where a square weight has read what it writes, its two axes cannot be told apart.
+        Where a square weight has read what it writes, its two axes cannot be distinguished.
         """
         trace, known = self.trace, self.trace.of(weight)
         places = tuple(n for n, each in enumerate(self.args) if each is data or each is weight)

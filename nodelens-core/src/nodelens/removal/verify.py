@@ -70,9 +70,9 @@ def verify(
     ]
 
 
-def random_keep(group: ChannelGroup, share: float, seed: int) -> list[int]:
+def random_keep(group: ChannelGroup, fraction: float, seed: int) -> list[int]:
     """Return the sorted nodes kept when a random fraction is removed; at least one of either."""
-    removed = min(max(round(share * group.width), 1), group.width - 1)
+    removed = min(max(round(fraction * group.width), 1), group.width - 1)
     order = torch.randperm(group.width, generator=generator(seed, "verify", group.name))
     return sorted(order[removed:].tolist())
 

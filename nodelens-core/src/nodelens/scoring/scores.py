@@ -1,4 +1,4 @@
-"""Scores: values with direction, unit, standard error, and what could not be scored and why."""
+"""Scores: values with direction, unit and standard error, and reasons for missing ones."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Score:
     of which the jackknife is wrong (``MetricInfo(jackknife=False)``); and where fewer than
     two folds hold samples. `folds` is the number of folds behind `se`. `higher_is_better`
     is True where high values mark the nodes worth keeping, False where low values do, None where
-    the metric ranks none. `contributions` are what each of the metrics that this one
-    is made of adds to the values, ``(nodes,)`` each; none of most metrics.
+    the metric ranks none. `contributions` are the parts of the values that the metrics which this
+    one depends on add, ``(nodes,)`` each; most metrics have none.
     """
 
     metric: str
@@ -75,9 +75,18 @@ class Score:
 class Scores:
     """All scores of a run, by metric and group.
 
-    `skipped` maps ``(metric, group)`` to the reason why there is no score; `failed` maps a metric
-    whose code raised to its one-line error. `samples` counts the calibration samples. `layers`
-    holds what layer metrics say of whole groups: scores whose `values` are ``(1,)``.
+    Attributes:
+        scores: the score of each node metric on each group, by ``(metric, group)``.
+        skipped: the reason why there is no score, by ``(metric, group)``.
+        failed: the one-line error of each metric whose code raised.
+        samples: the number of calibration samples.
+        layers: the scores of layer metrics, of which `values` has shape ``(1,)``.
+
+    Example:
+        ::
+
+            scores = nodelens.score(model, data, metrics=["loss_proxy"])
+            low, high = scores["loss_proxy", "0:neurons"].interval(0.95)
     """
 
     scores: Mapping[tuple[str, str], Score]

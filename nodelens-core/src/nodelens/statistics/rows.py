@@ -1,4 +1,4 @@
-"""The arithmetic that all statistics share: sums over the positions of a row, rows into folds."""
+"""The common arithmetic of statistics: sums over the positions of a row, rows into folds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _counted(reading: Reading) -> Tensor:
 
 
 def blank(values: Tensor, valid: Tensor | None, fill: float = 0.0) -> Tensor:
-    """Replace padding positions of ``(rows, positions, nodes)`` by `fill`."""
+    """Return ``(rows, positions, nodes)`` with padding positions set to `fill`."""
     return values if valid is None else values.masked_fill(~valid.unsqueeze(-1), fill)
 
 

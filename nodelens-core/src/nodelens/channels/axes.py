@@ -1,4 +1,4 @@
-"""The unification of axis expressions: what is known about the axes of every tensor.
+"""The unification of axis expressions, by which axes of tensors are found to be one.
 
 Variables are merged by union–find; a variable that meets a product or a concatenation is bound to
 it, everywhere at once. What cannot be expressed is frozen with a reason.

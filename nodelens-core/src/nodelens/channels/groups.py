@@ -198,7 +198,7 @@ class Block:
 
 @frozen
 class ChannelGraph:
-    """All groups of one model, in the order in which the forward pass produces them.
+    """All groups of one model, in the order of the forward pass.
 
     Groups whose nodes no weight writes (model inputs, a vocabulary, experts) come last:
     they are frozen and have no sites. The positions of convolution kernels are not nodes.

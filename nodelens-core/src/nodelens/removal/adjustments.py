@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @frozen
 class AttributeRule:
-    """How an integer of every module of one class follows a removal.
+    """A rule by which an integer of every module of one class follows a removal.
 
     `attribute` is the integer: ``num_heads``, an entry ``sizes[1]``, a field ``config.num_heads``.
     It shrinks like `axis` of `parameter`, named relative to the module `up` levels above: in

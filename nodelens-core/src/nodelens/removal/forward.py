@@ -80,7 +80,7 @@ class Glance:
 class Run:
     """The result of a forward: outputs, or an error with module, line and number of operators.
 
-    `calls` is one number for all operators up to there and the sizes that they were given.
+    `calls` is one number for all operators up to there and the sizes that they were called with.
     """
 
     outputs: list[Tensor] = field(factory=list)

@@ -97,7 +97,7 @@ def extremes(reading: Reading) -> tuple[Tensor, Tensor]:
 
 
 def small_counts(reading: Reading, tolerance: float) -> Tensor:
-    """Return how many valid |a| ≤ tolerance each row has."""
+    """Return the number of valid |a| ≤ tolerance in each row."""
     take(reading, RowSums(small=frozenset({tolerance})))
     return reading.shared[_SMALL, tolerance][0]
 
@@ -225,7 +225,7 @@ def _sum_of(magnitude: Tensor, total: Tensor | None, high: Tensor, low: Tensor) 
 
 
 def _small(reading: Reading, cut: ReadingSlice, magnitude: Tensor, tolerance: float) -> Tensor:
-    """Return how many valid magnitudes are no larger; `magnitude` is used up.
+    """Return the number of valid magnitudes up to the tolerance; `magnitude` is overwritten.
 
     Floating numbers add up faster than bools.
     """

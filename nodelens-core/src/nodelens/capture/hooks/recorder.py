@@ -43,7 +43,7 @@ the same lines of Python take several times as long.
 
 @define(eq=False)
 class Recorder:
-    """Updates the statistics of some entries from what a model's modules read and return."""
+    """Updates the statistics of some entries from the tensors that modules read and return."""
 
     plan: CapturePlan
     graph: ChannelGraph

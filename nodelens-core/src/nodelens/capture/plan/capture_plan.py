@@ -27,12 +27,12 @@ class PlanEntry:
 
     @property
     def name(self) -> str:
-        """The name that its states have."""
+        """The name of the entry and of its states."""
         return self.group.name
 
     @property
     def layout(self) -> Layout:
-        """The shape of what it reads."""
+        """The sizes of a state of the entry in one fold."""
         return Layout(self.group.width, 1)
 
 
@@ -50,7 +50,7 @@ class InputEntry:
 
     @property
     def name(self) -> str:
-        """The name that its states have."""
+        """The name of the entry and of its states."""
         return f"{self.module or '(model)'} ({self.place})"
 
 
@@ -64,12 +64,12 @@ class PairEntry:
 
     @property
     def name(self) -> str:
-        """The name that its states have."""
+        """The name of the entry and of its states."""
         return f"{self.group.name} (pair)"
 
     @property
     def layout(self) -> Layout:
-        """The shape of what it reads."""
+        """The sizes of a state of the entry in one fold."""
         return Layout(self.group.width, 1, others=self.partner.width)
 
 
@@ -83,12 +83,12 @@ class BlockEntry:
 
     @property
     def name(self) -> str:
-        """The name that its states have."""
+        """The name of the entry and of its states."""
         return f"{self.block.module} (block)"
 
     @property
     def layout(self) -> Layout:
-        """The shape of what it reads."""
+        """The sizes of a state of the entry in one fold."""
         return Layout(self.width, 1, others=self.width)
 
 
@@ -100,12 +100,12 @@ class LossEntry:
 
     @property
     def name(self) -> str:
-        """The name that its states have."""
+        """The name of the entry and of its states."""
         return LOSS
 
     @property
     def layout(self) -> Layout:
-        """The shape of a reading: a loss, and the number of labels in its sum."""
+        """The sizes of a state in one fold: a loss, and the number of labels in its sum."""
         return Layout(2, 1)
 
 

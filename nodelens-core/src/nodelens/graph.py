@@ -1,4 +1,4 @@
-"""The channel groups of a model, with the verbs of users: mask, remove, verify."""
+"""The channel groups of a model, with the methods of users: mask, remove, verify."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class ModelGraph(ChannelGraph):
-    """The channel groups of one model, which masks, removes and verifies their nodes.
+    """The channel groups of one model, with methods that mask, remove and verify their nodes.
 
-    A `ChannelGraph` in every other respect: code that only reads groups takes that.
+    Code that only reads groups takes a `ChannelGraph`.
     """
 
     def mask(
@@ -35,7 +35,7 @@ class ModelGraph(ChannelGraph):
         means: Mapping[str, Tensor] | None = None,
         seed: int = 0,
     ) -> AbstractContextManager[None]:
-        """Let consumers read something else in place of nodes not in `keep`; see `masks.mask`."""
+        """Replace the nodes not in `keep` at their consumers' inputs; see `masks.mask`."""
         return masking.mask(model, self, keep, replace, means, seed)
 
     def remove(
@@ -45,17 +45,34 @@ class ModelGraph(ChannelGraph):
         return removal.remove(model, self, keep, *args, **kwargs)
 
     def verify(self, model: nn.Module, *args: Any, **kwargs: Any) -> list[EquivalenceResult]:
-        """Return whether removal is exact, group by group; see `verify.verify`."""
+        """Return one result per group, each from a trial removal; see `verify.verify`."""
         return verify.verify(model, self, *args, **kwargs)
 
 
 def infer(
     model: nn.Module, *args: Any, operators: Sequence[Operator] = (), **kwargs: Any
 ) -> ModelGraph:
-    """Return the channel groups of `model`, found by one forward on fake copies of the inputs.
+    """Return the channel groups of `model`, found by forwards on fake copies of example inputs.
 
-    `args` and `kwargs` are example inputs. `operators` are rows of operators that the core does not
-    know, which masks and removal then know too. See `channels.infer.infer`.
+    Nothing is computed and the model is not changed. A model whose control flow depends on data is
+    run on the inputs themselves. A model that cannot be traced gets one frozen group per Linear and
+    convolution.
+
+    Args:
+        model: the model; its weights may be on the meta device.
+        *args: example inputs of the forward; two samples or more, so that samples are found.
+        operators: rows for operators that the core does not know, also for masks and removal.
+        **kwargs: example inputs of the forward by keyword.
+
+    Returns:
+        The groups in the order of the forward; groups whose nodes no weight writes come last.
+
+    Example:
+        ::
+
+            graph = nodelens.infer(model, x)
+            with graph.mask(model, {"0:channels": [0, 2, 4, 6]}):
+                masked = model(x)
     """
     found = channels.infer(model, *args, operators=operators, **kwargs)
     return ModelGraph(**attrs.asdict(found, recurse=False))

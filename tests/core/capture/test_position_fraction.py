@@ -227,7 +227,7 @@ def test_a_capture_of_another_share_is_not_scored_in_its_place(tmp_path):
     save_capture(path, got)
     loaded = load_capture(path, got.plan)
     assert loaded.counts.chosen == got.counts.chosen
-    with pytest.raises(RunError, match=r"covariances saw 0\.25 of the positions, the plan asks"):
+    with pytest.raises(RunError, match=r"covariances read 0\.25 of the positions, the plan needs"):
         load_capture(path, evolve(got.plan, position_fraction=1.0))
     load_capture(path, make_plan_of(Moments()))
 

@@ -193,7 +193,7 @@ def test_a_plan_that_asks_for_less_is_answered_and_one_that_asks_for_more_is_not
     more = make_plan(graph, [Needs((Moments("preactivation"),))], 4, 3, model=model)
     with pytest.raises(RunError, match=r"has no Moments\(reads='preactivation'.* run again with"):
         load_capture(path, more)
-    with pytest.raises(RunError, match="has 4 folds, the plan 8"):
+    with pytest.raises(RunError, match="has 4 folds, the plan needs 8"):
         load_capture(path, make_plan(graph, list(less.values()), 8, 3, model=model))
 
 

@@ -172,7 +172,7 @@ def test_an_example_of_one_sample_does_not_tell_samples_apart():
     model, x, _ = built("raw")
     graph = infer(model, x[:1])
     with (
-        pytest.raises(ModelError, match="the samples cannot be told apart at"),
+        pytest.raises(ModelError, match="the samples cannot be distinguished at"),
         mask_batch(model, graph, [{"a:neurons": [0]}, {"a:neurons": [1]}]),
     ):
         pass

@@ -410,7 +410,7 @@ def test_a_refused_removal_changes_nothing():
             ModelError,
             "2:neurons is frozen, no node can be removed: model output",
         ),
-        ({"0:neurons": []}, ModelError, "at least one of its 8 nodes must stay"),
+        ({"0:neurons": []}, ModelError, "at least one of its 8 nodes must be kept"),
         ({"0:neurons": [8]}, ModelError, r"nodes run from 0 to 7, got \[8\]"),
         ({"0:neurons": [True] * 7}, ModelError, "a mask of 7 for 8 nodes"),
     ],
@@ -433,7 +433,7 @@ def test_keeping_every_node_does_nothing():
     before = everything(model)
     result = remove(model, infer(model, ROWS), {"0:neurons": range(8)}, ROWS)
     assert same(everything(model), before)
-    assert result.notes == ("every node stays: nothing was removed",)
+    assert result.notes == ("every node is kept: nothing was removed",)
 
 
 def test_modes_gradients_and_requires_grad_stay():

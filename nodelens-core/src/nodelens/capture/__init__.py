@@ -1,1 +1,1 @@
-"""Capture: batches go through the model once, every planned statistic is updated on the way."""
+"""Capture: one streaming pass over the batches updates every planned statistic."""

@@ -1,4 +1,4 @@
-"""Batches of any common shape, brought into one."""
+"""Batches: tensors, pairs and dicts in one form, with labels and masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TARGET_KEYS = ("labels", "label", "targets", "target")
 
 @frozen(eq=False)
 class Batch:
-    """One batch: what the model is called with, labels, and which positions count.
+    """One batch: the arguments of the model, the labels, and the positions that count.
 
     `mask`, ``(rows, positions)`` of bool, is False at padding. `first` is the index in the data of
     the batch's first row, so that every row has the same fold whatever the batching; `index`,
@@ -26,10 +26,10 @@ class Batch:
     are one sequence, which statistics of whole rows then take as their unit.
 
     `decoder_mask`, ``(rows, target positions)`` of bool, is the mask of what the decoder of an
-    encoder-decoder reads. Sites tell the two apart by their number of positions, so that these
+    encoder-decoder reads. Sites distinguish the two by their number of positions, so that these
     differ. `tagged` says that the labels of positions are classes, not tokens of a vocabulary.
-    `reference`, ``(rows, positions, features)``, is what a model without predictions gave before it
-    was changed.
+    `reference`, ``(rows, positions, features)``, is the output of a model without predictions
+    before it was changed.
     """
 
     args: tuple[Any, ...]
@@ -52,8 +52,8 @@ class Batch:
         if self.mask is not None and self.mask.shape[1] == other.shape[1]:
             raise DataError(
                 f"source and target have {other.shape[1]} positions each, so that the padding of "
-                "one cannot be told from that of the other; pad either by one more position, and "
-                "give decoder_attention_mask"
+                "one cannot be distinguished from that of the other; pad either by one more "
+                "position, and give decoder_attention_mask"
             )
 
     @property
@@ -70,12 +70,12 @@ class Batch:
 
     @property
     def length(self) -> int | None:
-        """The number of tokens of a row, where the batch says something of each; else None."""
+        """The number of tokens of a row where the batch has a mask or segments; else None."""
         found = self.segments if self.mask is None else self.mask
         return None if found is None else found.shape[1]
 
     def length_in(self, axes: Sequence[int]) -> int | None:
-        """Return the number of tokens that one of `axes` counts; `length` where none fits."""
+        """Return the number of tokens that one of the axes has; `length` where none fits."""
         other = None if self.decoder_mask is None else self.decoder_mask.shape[1]
         return other if other in axes and self.length not in axes else self.length
 
@@ -158,7 +158,7 @@ def as_batch(value: Any, first: int = 0) -> Batch:
 
 
 def _type_of(value: Any) -> str:
-    """Return the type in words, with those of the items of a sequence."""
+    """Return the type of a value in words, with the types of the items of a sequence."""
     name = type(value).__name__
     if not isinstance(value, tuple | list):
         return name
@@ -181,7 +181,7 @@ def _from_mapping(value: Mapping[str, Any], first: int) -> Batch:
 
 
 def _counts(mask: Tensor) -> Tensor:
-    """Return which positions count; raises `DataError` for a mask that is added to the scores."""
+    """Return True for positions that count; raises `DataError` for masks added to the scores."""
     if mask.is_floating_point() and bool((mask < 0).any()):
         raise DataError(
             "attention_mask has negative values, as one that is added to attention scores, where 0 "

@@ -1,4 +1,4 @@
-"""Whether a pass has read everything that its statistics are about."""
+"""The check that a pass has read every site that its statistics need."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from nodelens.capture.hooks.hook_points import HookPoint
 
 _FEWEST = 2
-"""Positions that a covariance needs at least."""
+"""The smallest number of positions that a covariance is computed from."""
 
 
 def check_complete(plan: CapturePlan, points: Sequence[HookPoint], done: Position) -> None:
     """Raise `DataError` for no samples, labels or positions, `CaptureError` for an unread site.
 
-    Of a pass that was merged: what one process lacks another may have read.
+    For a merged pass only: a site that one process has not read may have been read by another.
     """
     if not int(done.rows.sum()):
         raise DataError("no calibration batch came; give at least one sample")

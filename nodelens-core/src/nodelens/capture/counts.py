@@ -1,4 +1,4 @@
-"""How often everything was read, counted while a capture goes on."""
+"""Counts of reads per site, kept while a capture runs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from attrs import asdict, define, field, fields
 
 @define(eq=False)
 class Counts:
-    """Counts of what was read; those of several processes or passes add up.
+    """Counts of reads by site; the counts of several processes or passes add up.
 
     `fired` is how often each site was read, `beyond` how many calls of a module came after the last
-    one that its sites know. `positions` are the samples at each site of which some statistics see a
-    share (`CapturePlan.position_fraction`), `chosen` those that they saw.
+    one that its sites know. `positions` counts the samples at each site of which some statistics
+    read a fraction (`CapturePlan.position_fraction`), `chosen` the samples that they have read.
     """
 
     fired: Counter[str] = field(factory=Counter)
@@ -24,7 +24,7 @@ class Counts:
 
     @classmethod
     def of_json(cls, counts: Mapping[str, Mapping[str, int]]) -> Counts:
-        """Return the counts that `as_json` gave."""
+        """Return the counts of JSON values from `as_json`."""
         return cls(**{name: Counter(each) for name, each in counts.items()})
 
     def as_json(self) -> dict[str, dict[str, int]]:
@@ -38,6 +38,6 @@ class Counts:
 
     @property
     def share(self) -> float:
-        """The share of the samples that was chosen, of all sites together; 1 if none was asked."""
+        """The fraction of the samples that was chosen, over all sites; 1 where all are used."""
         total = self.positions.total()
         return self.chosen.total() / total if total else 1.0

@@ -1,4 +1,4 @@
-"""The streaming passes: every planned statistic, nothing stored, the model left as it was."""
+"""The streaming passes, which update every planned statistic and leave the model unchanged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def run_capture(request: CaptureRequest) -> Capture:
     """Stream the batches through the model, once per pass, and return the planned statistics.
 
-    Goes on from the request's checkpoint where there is one. Raises `CaptureError` when a site is
+    Resumes from the request's checkpoint where there is one. Raises `CaptureError` when a site is
     never read, when a value is not finite, or when no batch came; the model's hooks, modes and
     gradients, and the global random state, are as before in every case.
     """
@@ -61,7 +61,7 @@ def run_capture(request: CaptureRequest) -> Capture:
 
 
 def captured_until(request: CaptureRequest, done: Position) -> Capture:
-    """Return what a capture has added up so far."""
+    """Return the capture of all batches so far."""
     states = done.stored if done.stored.slots else done.states
     return Capture(states, done.rows, request.plan, done.counts_so_far())
 
@@ -79,7 +79,7 @@ def _start(request: CaptureRequest) -> Position:
 
 
 def _stream(request: CaptureRequest, done: Position) -> None:
-    """Do one pass that hooks read, from where it stands."""
+    """Run one pass that is read by hooks, from its present position."""
     entries = request.plan.streams[done.passes]
     recorder = Recorder(
         request.plan,
@@ -92,10 +92,10 @@ def _stream(request: CaptureRequest, done: Position) -> None:
     )
     with recorder.attached(request.model):
         fresh = not done.batches
-        share = sharded_batches(
+        batches = sharded_batches(
             request, done, partial(_adopt_pivots, request, done) if fresh else None
         )
-        for batch in islice(share, done.batches, done.limit):
+        for batch in islice(batches, done.batches, done.limit):
             _draw_anew(request, batch)
             read_batch(request, recorder, batch)
             if _counted(request, done, batch):
@@ -103,10 +103,10 @@ def _stream(request: CaptureRequest, done: Position) -> None:
 
 
 def _adopt_pivots(request: CaptureRequest, done: Position, batch: Batch) -> None:
-    """Take the pivots of the first batch, which another rank reads, and nothing else of it.
+    """Take the pivots from the first batch, which another worker reads, and nothing else.
 
-    Products are taken about the pivot in the precision of the activations: about the same one, they
-    are the same on every rank.
+    Products are taken about the pivot in the precision of the activations: with one pivot, they
+    agree on all workers.
     """
     entries = request.plan.streams[done.passes]
     recorder = Recorder(request.plan, request.graph, entries, pivots=done.pivots)
@@ -122,7 +122,7 @@ def _adopt_pivots(request: CaptureRequest, done: Position, batch: Batch) -> None
 
 
 def _visit(request: CaptureRequest, done: Position) -> None:
-    """Do one pass of a statistic that runs the model itself, from where it stands."""
+    """Run one pass of a statistic that runs the model itself, from its present position."""
     statistic = request.plan.visits[done.passes - len(request.plan.streams)]
     earlier = captured_until(request, done).states
     for batch in islice(sharded_batches(request, done), done.batches, done.limit):
@@ -133,15 +133,15 @@ def _visit(request: CaptureRequest, done: Position) -> None:
 
 
 def _draw_anew(request: CaptureRequest, batch: Batch) -> None:
-    """Let a model that draws random numbers draw those of this batch.
+    """Seed the random numbers of a batch, for models that draw some.
 
-    They are the same in every pass and process, and after a resumption.
+    They are equal in all passes and processes, and after a resumption.
     """
     reseed(request.seed, "capture", *batch.numbers[:1].tolist(), device=request.device)
 
 
 def _counted(request: CaptureRequest, done: Position, batch: Batch) -> bool:
-    """Count a batch, tell and keep how far the pass is; return whether it was the last needed."""
+    """Count a batch, report and save the position; return whether the batch was the last needed."""
     done.batches += 1
     done.samples += len(batch.numbers)
     if done.passes == 0:
@@ -157,7 +157,7 @@ def _counted(request: CaptureRequest, done: Position, batch: Batch) -> bool:
 
 
 def _tell(request: CaptureRequest, progress: Progress, done: Position) -> None:
-    """Say how far the pass is; another that ends early reads the samples of the first."""
+    """Report the progress; passes after one that ended early read as many samples."""
     passes = request.plan.passes
     what = "capture" if passes == 1 else f"capture, pass {done.passes + 1} of {passes}"
     total = request.total if done.limit is None or not done.passes else int(done.rows.sum())
@@ -166,7 +166,7 @@ def _tell(request: CaptureRequest, progress: Progress, done: Position) -> None:
 
 
 def _end_pass(request: CaptureRequest, done: Position) -> None:
-    """Put the states of a pass into a file where memory is short, and keep the position."""
+    """Write the states of a pass to a file where memory is short, and save the position."""
     _merge_ranks(request, done)
     done.passes, done.batches, done.samples = done.passes + 1, 0, 0
     done.counts.add(done.now)
@@ -183,9 +183,9 @@ def _end_pass(request: CaptureRequest, done: Position) -> None:
 
 
 def _merge_ranks(request: CaptureRequest, done: Position) -> None:
-    """Put together what all ranks have added up in a pass, and check that everything was read.
+    """Merge the states of all workers after a pass, and check that every site was read.
 
-    Statistics with passes of their own may look at earlier passes, and so on every rank.
+    Statistics with passes of their own may read earlier passes, on every worker.
     """
     plan, workers = request.plan, request.workers
     streamed = done.passes < len(plan.streams)

@@ -1,4 +1,4 @@
-"""What a model's output says: its logits, losses, and numbers that statistics set beside nodes."""
+"""Logits, losses and numbers per prediction from a model's output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
 
 _LABELS = 7
-"""Keys the draw of labels apart from other draws at the same positions."""
+"""Separates the draw of labels from other draws at the same positions."""
 
 
 def logits_of(output: Any) -> Tensor:
@@ -71,10 +71,10 @@ def row_losses(output: Any, batch: Batch) -> Tensor:
 
 
 def label_counts(batch: Batch) -> Tensor:
-    """Return how many labels the loss of each row is summed over, ``(rows,)`` int64.
+    """Return the number of labels that the loss of each row is summed over, ``(rows,)`` int64.
 
-    One for each row where the targets are no class indices, or where there are none: a loss of the
-    user's own says what it is summed over.
+    One for each row where the targets are no class indices, or where there are none: the labels of
+    a user's own loss are unknown.
     """
     targets = batch.targets
     if targets is None or targets.is_floating_point() or len(targets) != batch.rows:
@@ -106,7 +106,7 @@ def sampled_labels(output: Any, batch: Batch) -> Batch:
     """Return the batch with labels drawn from the model's own predictions, as in the true Fisher.
 
     A label belongs to its row and its place among the row's tokens: batching, order and padding do
-    not change the draw. Labels of -100 stay.
+    not change the draw. Labels of -100 are kept.
     """
     logits = logits_of(output).detach()
     if batch.targets is None or logits.shape[:-1] != batch.targets.shape:

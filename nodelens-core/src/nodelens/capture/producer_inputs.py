@@ -1,4 +1,4 @@
-"""What a producer's weights are multiplied with: rows of features, convolutions unfolded."""
+"""Inputs of producers as rows of features; inputs of convolutions are unfolded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @frozen
 class InputShape:
-    """The input of one producer: `blocks` equal runs of features, of which each node reads one.
+    """The shape of a producer's input: `blocks` equal runs of features; each node reads one run.
 
     `features` counts all runs together; `outputs` is the number of rows of the weight.
     """
@@ -23,7 +23,7 @@ class InputShape:
 
 
 def input_shape(module: nn.Module) -> InputShape | None:
-    """Return the shape of what a module's weight is multiplied with; None for other modules.
+    """Return the shape of the input that a module's weight is multiplied with, None without one.
 
     Linear layers, convolutions (not transposed ones), and the transposed Linear of GPT-2, whose
     weight is ``(inputs, outputs)``.
@@ -40,7 +40,7 @@ def input_shape(module: nn.Module) -> InputShape | None:
 
 
 def features_of(module: nn.Module, tensor: Tensor) -> Tensor:
-    """Return ``(…, features)``: what each application of the weight reads.
+    """Return the features that each application of the weight reads, ``(…, features)``.
 
     The features of a convolution are ordered as its weight is: block, channel, kernel position; the
     other axes are ``(batch, *positions)``.
@@ -49,7 +49,7 @@ def features_of(module: nn.Module, tensor: Tensor) -> Tensor:
 
 
 def outputs_of(module: nn.Module, tensor: Tensor) -> Tensor:
-    """Return ``(…, outputs)`` of what a module returned, or of its gradient."""
+    """Return a module's output, or its gradient, as ``(…, outputs)``."""
     return tensor.movedim(1, -1) if isinstance(module, _CONVOLUTIONS) else tensor
 
 

@@ -1,4 +1,4 @@
-"""Products of statistics in the precision of their factors, whatever is allowed for the model's."""
+"""Full precision for products of statistics, whatever precision the model may use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FULL = "highest"
 
 
 def exact_products(device: str) -> AbstractContextManager[None]:
-    """Let products of float32 be taken in float32 while the context is open, and no shorter.
+    """Take products of float32 in full float32 while the context is open.
 
     TensorFloat-32 keeps 10 bits of a factor, autocast as few as 7: three digits of a covariance.
-    What the user has allowed for the model is as before afterwards.
+    The user's settings are restored on exit.
     """
     if torch.is_autocast_enabled(device):
         return _without_autocast(device)
@@ -30,7 +30,7 @@ def _without_autocast(device: str) -> Iterator[None]:
 
 @contextmanager
 def _full_float32() -> Iterator[None]:
-    """Set float32 products to full precision, and afterwards back to what was set."""
+    """Set float32 products to full precision, and restore the settings on exit."""
     before = _summed_up()
     if before == _FULL:
         yield
@@ -53,7 +53,7 @@ def _full_float32() -> Iterator[None]:
 
 
 def _summed_up() -> str | None:
-    """Return the precision of all backends, None where torch cannot sum up what each one has."""
+    """Return the common precision of all backends, None where they differ."""
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:

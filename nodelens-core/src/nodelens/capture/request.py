@@ -1,4 +1,4 @@
-"""What a capture is asked for, and what it returns."""
+"""The request for a capture: model, batches, plan, and options of the pass."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ Loss = Callable[[Any, Batch], Tensor]
 
 @frozen(eq=False)
 class CaptureRequest:
-    """What to capture; `loss` gives one summed loss per row from output and batch.
+    """The model, the batches and the plan of a capture, with the options of its passes.
 
-    `batches` is read once per pass, so a plan of several passes needs more than an iterator.
-    `store` is the folder for the states of finished passes where the plan does not fit its memory
-    budget; None keeps them in memory. `checkpoint` is where the capture leaves how far it is and
-    goes on from. `enough` is asked after each batch of the first pass whether its samples will do.
-    `workers` says which share of the batches this process reads; all ranks are given all of them.
+    `loss` returns one summed loss per row from output and batch. `batches` is read once per pass,
+    so a plan of several passes needs more than an iterator. `store` is the folder for the states of
+    finished passes where the plan does not fit its memory budget; None keeps them in memory.
+    `checkpoint` saves the position that a later capture resumes from. `enough` returns after each
+    batch of the first pass whether its samples suffice. `workers` says which of the batches this
+    process reads; all workers are given all of them.
     """
 
     model: nn.Module

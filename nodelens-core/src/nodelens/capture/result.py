@@ -1,4 +1,4 @@
-"""What a capture returns."""
+"""The result of a capture: the states of all statistics, and counts of reads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Capture:
-    """The statistics of every place, by fold.
+    """The states of the statistics of every place, by fold.
 
-    `rows`, ``(folds,)`` int64, counts samples, `counts` what was read, and of which share.
+    `rows`, ``(folds,)`` int64, counts the samples of each fold, `counts` the reads of each site.
     """
 
     states: StateMap
@@ -29,10 +29,10 @@ class Capture:
 
     @property
     def fired(self) -> Mapping[str, int]:
-        """How often each site was read."""
+        """The number of reads of each site."""
         return dict(self.counts.fired)
 
     @property
     def samples(self) -> int:
-        """The number of samples that went through."""
+        """The number of samples that were read."""
         return int(self.rows.sum())

@@ -1,4 +1,4 @@
-"""Channel inference: what the nodes of a model are, who writes and who reads them, and where."""
+"""Channel inference: the nodes of a model, the weights that write and read them, the sites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a finished trace to channel groups: slices with roles, sites, names."""
+"""Channel groups made from a finished trace: slices with roles, sites, names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nodelens.channels.unreached import unreached
 
 @frozen(eq=False)
 class _Use:
-    """A contraction with the variables that it reads and writes, as they ended up."""
+    """A contraction with the variables that its weight reads and writes, fully resolved."""
 
     contraction: Contraction
     order: int
@@ -30,7 +30,7 @@ class _Use:
 
 @define(eq=False)
 class _Draft:
-    """What has been found of one variable."""
+    """A channel group in the making: slices, sites and modules found for one variable."""
 
     variable: Variable
     slices: list[ParameterSlice] = field(factory=list)
@@ -41,7 +41,7 @@ class _Draft:
     writes: dict[frozenset[str], int] = field(factory=dict)
 
     def show(self, site: Site) -> None:
-        """Add a site; products with one parameter are one site, whatever tensors they read."""
+        """Add a site; all products with one parameter are one site, whatever tensors are read."""
         if site.end != "operand":
             self.sites[site] = site
             return
@@ -55,7 +55,7 @@ class _Draft:
 
     @property
     def looped(self) -> bool:
-        """Whether another weight writes nodes after they were read, as in a residual stream."""
+        """Whether some weight writes the nodes after a read of them, as in a residual stream."""
         return bool(self.reads and self.writes) and min(self.reads) <= max(self.writes.values())
 
 
@@ -107,7 +107,7 @@ def _by_module(ports: Iterable[Port]) -> defaultdict[str, list[Port]]:
 def _slices(trace: Trace, uses: Iterable[_Use]) -> Iterator[tuple[Variable, ParameterSlice]]:
     """Yield every variable of every axis of every parameter and buffer, with its role.
 
-    An axis of a tied weight may both write and read its nodes: then it is there in both roles.
+    An axis of a tied weight may both write and read its nodes: it is then yielded in both roles.
     """
     by_parameter: defaultdict[str, list[_Use]] = defaultdict(list)
     for use in uses:
@@ -122,7 +122,7 @@ def _slices(trace: Trace, uses: Iterable[_Use]) -> Iterator[tuple[Variable, Para
 
 
 def _roles(uses: Iterable[_Use], axis: tuple[str, int], leaf: Leaf) -> tuple[Role, ...]:
-    """Say whether the weight reads or writes the nodes along this axis, or only follows them."""
+    """Return the roles of one axis of a parameter: producer and consumer, or else carrier."""
     found: dict[Role, None] = {}
     for use in uses:
         if axis in use.contraction.writers and leaf.variable.number in use.written:
@@ -133,7 +133,7 @@ def _roles(uses: Iterable[_Use], axis: tuple[str, int], leaf: Leaf) -> tuple[Rol
 
 
 def _add_reads(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[Port]) -> None:
-    """Add the sites at which a weight reads its nodes; what happens in training has none."""
+    """Add the sites at which a weight reads its nodes; reads in training alone have none."""
     contraction = use.contraction
     for number in use.read:
         draft = drafts.get(number)

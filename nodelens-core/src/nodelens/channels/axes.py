@@ -1,4 +1,4 @@
-"""The unification of axis expressions: what is known about the axes of every tensor.
+"""The unification of axis expressions, by which axes of tensors are found to be one.
 
 Variables are merged by union–find; a variable that meets a product or a concatenation is bound to
 it, everywhere at once. What cannot be expressed is frozen with a reason.
@@ -31,7 +31,7 @@ class Solver:
 
     variables: list[Variable] = field(factory=list)
     phase: str = ""
-    """Words that end every reason given from now on, such as `` (in training)``."""
+    """Words at the end of every further reason, such as `` (in training)``."""
 
     def fresh(self, size: int, frozen: str | None = None) -> Variable:
         """Return a new variable, frozen from the start when a reason is given."""
@@ -41,7 +41,7 @@ class Solver:
         return variable
 
     def resolve(self, expression: Expression) -> Expression:
-        """Return the expression with every bound variable replaced, in normal form.
+        """Return the expression with every bound variable resolved, in normal form.
 
         Normal form: no product directly in a product, no concatenation directly in a concatenation
         or at the front of a product, no unit factors.
@@ -53,7 +53,7 @@ class Solver:
         return product([self.resolve(factor) for factor in expression.factors])
 
     def _root(self, variable: Variable) -> Expression:
-        """Follow what a variable is bound to, and bind all of the chain to the end of it."""
+        """Return the end of a chain of bound variables, and bind the whole chain to that end."""
         chain: list[Variable] = []
         while isinstance(variable.bound, Variable):
             chain.append(variable)
@@ -66,12 +66,12 @@ class Solver:
         return end
 
     def freeze(self, expression: Expression, reason: str) -> None:
-        """Freeze every variable of the expression; the first reason stays."""
+        """Freeze every variable of the expression; the first reason is kept."""
         for leaf in self.leaves(expression):
             leaf.variable.frozen = leaf.variable.frozen or reason + self.phase
 
     def normalise(self, expression: Expression) -> None:
-        """Note of every variable that the number of its nodes enters the computation."""
+        """Mark every variable as normalised: the number of its nodes enters the computation."""
         for leaf in self.leaves(expression):
             leaf.variable.normalised = True
 
@@ -86,7 +86,7 @@ class Solver:
         yield from leaves_of(self.resolve(expression), Extent(width=1))
 
     def unify(self, left: Expression, right: Expression) -> None:
-        """Make two axes of the same size one, freezing both where that cannot be expressed."""
+        """Unify two axes of equal size, freezing both where unification cannot be expressed."""
         a, b = self.resolve(left), self.resolve(right)
         if a is b or a.size == 1 or b.size == 1:
             return
@@ -114,7 +114,7 @@ class Solver:
             leaf.variable.cut = leaf.variable.cut or variable.cut
 
     def _earlier(self, one: str | None, other: str | None) -> str | None:
-        """Return the reason of the two that is not of the present phase, if there are two."""
+        """Return one of two reasons, where both are given the one of the earlier phase."""
         return other if one and other and self.phase and one.endswith(self.phase) else one or other
 
     def _align_factors(self, a: Sequence[Expression], b: Sequence[Expression]) -> None:
@@ -146,10 +146,10 @@ class Solver:
     def _align_first(
         self, parts: Sequence[Expression], others: Sequence[Expression]
     ) -> tuple[Sequence[Expression], Sequence[Expression]]:
-        """Make the first parts of two axes one, cutting the longer, and return what is left.
+        """Unify the first parts of two axes, cutting the longer, and return the other parts.
 
-        An axis that meets itself shifted would be cut at every index, all of them one: it is frozen
-        as a whole.
+        An axis that meets itself shifted would be cut at every index, and all parts unified: it is
+        frozen as a whole.
         """
         first, second = parts[0], others[0]
         if first.size < second.size:
@@ -186,9 +186,9 @@ class Solver:
         return self.fresh(at, reason), self.fresh(expression.size - at, reason)
 
     def _cut_inside(self, expression: Expression, at: int) -> tuple[Expression, Expression] | None:
-        """Cut a product inside one of its repetitions; None where the cut is not inside one.
+        """Cut a product inside one of its repetitions; None where no repetition holds the cut.
 
-        What repeats is cut at the same index in every repetition: `(2, a + b)` after `a` is `a` and
+        Every repetition is cut at the same index: `(2, a + b)` after `a` is `a` and
         `b + (1, a + b)`.
         """
         if not isinstance(expression, Product) or not isinstance(expression.factors[0], Variable):

@@ -1,4 +1,4 @@
-"""A dispatch mode that sees every ATen operator of a forward and infers the axes of its result."""
+"""A dispatch mode that infers the axes of the result of every ATen operator of a forward."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator, performs it, and infers the axes of what it returns.
+    """Performs every operator of a forward and infers the axes of the tensors returned.
 
     With `fake`, operators that torch cannot perform without data are performed by their stand-ins.
     """
@@ -40,7 +40,6 @@ class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Perform one operator and infer what comes out."""
         kwargs, row = kwargs or {}, row_of(self.operators, func)
         strides = args[0].stride() if args and isinstance(args[0], Tensor) else ()
         perform = row.fake if self.fake and row and row.fake else func
@@ -52,7 +51,7 @@ class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _infer(op: Operation) -> None:
-    """Infer the axes of what `op` returned and remember them."""
+    """Infer and record the axes of the tensors that `op` returned."""
     trace = op.trace
     tensors = list(op.tensors())
     inputs = [trace.of(tensor) for tensor in tensors]
@@ -69,7 +68,7 @@ def _infer(op: Operation) -> None:
 
 
 def _results(op: Operation, inputs: Sequence[Traced]) -> list[Axes]:
-    """Return the axes of every tensor returned; what a rule leaves out is made of positions."""
+    """Return the axes of every tensor returned; axes that a rule leaves out are positions."""
     results = list(_by_rule(op, inputs))
     results += [op.positions(tensor.shape) for tensor in op.outputs[len(results) :]]
     fits = all(
@@ -88,7 +87,7 @@ def _by_rule(op: Operation, inputs: Sequence[Traced]) -> Sequence[Axes]:
 
 
 def _value(op: Operation, inputs: Sequence[Tensor]) -> int:
-    """Return the value number: that of the input for views of the whole tensor, else a new one."""
+    """Return the value number of the result: a new one, or the input's for a view of all of it."""
     entries = op.operator.entries if op.operator else None
     if not inputs or entries not in ("same", "picked"):
         return op.trace.tick()
@@ -101,7 +100,7 @@ def _value(op: Operation, inputs: Sequence[Tensor]) -> int:
 
 
 def _note_writes(op: Operation, data: bool) -> None:
-    """Remember which storages were written in place."""
+    """Record which storages an operator has written in place."""
     for argument, tensor in zip(op.function._schema.arguments, op.args, strict=False):
         if argument.alias_info and argument.alias_info.is_write and isinstance(tensor, Tensor):
             op.trace.note_write(tensor, data)

@@ -1,4 +1,4 @@
-"""Modules whose first input and first output are on the same nodes: residual blocks, layers."""
+"""Residual blocks and layers: modules that read and return the nodes of one group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LAYERS = (nn.Linear, _ConvNd, nn.Embedding, nn.Bilinear)
 
 
 class _Candidate(NamedTuple):
-    """A module from a group to itself: the values that it reads and returns, and its family."""
+    """A module that may be a block: the value numbers read and returned, list and class."""
 
     block: Block
     read: tuple[int, str, type]
@@ -55,7 +55,7 @@ def blocks_of(model: nn.Module, trace: Trace, names: Mapping[int, str]) -> tuple
 
 
 def _family(model: nn.Module, path: str) -> tuple[str, type]:
-    """Return the list that a module is in, and its class."""
+    """Return the path of the list that a module is in, and the module's class."""
     return path.rpartition(".")[0], type(model.get_submodule(path))
 
 
@@ -73,7 +73,7 @@ def _is_compound(module: nn.Module) -> bool:
 
 
 def _ends(trace: Trace) -> dict[int, list[tuple[str, str]]]:
-    """Return by variable which weights, in which modules, read it or write it."""
+    """Return the weights that read or write each variable, with their modules, by variable."""
     found: dict[int, list[tuple[str, str]]] = {}
     for contraction in trace.contractions:
         for what, axes in (("read", contraction.read), ("written", contraction.written)):
@@ -93,7 +93,7 @@ def _within(path: str, outer: str) -> bool:
 
 
 def _common(trace: Trace, one: Port, other: Port) -> Iterator[tuple[int, int]]:
-    """Yield the axes on which both tensors have one and the same variable, and its number."""
+    """Yield the axes on which both tensors have one variable, with the variable's number."""
     for position, (left, right) in enumerate(zip(one.axes, other.axes, strict=False)):
         a, b = trace.solver.resolve(left), trace.solver.resolve(right)
         if a is b and isinstance(a, Variable):

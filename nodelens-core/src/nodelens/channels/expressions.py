@@ -24,9 +24,9 @@ class Variable:
     frozen: str | None = None
     normalised: bool = False
     attention: tuple[str, str] | None = None
-    """What this is in attention, ``heads``, ``head_dim``, ``value_dim``, and in which module."""
+    """The part in attention, ``heads``, ``head_dim``, ``value_dim``, and the module."""
     cut: str = ""
-    """Where the model cuts it from other indices of an axis, in words."""
+    """Where the model cuts the variable from other indices of an axis, in words."""
 
 
 @frozen(eq=False)
@@ -129,7 +129,7 @@ def _factor_leaves(expression: Product, place: Extent) -> Iterator[Leaf]:
 
 
 def _irregular(factor: Expression, place: Extent) -> Iterator[Leaf]:
-    """Two different repetitions around one factor have no single period: freeze what is inside."""
+    """Yield the leaves inside two different repetitions, frozen: they have no single period."""
     for leaf in leaves_of(factor, place):
         reason = "repeated at two different distances"
         leaf.variable.frozen = leaf.variable.frozen or reason

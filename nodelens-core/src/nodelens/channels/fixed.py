@@ -1,4 +1,4 @@
-"""Axes of parameters that no weight writes: what the model reads, a vocabulary, experts."""
+"""Groups of nodes that no weight writes: model inputs, a vocabulary, experts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def fixed_groups(
     found: Iterable[tuple[Variable, Sequence[ParameterSlice]]],
     shown: Iterable[ParameterSlice],
 ) -> Iterator[ChannelGroup]:
-    """Yield a frozen group without sites for what no slice of a group has shown.
+    """Yield a frozen group without sites for every variable that no other group stands for.
 
-    That is every variable with an axis of a used parameter that is not among the axes of `shown`.
-    Positions of convolution kernels are left out, and what belongs to buffers alone.
+    These are the variables with an axis of a used parameter that is not among the axes of `shown`.
+    Positions of convolution kernels are left out, and variables of buffers alone.
     """
     learned = set(dict(model.named_parameters())) & trace.used
     known = _kernels(trace) | {(part.parameter, part.axis) for part in shown}

@@ -1,4 +1,4 @@
-"""The answer of channel inference: groups, the parameter slices of a node, and sites."""
+"""Channel groups, the result of channel inference: parameter slices, sites, blocks."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Extent:
         return last.as_strided((*last.shape[:-1], *sizes), strides, start).movedim(-2, -1)
 
     def nodes_first(self, tensor: Tensor, axis: int) -> Tensor:
-        """Return ``(nodes, everything else)``: what each node owns of `tensor`."""
+        """Return the entries of `tensor` that each node owns, ``(nodes, everything else)``."""
         return self.nodes_last(tensor, axis).movedim(-1, 0).flatten(1)
 
     def indices(self) -> list[list[int]]:
@@ -66,7 +66,7 @@ class Extent:
 
 @frozen
 class ParameterSlice:
-    """One parameter axis that belongs to a group, and in which role."""
+    """One axis of a parameter that belongs to a group, and its role there."""
 
     parameter: str
     axis: int
@@ -112,7 +112,7 @@ class Site:
     The ``operand`` end is inside a module that uses a weight itself: the tensor that is multiplied
     with the parameter of the name `argument` (a name from the model's root) and summed over the
     parameter's axis `along`, at every such product of every call. `rows` says where the samples are
-    in the tensor; None where they cannot be told: tokens sent to experts, an example of one sample.
+    in the tensor; None where this is unknown: tokens sent to experts, an example of one sample.
     """
 
     module: str
@@ -136,8 +136,8 @@ class Site:
     def nodes(self, tensor: Tensor, rows: int) -> Tensor:
         """Return ``(samples, positions, nodes)`` of the tensor at this site.
 
-        All axes but those of samples and nodes are positions. Raises `ModelError` where the samples
-        cannot be told.
+        All axes but those of samples and nodes are positions. Raises `ModelError` where the axis of
+        the samples is unknown.
         """
         if self.rows is None:
             raise ModelError(f"{self.name}: its rows are not samples, they can only be masked")
@@ -148,7 +148,7 @@ class Site:
 
 @frozen
 class ChannelGroup:
-    """The nodes that one inferred axis stands for: each a set of slices that live and die together.
+    """The nodes of one inferred axis: each a set of slices that are kept or removed together.
 
     A group with a `frozen` reason can be scored, never removed. `normalised` marks groups where the
     number of nodes enters the computation (a LayerNorm over them): there, removing a node is not
@@ -171,7 +171,7 @@ class ChannelGroup:
         return self.frozen is None
 
     def at(self, point: SitePoint) -> tuple[Site, ...]:
-        """Return the sites of one sort that can be read sample by sample, each tensor once."""
+        """Return the sites of one point that can be read sample by sample, each tensor once."""
         seen: dict[int, Site] = {}
         for site in self.sites:
             if site.point == point and (site.end != "operand" or site.rows is not None):
@@ -187,7 +187,7 @@ class ChannelGroup:
 class Block:
     """A module that reads and returns the nodes of one group along the same axis of both tensors.
 
-    Such as a residual block or a transformer layer: what it reads and what it returns can be
+    Such as a residual block or a transformer layer: the tensor read and the tensor returned can be
     compared. `axis` is that of its first input and of its first output.
     """
 
@@ -198,9 +198,9 @@ class Block:
 
 @frozen
 class ChannelGraph:
-    """All groups of one model, in the order in which the forward pass produces them.
+    """All groups of one model, in the order of the forward pass.
 
-    Groups whose nodes no weight writes (what the model reads, a vocabulary, experts) come last:
+    Groups whose nodes no weight writes (model inputs, a vocabulary, experts) come last:
     they are frozen and have no sites. The positions of convolution kernels are not nodes.
 
     `traced` is False for models whose forward could not be traced (`note` says why): their groups

@@ -42,7 +42,7 @@ def infer(
 
     Nothing is computed and the model is not changed; its weights may be on the meta device. A model
     whose control flow depends on data is run on the inputs themselves instead. Sites are those of
-    evaluation; a second forward, in training, adds what is mixed only there (if that forward fails,
+    evaluation; a second forward, in training, adds what is mixed only there (if this fails,
     `note` says so). A model that cannot be traced at all gets one frozen group per Linear and
     convolution, so that it can still be scored.
     `operators` adds rows for operators that the core does not know, or replaces the core's; the
@@ -72,7 +72,7 @@ def _trace(work: Pass) -> Trace:
 
 
 def _real_pass(work: Pass, trace: Trace, error: Exception) -> None:
-    """Trace the model on the example itself; raise `error` where that does not do either."""
+    """Trace the model on the example itself; raise `error` where that fails as well."""
     if any(tensor.is_meta for tensor in work.model.parameters()):
         raise error
     try:
@@ -83,10 +83,10 @@ def _real_pass(work: Pass, trace: Trace, error: Exception) -> None:
 
 
 def _trace_training(work: Pass, trace: Trace) -> str:
-    """Trace the model in training too, where it may mix other nodes; return a note if it fails.
+    """Trace the model in training too, where other nodes may be mixed; return a note on failure.
 
-    What has been learnt of evaluation stays. Parameters that neither pass has reached may be used
-    where the example does not lead: what they may read is frozen.
+    The results of evaluation are kept. Parameters that neither pass has reached may be used on
+    another path than that of the example: the nodes that they may read are frozen.
     """
     reason, note = "was not reached by the example inputs", ""
     trace.begin_training()
@@ -105,7 +105,7 @@ def _trace_training(work: Pass, trace: Trace) -> str:
 
 
 def _pass(work: Pass, trace: Trace) -> None:
-    """Trace one more forward with what is known already."""
+    """Trace one more forward, adding to the axes that are known."""
     if trace.real:
         real_pass(work, trace)
         return

@@ -1,4 +1,4 @@
-"""Hooks that note what every module reads and returns while a forward is traced."""
+"""Hooks that record the tensors that every module reads and returns in a traced forward."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nodelens.channels.trace import Port, Trace
 
 @contextmanager
 def watching(trace: Trace, model: nn.Module) -> Iterator[None]:
-    """Note what every module reads and returns while the context is open.
+    """Record the tensors that every module reads and returns while the context is open.
 
-    Scripted modules take no hooks: what happens in them belongs to the module that calls them.
+    Scripted modules take no hooks: their operators belong to the module that calls them.
     """
     handles = []
     for path, module in model.named_modules():
@@ -43,7 +43,7 @@ def _entered(trace: Trace, path: str) -> Any:
 
 
 def _enter_as_data(trace: Trace, module: nn.Module, values: Iterable[Any]) -> None:
-    """Treat parameters that a layer reads (learned queries) as the data that they are to it."""
+    """Treat parameters that a layer reads as inputs (learned queries) as data."""
     if not any(parameter.ndim > 1 for parameter in module.parameters(recurse=False)):
         return
     for value in values:
@@ -74,5 +74,5 @@ def _ports(trace: Trace, path: str, call: int, named: Mapping[Any, Any]) -> list
 
 
 def _plain(value: Any) -> bool:
-    """Whether it is a tensor that operators see: inside `vmap` a wrapper stands for a whole one."""
+    """Whether a value is a plain tensor, and no wrapper that stands for a whole one in `vmap`."""
     return isinstance(value, Tensor) and not torch._C._functorch.is_functorch_wrapped_tensor(value)

@@ -1,4 +1,4 @@
-"""What kind of nodes a group has, and a name that says where they are."""
+"""The kind of the nodes of a group, and the name of the group, which says where they are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kind_of(
     looped: bool,
     nested: bool,
 ) -> str:
-    """Return the kind: what attention makes of the axis, ``channels``, ``residual``, ``neurons``.
+    """Return the kind of nodes: a part of attention, ``channels``, ``residual``, ``neurons``.
 
     `modules` are those that write the nodes; `looped` says that some write after others have read,
     `nested` that heads are written inside heads.
@@ -40,7 +40,7 @@ def kind_of(
 
 
 def _attention_kind(part: str, slices: Iterable[ParameterSlice], nested: bool) -> str:
-    """Tell heads from groups of heads that share keys and values, and from heads inside these."""
+    """Return the kind of heads: plain ones, groups with shared keys and values, heads in these."""
     if part != "heads" or not nested:
         return part
     inner = any(each.role == "consumer" and each.extent.outer > 1 for each in slices)
@@ -50,8 +50,8 @@ def _attention_kind(part: str, slices: Iterable[ParameterSlice], nested: bool) -
 def place_of(variable: Variable, modules: Sequence[str], kind: str) -> str:
     """Return the module that a group is named after.
 
-    That is the module of the attention; else what all modules that write the nodes have in common;
-    a residual stream is named after the first that writes it.
+    This is the module of the attention, or the common path of all modules that write the nodes. A
+    residual stream is named after the first module that writes it.
     """
     if variable.attention and kind not in ("residual", "channels", "neurons"):
         return variable.attention[1]
@@ -67,7 +67,7 @@ def place_of(variable: Variable, modules: Sequence[str], kind: str) -> str:
 
 
 def unique(groups: Iterable[ChannelGroup]) -> Iterator[ChannelGroup]:
-    """Number groups that would share a name."""
+    """Yield the groups, numbered where they would share a name."""
     seen: Counter[str] = Counter()
     for group in groups:
         seen[group.name] += 1

@@ -1,4 +1,4 @@
-"""The tensors in whatever a model returns."""
+"""The tensors in the output of a model, whatever its type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def output_tensors(output: Any, nested: bool = False) -> Iterator[Tensor]:
     """Yield the tensors of tensors, sequences, mappings and objects with tensors in attributes.
 
     Objects are not followed into other objects: a cache of keys and values, which holds layers
-    that hold tensors, is what the model remembers and not what it says.
+    that hold tensors, is the memory of the model and not its output.
     """
     if isinstance(output, Tensor):
         yield output

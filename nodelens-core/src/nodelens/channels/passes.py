@@ -1,4 +1,4 @@
-"""One forward pass of a model that is traced: on fake tensors, or on real ones where it must be.
+"""One traced forward pass: on fake tensors, or on real ones where control flow needs data.
 
 Fake tensors have shapes and no data: nothing is computed and no weight is moved. Models whose
 control flow depends on data (routing to experts) are run on the real example instead. In both
@@ -27,7 +27,7 @@ from nodelens.interfaces.operator import Operators
 
 @frozen(eq=False)
 class Pass:
-    """What a pass runs on: the model, its inputs, and the rows of its operators."""
+    """The model, the inputs and the operator rows of one traced forward pass."""
 
     model: nn.Module
     args: tuple[Any, ...]
@@ -80,9 +80,9 @@ def _run(
 
 
 def _device(model: nn.Module) -> torch.device | None:
-    """Return the device of the fake tensors: None for each on its own, where there are several.
+    """Return the device of the fake tensors; None keeps each on its own, where there are several.
 
-    Models on one device are traced as if on the processor, where the operators are the same for
+    Models on one device are traced as if on the CPU, where the operators are the same for
     all of them: the meta device and accelerators have others, for attention and recurrent layers.
     """
     devices = {tensor.device for tensor in model.parameters()}
@@ -101,7 +101,7 @@ def _alias(tensor: Tensor) -> Tensor:
 
 
 def _parameters(model: nn.Module, trace: Trace, copy: Any) -> dict[str, Tensor]:
-    """Return a stand-in of every parameter and buffer; tied ones share theirs and its axes.
+    """Return a stand-in for every parameter and buffer; tied ones share a stand-in and its axes.
 
     In a second pass with the same trace, the parameters have the axes of the first.
     """
@@ -129,14 +129,14 @@ def _named(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _identity(tensor: Tensor) -> object:
-    """Return what two names of one and the same memory share, be they one tensor or two."""
+    """Return a key that is equal for all tensors in one and the same memory."""
     place = (tensor.untyped_storage()._cdata, tensor.storage_offset())
     return (*place, tuple(tensor.shape), tensor.stride())
 
 
 @contextmanager
 def restored(model: nn.Module) -> Iterator[None]:
-    """Put back on exit what the forward leaves in modules: caches, recomputed weights, modes."""
+    """Restore on exit what a forward changes in modules: caches, recomputed weights, modes."""
     before = [(module, _contents(vars(module))) for module in model.modules()]
     try:
         yield
@@ -149,7 +149,7 @@ def restored(model: nn.Module) -> Iterator[None]:
 
 
 def _contents(attributes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return every attribute with a copy of what it contains, if it is a container."""
+    """Return every attribute, containers with a copy of their contents."""
     return {
         key: (value, value.copy() if isinstance(value, dict | list | set) else None)
         for key, value in attributes.items()
@@ -166,7 +166,7 @@ def _refill(value: Any, inside: Any) -> None:
 
 @contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Keep attention and recurrent layers from fused kernels, which no rule can look into."""
+    """Turn off fused kernels of attention and recurrent layers, which no rule describes."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     # `torch.backends.mkldnn.flags` also sets TF32, which warns on every CPU.
     onednn = torch._C._get_mkldnn_enabled()

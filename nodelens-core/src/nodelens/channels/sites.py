@@ -1,4 +1,4 @@
-"""Where the nodes of a variable are seen: at ports of modules, or at products with a parameter."""
+"""Sites of the nodes of a variable: ports of modules, or products with a parameter."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 def read_sites(
     trace: Trace, contraction: Contraction, variable: Variable, ports: list[Port]
 ) -> list[Site]:
-    """Return where what is read enters the module, whole or (of routed tokens) before selection.
+    """Return the sites where the operand of a contraction enters the module.
 
-    Where no input of the module shows it, it is read at the product with the parameter itself.
+    Routed tokens are read before their selection. An operand that no input of the module shows is
+    read at the product with the parameter itself.
     """
     for value in trace.sources(contraction.value):
         reading = [port for port in ports if port.value == value]
@@ -29,7 +30,7 @@ def read_sites(
 def port_sites(
     trace: Trace, ports: Iterable[Port], point: SitePoint, variable: Variable
 ) -> Iterator[Site]:
-    """Yield where the variable is at ports of modules."""
+    """Yield the sites of a variable at ports of modules."""
     for port in ports:
         for position, leaf in _places(trace, port.axes, variable):
             yield Site(
@@ -47,7 +48,7 @@ def port_sites(
 
 
 def _operand_sites(trace: Trace, contraction: Contraction, variable: Variable) -> Iterator[Site]:
-    """Yield where the variable is in what a parameter is multiplied with, if that can be seen."""
+    """Yield the sites of a variable in operands of parameters whose entries are known."""
     port, found = contraction.operand, _parameters(trace, contraction, variable)
     product = contraction.operator is not None and contraction.operator.operands
     if not product or len(found) != 1:
@@ -92,7 +93,7 @@ def leaves_of(trace: Trace, axis: Expression, variable: Variable) -> Iterator[Le
 
 
 def rows_of(trace: Trace, axes: Axes) -> Rows | None:
-    """Return where the samples are in a tensor of these axes, None if nowhere or in the middle."""
+    """Return where a tensor of these axes holds the samples, None if nowhere or in the middle."""
     samples = {
         leaf.variable.number
         for axis in trace.rows

@@ -1,7 +1,7 @@
-"""What a traced forward has shown: tensors with their axes, weights that read and write nodes.
+"""The record of a traced forward: tensors with their axes, weights that read and write nodes.
 
-`axis_mode` sees every ATen operator that the forward performs and hands it to its rule; module
-hooks note what each module read and returned.
+`axis_mode` intercepts every ATen operator of the forward and calls its rule; module hooks record
+the tensors that each module read and returned.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class Traced:
-    """What is known of one tensor: its axes, what it depends on, and its identity.
+    """The axes, the dependencies and the identity of one tensor of a traced forward.
 
     `data` is True when the tensor depends on the model's input; `parameters` names the parameters
     and buffers that it depends on where it does not. `value` changes with every in-place write.
@@ -42,7 +42,7 @@ class Traced:
 
 @frozen(eq=False)
 class Port:
-    """A tensor that one call of a module, or a weight inside it, read or returned."""
+    """A tensor that one call of a module, or a weight inside the module, read or returned."""
 
     module: str
     call: int
@@ -57,10 +57,10 @@ class Port:
 class Contraction:
     """A weight that reads nodes along `read` and writes nodes along `written`, inside `module`.
 
-    `operand` is the tensor that it reads, and `operator` the row of what multiplies the two.
+    `operand` is the tensor that the weight reads, `operator` the row of the product.
     `readers` and `writers` are the axes of the parameters, ``(name, axis)``, that `read` and
     `written` come from;
-    `moved` are the parameters of which every entry can be told (see `Traced`). `evaluated` is False
+    `moved` are the parameters whose entries are still located (see `Traced`). `evaluated` is False
     for what happens in training only.
     """
 
@@ -81,13 +81,13 @@ class Contraction:
 
     @property
     def value(self) -> int:
-        """The number of what is read."""
+        """The value number of the operand."""
         return self.operand.value
 
 
 @define(eq=False)
 class Trace:
-    """Everything one traced forward has shown."""
+    """Everything that traced forwards of one model have shown."""
 
     solver: Solver = field(factory=Solver)
     tensors: WeakIdKeyDictionary = field(factory=WeakIdKeyDictionary)
@@ -116,11 +116,11 @@ class Trace:
     clock: int = 0
 
     def overwritten(self, port: Port) -> bool:
-        """Whether the model wrote into the tensor's storage after it was read."""
+        """Whether the model wrote into the storage of a port's tensor after the read."""
         return self.written.get(port.storage, 0) > port.time
 
     def value(self, tensor: Tensor) -> int:
-        """Return the number of what the tensor holds now, which in-place writes change."""
+        """Return the value number of a tensor's present contents; in-place writes change it."""
         written = self.written.get(tensor.untyped_storage()._cdata, 0)
         known = self.of(tensor).value
         if written <= known:
@@ -128,42 +128,42 @@ class Trace:
         return self.numbers.setdefault((known, written), self.tick())
 
     def sources(self, value: int) -> Iterator[int]:
-        """Yield the value and what its entries were picked from, the last pick first."""
+        """Yield a value number and those that its entries were picked from, the last pick first."""
         yield value
         while value in self.picked:
             value = self.picked[value]
             yield value
 
     def is_data(self, tensor: Tensor) -> bool:
-        """Whether the tensor depends on the model's input, be it by a write to its storage."""
+        """Whether a tensor depends on the model's input, also through writes to its storage."""
         return self.of(tensor).data or tensor.untyped_storage()._cdata in self.filled
 
     def note_write(self, tensor: Tensor, data: bool) -> None:
-        """Note that the tensor's storage was written in place, and whether with data."""
+        """Record that a tensor's storage was written in place, and whether with data."""
         storage = self.storage(tensor)
         self.written[storage] = self.tick()
         if data:
             self.filled.add(storage)
 
     def storage(self, tensor: Tensor) -> int:
-        """Return the identity of the tensor's storage, kept alive so that it is not given again."""
+        """Return the identity of a tensor's storage, kept alive so that no other gets the same."""
         storage = tensor.untyped_storage()
         self.storages.append(storage)
         return int(storage._cdata)
 
     def operand(self, tensor: Tensor) -> Port:
-        """Return a tensor that a weight inside the running module reads."""
+        """Return the port of a tensor that a weight inside the running module reads."""
         call, now = self.calls[self.module], self.tick()
         value, storage = self.value(tensor), self.storage(tensor)
         return Port(self.module, call, 0, self.axes(tensor), value, storage, now)
 
     def note_rows(self, axes: Axes) -> None:
-        """Note the first axis of an input: samples, if as many as in the first input."""
+        """Record the first axis of an input as samples, if as long as that of the first input."""
         if axes and self.evaluated and (not self.rows or axes[0].size == self.rows[0].size):
             self.rows.append(axes[0])
 
     def begin_training(self) -> None:
-        """Expect a second pass, in training: it adds to what is known of axes, not to the sites."""
+        """Begin a second pass, in training, which adds to the axes and not to the sites."""
         self.evaluated = False
         self.solver.phase = " (in training)"
         self.calls.clear()
@@ -185,7 +185,7 @@ class Trace:
         return self.clock
 
     def of(self, tensor: Tensor) -> Traced:
-        """Return what is known of a tensor; one from outside has axes of a fixed size."""
+        """Return the record of a tensor; a tensor from outside has axes of a fixed size."""
         known: Traced | None = self.tensors.get(tensor)  # type: ignore[no-untyped-call]
         if known is None:
             reason = f"meets a tensor of fixed size in {self.where}"
@@ -199,7 +199,7 @@ class Trace:
         return self.of(tensor).axes
 
     def fixed(self, shape: Sequence[int], reason: str) -> Axes:
-        """Return fresh axes that can never change, for that reason."""
+        """Return fresh axes that are frozen for a reason."""
         return tuple(self.solver.fresh(int(size), reason) for size in shape)
 
     def free(self, shape: Sequence[int]) -> Axes:

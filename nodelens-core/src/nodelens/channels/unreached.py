@@ -1,7 +1,7 @@
-"""Parameters that the traced forward did not use, and what must stay because of them.
+"""Parameters that the traced forward did not use, and the nodes frozen because of them.
 
-An expert that no token was sent to, or a head that is used in training only, reads nodes that the
-trace did not see it read: their groups must not lose any.
+An expert that no token was sent to, or a head that is used in training only, reads nodes without
+the trace recording it: their groups must not lose any.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Groups of a model that cannot be traced: what its Linear and convolution modules write."""
+"""Groups of a model that cannot be traced: one per Linear and convolution module."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def plain_groups(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], reason: str
 ) -> ChannelGraph:
-    """Return one frozen group per Linear and convolution that fires in a true forward.
+    """Return one frozen group per Linear and convolution that runs in a real forward.
 
-    Without a trace, what follows a layer is unknown: nodes are read and masked at its output,
-    before any normalisation, and cannot be removed.
+    Without a trace, the operators after a layer are unknown: nodes are read and masked at its
+    output, before any normalisation, and cannot be removed.
     """
     fired: dict[str, int] = {}
     handles = []

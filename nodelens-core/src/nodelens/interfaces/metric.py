@@ -1,4 +1,4 @@
-"""What a metric is, and what it may look at."""
+"""The interface of metrics: scores of nodes from the statistics and weights of a group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DeadNodes = Literal["lowest", "highest", "any"]
 
 @frozen(kw_only=True)
 class MetricInfo:
-    """What a metric says of its values.
+    """The metadata of a metric: formula, unit, direction, and tested properties.
 
     Attributes:
         formula: the formula in plain text.
@@ -64,12 +64,12 @@ class Metric(Protocol):
     must import without torch. The first line of the class docstring says what the number is.
     `info` and `statistics` are class attributes, or properties where options decide.
 
-    A metric may have more. ``depends_on``, a tuple of names, says which other metrics are read by
-    ``group.metric(name)``; these are scored as well. ``check_dependencies(parts) -> list[str]``
-    says what speaks against these metrics, before any data is read, and
-    ``contributions(group) -> dict[str, Tensor]`` what each of these adds to the values, which is
-    kept with the scores. ``sketched() -> Metric`` gives a version that needs less memory, for when
-    the budget is too small.
+    A metric may have more. ``depends_on``, a tuple of names, lists the other metrics that are read
+    by ``group.metric(name)``; these are scored as well. ``check_dependencies(parts) -> list[str]``
+    returns the problems of these metrics, before any data is read.
+    ``contributions(group) -> dict[str, Tensor]`` returns the part of the values that each of these
+    adds, which is kept with the scores. ``sketched() -> Metric`` returns a version that needs less
+    memory, for a budget that is too small.
 
     Example:
         ::
@@ -92,7 +92,7 @@ class Metric(Protocol):
 
     @property
     def info(self) -> MetricInfo:
-        """What the values mean."""
+        """The metadata of the metric: formula, unit, direction, and tested properties."""
 
     @property
     def statistics(self) -> tuple[AnyStatistic[Any], ...]:
@@ -105,7 +105,7 @@ class Metric(Protocol):
             group: the statistics and weights of one channel group.
 
         Returns:
-            float64, shape ``(nodes,)``; ``(1,)`` of a layer metric.
+            Values in the unit of `info`, ``(nodes,)`` float64; ``(1,)`` for a layer metric.
 
         Raises:
             NotApplicableError: with the reason, where the metric is undefined.
@@ -113,7 +113,7 @@ class Metric(Protocol):
 
 
 def dependencies_of(metric: object) -> tuple[str, ...]:
-    """Return the names of the metrics that a metric is made of."""
+    """Return the names of the other metrics that a metric depends on."""
     return tuple(getattr(metric, "depends_on", ()))
 
 

@@ -1,4 +1,4 @@
-"""One row per ATen operator: everything that inference, masks and removal know of an operator.
+"""The interface of operators: one row holds everything that inference, masks and removal need.
 
 The rows stand beside their rules, in the module of their family. Every table is derived from them.
 """
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from nodelens.channels.rules.operation import Operation
 
 AxisRule = Callable[["Operation"], Sequence["Axes"]]
-"""Takes an operator call, relates the axes of its inputs, and returns those of its outputs."""
+"""Takes an operator call, unifies axes of the inputs, and returns the axes of each output."""
 
 Macs = Callable[["Operation"], Sequence["Axes"]]
-"""Returns terms that add up to the multiply-accumulates of a call: each a product of axes."""
+"""Takes an operator call, and returns products of axes that add up to multiply-accumulates."""
 
 AverageRule = Callable[..., Any]
-"""Takes a bool tensor, True where an input is present, then the operator's own arguments."""
+"""Takes a bool tensor, True where entries of the input are present, then the arguments."""
 
 Along = Callable[["Tensor", Sequence[int]], "Tensor"]
-"""Returns the parameter's index of the entries of a weight along some of its axes."""
+"""Takes a weight and some of its axes, and returns the parameter's indices along these axes."""
 
 
 @frozen
 class Operand:
-    """A factor of a product: the data to a weight, and along which axes the two are summed.
+    """A factor of a product: the data that a weight reads, and the axes that are summed over.
 
     Attributes:
         argument: the position of the data among the operator's arguments.
@@ -52,19 +52,32 @@ class Operand:
 
 @frozen
 class Operator:
-    """What is known of one operator.
+    """The row of one operator: rule, operands, cost, and stand-ins.
 
     Attributes:
         name: the name that torch registers, bare for ATen, else ``my_library::my_op``. A name that
-            ends in an underscore speaks of the in-place variant alone; any other of both.
-        rule: relates axes, see `AxisRule`.
-        entries: what the result holds of the first argument's entries: the ``same`` ones, some
+            ends in an underscore stands for the in-place variant alone, any other for both.
+        rule: unifies axes, see `AxisRule`.
+        entries: the entries of the first argument that the result holds: the ``same`` ones, some
             that were ``picked``, each node's from its own, or entries that were ``moved``.
         operands: every factor that a weight may read; such a product contracts.
         macs: counts multiply-accumulates, see `Macs`; left out where nothing is multiplied.
-        average: computes an average or a norm over what is present, see `AverageRule`.
+        average: computes an average or a norm over the present entries, see `AverageRule`.
         draw: stands in for a random draw: takes the operator's arguments, returns constants.
         fake: stands in for the operator on tensors without data, where torch's own refuses.
+
+    Example:
+        ::
+
+            def rule(op):
+                x, weight = op.args
+                (rows, nodes), (written, read) = op.axes(x), op.axes(weight)
+                op.contracts(x, weight, read=(read,), written=(written,))
+                op.unify(nodes, read)
+                op.sums(x, weight, [read])
+                return [(rows, written)]
+
+            PROJECT = Operator("acme::project", rule, operands=factors(0, 1, right_axis=-1))
     """
 
     name: str
@@ -81,14 +94,33 @@ Operators = Mapping[str, Operator]
 
 
 def rows(names: Iterable[str], rule: AxisRule, **facts: Any) -> tuple[Operator, ...]:
-    """Return one row per name; `facts` are further fields of `Operator`."""
+    """Return one row per name.
+
+    Args:
+        names: the names of operators with one rule.
+        rule: the rule of all of them.
+        **facts: further fields of `Operator`.
+
+    Returns:
+        The rows in the order of the names.
+    """
     return tuple(Operator(name, rule, **facts) for name in names)
 
 
 def factors(
     left: int, right: int, left_axis: int = -1, right_axis: int = -2
 ) -> tuple[Operand, Operand]:
-    """Return both factors of a product of matrices or vectors: either may be the weight."""
+    """Return both factors of a product of matrices or vectors: either may be the weight.
+
+    Args:
+        left: the position of the left factor among the operator's arguments.
+        right: the position of the right factor.
+        left_axis: the axis of the left factor that is summed over.
+        right_axis: the axis of the right factor that is summed over.
+
+    Returns:
+        One operand per factor that may be the data, for `Operator.operands`.
+    """
     return (
         Operand(left, left_axis, right, right_axis),
         Operand(right, right_axis, left, left_axis),
@@ -96,11 +128,11 @@ def factors(
 
 
 def registered_name(function: Any) -> str:
-    """Return the name that torch registers an operator under, bare for operators of ATen."""
+    """Return the name under which torch registers an operator, bare for operators of ATen."""
     return str(function._schema.name).removeprefix("aten::")
 
 
 def row_of(operators: Operators, function: Any) -> Operator | None:
-    """Return the row of an operator; the in-place variant has that of the plain one or its own."""
+    """Return the row of an operator; an in-place variant without a row has the plain one's."""
     name = registered_name(function)
     return operators.get(name) or operators.get(name.rstrip("_"))

@@ -1,4 +1,4 @@
-"""What a statistic is: a small frozen description that makes, updates and merges a state."""
+"""The interface of statistics: frozen descriptions that make, update and merge a state."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ IGNORED = -100
 """The label of a row or position that does not count, as in torch's cross-entropy."""
 
 ReadPoint = Literal["activation", "preactivation", "input", "weight", "pair", "block", "loss"]
-"""Where a statistic reads.
+"""The point of the model that a statistic reads.
 
 ``activation`` is what a group's consumers read and ``preactivation`` what its producers write, both
 ``(rows, positions, nodes)``. ``input`` is what a producer's weights are multiplied with, ``(rows,
 positions, features)``: a convolution's patches, unfolded. ``weight`` is that and, as `gradient`,
 dL/dy of what the producer writes. ``pair`` is a group's activation and, as `partner`, that of the
 next group on the same positions. ``block`` is what a residual block or a layer reads and, as
-`partner`, what it returns, both on the same nodes. ``loss`` is not about nodes: it is what the
-model loses on each row, ``(rows, 1, 2)``: the summed loss, and how many labels it is summed over.
+`partner`, what it returns, both on the same nodes. ``loss`` is not about nodes: it holds the summed
+loss of each row and the number of labels in that sum, ``(rows, 1, 2)``.
 """
 
 Need = Literal["gradient", "sampled_gradient", "targets", "outputs", "whole_rows", "quadratic"]
-"""What a statistic cannot do without, or asks of the pass.
+"""A requirement of a statistic: a part of the reading, or a property of the pass.
 
 ``gradient`` is dL/da; ``sampled_gradient`` dL/da with labels that are drawn from the model's own
 predictions (true Fisher). ``targets`` are class labels, ``outputs`` numbers about the model's
@@ -41,22 +41,26 @@ that it needs all of a row at once (a nonlinear function of a sum over the row's
 group is read at several sites, their positions come in one reading then, else site by site.
 ``quadratic`` says that its memory grows with a product of widths: it may be kept in fewer folds, to
 fit the memory budget. Unless it needs whole rows too, it is a sum over samples that are all alike,
-and may be given a share of them (`CapturePlan.position_fraction`).
+and may be given a fraction of them (`CapturePlan.position_fraction`).
 """
 
 OUTPUTS = ("margin", "nll", "entropy")
-"""What `Reading.outputs` holds of each row or position, in nats but for the margin.
+"""The numbers about the model's output in `Reading.outputs`, for each row or position.
 
-The true logit minus the largest other one, −log p of the label, the entropy of the prediction.
+The true logit minus the largest other one, −log p of the label, the entropy of the prediction; the
+last two are in nats.
 """
 
 
 @frozen
 class RowSums:
-    """Sums over the positions of each row, by which a statistic knows all of a reading it needs.
+    """The sums over the positions of each row that a statistic needs of a reading, and no more.
 
-    `powers`: those of a − pivot up to this one, 0 for none. `magnitudes`: Σ|a| and the extremes.
-    `small`: tolerances t, to count |a| ≤ t. `gates`: Σ a·g.
+    Attributes:
+        powers: the highest power of a − pivot that is summed, 0 for none.
+        magnitudes: whether Σ|a| and the extremes are needed.
+        small: tolerances t, for each of which |a| ≤ t is counted.
+        gates: whether Σ a·g is needed.
     """
 
     powers: Literal[0, 2, 4] = 0
@@ -66,11 +70,10 @@ class RowSums:
 
     @property
     def number(self) -> int:
-        """How many numbers of each row and node they are."""
+        """The number of sums of each row and node."""
         return self.powers + 3 * self.magnitudes + len(self.small) + self.gates
 
     def __or__(self, other: RowSums) -> RowSums:
-        """Return what either asks for."""
         return RowSums(
             max(self.powers, other.powers),
             self.magnitudes or other.magnitudes,
@@ -83,7 +86,7 @@ SummaryT = TypeVar("SummaryT", covariant=True)
 
 
 def members_of(fold: Tensor, folds: int) -> Tensor:
-    """Return 1 where a row is of a fold, ``(folds, rows)`` float64; `fold` is ``(rows,)``."""
+    """Return 1 where a row is in a fold, ``(folds, rows)`` float64; `fold` is ``(rows,)``."""
     import torch
 
     return (fold == torch.arange(folds, device=fold.device).unsqueeze(-1)).double()
@@ -91,26 +94,29 @@ def members_of(fold: Tensor, folds: int) -> Tensor:
 
 @frozen(eq=False)
 class Reading:
-    """What one site read of one batch.
+    """The values that a batch has at one site, with folds, labels and padding.
 
-    `values` and `gradient` have shape ``(rows, positions, nodes)``: a row is one independent unit
-    of the data (an image, a sequence), a position one sample within it (a pixel, a token).
-    `gradient` is dL/da of the loss *summed* over the batch. `valid`, ``(rows, positions)`` of bool,
-    is False at padding; None means that all count. `targets`, ``(rows,)`` of int64, are class
-    labels where the data has them, -100 where a row has none. `fold`, ``(rows,)`` of int64, is the
-    fold of each row and `index`, ``(rows,)``, its number in the data, which keys random choices.
-    Invalid positions hold zeros in `values` and `gradient`.
+    A row is one independent unit of the data (an image, a sequence), a position one sample within
+    it (a pixel, a token). Invalid positions hold zeros in `values` and `gradient`.
 
-    `grid` is the shape of the positions where it is more than a line, as ``(height, width)``.
-    `parts` is how many neighbouring positions are one sample of a node with several components (the
-    dimensions of a head). `outputs`, ``(rows, positions or 1, 3)``, holds `OUTPUTS`. `partner`,
-    ``(rows, positions, others)``, is the second tensor of a pair or a block. `pivot`, ``(nodes,)``
-    float64, is a point near the mean that all statistics of the site share. `shared` keeps sums
-    that several statistics need, for as long as the reading lives.
-
-    `start`, ``(rows,)`` int64, is where a sequence starts in its row of the data, None for 0: two
-    sequences packed into one row have the same `index`. `site` counts the sites of a group that are
-    read one by one. Both, beside `index`, tell positions apart that are not the same sample.
+    Attributes:
+        values: what is read, ``(rows, positions, nodes)``.
+        fold: the fold of each row, ``(rows,)`` int64, or how often each row counts in each fold,
+            ``(rows, folds)`` float64.
+        gradient: dL/da of the loss *summed* over the batch, ``(rows, positions, nodes)``.
+        valid: False at padding, ``(rows, positions)`` of bool; None where all positions count.
+        targets: class labels where the data has them, ``(rows,)`` int64, -100 for rows without.
+        index: the number of each row in the data, ``(rows,)``, which keys random choices.
+        grid: the shape of the positions where it is more than a line, as ``(height, width)``.
+        parts: the number of neighbouring positions that are one sample of a node with several
+            components (the dimensions of a head).
+        outputs: the numbers of `OUTPUTS`, ``(rows, positions or 1, 3)``.
+        partner: the second tensor of a pair or a block, ``(rows, positions, others)``.
+        pivot: a point near the mean, ``(nodes,)`` float64, shared by all statistics of the site.
+        start: where a sequence starts in its row of the data, ``(rows,)`` int64, None for 0. Two
+            sequences packed into one row have the same `index`.
+        site: the number of the site among those of a group that are read one by one.
+        shared: sums that several statistics need, kept as long as the reading.
     """
 
     values: Tensor
@@ -138,17 +144,22 @@ class Reading:
         return self.shared[key][0]
 
     def in_folds(self, folds: int) -> Reading:
-        """Return the reading with its folds put together to `folds`; what is shared stays so."""
+        """Return the reading with its folds merged to `folds`; shared sums are kept."""
         return evolve(self, fold=self.fold % folds)
 
 
 @frozen
 class Layout:
-    """What a state must know when it starts.
+    """The sizes that an empty state is made from.
 
-    `width` is the number of nodes or input features, `classes` 0 without labels. `blocks` is the
-    number of groups of a grouped convolution, whose input features are then ``blocks`` equal runs.
-    `others` is the width of the second tensor: outputs of a weight, nodes of a partner.
+    Attributes:
+        width: the number of nodes, or of input features.
+        folds: the number of folds, the first axis of every tensor.
+        device: where the state is.
+        classes: the number of classes, 0 without labels.
+        blocks: the number of groups of a grouped convolution, whose input features are then
+            ``blocks`` equal runs.
+        others: the width of the second tensor: outputs of a weight, nodes of a partner.
     """
 
     width: int
@@ -161,54 +172,116 @@ class Layout:
 
 @runtime_checkable
 class Statistic(Protocol[SummaryT]):
-    """A mergeable accumulator. Equal statistics (attrs equality) are shared between metrics.
+    """A mergeable accumulator over the readings of one read point, kept in folds.
 
-    Implementations are frozen attrs classes; their modules import without torch. `reads` says where
-    it reads, `requires` what it cannot do without. Sums are float64.
+    Implementations are frozen attrs classes; their modules import without torch. Statistics that
+    are equal (attrs equality) are shared between metrics. Sums are float64.
 
-    Methods that may be left out: ``covers(other) -> bool`` says that the summary holds all that
-    the summary of `other` holds, under the same names. Only the covering one is then kept.
-    ``row_sums``, an attribute or property, is the `RowSums` that are all that `update` looks at:
-    they are worked out together with those of other statistics, and `update` may be called when the
-    batch has ended, with NaN in the place of the values. Of sums of products of pairs they are not
-    asked. A class attribute ``additive = True`` says
-    that every field but a pivot is a sum over rows, which `rows.add_rows` adds to the reading's
-    fold, so that rows can be weighted (see `Bootstrap`).
+    A statistic may have more. ``covers(other) -> bool`` says that its summary holds every field of
+    the summary of `other`; only the covering statistic is then kept. ``row_sums``, an attribute or
+    property, gives the `RowSums` that `update` needs, if it needs nothing else of a reading. They
+    are computed together with those of other statistics, and `update` may be called when the batch
+    has ended, with NaN in place of the values. Statistics of pairs of nodes do not have it. A class
+    attribute ``additive = True`` says that every field but a pivot is a sum over rows, which
+    `rows.add_rows` adds to the reading's fold, so that rows can be weighted (see `Bootstrap`).
+
+    Example:
+        ::
+
+            @frozen
+            class Positives:
+                \"\"\"The number of positions where a node is positive.\"\"\"
+
+                reads = "activation"
+                requires = frozenset()
+
+                def floats(self, layout):
+                    return layout.folds * layout.width
+
+                def start(self, layout):
+                    return {"positive": zeros(layout, layout.width)}
+
+                def update(self, state, reading):
+                    positive = (reading.values > 0).double()
+                    add_rows(state["positive"], row_sum(positive), reading.fold)
+
+                def merge(self, state, other):
+                    add_fields(state, other)
+
+                def summary(self, state, keep):
+                    return state["positive"][keep].sum(0)
     """
 
     @property
     def reads(self) -> ReadPoint:
-        """Where it reads."""
+        """The point of the model that the statistic reads."""
 
     @property
     def requires(self) -> frozenset[Need]:
-        """What it cannot do without."""
+        """The requirements of the statistic: parts of a reading, or properties of the pass."""
 
     def floats(self, layout: Layout) -> int:
-        """Return the number of float64 values that a state holds, for the memory plan."""
+        """Return the number of float64 values that a state holds, for the memory plan.
+
+        Args:
+            layout: the sizes of the state.
+
+        Returns:
+            The number of values in all folds together.
+        """
 
     def start(self, layout: Layout) -> State:
-        """Return an empty state."""
+        """Return an empty state.
+
+        Args:
+            layout: the sizes of the state.
+
+        Returns:
+            Named tensors; the first axis is the fold, except of a `pivot`.
+        """
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add one reading to `state`, in place."""
+        """Add one reading to a state.
+
+        Args:
+            state: the state, changed in place.
+            reading: the values of one batch at one site.
+        """
 
     def merge(self, state: State, other: State) -> None:
-        """Add `other` into `state`, in place, as if its readings had been added one by one."""
+        """Add one state into another, as if the readings had been added one by one.
+
+        Args:
+            state: the state that is added to, in place.
+            other: the state that is added, of equal layout; not changed.
+        """
 
     def summary(self, state: State, keep: Tensor) -> SummaryT:
-        """Return what metrics read, from the folds where `keep`, ``(folds,)`` of bool, is True."""
+        """Return the summary that metrics read, from some folds of a state.
+
+        Args:
+            state: the state; not changed.
+            keep: True for the folds to use, ``(folds,)`` of bool.
+
+        Returns:
+            Means, moments or counts over the samples of these folds.
+        """
 
 
 @frozen(eq=False)
 class Visit:
-    """What a statistic with passes of its own sees: the model and rows of one fold.
+    """The model and rows of one fold, for a statistic with passes of its own.
 
-    `batch` is a `nodelens.capture.batches.Batch` on the model's device, `loss` maps output and
-    batch to one summed loss per row. `generator` is seeded by the run's seed and the rows' numbers,
-    so that the same rows draw the same numbers whatever the batching of the folds; `seed` is the
-    run's, for draws that shall not depend on the batching at all. `earlier` holds the states of the
-    passes that have ended, by group and statistic.
+    Attributes:
+        model: the model, in evaluation mode.
+        graph: the channel groups of the model.
+        batch: rows of one fold, a `nodelens.capture.batches.Batch` on the model's device.
+        fold: the fold of these rows.
+        loss: a function of output and batch that returns one summed loss per row.
+        generator: a random generator seeded by the run's seed and the rows' numbers: the same rows
+            draw the same numbers whatever the batching of the folds.
+        seed: the run's seed, for draws that shall not depend on the batching at all.
+        earlier: the states of the passes that have ended, by group and statistic.
     """
 
     model: Any
@@ -225,45 +298,51 @@ class Visit:
 class PassStatistic(Protocol[SummaryT]):
     """A statistic that runs the model itself: along a path, or for products with the Hessian.
 
-    Like `Statistic`, but for `visit`, which replaces `update`: it is called once for the rows of
-    each fold of each batch, with the states of all groups. The model is in evaluation mode and its
-    parameters need no gradient; what `visit` changes it must restore.
+    `visit` takes the place of `Statistic.update`; the other methods are as there. The model is in
+    evaluation mode and its parameters need no gradient; `visit` must restore whatever it changes.
 
-    What may be left out: ``random = True`` says that it draws numbers for parameters, so that what
-    it gives is the same for a network with its nodes in another order within its errors only.
-    ``after`` names the statistics whose passes it looks at; a metric's `needs` name them first.
+    A pass statistic may have more. ``random = True`` says that it draws numbers for parameters: for
+    a network with its nodes in another order, summaries then agree within their errors only.
+    ``after`` names the statistics whose passes it reads; a metric's `statistics` name them first.
     """
 
     @property
     def reads(self) -> Literal["model"]:
-        """That it reads no one place."""
+        """The constant ``model``: no single point is read."""
 
     @property
     def passes(self) -> str:
-        """What it does to the model, for the plan: ``50 gradients along a path``."""
+        """The runs of the model in words, for the plan: ``50 gradients along a path``."""
 
     def floats(self, layout: Layout) -> int:
-        """Return the number of float64 values that one group's state holds."""
+        """Return the number of float64 values that the state of one group holds."""
 
     def start(self, layout: Layout) -> State:
         """Return an empty state of one group."""
 
     def visit(self, visit: Visit, states: dict[str, State]) -> None:
-        """Run the model and add what it shows to the states, by group, in place."""
+        """Run the model on the rows of one fold and add the results to the states.
+
+        Called once for the rows of each fold of each batch.
+
+        Args:
+            visit: the model, and the rows.
+            states: the states of all groups by name, changed in place.
+        """
 
     def merge(self, state: State, other: State) -> None:
-        """Add `other` into `state`, in place."""
+        """Add the state `other` into `state`, in place."""
 
     def summary(self, state: State, keep: Tensor) -> SummaryT:
-        """Return what metrics read, from the folds that are kept."""
+        """Return the summary that metrics read, from the folds where `keep` is True."""
 
 
 AnyStatistic = Statistic[SummaryT] | PassStatistic[SummaryT]
-"""Either kind: updated by what hooks read, or with passes of its own."""
+"""A statistic of either kind: updated by readings of hooks, or with passes of its own."""
 
 
 def covering(wanted: Any, among: Any) -> Any | None:
-    """Return the statistic of `among` that answers for `wanted`: itself, or one that covers it."""
+    """Return the statistic of `among` that is `wanted` or covers it; None without one."""
     if wanted in among:
         return wanted
     return next((each for each in among if _covers(each, wanted)), None)

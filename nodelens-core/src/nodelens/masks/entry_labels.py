@@ -1,4 +1,4 @@
-"""Which index of a parameter's axis every entry of a tensor comes from."""
+"""Labels of tensor entries: the index along a parameter's axis that each comes from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from nodelens.errors import ModelError
 
 @define(eq=False)
 class EntryLabels:
-    """Tells the entries of one parameter apart by their index along one of its axes.
+    """Labels of the entries of one parameter: their index along one of its axes.
 
     Views of the parameter are known by their memory. Tensors with memory of their own, such as the
-    entries of chosen experts, are known once `note` has told what they hold.
+    entries of chosen experts, are known once `note` has recorded their labels.
     """
 
     parameter: Tensor
@@ -30,7 +30,7 @@ class EntryLabels:
             if size > 1 and stride != inside:
                 raise ModelError(
                     f"a parameter of shape {tuple(self.parameter.shape)} does not fill its memory, "
-                    "so that its entries cannot be told apart; make it contiguous"
+                    "so that its entries cannot be distinguished; make it contiguous"
                 )
             inside *= size
 
@@ -62,7 +62,7 @@ class EntryLabels:
         return self.along(tensor, range(tensor.ndim))
 
     def note(self, tensor: Tensor, labels: Tensor) -> None:
-        """Remember what a tensor with memory of its own holds."""
+        """Record the labels of a tensor with memory of its own."""
         storage = tensor.untyped_storage()
         flat = torch.zeros(len(storage) // tensor.element_size(), dtype=torch.int32)
         where = (tensor.shape, tensor.stride(), tensor.storage_offset())

@@ -1,4 +1,4 @@
-"""Nodes replaced wherever a weight reads them while the model runs."""
+"""Masks that replace nodes wherever a weight reads them while the model runs."""
 
 from __future__ import annotations
 
@@ -34,17 +34,28 @@ def mask(
     means: Mapping[str, Tensor] | None = None,
     seed: int = 0,
 ) -> Iterator[None]:
-    """Let every consumer read something else in place of the nodes that are not in `keep`.
+    """Replace the nodes that are not in `keep` at the inputs of every consumer, inside a context.
 
-    `keep` maps group names to indices or to a bool tensor ``(nodes,)``. ``zero`` puts zeros;
-    ``mean`` puts `means`, ``(nodes,)`` by group; ``resample`` puts the values of the same nodes in
-    another sample of the batch, in a random order by `seed` that is the same at every site of a
-    forward, so that the nodes keep their distribution and lose their relation to the sample.
+    Nodes are replaced after normalisation and nonlinearity. Where a module multiplies with its own
+    parameters, they are replaced at these products, and then without gradients only. Parameters
+    are not changed; the hooks are removed on exit, also on errors.
 
-    Acts at the consumers' inputs, after normalisation and nonlinearity; where a module multiplies
-    with its own parameters, at these products, and then without gradients only. Nothing of the
-    model is changed; everything is undone on exit, also on errors.
-    Raises `ModelError` for groups that cannot be masked or indices out of range.
+    Args:
+        model: the model whose nodes are replaced.
+        graph: the channel groups of the model.
+        keep: the nodes to keep by group name, as indices or as a bool tensor ``(nodes,)``; groups
+            that are not named are kept whole.
+        replace: what an ablated node reads as. ``zero`` is 0, ``mean`` its mean from `means`.
+            ``resample`` is its value in another sample of the batch, in one random order for all
+            sites of a forward: nodes keep their distribution and lose their relation to the sample.
+        means: the mean of each node by group name, ``(nodes,)``; needed by ``mean``.
+        seed: the seed of the random order of ``resample``.
+
+    Returns:
+        A context manager; the mask is active while it is open.
+
+    Raises:
+        ModelError: for groups that cannot be masked and for indices out of range.
     """
     with _masked(model, graph, [keep], replace, means, seed):
         yield
@@ -59,15 +70,15 @@ def mask_batch(
     means: Mapping[str, Tensor] | None = None,
     seed: int = 0,
 ) -> Iterator[None]:
-    """Mask several keep sets in one forward over a batch that is repeated as often.
+    """Mask several keep sets in one forward, over a batch that is repeated once per keep set.
 
     The model is to be run on ``repeated(inputs, len(keeps))``: the batch once per keep set, one
     copy after the other along the first axis. Copy ``i`` of the outputs is what the model returns
-    under ``mask(model, graph, keeps[i], …)``; a group that a keep set does not name stays whole
+    under ``mask(model, graph, keeps[i], …)``; a group that a keep set does not name is kept whole
     in its copy.
 
     Raises `ModelError` where samples are mixed (`graph.mixed`, batch normalisation in training) or
-    cannot be told apart: the batch must run along the first axis of the inputs, and the example
+    cannot be distinguished: the batch must run along the first axis of the inputs, and the example
     that the groups were inferred on must have two samples or more.
     """
     if not keeps:
@@ -127,7 +138,7 @@ def _flags(group: ChannelGroup, keep: Keep) -> Tensor:
 
 
 def kept_nodes(group: ChannelGroup, kept: Sequence[int] | Tensor) -> Tensor:
-    """Return `kept` as ``(nodes,)`` of bool; raises `ModelError` where it does not fit."""
+    """Return `kept` as ``(nodes,)`` of bool; raises `ModelError` for nodes out of range."""
     chosen = torch.as_tensor(kept)
     if chosen.dtype == torch.bool:
         if chosen.shape != (group.width,):
@@ -158,7 +169,7 @@ def _patches(
         apart = forward.copies > 1 or (forward.generator is not None and site.end == "operand")
         if apart and site.rows is None:
             raise ModelError(
-                f"{group.name}: the samples cannot be told apart at {site.name}; if the example "
+                f"{group.name}: the samples cannot be distinguished at {site.name}; if the example "
                 "that the groups were inferred on has one sample, give two, else mask one keep set "
                 "at a time, by zero or mean"
             )

@@ -1,8 +1,8 @@
-"""The tensors that modules multiply with their own parameters, seen or replaced as they do so.
+"""Operands of products that modules take with their own parameters, read or replaced there.
 
 A module that uses a weight itself (`nn.MultiheadAttention`, stacked experts, ``x @ self.w``) has no
-input that shows what the weight reads. A dispatch mode sees every operator instead, follows the
-parameter through views, copies and selections of it, and knows it where it is multiplied.
+input that shows the weight's operand. A dispatch mode intercepts every operator instead, follows
+the parameter through views, copies and selections, and finds it where it is multiplied.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Act = Callable[[Tensor, int, Tensor], Tensor | None]
 
 @frozen(eq=False)
 class Watch:
-    """A site with the ``operand`` end and what to do there."""
+    """A site with the ``operand`` end, and the function to call at its products."""
 
     site: Site
     act: Act
@@ -36,7 +36,7 @@ class Watch:
 
 @define(eq=False)
 class KnownTensors:
-    """What is known of tensors while a watched module runs: weights, and entries of parameters."""
+    """Tensors identified while a watched module runs: weights, and entries of parameters."""
 
     watches: Sequence[tuple[Watch, EntryLabels]]
     operators: Operators
@@ -47,7 +47,7 @@ class KnownTensors:
         return tensor.untyped_storage()._cdata in self.weights
 
     def follow(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-        """Learn what an operator has returned."""
+        """Identify the tensors that an operator has returned."""
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         for storage in (output.untyped_storage() for output in outputs):
@@ -68,7 +68,7 @@ class KnownTensors:
         tensors: Sequence[Tensor],
         output: Tensor,
     ) -> None:
-        """Note which entries of a parameter an operator has copied, selected or scaled."""
+        """Record which entries of a parameter an operator has copied, selected or scaled."""
         known = [tensor for tensor in tensors if labels.knows(tensor)]
         if not known:
             return
@@ -85,7 +85,7 @@ class KnownTensors:
             labels.note(output, labels.everywhere(source).expand(output.shape))
 
     def multiplied(self, func: Any, args: tuple[Any, ...], module: str) -> tuple[Any, ...]:
-        """Act on the operands of a product with watched parameters; return its arguments."""
+        """Act on the operands of a product with watched parameters; return the arguments."""
         row = row_of(self.operators, func)
         for operand in row.operands if row else ():
             for watch, labels in self.watches:
@@ -99,7 +99,7 @@ class KnownTensors:
         return args
 
     def _reads(self, weight: Tensor, operand: Tensor) -> bool:
-        """Whether one is a weight to the other; chosen entries are, to data that is not chosen."""
+        """Whether `weight` is a weight to `operand`; chosen entries are one to other data."""
         if self.is_weight(weight):
             return not self.is_weight(operand)
         chosen = any(labels.knows(operand) for _, labels in self.watches)
@@ -140,7 +140,7 @@ def _summed(labels: EntryLabels, operand: Operand, data: Tensor, weight: Tensor)
 
 
 class ProductMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Performs every operator; acts on the operands of products inside `stack`'s last module."""
+    """A dispatch mode that acts on operands of products inside the last module of `stack`."""
 
     def __init__(self, known: KnownTensors, stack: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -154,7 +154,6 @@ class ProductMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Perform one operator."""
         kwargs = kwargs or {}
         args = self.known.multiplied(func, args, self.stack[-1])
         result = func(*args, **kwargs)
@@ -163,7 +162,7 @@ class ProductMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def known_in(model: nn.Module, watches: Sequence[Watch], operators: Operators) -> KnownTensors:
-    """Return what is known before a watched module runs: where the parameters are in memory.
+    """Return the tensors known before a watched module runs: parameters by their memory.
 
     Raises `ModelError` where the model does not have a watched parameter.
     """

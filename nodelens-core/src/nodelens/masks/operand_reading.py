@@ -1,4 +1,4 @@
-"""What modules multiply with their own parameters, handed to whoever reads it."""
+"""A reader of the operands that modules multiply with their own parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def operand_reader(
     """Call ``read(site, tensor)`` for every operand met while the context is open.
 
     Sites of other ends are left out. The tensors are those of the forward itself: with gradients
-    enabled they carry them, so that a hook on one sees its gradient; ``site.nodes`` brings them to
+    enabled they carry them, so that a hook on one reads its gradient; ``site.nodes`` brings them to
     ``(samples, positions, nodes)``. A module may meet a site any number of times in one call.
     `operators` are those that the core does not know, as `ChannelGraph.operators` holds them.
     Raises `ModelError` where the model does not have the parameter of a site.

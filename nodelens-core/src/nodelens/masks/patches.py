@@ -1,4 +1,4 @@
-"""What is put in place of nodes at one site, for one keep set or for one per copy of the batch."""
+"""Replacement of masked nodes at one site, for one keep set or for one per copy of a batch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from nodelens.errors import ModelError
 
 @define(eq=False)
 class MaskedForward:
-    """One forward: how many samples it reads, how many copies these are of, and who replaces whom.
+    """The samples of one masked forward: their number, their copies, and their order in resampling.
 
-    `rows` is 0 where the model's own inputs were not seen.
+    `rows` is 0 where the model's own inputs hold no tensor.
     """
 
     copies: int = 1
@@ -23,12 +23,12 @@ class MaskedForward:
     orders: dict[int, Tensor] = field(factory=dict)
 
     def begin(self, rows: int) -> None:
-        """Start a forward of so many samples: it resamples anew."""
+        """Start a forward of `rows` samples, with new random orders."""
         self.rows = rows
         self.orders.clear()
 
     def order(self, rows: int) -> Tensor:
-        """Return a random order of `rows`, the same at every site, the same within every copy."""
+        """Return a random order of `rows`: one for all sites, and for all copies."""
         part = rows // self.copies
         if part not in self.orders:
             self.orders[part] = torch.randperm(part, generator=self.generator)
@@ -38,10 +38,10 @@ class MaskedForward:
 
 @frozen(eq=False)
 class Patch:
-    """What is put at one site in place of the nodes that are not kept.
+    """The values that replace the nodes of one group that are not kept, at one site.
 
     `kept` is ``(copies, nodes)`` of bool and `fill` ``(nodes,)``; with a generator in `forward`
-    the nodes of another sample are put there instead.
+    the values of another sample replace the nodes instead.
     """
 
     site: Site
@@ -56,7 +56,7 @@ class Patch:
         return self._replaced(tensor, self.site.axis, nodes)
 
     def at_operand(self, tensor: Tensor, axis: int, indices: Tensor) -> Tensor:
-        """Return an operand with the nodes replaced that its parameter reads; see `Act`."""
+        """Return the operand of a parameter with the nodes replaced; see `Act`."""
         extents = [
             part.extent
             for part in self.group.role("consumer")
@@ -68,7 +68,7 @@ class Patch:
         return self._replaced(tensor, axis, nodes)
 
     def _replaced(self, tensor: Tensor, axis: int, nodes: Tensor) -> Tensor:
-        """Return the tensor with nodes replaced; `nodes` says whose each index is, -1: nobody's."""
+        """Return the tensor with nodes replaced; `nodes` is the node of each index, -1 for none."""
         axis %= tensor.ndim
         nobody = torch.zeros(len(self.kept), 1, dtype=torch.bool)
         gone = torch.cat([~self.kept, nobody], dim=1)[:, nodes].to(tensor.device)
@@ -97,21 +97,21 @@ class Patch:
         return changed
 
     def _samples(self, tensor: Tensor) -> tuple[Rows, int]:
-        """Return where the samples are and how many; what is not known is the first axis."""
+        """Return the axis of the samples, the first where unknown, and their number."""
         rows, count = self.site.rows, self.forward.rows
         if rows is not None and count and tensor.shape[rows.axis] % count == 0:
             return rows, count
         if self.forward.copies == 1 and self.site.end != "operand":
             return Rows(), len(tensor)
         raise ModelError(
-            f"{self.group.name}: the samples cannot be told apart at {self.site.name}, where a "
+            f"{self.group.name}: the samples cannot be distinguished at {self.site.name}, where a "
             f"tensor of shape {tuple(tensor.shape)} is read; infer the groups on an example of two "
             "samples or more, and mask one keep set at a time"
         )
 
 
 def nodes_along(size: int, extents: list[Extent]) -> Tensor:
-    """Return whose node each index of an axis is, ``(size,)``, -1 for nobody's."""
+    """Return the node that each index of an axis belongs to, ``(size,)``, -1 for none."""
     nodes = torch.full((size,), -1)
     for extent in extents:
         for node, indices in enumerate(extent.indices()):

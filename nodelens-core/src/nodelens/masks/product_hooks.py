@@ -1,4 +1,4 @@
-"""Hooks that keep the product mode on while a module runs that multiplies with its own weights."""
+"""Hooks that turn the product mode on while a module multiplies with its own weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nodelens.masks.operand_products import ProductMode, Watch, known_in
 
 @define(eq=False)
 class _Running:
-    """The modules that are running, and the mode that is on while a watched one is."""
+    """The modules that are running, and the product mode of watched ones."""
 
     model: nn.Module
     watches: Sequence[Watch]

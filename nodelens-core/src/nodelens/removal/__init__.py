@@ -1,7 +1,7 @@
-"""Exact removal: nodes leave a model for good, and an equivalence check compares the outputs.
+"""Exact removal: nodes are pruned from a model, and an equivalence check compares the outputs.
 
-`removal` carries a removal out, all or nothing; `refusals` says why not; `slicing` cuts tensors,
-`attributes`, `adjustments` and `search` make modules' integers follow, `equivalence` compares with
-the masked model in the `precision` that is needed, `journal` takes everything back. `verify` tries
-every group; `cost` says what a node costs.
+`removal` performs a removal, all or nothing; `refusals` says why one is refused. `slicing` slices
+tensors; `attributes`, `adjustments` and `search` make modules' integers follow. `equivalence`
+compares with the masked model, in `double_precision` where possible; `journal` undoes changes.
+`verify` tries every group; `cost` counts parameters and multiply-accumulates of models and nodes.
 """

@@ -1,4 +1,4 @@
-"""Where removed nodes would be missing: in which averages of the model, at which indices."""
+"""The averages of a model that removed nodes enter, and the indices that remain in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Average:
-    """One averaging operator of a forward: how to leave entries out, and which are present.
+    """One averaging operator of a forward, and the entries that remain present in it.
 
     `compute` is the row's `average`, `shape` that of the input. `present` maps axes to
     ``(indices,)`` of bool; axes on which everything is present are left out.
@@ -32,7 +32,7 @@ class Average:
     present: Mapping[int, Tensor]
 
     def weights(self, x: Tensor) -> Tensor:
-        """Return which values of the tensor are present, in its shape."""
+        """Return True for the values of a tensor that are present, in the tensor's shape."""
         there = torch.ones(x.shape, dtype=torch.bool, device=x.device)
         for axis, kept in self.present.items():
             sizes = [1] * x.ndim
@@ -48,7 +48,7 @@ def averages(
     operators: Operators,
     changes: Sequence[Change],
 ) -> list[Average] | None:
-    """Return every averaging operator of a forward with what is present in it after the changes.
+    """Return every averaging operator of a forward, with the entries present after the changes.
 
     None where the model cannot be traced in its present precision.
     """
@@ -74,7 +74,7 @@ def averages(
 
 
 def _dropped(trace: Trace, changes: Sequence[Change]) -> dict[int, Tensor]:
-    """Return by variable which of its nodes go."""
+    """Return the nodes that are removed, by variable."""
     found = {}
     for change in changes:
         variable = variable_of(trace, change.group)

@@ -1,4 +1,4 @@
-"""Integers in a model's own Python that may have to follow a removal, and how to set them.
+"""Integers in a model's own Python that may have to follow a removal, as candidate rules.
 
 A module may keep ``num_heads``, ``split_size`` or a field of a shared config. Which of its
 integers follow which removal is not known beforehand: every integer that equals an old size, or a
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @frozen
 class AttributeRule:
-    """How an integer of every module of one class follows a removal.
+    """A rule by which an integer of every module of one class follows a removal.
 
     `attribute` is the integer: ``num_heads``, an entry ``sizes[1]``, a field ``config.num_heads``.
     It shrinks like `axis` of `parameter`, named relative to the module `up` levels above: in
     proportion to the `nodes` (kinds of groups, joined by ×) of the slice that starts at `offset`,
-    or, for ``nodes=""``, as the axis itself. Rules that a removal has found can be given to another
+    or, for ``nodes=""``, as the axis itself. Rules found by one removal can be given to another
     one as hints.
     """
 
@@ -58,20 +58,20 @@ class Adjustment:
 
     @property
     def kind(self) -> tuple[str, bool]:
-        """Which class's integers these are, and whether they are in its config."""
+        """The class whose integers are set, and whether they are in its config."""
         rule = self.rules[0]
         of = rule.module if isinstance(rule, AttributeRule) else ""
         return of, rule.attribute.startswith("config.")
 
     @property
     def name(self) -> str:
-        """What the first of the integers is called."""
+        """The name of the first integer that is set."""
         return self.rules[0].attribute
 
     def order(self, place: str) -> tuple[int, int, int, int]:
-        """Return how soon to try it where `place` fails: single rules first, near modules first.
+        """Return the sort key of a candidate where `place` fails: single rules, then near modules.
 
-        Of one module, first what follows all kinds of nodes together, last what follows an axis.
+        In one module, rules of all kinds of nodes together come first, rules of an axis last.
         """
         nodes = [rule.nodes for rule in self.rules if isinstance(rule, AttributeRule)]
         kinds = max((len(each.split("×")) for each in nodes if each), default=0)
@@ -87,7 +87,7 @@ def _distance(path: str, place: str) -> tuple[int, int]:
 
 
 def adjustments(model: nn.Module, shrinking: Sequence[ShrunkAxis]) -> list[Adjustment]:
-    """Return every rule that would set some integer of the model, each effect once.
+    """Return every rule that would set some integer of the model, one per effect.
 
     Rules of one class that follow the same nodes come once more all together.
     """
@@ -140,7 +140,7 @@ def _rule(
 
 
 def _together(singles: Sequence[Adjustment]) -> Iterator[Adjustment]:
-    """Yield adjustments of all integers that follow the same nodes: of a list, of a class."""
+    """Yield joint adjustments of integers with common nodes: of one list, of one class."""
     lists: dict[tuple[str, ...], list[Adjustment]] = defaultdict(list)
     classes: dict[tuple[str, ...], list[Adjustment]] = defaultdict(list)
     for each in singles:
@@ -163,7 +163,7 @@ def _together(singles: Sequence[Adjustment]) -> Iterator[Adjustment]:
 
 
 class _Near:
-    """Which shrinking axes lie nearest to a module: below itself, its parent, …."""
+    """The shrinking axes nearest to each module: below the module, below its parent, …."""
 
     def __init__(self, model: nn.Module, shrinking: Sequence[ShrunkAxis]) -> None:
         self.below: dict[str, dict[object, ShrunkAxis]] = defaultdict(dict)
@@ -174,7 +174,7 @@ class _Near:
                 self.below[".".join(parts[:depth])].setdefault(key, source)
 
     def of(self, path: str, module: nn.Module) -> tuple[int, list[ShrunkAxis]]:
-        """Return how many levels up the nearest axes are, and these, one of each kind.
+        """Return the number of levels up to the nearest axes, and these axes, one of each kind.
 
         A module with parameters is concerned only by those that it holds itself, one without (the
         core of an attention, a rearrangement) by those around it.
@@ -199,7 +199,7 @@ def _relative(parameter: str, path: str, up: int) -> str:
 def adjustment(
     model: nn.Module, rule: AttributeRule, shrinking: Sequence[ShrunkAxis]
 ) -> Adjustment:
-    """Return what a rule sets in all modules of its class (nothing, where none matches)."""
+    """Return the adjustment of one rule in all modules of its class, empty if none matches."""
     axes = {(each.parameter, each.axis, each.nodes, each.offset): each for each in shrinking}
     effect: dict[tuple[str, str], int] = {}
     for path, module in model.named_modules():

@@ -1,4 +1,4 @@
-"""What a backend knows of its models: which integers say how large which groups are."""
+"""Hints of a backend about its models: which integers hold the sizes of which groups."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @frozen
 class AttributeHint:
-    """An integer that says how many nodes groups have, whether or not the forward reads it.
+    """An integer attribute that holds the number of nodes of groups, read by the forward or not.
 
     `attribute` is its path from the model, where ``*`` stands for anything:
     ``config.intermediate_size``, ``*.self_attn.num_heads``. `groups` are patterns of group names,
@@ -29,8 +29,9 @@ class AttributeHint:
     the heads of grouped attention. It counts `nodes`, or the `indices` that they have on the axes
     of the weights (nodes × head size).
 
-    An integer of a module speaks of the groups inside it, one of the whole model of all groups that
-    match: where these have become unequal it stays, and a note of the removal says so.
+    An integer of a module stands for the groups inside the module, an integer of the whole model
+    for all groups that match. Where these have become unequal, the integer is left as it is, and a
+    note of the removal says so.
     """
 
     attribute: str
@@ -43,7 +44,7 @@ class AttributeHint:
 
 @frozen(eq=False)
 class Hinted:
-    """What hints ask for, and notes on what they could not say."""
+    """The adjustments that hints request, and notes on hints that could not be followed."""
 
     adjustments: tuple[Adjustment, ...]
     notes: tuple[str, ...]
@@ -51,7 +52,7 @@ class Hinted:
 
 @frozen
 class _Size:
-    """How large a group was and is: ``(before, after)``, in nodes or in indices."""
+    """The size of a group before and after a removal, in nodes or in indices."""
 
     before: int
     after: int
@@ -63,7 +64,7 @@ def hinted(
     changes: Sequence[Change],
     hints: Sequence[AttributeHint],
 ) -> Hinted:
-    """Return the integers that hints let follow the changes; the first hint that fits decides."""
+    """Return the integers that follow the changes by hints; the first hint that fits decides."""
     left = {change.group.name: change.left for change in changes}
     effects: dict[AttributeHint, dict[tuple[str, str], int]] = {}
     notes: list[str] = []
@@ -145,5 +146,5 @@ def _near(groups: Sequence[ChannelGroup], path: str) -> list[ChannelGroup]:
 
 
 def _inner(group: ChannelGroup) -> int:
-    """Return how many indices one node has on the axes that write it."""
+    """Return the number of indices that one node has on the axes that write it."""
     return max((part.extent.inner for part in group.role("producer")), default=1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Touched:
-    """A module, and what stays of its own tensors by their names inside the module."""
+    """A module with sliced tensors, and the indices kept of these by name inside the module."""
 
     module: nn.Module
     cuts: Mapping[str, TensorCut]
@@ -34,7 +34,7 @@ class Touched:
         return tuple(tensor.shape)
 
     def blocks(self, count: int) -> int:
-        """Return how many of `count` equal blocks of the first axis keep anything."""
+        """Return how many of `count` equal blocks of the first axis keep any index."""
         for cut in self.cuts.values():
             if 0 in cut.kept:
                 return len(set((cut.kept[0] // (cut.shape[0] // count)).tolist()))
@@ -139,7 +139,7 @@ STANDARD: tuple[tuple[type[nn.Module], SizeRule], ...] = (
 
 
 def update_attributes(model: nn.Module, cuts: Sequence[TensorCut], journal: Journal) -> None:
-    """Let the attributes of every standard module say the sizes that its tensors have now."""
+    """Set the size attributes of every standard module to the sizes of its sliced tensors."""
     for touched in _touched(model, cuts):
         rule = _rule(touched.module)
         for name, value in (rule(touched) if rule else {}).items():
@@ -148,7 +148,7 @@ def update_attributes(model: nn.Module, cuts: Sequence[TensorCut], journal: Jour
 
 
 def is_standard(module: nn.Module) -> bool:
-    """Whether the table says all that there is to say about the module's attributes."""
+    """Whether the table covers all size attributes of a module."""
     return _rule(module) is not None and next(module.parameters(), None) is not None
 
 
@@ -182,10 +182,10 @@ def owner_of(name: str) -> tuple[str, str]:
 
 @contextmanager
 def following_inputs(model: nn.Module, journal: Journal) -> Iterator[None]:
-    """Let norms without parameters take the size of what they are given while the context is open.
+    """Let norms without parameters take the size of their input while the context is open.
 
-    Nothing of such a norm tells which group passes through it; whether the size that it takes is
-    right is shown by the comparison with the masked model.
+    Such a norm has no tensor of the group that passes through it. The comparison with the masked
+    model decides whether the size is right.
     """
     sizes: dict[nn.Module, tuple[str, Any]] = {}
     handles = [

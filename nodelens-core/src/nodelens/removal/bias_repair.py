@@ -1,9 +1,9 @@
-"""Biases that take in the means of removed nodes: the repair of FLAP.
+"""The repair of FLAP: the means of removed nodes are added to the biases of their readers.
 
-What a reader makes of constant inputs is constant: ``W[:, removed] @ mean[removed]`` is added to
-its bias (An et al., arXiv 2312.11983, eq. 5), and the smaller model computes what the model
-computes in which the nodes are masked by their means. A convolution that pads with zeros has fewer
-inputs at the border than its bias accounts for: there, and only there, the two differ.
+Constant inputs give a reader constant outputs: ``W[:, removed] @ mean[removed]`` is added to its
+bias (An et al., arXiv 2312.11983, eq. 5). The smaller model is then equivalent to the model whose
+nodes are masked by their means. A convolution that pads with zeros has fewer inputs at the border
+than its bias accounts for: there, and only there, the two differ.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class BiasShift:
-    """What is added to the bias of one reader, ``(outputs,)``, and which outputs stay."""
+    """The addition to the bias of one reader, ``(outputs,)``, and the outputs that are kept."""
 
     path: str
     module: nn.Module
@@ -41,7 +41,7 @@ class BiasShift:
         return self.module.bias is None
 
     def perform(self, journal: Journal, added: Tensor) -> None:
-        """Add to the bias; a reader without one gets one."""
+        """Add to the bias of the reader; a reader without a bias gets one."""
         bias, weight = self.module.bias, self.module.weight
         assert isinstance(weight, Tensor)
         if isinstance(bias, Tensor):
@@ -54,13 +54,13 @@ class BiasShift:
 
 @frozen(eq=False)
 class BiasRepair:
-    """All biases that take means in; none where removed nodes are read as zero."""
+    """All biases that means are added to; none where removed nodes are replaced by zero."""
 
     shifts: tuple[BiasShift, ...] = ()
 
     @property
     def padded(self) -> bool:
-        """Whether some reader pads with zeros, so that its border differs."""
+        """Whether some reader pads with zeros, so that its outputs differ at the border."""
         return any(shift.padded for shift in self.shifts)
 
     def perform(self, journal: Journal) -> None:
@@ -85,7 +85,7 @@ def bias_repair(
     cuts: Sequence[TensorCut],
     means: Mapping[str, Tensor] | None,
 ) -> BiasRepair:
-    """Return what the biases of all readers must take in; `means` are ``(nodes,)`` by group.
+    """Return the additions to the biases of all readers; `means` are ``(nodes,)`` by group.
 
     Raises `ModelError` for groups without means, and for readers without a place for a constant:
     others than linear layers and convolutions.
@@ -119,14 +119,14 @@ def _reader(model: nn.Module, site: Site, change: Change) -> nn.Module:
 
 
 def _is_read(site: Site) -> bool:
-    """Whether the site is what the module's weight is multiplied with."""
+    """Whether a site is the tensor that the module's weight is multiplied with."""
     if site.end == "operand":
         return owner_of(str(site.argument)) in _weights(site.module)
     return site.end == "input" and site.argument in (0, "input")
 
 
 def _is_transposed(module: nn.Module) -> bool:
-    """Whether it is transformers' linear layer with a transposed weight."""
+    """Whether a module is the linear layer of transformers with a transposed weight."""
     return hasattr(module, "nf") and hasattr(module, "nx")
 
 
@@ -137,7 +137,7 @@ def _nothing(reader: Any) -> Tensor:
 
 
 def _put(fill: Tensor, site: Site, change: Change, means: Tensor) -> None:
-    """Put what a mask would put at the site into the vector of a reader's inputs."""
+    """Put the means, as a mask would at the site, into the vector of a reader's inputs."""
     indices = torch.tensor(site.extent.indices())
     if int(indices.max()) >= len(fill):
         raise ModelError(f"the means of {change.group.name} do not fit what {site.name} reads")
@@ -164,12 +164,12 @@ def _shift(
 
 
 def _weights(path: str) -> tuple[tuple[str, str], ...]:
-    """Return where the weight of a module may be: its own, or what a weight norm computes it of."""
+    """Return the names that a module's weight may have: plain, or computed by a weight norm."""
     return (path, "weight"), (path, "weight.original1"), (path, "weight.original")
 
 
 def _read(module: Any, weight: Tensor, fill: Tensor) -> Tensor:
-    """Return what a reader makes of one constant per input, ``(outputs,)``."""
+    """Return the outputs of a reader for one constant per input, ``(outputs,)``."""
     if _is_transposed(module):
         return fill @ weight
     if not isinstance(module, _ConvNd):

@@ -1,4 +1,4 @@
-"""What a model and one node of each group cost: parameters and multiply-accumulates."""
+"""Cost of a model and of one node of each group: parameters and multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Cost:
-    """Parameters, and multiply-accumulates of one forward on the example inputs.
+    """The number of parameters, and of multiply-accumulates of one forward on the example inputs.
 
     Matrix products, convolutions and attention are counted, element-wise work is not. `macs` is
     None for a model that cannot be traced.
@@ -35,7 +35,7 @@ class Cost:
 
 @frozen
 class Costs:
-    """The cost of a model, and by group name what the model saves when one node is removed."""
+    """The cost of a model, and by group name the saving when one node is removed."""
 
     model: Cost
     nodes: Mapping[str, Cost]
@@ -47,10 +47,10 @@ def costs(
     *args: Any,
     **kwargs: Any,
 ) -> Costs:
-    """Return what `model` and one node of each of its groups cost, from one traced forward.
+    """Return the cost of `model` and of one node of each group, from one traced forward.
 
-    Nothing is computed and the model is not changed. The saving of a node is what remains to the
-    cost of the model with one node less, other groups whole: savings of two groups do not add up
+    Nothing is computed and the model is not changed. The saving of a node is the difference to the
+    cost of the model with one node less, other groups whole. Savings of two groups do not add up
     where one weight joins them.
     """
     sizes = {name: tuple(each.shape) for name, each in model.named_parameters()}
@@ -66,7 +66,7 @@ def costs(
 
 
 def _node_parameters(group: ChannelGroup, sizes: Mapping[str, tuple[int, ...]]) -> int:
-    """Count the parameters that one node owns; what two slices share is counted once."""
+    """Count the parameters that one node owns; overlaps of two slices are counted once."""
     owned: dict[str, dict[int, set[int]]] = {}
     for part in group.slices:
         if part.parameter in sizes:
@@ -108,7 +108,7 @@ def _tally(
 
 
 def _size(solver: Solver, axis: Expression, less: Variable | None) -> int:
-    """Return the size of an axis, with one index of `less` taken away."""
+    """Return the size of an axis, with one index of `less` removed."""
     axis = solver.resolve(axis)
     if isinstance(axis, Variable):
         return axis.size - (axis is less)

@@ -1,4 +1,4 @@
-"""Other inputs made from the example: more rows, other values, none that the model never takes."""
+"""Further inputs made from the example: more rows, other values within the example's range."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SCALE = 1.7
 
 
 def derived(example: Example) -> Iterator[Example]:
-    """Yield inputs that differ from the example in batch size and values, the boldest first.
+    """Yield inputs that differ from the example in batch size and values, the most different first.
 
-    Which of them a model takes is for the caller to try. Numbers are drawn from those of the
+    The caller tries which of them the model takes. Numbers are drawn from those of the
     example, times `SCALE`; whole numbers from the range that it spans; where it holds only zeros
     and ones, or an infinity, whole rows are drawn.
     """
@@ -37,7 +37,7 @@ def derived(example: Example) -> Iterator[Example]:
 
 
 def _rows(example: Example) -> int:
-    """Return the batch size: what most tensors have as their first axis; 0 without any tensor."""
+    """Return the batch size, the first axis of most tensors; 0 without any tensor."""
     leaves = tree_leaves((example.args, dict(example.kwargs)))
     sizes = Counter(len(each) for each in leaves if isinstance(each, Tensor) and each.ndim)
     return max(sizes, key=lambda size: (sizes[size], size)) if sizes else 0
@@ -71,7 +71,7 @@ def _is_batch(x: Tensor, rows: int) -> bool:
 
 
 def _drawn(x: Tensor, count: int | None, draw: torch.Generator) -> Tensor:
-    """Return other values for a tensor of which `count` rows are wanted, None for its own shape."""
+    """Return other values for a tensor, in `count` rows, or in the tensor's shape for None."""
     if x.is_meta or not x.numel() or x.ndim == 0:
         return x
     shape = tuple(x.shape) if count is None else (count, *x.shape[1:])

@@ -1,4 +1,4 @@
-"""Models and numbers in float64, and how far outputs are apart."""
+"""Models and inputs in float64, and the relative difference of outputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def has_fractions(tensor: Tensor) -> bool:
 
 
 def own_tolerance(model: nn.Module) -> float:
-    """Return what rounding in the model's own data type can explain."""
+    """Return the largest difference that rounding in the model's own data type can explain."""
     return max(TOLERANCES.get(each.dtype, 0.0) for each in model.parameters())
 
 

@@ -35,7 +35,7 @@ from nodelens.removal.slicing import Change, TensorCut
 
 @frozen(eq=False)
 class RemovalCase:
-    """A removal to check: the model, the removed nodes, and what readers get in their place."""
+    """A removal to check: the model, the removed nodes, and the repair of their readers."""
 
     model: nn.Module
     graph: ChannelGraph
@@ -47,17 +47,17 @@ class RemovalCase:
 
     @property
     def shifting(self) -> bool:
-        """Whether the removed model may differ from the masked one, so that more is needed."""
+        """Whether the smaller model may differ from the masked one: `expected` is then needed."""
         return self.repair.padded or any(each.group.normalised for each in self.changes)
 
 
 @frozen(eq=False)
 class Reference:
-    """What the removed model is compared with on some inputs.
+    """The outputs of the masked model on some inputs, to compare the smaller model with.
 
-    `masked` is the model with the nodes masked. `expected`, needed where a group is normalised or
-    means are padded, is what the removed model must compute: the masked model with the nodes left
-    out of every average, and the means in the biases of their readers.
+    `masked` is the run of the model with the nodes masked. `expected`, needed where a group is
+    normalised or means are padded, is the run that the smaller model must agree with: the masked
+    model with the nodes left out of every average, and the means in the biases of their readers.
     """
 
     example: Example
@@ -67,7 +67,7 @@ class Reference:
 
 @frozen(eq=False)
 class References:
-    """Everything that the removed model is compared with, the example in evaluation first.
+    """All references of one equivalence check, the example in evaluation first.
 
     `limits` says in words what is not compared.
     """
@@ -81,11 +81,11 @@ class References:
 
 @frozen
 class Trouble:
-    """Where the removed model fails or first deviates.
+    """Where the smaller model fails or first deviates.
 
-    `operators` counts how far it came, over all inputs that it is compared on; `calls` is one
-    number for the sizes that the operators were given. `line` is the one of the model's code that
-    failed, if it raised an error.
+    `operators` counts the operators up to there, over all inputs of the check; `calls` is one
+    number for the sizes that the operators were given. `line` is the line of the model's code that
+    raised an error, if any did.
     """
 
     operators: int
@@ -96,13 +96,13 @@ class Trouble:
 
     @property
     def at(self) -> tuple[int, int]:
-        """What is the same for two models that have done the same up to their trouble."""
+        """A key that is equal for two models with equal calls up to their trouble."""
         return self.operators, self.calls
 
 
 @frozen
 class OutputComparison:
-    """What is wrong with the removed model, if anything; how far it is from the masked one."""
+    """The trouble of the smaller model, if any, and its difference from the masked model."""
 
     trouble: Trouble | None
     moved: float
@@ -141,7 +141,7 @@ def references(case: RemovalCase, example: Example) -> References:
 def _further(
     case: RemovalCase, first: Reference, precise: bool
 ) -> tuple[list[Reference], list[str]]:
-    """Compare on other inputs and in training too, as far as the masked model runs there."""
+    """Return references on other inputs and in training, as far as the masked model runs there."""
     found, limits = [], []
     tried = (_reference(case, other, precise) for other in derived(first.example))
     other = next((each for each in tried if _accepted(each, first)), None)
@@ -160,7 +160,7 @@ def _further(
 
 
 def _accepted(found: Reference, first: Reference) -> bool:
-    """Whether the model runs; it need not compute numbers that it does not on the example."""
+    """Whether the model runs; outputs must be finite only where those on the example are."""
     return _error(found) is None and (found.masked.finite or not first.masked.finite)
 
 
@@ -191,7 +191,7 @@ def _reference(case: RemovalCase, example: Example, precise: bool) -> Reference:
 
 
 def _expected(case: RemovalCase, example: Example, precise: bool) -> Run:
-    """Run the model without the nodes in its averages, nor in weights computed from others."""
+    """Run the masked model with the nodes left out of averages and of computed weights."""
     known = averages(case.model, example, precise, case.operators, case.changes)
     if known is None:
         return Run(error="the model cannot be traced")
@@ -201,7 +201,7 @@ def _expected(case: RemovalCase, example: Example, precise: bool) -> Run:
 
 @contextmanager
 def _unread(case: RemovalCase, training: bool) -> Iterator[None]:
-    """Mask what readers in training only read: no site is there, so their weights become zero."""
+    """Mask nodes for readers in training only: these have no site, so their weights become zero."""
     journal = Journal()
     seen = {site.module for change in case.changes for site in change.group.sites}
     try:
@@ -222,7 +222,7 @@ def _unread(case: RemovalCase, training: bool) -> Iterator[None]:
 
 @contextmanager
 def _zeroed(case: RemovalCase) -> Iterator[None]:
-    """Set what a removal would take away to zero, and repair biases, for a while."""
+    """Set the parameters of removed nodes to zero, and repair biases, inside a context."""
     journal = Journal()
     try:
         case.repair.perform(journal)
@@ -238,7 +238,7 @@ def _zeroed(case: RemovalCase) -> Iterator[None]:
 
 
 def compare(model: nn.Module, against: References, journal: Journal) -> OutputComparison:
-    """Run the removed model on all inputs and compare it with the references, up to a trouble."""
+    """Run the smaller model on all inputs and compare with the references, up to a trouble."""
     passed, moved = 0, 0.0
     for reference in against.all:
         with following_inputs(model, journal):
@@ -255,7 +255,7 @@ def compare(model: nn.Module, against: References, journal: Journal) -> OutputCo
 
 
 def _placed(found: Trouble, reference: Reference, passed: int) -> Trouble:
-    """Say on which inputs the trouble is, if not on the example, and count what was passed."""
+    """Return the trouble with its inputs in words, and with the operators passed before."""
     example, reason = reference.example, found.reason
     if passed:
         where = "in training" if example.training else f"on {example.name}"
@@ -275,7 +275,7 @@ def _trouble(run: Run, exact: Run, tolerance: float) -> Trouble | None:
 
 
 def _deviation(run: Run, exact: Run, tolerance: float) -> Trouble | None:
-    """Return the first module that returned something else than in the reference."""
+    """Return the first module whose output differs from the reference."""
     for here, there in zip(run.glances, exact.glances, strict=False):
         if not here.agrees(there, 10 * tolerance):
             reason = "it returns something else than in the masked model"

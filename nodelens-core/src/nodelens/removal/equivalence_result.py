@@ -1,4 +1,4 @@
-"""What a comparison of the removed with the masked model has shown, group by group."""
+"""The result of an equivalence check, the smaller against the masked model, for one group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EquivalenceStatus = Literal["exact", "shifted", "refused"]
 
 @frozen
 class EquivalenceResult:
-    """How the model without some nodes of a group compares with the model in which they are masked.
+    """The comparison of a model without some nodes of a group and the model with these masked.
 
     On the example, on other inputs made from it, and in training with every random draw a constant;
     `limits` says what could not be compared.

@@ -1,4 +1,4 @@
-"""Where in a model's own code an error was raised."""
+"""The line of a model's own code where an error was raised."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import linecache
 from pathlib import Path
 from traceback import walk_tb
 
-# Frames of these belong to the machinery, not to the model.
+# Frames of these modules belong to libraries, not to the model.
 _MACHINERY = (
     "torch",
     "nodelens.channels",
@@ -20,8 +20,8 @@ _LONGEST = 80
 def place_in_code(error: BaseException) -> str:
     """Return the line of the model's own code that led to an error, an empty text if none did.
 
-    That is the innermost frame outside torch: where a size is written as a number, or computed
-    from one, this is mostly the line that has it.
+    This is the innermost frame outside torch. Where a size is written as a number, or computed from
+    one, it is mostly the line with the number.
     """
     frames = [
         (frame.f_code.co_filename, line)

@@ -1,4 +1,4 @@
-"""Forward passes that leave no trace on the model, and what they returned."""
+"""Forward passes that leave the model unchanged, with the outputs of every module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nodelens.interfaces.operator import Operators
     from nodelens.removal.absent_nodes import Average
 
-# What a model's own Python raises when the sizes of its tensors do not fit.
+# Errors that a model's own Python raises when the sizes of its tensors do not fit.
 FORWARD_ERRORS = (
     RuntimeError,
     ValueError,
@@ -37,7 +37,7 @@ FORWARD_ERRORS = (
 
 @frozen(eq=False)
 class Example:
-    """The inputs that the model is run on, and in which mode; `name` says which inputs in words."""
+    """The inputs and the mode of a forward; `name` describes the inputs in words."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
@@ -59,7 +59,7 @@ class Example:
 
 @frozen
 class Glance:
-    """What one call of a module returned: shapes and the sum of absolute values, and when."""
+    """A digest of one call's output: shapes, sum of absolute values, and operators before."""
 
     module: str
     shapes: tuple[tuple[int, ...], ...]
@@ -67,7 +67,7 @@ class Glance:
     operators: int
 
     def agrees(self, other: Glance, tolerance: float) -> bool:
-        """Whether two calls may have returned the same; other shapes are not compared."""
+        """Whether two calls may have returned equal tensors; other shapes are not compared."""
         if self.module != other.module:
             return False
         return self.shapes != other.shapes or all(
@@ -78,9 +78,9 @@ class Glance:
 
 @define(eq=False)
 class Run:
-    """One forward: its outputs, or the error, in which module and line, after how many operators.
+    """The result of a forward: outputs, or an error with module, line and number of operators.
 
-    `calls` is one number for all operators up to there and the sizes that they were given.
+    `calls` is one number for all operators up to there and the sizes that they were called with.
     """
 
     outputs: list[Tensor] = field(factory=list)
@@ -93,7 +93,7 @@ class Run:
 
     @property
     def finite(self) -> bool:
-        """Whether all numbers of the outputs are."""
+        """Whether all numbers of the outputs are finite."""
         return all(bool(output.isfinite().all()) for output in self.outputs)
 
 
@@ -104,7 +104,7 @@ def forward(
     operators: Operators,
     averages: Sequence[Average] = (),
 ) -> Run:
-    """Run the model once without gradients, in the example's mode; errors are noted, not raised.
+    """Run the model once without gradients, in the example's mode; errors are recorded, not raised.
 
     Random draws are constants. Modes, random states and buffers are as before afterwards.
     `operators` are the rows of all operators; for `averages` see `OperatorMode`.
@@ -154,7 +154,7 @@ def _cuda() -> bool:
 
 @contextmanager
 def _unchanged(model: nn.Module, training: bool) -> Iterator[None]:
-    """Put back modes, caches, random states and every buffer that the forward wrote into."""
+    """Restore modes, caches, random states and every buffer that the forward wrote into."""
     buffers = [(buffer, buffer.clone(), buffer._version) for buffer in model.buffers()]
     devices = list(range(torch.cuda.device_count())) if _cuda() else []
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -176,7 +176,7 @@ def _unchanged(model: nn.Module, training: bool) -> Iterator[None]:
 
 @contextmanager
 def _watched(model: nn.Module, stack: list[str], mode: OperatorMode, result: Run) -> Iterator[None]:
-    """Keep `stack` at the modules that are running and take a glance at what each returns."""
+    """Keep `stack` at the modules that are running, and record a digest of each output."""
 
     def enter(path: str) -> Any:
         return lambda module, args: stack.append(path)
@@ -206,7 +206,7 @@ def _watched(model: nn.Module, stack: list[str], mode: OperatorMode, result: Run
 
 
 def _batched(tensor: Tensor) -> bool:
-    """Whether a tensor stands for many inside of vmap, where it has no values to look at."""
+    """Whether a tensor stands for a batch inside of vmap, where its values cannot be read."""
     return bool(torch._C._functorch.is_batchedtensor(tensor))
 
 

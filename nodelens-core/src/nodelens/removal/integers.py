@@ -1,4 +1,4 @@
-"""The integers that modules keep in their own attributes and configs, and how to set them."""
+"""Reading and setting the integers in modules' own attributes and configs."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def perform(model: nn.Module, effect: Effect, journal: Journal) -> None:
 
 
 def _agreed(model: nn.Module, path: str, attribute: str, effect: Effect) -> bool:
-    """Whether all modules of one class that share a config ask for the same value of its field."""
+    """Whether all modules of one class that share a config need one value of its field."""
     module = model.get_submodule(path)
     shared = getattr(module, "config", None)
     if shared is None or not attribute.startswith("config."):

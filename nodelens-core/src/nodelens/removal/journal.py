@@ -1,4 +1,4 @@
-"""Changes to a model that can all be taken back."""
+"""Changes to a model that can all be undone."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch import Tensor
 
 @define(eq=False)
 class Journal:
-    """Performs changes and remembers how to undo each of them; old tensors are kept, not copied."""
+    """A record of performed changes that can undo each; old tensors are kept, not copied."""
 
     undo_steps: list[Callable[[], None]] = field(factory=list)
 
     @property
     def mark(self) -> int:
-        """The present point, to go back to with `undo`."""
+        """The number of changes so far, to be given to `undo`."""
         return len(self.undo_steps)
 
     def undo(self, mark: int = 0) -> None:
-        """Take back every change since `mark`, the last one first."""
+        """Undo every change since `mark`, the last one first."""
         while len(self.undo_steps) > mark:
             self.undo_steps.pop()()
 
     def set_data(self, tensor: Tensor, data: Tensor) -> None:
-        """Give a parameter or buffer other data; the object, and every reference to it, stays."""
+        """Give a parameter or buffer other data; the object, and every reference to it, is kept."""
         old = tensor.data
         self.undo_steps.append(lambda: _exchange(tensor, old))
         _exchange(tensor, data)
@@ -52,14 +52,14 @@ class Journal:
         mapping[key] = value
 
     def remove_item(self, mapping: MutableMapping[Any, Any], key: Any) -> None:
-        """Remove an entry; taken back, it is there with the very same value."""
+        """Remove an entry; `undo` restores the very object."""
         old = mapping.pop(key)
         self.undo_steps.append(lambda: mapping.__setitem__(key, old))
 
 
 @contextmanager
 def undone_on_error(journal: Journal) -> Iterator[None]:
-    """Take everything back if the body does not reach its end, whatever ends it."""
+    """Undo all changes if the body of the context does not reach its end."""
     reached = False
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a forward does to its operators while it is compared: counted, precise, and repeatable."""
+"""A dispatch mode for compared forwards: operators are counted, precise, and repeatable."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _DROPOUT_RATES = frozenset(["dropout", "dropout_p"])
 
 
 class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operators of a forward, keeps it in float64, leaves absent nodes out of averages.
+    """Counts the operators of a forward, in float64 and with absent nodes left out of averages.
 
     `precise` leaves float64 tensors in float64 where the model would cast them down. `averages`
-    are all averaging operators in the order in which the forward meets them; `followed` turns False
-    where it meets others. Random draws are constants. `calls` is one number for all operators so
+    are all averaging operators in the order in which the forward calls them; `followed` turns False
+    where it calls others. Random draws are constants. `calls` is one number for all operators so
     far and the sizes that they were given: forwards that were given the same agree in it.
     """
 
@@ -44,7 +44,6 @@ class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Perform one operator."""
         kwargs, name, row = dict(kwargs or {}), registered_name(func), row_of(self.table, func)
         self.operators += 1
         self.calls = hash((self.calls, name, _sizes(args)))
@@ -60,7 +59,7 @@ class OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
     def _average(self, row: Operator | None, args: tuple[Any, ...]) -> Average | None:
-        """Return what is known of an averaging operator; None where nothing is or it is no such."""
+        """Return the next average of the trace for an averaging operator, None for any other."""
         if row is None or row.average is None or not self.averages:
             return None
         average = self.averages.pop(0)
@@ -81,7 +80,7 @@ def _without_dropout(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _as_many(part: Any, count: int) -> Any:
-    """Return as many tensors as the operator does: accelerators keep a workspace beside them."""
+    """Return as many tensors as the operator does: accelerators return a workspace as well."""
     if not isinstance(part, tuple) or len(part) == count:
         return part
     return *part, *(part[0].new_empty(0) for _ in range(count - len(part)))
@@ -92,7 +91,7 @@ def _cast_down(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
 
 
 def _sizes(value: Any) -> object:
-    """Return what an argument says about sizes: a shape, a number, a list of these."""
+    """Return the sizes in an argument: a shape, a number, a list of these."""
     if isinstance(value, Tensor):
         return tuple(value.shape)
     if isinstance(value, list | tuple):

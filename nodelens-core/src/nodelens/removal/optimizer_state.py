@@ -1,4 +1,4 @@
-"""The state of an optimizer follows the parameters that it belongs to."""
+"""Slicing of an optimizer's state along with its parameters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def slice_optimizer(optimizer: Optimizer, cuts: Sequence[TensorCut], journal: Journal) -> list[str]:
-    """Slice the optimizer's state of every sliced parameter; return what could not be carried.
+    """Slice the optimizer's state of every sliced parameter; return notes on state dropped.
 
     State of another shape than the parameter's (factored moments, a history of all parameters)
-    is dropped, so that the optimizer starts it anew, and named in the notes. They also say where
-    the optimizer is none of torch's, whose state of the parameter's shape may mean something else.
+    is dropped, so that the optimizer starts it anew. The notes name the dropped state, and the
+    optimizers that are not torch's: their state of the parameter's shape may mean something else.
     """
     if isinstance(optimizer, LBFGS):
         for parameter in list(optimizer.state):
@@ -47,7 +47,7 @@ def _doubts(optimizer: Optimizer, cuts: Sequence[TensorCut]) -> Iterator[str]:
 def _slice_state(
     optimizer: Optimizer, tensor: Tensor, cut: TensorCut, journal: Journal
 ) -> str | None:
-    """Slice the state of one parameter; return the entry for which all of it was dropped."""
+    """Slice the state of one parameter; return the entry for which all of the state was dropped."""
     state = optimizer.state[tensor]
     for key, value in state.items():
         if _stale(value, cut):

@@ -1,4 +1,4 @@
-"""Weights that are computed from other parameters (weight norm) keep their values when sliced."""
+"""Values of sliced weights that are computed from other parameters, as by weight norm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Computed:
-    """A weight that a module computes, with the values that must remain of it."""
+    """A weight that a module computes, with the values that it must have after slicing."""
 
     module: nn.Module
     name: str
@@ -25,7 +25,7 @@ class Computed:
 
     @property
     def sources(self) -> ParametrizationList:
-        """What the weight is computed from."""
+        """The parameters that the weight is computed from."""
         lists: nn.ModuleDict = self.module.parametrizations  # type: ignore[assignment]
         found = lists[self.name]
         assert isinstance(found, ParametrizationList)
@@ -35,9 +35,9 @@ class Computed:
 def computed_weights(
     model: nn.Module, cuts: Sequence[TensorCut], remaining: Callable[[TensorCut, Tensor], Tensor]
 ) -> list[Computed]:
-    """Return what must remain of every computed weight that the cuts touch, before they are made.
+    """Return every computed weight that the cuts touch, with the values to keep, before slicing.
 
-    `remaining` says what a cut leaves of a weight.
+    `remaining` returns the values of a weight that a cut keeps.
     """
     found: dict[tuple[str, str], Computed] = {}
     for cut in cuts:
@@ -58,11 +58,11 @@ def _owners(cut: TensorCut) -> Iterator[tuple[str, str]]:
 
 
 def keep_values(weights: Sequence[Computed], journal: Journal) -> bool:
-    """Let sliced weights have the values of before; return whether any had to be set.
+    """Restore the values of sliced computed weights; return whether any had to be set.
 
-    A weight norm divides by the length of all that a node reads: fewer inputs, another length. Its
+    A weight norm divides by the length of a node's weights: fewer inputs, another length. Its
     inverse gives sources that yield the wanted values. Parametrisations without an inverse are left
-    alone; the comparison with the masked model judges them.
+    alone; the comparison with the masked model decides about them.
     """
     changed = False
     for each in weights:

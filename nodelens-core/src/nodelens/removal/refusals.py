@@ -1,4 +1,4 @@
-"""Why a removal is refused, in words."""
+"""The text of a refused removal: groups, place, reason, and what to do."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CODE = "a size there or before it is a number in the code, or follows other node
 
 @frozen(eq=False)
 class Blame:
-    """Which groups are to blame for a refusal, and what is known beyond the trouble."""
+    """The groups that a removal is refused for, and a reason in words if one is known."""
 
     groups: Sequence[Change]
     plain: str = ""
 
 
 def refusal(case: RemovalCase, blame: Blame, remaining: Trouble, trials: int) -> str:
-    """Return the text of a refusal: which groups, what fails, in which line, and what is cut."""
+    """Return the text of a refusal: the groups, the failure, its line, and cuts in the code."""
     groups = ", ".join(each.group.name for each in blame.groups)
     why = f"{blame.plain}; " if blame.plain else ""
     tried = "1 setting" if trials == 1 else f"{trials} settings"
@@ -42,16 +42,16 @@ def refusal(case: RemovalCase, blame: Blame, remaining: Trouble, trials: int) ->
 
 
 def _advice(remaining: Trouble) -> list[str]:
-    """Return why code may fail there, and where it says so itself, what to do."""
+    """Return why the code may fail there, or what to do where the error says so."""
     bytes_of = re.search(r"multiple of (\d+) bytes", remaining.reason)
     if bytes_of is None:
         return [CODE]
     half, single = int(bytes_of[1]) // 2, int(bytes_of[1]) // 4
-    return [f"let a multiple of {half} nodes stay (of {single} in float32)"]
+    return [f"keep a multiple of {half} nodes (of {single} in float32)"]
 
 
 def _cut(case: RemovalCase, group: ChannelGroup) -> str:
-    """Say where the code cuts a group from others, and which of these could lose nodes with it."""
+    """Return where the code cuts a group from others, and which of these can lose nodes with it."""
     removed = [each.group.name for each in case.changes]
     others = [
         each.name

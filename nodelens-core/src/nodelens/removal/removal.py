@@ -52,11 +52,12 @@ ONE_HEAD_SIZE = (
 
 @frozen(eq=False)
 class Removal:
-    """What was removed, how that compares with the masked model, and what had to follow.
+    """The result of a removal: the kept nodes, the equivalence check, and the attributes set.
 
-    `keep` maps each group that lost nodes to the indices that stayed. `rules` are the integer
-    attributes that were found to follow, usable as hints. `parameters` counts the model's
-    parameters before and after. The graph of the old model no longer fits: infer again.
+    `keep` maps each group that lost nodes to the indices kept. `verdicts` compare the smaller with
+    the masked model, one result per group. `rules` are the integer attributes that were found to
+    follow, usable as hints. `parameters` counts the model's parameters before and after. The graph
+    of the old model does not describe the smaller one: infer again.
     """
 
     keep: Mapping[str, tuple[int, ...]]
@@ -83,17 +84,31 @@ def remove(
 ) -> Removal:
     """Remove the nodes that are not in `keep` from `model`, or change nothing at all.
 
-    `keep` maps group names to the indices that stay, or to a bool tensor ``(nodes,)``; groups that
-    are not named stay whole. `args` and `kwargs` are example inputs: on them, on others made from
-    them and in training the smaller model must compute what the masked model computes, in float64
-    where the model's code allows it. Parameters stay the same objects, so ties stay tied and
-    optimizers keep them; the state of `optimizer` is sliced too. Attributes of standard modules
-    follow by a table, other integers by `hints`, then by search. With `means`, ``(nodes,)`` by
-    group, the biases of the readers make up for the nodes, as if they were masked by their means.
+    The smaller model must compute the outputs of the masked model: on the example inputs, on others
+    made from them and in training, in float64 where the model's code allows it. Parameter objects
+    are kept, so that ties and optimizers hold. Attributes of standard modules follow by a table,
+    other integers by `hints`, then by search.
 
-    Raises `UnknownNameError` for unknown groups and `ModelError` for frozen groups, for indices
-    that do not fit, and where the smaller model does not run or does not agree; the model, its
-    gradients and the optimizer are then exactly as before.
+    Args:
+        model: the model, changed in place.
+        graph: the channel groups of the model.
+        keep: the nodes to keep by group name, as indices or as a bool tensor ``(nodes,)``; groups
+            that are not named are kept whole.
+        *args: example inputs of the model.
+        optimizer: an optimizer of the model, whose state is sliced too.
+        hints: rules for integer attributes, tried before the search.
+        means: the mean of each node by group name, ``(nodes,)``; the biases of the readers are
+            repaired with them, as if the nodes were masked by their means.
+        **kwargs: example inputs of the model by keyword.
+
+    Returns:
+        The kept nodes, one result of the equivalence check per group, and notes.
+
+    Raises:
+        UnknownNameError: for unknown groups.
+        ModelError: for frozen groups, for indices out of range, and where the smaller model does
+            not run or does not agree. The model, its gradients and the optimizer are then exactly
+            as before.
     """
     check_arguments(keep=keep, optimizer=optimizer, hints=hints, means=means)
     journal = Journal()
@@ -121,11 +136,11 @@ def perform_removal(
     hints: Sequence[AttributeRule | AttributeHint] = (),
     means: Mapping[str, Tensor] | None = None,
 ) -> Removal:
-    """Remove nodes through a journal of the caller's, who takes everything back if he wants."""
+    """Remove nodes and record every change in `journal`, by which the caller can undo them."""
     found = changes(graph, keep)
     before = _parameters(model)
     if not found:
-        return Removal({}, (), (), ("every node stays: nothing was removed",), (before, before))
+        return Removal({}, (), (), ("every node is kept: nothing was removed",), (before, before))
     cut = cuts(model, found)
     repair = bias_repair(model, found, cut, means)
     table = operator_table(graph.operators)
@@ -163,7 +178,7 @@ def perform_removal(
 
 @frozen
 class _Sliced:
-    """What slicing the tensors has to say; `rounded` if it set values anew, in their own type."""
+    """Notes of slicing the tensors; `rounded` if values were set anew in their own data type."""
 
     texts: tuple[str, ...]
     rounded: bool
@@ -211,7 +226,7 @@ def _precision_note(against: References) -> tuple[str, ...]:
 def _verdicts(
     case: RemovalCase, moved: float, against: References
 ) -> tuple[EquivalenceResult, ...]:
-    """Say of every group that it is exact, or by how much all of them together moved the outputs.
+    """Return the result of every group: exact, or shifted by the difference of all together.
 
     Where some groups moved them, the others are exact: see `Reference`.
     """
@@ -232,7 +247,7 @@ def _verdicts(
 
 
 def _why_shifted(case: RemovalCase, change: Change) -> str:
-    """Say why a group may move the outputs; an empty text if it must not."""
+    """Return why a group may move the outputs; an empty text if it must not."""
     normalised = ["normalised"] if change.group.normalised else []
     read = {site.module for site in change.group.sites}
     padded = any(each.padded and each.path in read for each in case.repair.shifts)
@@ -264,7 +279,7 @@ def _alone(case: RemovalCase, change: Change, example: Example) -> bool:
 
 
 def _near(found: Sequence[Change], place: str) -> Sequence[Change]:
-    """Return the groups with parameters nearest to where the model went wrong."""
+    """Return the groups with parameters nearest to the module that failed or deviated."""
     while place:
         near = [
             change

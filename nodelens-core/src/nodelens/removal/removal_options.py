@@ -1,4 +1,4 @@
-"""Whether what was given to a removal is its own, and not an input of the model of that name."""
+"""Type checks that tell the arguments of a removal from model inputs of the same name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from nodelens.errors import ModelError
 
 _EXPECTED: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "keep": ((Mapping,), "a mapping of groups to the nodes that stay"),
+    "keep": ((Mapping,), "a mapping of groups to the nodes to keep"),
     "means": ((Mapping, type(None)), "a mapping of groups to the means of their nodes"),
     "hints": ((Sequence,), "a sequence of rules for attributes"),
     "optimizer": ((Optimizer, type(None)), "an optimizer"),
@@ -19,7 +19,7 @@ _EXPECTED: Mapping[str, tuple[tuple[type, ...], str]] = {
 
 
 def check_arguments(**given: object) -> None:
-    """Raise `ModelError` where one is not of its type, as when the model has an input so called."""
+    """Raise `ModelError` for an argument of another type, such as a model input of its name."""
     for name, value in given.items():
         types, expected = _EXPECTED[name]
         if not isinstance(value, types):

@@ -1,4 +1,4 @@
-"""What groups are called after a removal that leaves one node of some: an axis of one is none."""
+"""New names of groups after a removal leaves one node of another, which is then no group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBER = re.compile(r":\d+$")
 
 
 def renaming_notes(graph: ChannelGraph, changes: Sequence[Change]) -> tuple[str, ...]:
-    """Say which groups have one node left, where others will be called by their names."""
+    """Return notes on groups with one node left whose names pass to other groups."""
     gone = [each.group.name for each in changes if each.left == 1]
     renamed = [f"{old} is called {new}" for old, new in _renamed(graph, gone)]
     if not gone or not renamed:

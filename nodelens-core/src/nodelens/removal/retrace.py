@@ -1,4 +1,4 @@
-"""A second look at a model whose groups are known: its operators and the axes of their tensors."""
+"""A second trace of a model whose groups are known, which records chosen operators."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def retrace(
     known: Mapping[str, Known],
     training: bool = False,
 ) -> tuple[Trace, list[tuple[Known, Operation]]]:
-    """Trace one forward; return the trace and every operator of which something is known.
+    """Trace one forward; return the trace and every operator with an entry in `known`.
 
-    `known` says what, by the name of the operator's row. The forward runs on fake tensors, and
-    where the model's control flow depends on data, on the example itself. Raises what the model
-    raises where both fail.
+    `known` is keyed by the name of the operator's row. The forward runs on fake tensors, and where
+    the model's control flow depends on data, on the example itself. Raises what the model raises
+    where both fail.
     """
     work = Pass(model, args, kwargs, operators)
     with restored(model):

@@ -1,4 +1,4 @@
-"""The search for the integers that must follow a removal, with an equivalence check at its end."""
+"""The search for the integers that must follow a removal, by equivalence checks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from nodelens.removal.shrunk_axes import ShrunkAxis
 
 MOST_TRIALS = 60
 MOST_CHANGES = 6
-# What a first change that brings the model further leaves for others, should it be the wrong one.
+# Trials that a first change which brings the model further leaves for other first changes.
 RESERVE = 20
 
-# What modules call the number of their heads; it follows even where the forward does not read it.
+# Names of the number of heads in modules; it follows even where the forward does not read it.
 HEAD_COUNTS = frozenset(
     [
         "num_heads",
@@ -41,7 +41,7 @@ HEAD_COUNTS = frozenset(
 
 @define(eq=False)
 class Search:
-    """Depth-first: at the place where the model goes wrong, nearest candidates first."""
+    """A depth-first search at the module that fails, with the nearest candidates first."""
 
     model: nn.Module
     against: References
@@ -57,11 +57,11 @@ class Search:
     _candidates: list[Adjustment] | None = None
 
     def run(self, hints: Sequence[AttributeRule], known: Sequence[Adjustment]) -> Trouble | None:
-        """Find the integers that make the removed model right; return the trouble that remains.
+        """Find the integers that make the smaller model agree; return the trouble that remains.
 
-        First the hints and what else is `known` as they are, then a search that starts from what is
-        known, then one without it, then one that starts from both. The trouble is that of the
-        setting with which the model came furthest: what comes before it can be set right.
+        First hints and `known` adjustments are tried as they are, then a search starts from the
+        known ones, then one without them, then one from both. The trouble is that of the setting
+        with which the model came furthest: everything before it can be adjusted.
         """
         hinted = [adjustment(self.model, rule, self.shrinking) for rule in hints]
         starts = [[*_apart([*known, *hinted])], [*known], [], [*_apart([*known, *hinted])]]
@@ -73,7 +73,7 @@ class Search:
         return self.furthest
 
     def _start(self, adjusted: Sequence[Adjustment]) -> Trouble | None:
-        """Go back to the bare removal, perform some adjustments, and run the model."""
+        """Return to the bare removal, perform some adjustments, and run the model."""
         self.journal.undo(self.origin)
         self.performed.clear()
         self.trials, self._candidates = 0, None
@@ -121,7 +121,7 @@ class Search:
         patience: int = 1,
         idle: frozenset[tuple[RuleOrHint, ...]] = frozenset(),
     ) -> bool:
-        """Change integers until no problem is left; what brings the forward further goes first.
+        """Change integers until no problem is left; changes that bring the forward further first.
 
         `patience` is how many changes in a row may leave the problem in its module. A change is
         `idle` where every operator up to the problem is given the same sizes as without it: it
@@ -150,17 +150,17 @@ class Search:
         return patience > 0 and any(self._again(*each, depth, patience, again) for each in level)
 
     def _go_on(self, after: Trouble | None, depth: int) -> bool:
-        """Solve what comes next, with some trials left over where this was the first change."""
+        """Solve the next problem, with some trials left over where this was the first change."""
         self.limit = MOST_TRIALS - RESERVE if depth == MOST_CHANGES else self.limit
         solved = self._solve(after, depth - 1)
         self.limit = MOST_TRIALS if depth == MOST_CHANGES else self.limit
         return solved
 
     def _near(self, problem: Trouble, idle: set[tuple[RuleOrHint, ...]]) -> Iterator[Adjustment]:
-        """Yield what is not idle, nearest first.
+        """Yield the candidates that are not idle, nearest first.
 
-        What is not of the nearest class is tried all at once, and then all attributes of one name,
-        before each is tried: mostly the model reads none of them, and they are idle all together.
+        Candidates beyond the nearest class are tried all at once, then all attributes of one name,
+        then each: mostly the model reads none of them, and they are idle all together.
         """
         found = [each for each in self._all() if each.rules not in idle]
         found.sort(key=lambda each: each.order(problem.module))
@@ -208,7 +208,7 @@ class Search:
         return {place for done in self.performed for place in done.effect}
 
     def _fresh(self, each: Adjustment) -> bool:
-        """Whether the candidate sets nothing that is set already, in a new combination."""
+        """Whether a candidate sets only integers that are not set yet, in a new combination."""
         rules = (*each.rules, *(rule for done in self.performed for rule in done.rules))
         combination = frozenset(rules)
         if self._taken() & each.effect.keys() or combination in self.seen:
@@ -218,7 +218,7 @@ class Search:
 
 
 def _apart(adjusted: Iterable[Adjustment]) -> Iterator[Adjustment]:
-    """Yield the adjustments that change something which none before them sets."""
+    """Yield the adjustments whose integers no earlier one sets."""
     taken: set[tuple[str, str]] = set()
     for each in adjusted:
         if each.effect and not taken & each.effect.keys():

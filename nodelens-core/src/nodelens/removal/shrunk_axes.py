@@ -1,4 +1,4 @@
-"""The axes that a removal shrinks, as what integers can follow."""
+"""The axes that a removal shrinks, which integers of the model may follow."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @frozen
 class ShrunkAxis:
-    """One axis that shrinks: an integer `size` becomes `left`, a multiple of it in proportion.
+    """One axis that shrinks: an integer `size` becomes `left`, a multiple shrinks in proportion.
 
-    `kept` are the indices that stay of an axis as a whole.
+    `kept` are the kept indices of an axis as a whole.
     """
 
     parameter: str
@@ -31,12 +31,12 @@ class ShrunkAxis:
     kept: tuple[int, ...] = ()
 
     def followed(self, value: int) -> int | None:
-        """Return what an integer becomes that follows this axis, None if it cannot be its size."""
+        """Return the new value of an integer that follows the axis, None if it cannot."""
         factor, rest = divmod(value, self.size)
         return None if rest or not factor or self.multiples % factor else factor * self.left
 
     def parts(self, lengths: Sequence[int]) -> list[int] | None:
-        """Return the lengths of consecutive parts of the axis, None if they do not make it up."""
+        """Return the new lengths of consecutive parts of the axis, None unless they make it up."""
         if not self.kept or sum(lengths) != self.size:
             return None
         ends = list(accumulate(lengths))

@@ -1,4 +1,4 @@
-"""Which indices of every parameter and buffer stay, and the slicing itself."""
+"""Slicing of parameters and buffers to the indices that are kept."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Change:
 
     @property
     def left(self) -> int:
-        """How many nodes stay."""
+        """The number of nodes that are kept."""
         return int(self.kept.sum())
 
     def dropped(self, part: ParameterSlice) -> Tensor:
-        """Return the indices of one slice that go."""
+        """Return the indices of one slice that are removed."""
         return torch.tensor(part.extent.indices())[~self.kept].flatten()
 
 
 @frozen(eq=False)
 class TensorCut:
-    """What stays, per axis, of one parameter or buffer of an old shape.
+    """The kept indices, per axis, of one parameter or buffer of an old shape.
 
     `tensors` are all objects that share its memory, and `names` all names of these.
     """
@@ -48,7 +48,7 @@ class TensorCut:
     kept: Mapping[int, Tensor]
 
     def applied(self, tensor: Tensor) -> Tensor:
-        """Return the part of a tensor of the old shape that stays, in the same memory format."""
+        """Return the kept part of a tensor of the old shape, with its memory format."""
         part = tensor
         for axis, indices in self.kept.items():
             part = part.index_select(axis, indices.to(tensor.device))
@@ -58,7 +58,7 @@ class TensorCut:
         return part
 
     def zeroed(self, tensor: Tensor) -> Tensor:
-        """Return a copy of a tensor of the old shape with zeros in what does not stay."""
+        """Return a copy of a tensor of the old shape with zeros in the part that is removed."""
         part = tensor.clone()
         for axis, indices in self.kept.items():
             gone = torch.ones(self.shape[axis], dtype=torch.bool)
@@ -68,10 +68,10 @@ class TensorCut:
 
 
 def changes(graph: ChannelGraph, keep: Mapping[str, Sequence[int] | Tensor]) -> list[Change]:
-    """Return the groups that lose nodes; groups of which all stay are left out.
+    """Return the groups that lose nodes; groups that are kept whole are left out.
 
-    Raises `UnknownNameError` for unknown groups, `ModelError` for frozen ones, for indices that do
-    not fit and where no node would stay.
+    Raises `UnknownNameError` for unknown groups, `ModelError` for frozen ones, for indices out of
+    range and where no node would be kept.
     """
     found = [_change(graph[name], kept) for name, kept in keep.items()]
     return [change for change in found if change.left < change.group.width]
@@ -80,14 +80,14 @@ def changes(graph: ChannelGraph, keep: Mapping[str, Sequence[int] | Tensor]) -> 
 def _change(group: ChannelGroup, kept: Sequence[int] | Tensor) -> Change:
     change = Change(group, kept_nodes(group, kept))
     if change.left == 0:
-        raise ModelError(f"{group.name}: at least one of its {group.width} nodes must stay")
+        raise ModelError(f"{group.name}: at least one of its {group.width} nodes must be kept")
     if change.left < group.width and not group.prunable:
         raise ModelError(f"{group.name} is frozen, no node can be removed: {group.frozen}")
     return change
 
 
 def cuts(model: nn.Module, found: Sequence[Change]) -> list[TensorCut]:
-    """Return what stays of every tensor that the changes touch; tied tensors appear once."""
+    """Return the cut of every tensor that the changes touch; tied tensors appear once."""
     named = _named(model)
     dropped: dict[object, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     for change in found:
@@ -122,7 +122,7 @@ def _named(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _memory(tensor: Tensor) -> object:
-    """Return what tied tensors have in common, be they one object or two views of one memory."""
+    """Return a key that is equal for tied tensors: one object, or two views of one memory."""
     place = (tensor.untyped_storage()._cdata, tensor.storage_offset())
     return (*place, tuple(tensor.shape), tensor.stride())
 
@@ -134,7 +134,7 @@ def _complement(size: int, dropped: Tensor) -> Tensor:
 
 
 def slice_tensors(cut: Sequence[TensorCut], journal: Journal) -> None:
-    """Slice every tensor and its gradient; the objects stay, and what was tied stays tied."""
+    """Slice every tensor and its gradient; objects are kept, and tied tensors stay tied."""
     for each in cut:
         data = each.applied(each.tensors[0].data)
         for tensor in each.tensors:

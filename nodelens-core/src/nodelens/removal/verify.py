@@ -1,4 +1,4 @@
-"""Whether removal is exact, tried group by group on a model that stays as it is."""
+"""Trial removals, group by group, on a model that is left as it was."""
 
 from __future__ import annotations
 
@@ -34,12 +34,26 @@ def verify(
     means: Mapping[str, Tensor] | None = None,
     **kwargs: Any,
 ) -> list[EquivalenceResult]:
-    """Return one result per prunable group: each in turn loses `share` of its nodes, at random.
+    """Return one equivalence result per prunable group: each in turn loses a fraction of its nodes.
 
-    With `keep`, the groups that it names lose what it does not keep instead. `args` and `kwargs`
-    are the example inputs on which removed and masked model are compared; `hints` and `means` are
-    those of `remove`. The model is as before afterwards. Raises `ModelError` for a share outside
-    (0, 1).
+    The model is as before afterwards.
+
+    Args:
+        model: the model to try removals on.
+        graph: the channel groups of the model.
+        *args: example inputs, on which the smaller and the masked model are compared.
+        share: the fraction of the nodes of each group that is removed, between 0 and 1, at random.
+        seed: the seed of the random nodes.
+        keep: the nodes to keep by group name, in place of random ones; other groups are left out.
+        hints: rules for integer attributes, as for `remove`.
+        means: the mean of each node by group name, ``(nodes,)``, as for `remove`.
+        **kwargs: example inputs by keyword.
+
+    Returns:
+        One result per group that was tried, in the order of `keep`, or else of the graph.
+
+    Raises:
+        ModelError: for a fraction outside (0, 1).
     """
     check_arguments(share=share, seed=seed, hints=hints, means=means)
     if keep is not None:
@@ -56,9 +70,9 @@ def verify(
     ]
 
 
-def random_keep(group: ChannelGroup, share: float, seed: int) -> list[int]:
-    """Return the sorted nodes that stay when a random `share` goes; at least one goes and stays."""
-    removed = min(max(round(share * group.width), 1), group.width - 1)
+def random_keep(group: ChannelGroup, fraction: float, seed: int) -> list[int]:
+    """Return the sorted nodes kept when a random fraction is removed; at least one of either."""
+    removed = min(max(round(fraction * group.width), 1), group.width - 1)
     order = torch.randperm(group.width, generator=generator(seed, "verify", group.name))
     return sorted(order[removed:].tolist())
 
@@ -72,7 +86,7 @@ def _checked(
     rules: list[AttributeRule | AttributeHint],
     means: Mapping[str, Tensor] | None,
 ) -> EquivalenceResult:
-    """Try one removal and take it back; what it taught about attributes goes into `rules`."""
+    """Try one removal and undo it; attribute rules that were found are added to `rules`."""
     journal = Journal()
     try:
         removal = perform_removal(

@@ -1,4 +1,4 @@
-"""The mean loss over the samples of a capture, with the standard error that its folds give."""
+"""The mean loss over the samples of a capture, with its standard error from folds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def mean_loss(capture: Capture) -> MeanLoss | None:
 
 
 def _mean(statistic: Statistic[Any], state: State, keep: Tensor) -> Tensor:
-    """Return all losses over all labels, ``(1,)``."""
+    """Return the sum of all losses divided by the number of labels, ``(1,)``."""
     means: Tensor = statistic.summary(state, keep).mean
     return means[:1] / means[1:]
 

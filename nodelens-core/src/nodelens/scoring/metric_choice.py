@@ -1,4 +1,4 @@
-"""The metrics that were asked for: outright, or by patterns that take what fits."""
+"""The requested metrics: by name, or by patterns that take the metrics that fit."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from nodelens.interfaces.metric import Metric, dependencies_of
 
 @frozen(eq=False)
 class MetricChoice:
-    """Metrics by their names in the results, those that others are made of included.
+    """Metrics by their names in the results, with the metrics that these depend on.
 
     Attributes:
         metrics: all metrics, in order.
-        asked: names that somebody asks for; the others are what these are made of.
-        taken: names that a pattern alone asks for; only these are left out where they do not fit.
-        left_out: what patterns matched and did not take, with the reasons.
+        asked: names that are requested; the others are metrics that these depend on.
+        taken: names requested by a pattern alone; only these are left out where they do not fit.
+        left_out: names that patterns matched and did not take, with the reasons.
     """
 
     metrics: Mapping[str, Metric]
@@ -28,7 +28,7 @@ class MetricChoice:
     def fitting(self, misfit: Callable[[Metric], str]) -> MetricChoice:
         """Return the choice without metrics of patterns that do not fit.
 
-        `misfit` gives the reason, or nothing. A metric that another one is made of stays with it.
+        `misfit` returns the reason, or nothing. Metrics that another one depends on are kept too.
         """
         outright = self._with_parts(set(self.asked) - self.taken)
         reasons = {name: self._reason(name, misfit) for name in self.taken - outright}
@@ -40,12 +40,12 @@ class MetricChoice:
         return MetricChoice(metrics, asked, self.taken & kept, dict(sorted(left_out.items())))
 
     def _reason(self, name: str, misfit: Callable[[Metric], str]) -> str:
-        """Return why a metric, or one that it is made of, does not fit."""
+        """Return why a metric, or one that it depends on, does not fit."""
         found = (misfit(self.metrics[each]) for each in sorted(self._with_parts({name})))
         return next(filter(None, found), "")
 
     def _with_parts(self, names: Iterable[str]) -> set[str]:
-        """Return some metrics and all that they are made of."""
+        """Return the names of some metrics and of all that they depend on."""
         found: set[str] = set()
         waiting = list(names)
         while waiting:

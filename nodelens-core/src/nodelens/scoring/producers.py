@@ -33,12 +33,12 @@ class Producer:
 
     @property
     def weight(self) -> Tensor:
-        """All rows below one another, node by node, ``(nodes · rows, fan_in)``."""
+        """The rows of all nodes in one matrix, node by node, ``(nodes · rows, fan_in)``."""
         return self.rows.flatten(0, 1)
 
 
 def slices_written_by(group: ChannelGroup, name: str | None) -> list[ParameterSlice]:
-    """Return the slices of the one weight that writes the nodes, or of the one of that name.
+    """Return the slices of the one weight that writes the nodes, or of the weight called `name`.
 
     `name` is the path of a module or a parameter, or the last parts of it. Raises
     `NotApplicableError` unless exactly one weight answers to it.
@@ -91,6 +91,6 @@ def producer_of(
 
 
 def _rows(part: ParameterSlice, weight: Tensor) -> Tensor:
-    """Return what each node owns of a weight, ``(nodes, rows, fan_in)`` float64."""
+    """Return the rows of a weight that each node owns, ``(nodes, rows, fan_in)`` float64."""
     first = weight.movedim(part.axis, 0).reshape(weight.shape[part.axis], -1)
     return part.extent.nodes_last(first, 0).flatten(1, 2).permute(2, 1, 0).double()

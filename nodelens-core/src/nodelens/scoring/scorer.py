@@ -1,4 +1,4 @@
-"""From a capture to scores: every metric on every group, with standard errors."""
+"""Scores from a capture: every metric on every group, with standard errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 @frozen(eq=False)
 class ScoreRequest:
-    """What to score: metrics by the name that they have in the results."""
+    """A request for scores: a capture, the model, and metrics by their names in the results."""
 
     model: nn.Module
     graph: ChannelGraph
@@ -35,7 +35,7 @@ class ScoreRequest:
 
 @frozen(eq=False)
 class ScoringContext:
-    """What every score of a request is worked out from."""
+    """A request for scores, with the states, weights and modules that scores are computed from."""
 
     request: ScoreRequest
     parameters: Mapping[str, Tensor]
@@ -62,7 +62,7 @@ class _Results:
 
 
 def _sorted(found: Mapping[tuple[str, str], _T], order: Mapping[str, int]) -> dict[Any, _T]:
-    """Return what was found group by group in the order of the metrics."""
+    """Return results that were found group by group in the order of the metrics."""
     return {key: found[key] for key in sorted(found, key=lambda key: order[key[0]])}
 
 
@@ -71,7 +71,7 @@ def compute_scores(request: ScoreRequest) -> Scores:
 
     Groups come one after the other, so that only one needs its states in memory at a time.
     Where a metric is undefined the reason is in `skipped`; a metric whose code raises, or that
-    gives values that are not finite, is in `failed` while the others go on.
+    gives values that are not finite, is in `failed` while the others are scored.
     """
     results, context = _Results(), subject_of(request)
     entries = request.capture.plan.entries
@@ -88,7 +88,7 @@ def compute_scores(request: ScoreRequest) -> Scores:
 
 
 def subject_of(request: ScoreRequest) -> ScoringContext:
-    """Return what every score of a request is worked out from."""
+    """Return the context that the scores of a request are computed from."""
     model, capture = request.model, request.capture
     tensors = [
         *model.named_parameters(remove_duplicate=False),
@@ -132,7 +132,7 @@ def _score(
 
 
 def _contributions(context: ScoringContext, metric: Metric, group: ChannelGroup) -> dict[str, Any]:
-    """Return what each of the metrics that a metric is made of adds to its values."""
+    """Return the part of a metric's values that each metric it depends on adds."""
     if not hasattr(metric, "contributions"):
         return {}
     view = view_of(context, metric, group, torch.ones(len(rows_of(context, metric))) > 0)
@@ -167,7 +167,7 @@ def _values(
 
 
 def _all_metrics(context: ScoringContext, metric: Metric) -> list[Metric]:
-    """Return a metric and all that it is made of."""
+    """Return a metric and all metrics that it depends on."""
     parts = [context.request.metrics[name] for name in dependencies_of(metric)]
     return [metric, *(each for part in parts for each in _all_metrics(context, part))]
 
@@ -190,7 +190,7 @@ def rows_of(context: ScoringContext, metric: Metric) -> Tensor:
 def view_of(
     context: ScoringContext, metric: Metric, group: ChannelGroup, keep: Tensor
 ) -> GroupView:
-    """Return what the metric sees: the statistics that it declared, and no others."""
+    """Return the view of a group for a metric: the statistics that it declares, and no others."""
     declared = [s for each in _all_metrics(context, metric) for s in each.statistics]
     known, states = context.request.capture.states, {}
     for place in (group.name, f"{group.name} (pair)"):

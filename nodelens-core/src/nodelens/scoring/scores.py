@@ -1,4 +1,4 @@
-"""Scores: values with direction, unit, standard error, and what could not be scored and why."""
+"""Scores: values with direction, unit and standard error, and reasons for missing ones."""
 
 from __future__ import annotations
 
@@ -25,15 +25,21 @@ COLUMNS = ("metric", "group", "node", "value", "se", "higher_is_better", "unit")
 
 @frozen(eq=False)
 class Score:
-    """One metric on one group.
+    """The values of one metric on one group, with standard errors.
 
-    `values` ``(nodes,)`` float64; `se` ``(nodes,)`` the delete-one-fold jackknife standard error,
-    or None: for metrics of weights alone, which have no sampling error; for metrics of extremes,
-    of which the jackknife is wrong (``MetricInfo(jackknife=False)``); and where fewer than
-    two folds hold samples. `folds` is the number of folds behind `se`. `higher_is_better`
-    is True where high values mark the nodes worth keeping, False where low values do, None where
-    the metric ranks none. `contributions` are what each of the metrics that this one
-    is made of adds to the values, ``(nodes,)`` each; none of most metrics.
+    Attributes:
+        metric: the name of the metric in the results.
+        group: the name of the group.
+        values: the values of the nodes, ``(nodes,)`` float64.
+        se: the delete-one-fold jackknife standard errors, ``(nodes,)``. None for metrics of weights
+            alone, which have no sampling error; for metrics of extremes, where the jackknife is
+            wrong (``MetricInfo(jackknife=False)``); and where fewer than two folds hold samples.
+        higher_is_better: True where high values mark the nodes worth keeping, False where low
+            values do, None where the metric ranks none.
+        unit: the unit of the values.
+        folds: the number of folds behind `se`.
+        contributions: the parts of the values that the metrics which this one depends on add,
+            ``(nodes,)`` each; most metrics have none.
     """
 
     metric: str
@@ -46,10 +52,18 @@ class Score:
     contributions: Mapping[str, NDArray[np.float64]] = field(factory=dict)
 
     def interval(self, level: float = 0.95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the ends of the confidence interval of every node, ``(nodes,)`` each.
+        """Return the ends of the confidence interval of every node.
 
-        Student's t with one degree of freedom less than folds, as a jackknife over groups has.
-        Raises `UnknownNameError` for scores without a standard error.
+        The interval is Student's t with folds − 1 degrees of freedom, for a jackknife over groups.
+
+        Args:
+            level: the probability that the interval covers the true value, between 0 and 1.
+
+        Returns:
+            The lower and the upper ends, ``(nodes,)`` each, in the unit of the values.
+
+        Raises:
+            UnknownNameError: for scores without a standard error.
         """
         if self.se is None:
             raise UnknownNameError(f"{self.metric!r} on {self.group!r} has no standard error")
@@ -75,9 +89,18 @@ class Score:
 class Scores:
     """All scores of a run, by metric and group.
 
-    `skipped` maps ``(metric, group)`` to the reason why there is no score; `failed` maps a metric
-    whose code raised to its one-line error. `samples` counts the calibration samples. `layers`
-    holds what layer metrics say of whole groups: scores whose `values` are ``(1,)``.
+    Attributes:
+        scores: the score of each node metric on each group, by ``(metric, group)``.
+        skipped: the reason why there is no score, by ``(metric, group)``.
+        failed: the one-line error of each metric whose code raised.
+        samples: the number of calibration samples.
+        layers: the scores of layer metrics, of which `values` has shape ``(1,)``.
+
+    Example:
+        ::
+
+            scores = nodelens.score(model, data, metrics=["loss_proxy"])
+            low, high = scores["loss_proxy", "0:neurons"].interval(0.95)
     """
 
     scores: Mapping[tuple[str, str], Score]
@@ -186,7 +209,7 @@ class Scores:
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:
-        """Read what `save` wrote; raises `RunError` for any other file."""
+        """Return the scores in a file from `save`; raises `RunError` for any other file."""
         from nodelens.storage.tensors import read_arrays
 
         arrays, meta = read_arrays(Path(path))

@@ -1,4 +1,4 @@
-"""Options of metrics that say more than a type and a bound, to be shared or to be tested."""
+"""Options of metrics with documentation, test values and bounds in one field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import field
 from nodelens.config.docstrings import DOC
 
 EXAMPLES, BESIDE = "examples", "beside"
-"""The keys of an option's metadata, beside that of the documentation."""
+"""The keys of an option's metadata, other than the documentation."""
 
 
 def option(

@@ -1,4 +1,4 @@
-"""Whether two halves of the samples agree about which nodes are at the top."""
+"""The stability of the top nodes: their overlap between two halves of the samples."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nodelens.scoring.scorer import ScoringContext, rows_of, view_of
 from nodelens.seeding import generator
 
 SPLITS = 16
-"""So many ways to cut the folds into halves are tried; eight folds have 35."""
+"""The number of ways to split the folds into halves that are tried; eight folds have 35."""
 
 
 @frozen
 class Overlap:
-    """The mean overlap of the two tops over several splits, and the smallest and largest of them.
+    """The mean overlap of two top sets over several splits, and the smallest and the largest.
 
-    0 where the halves share no top node, 1 where they have the same.
+    0 where the halves have no top node in common, 1 where all are.
     """
 
     mean: float
@@ -27,19 +27,20 @@ class Overlap:
 
 
 def overlap(context: ScoringContext, name: str, top: float) -> Overlap | None:
-    """Return how far halves of the folds agree about the top share of every group by one metric.
+    """Return the overlap of the top nodes of every group by one metric between halves of the folds.
 
-    The overlap is the Jaccard index of the two sets, |A ∩ B| / |A ∪ B|, nodes of all groups
-    counted together. Each half holds half of the samples: the top nodes of all of them are more
-    stable than this says. None where fewer than two folds hold samples, or no group has a score.
+    `top` is the fraction of the nodes. The overlap is the Jaccard index of the two sets,
+    |A ∩ B| / |A ∪ B|, nodes of all groups counted together. Each half holds half of the samples:
+    the top nodes of all samples are more stable than this. None where fewer than two folds hold
+    samples, or no group has a score.
     """
     metric = context.request.metrics[name]
     splits = _splits(rows_of(context, metric) > 0)
     found = [_shared(context, name, top, half) for half in splits]
-    shares = [both / either for both, either in found if either]
-    if not shares:
+    overlaps = [both / either for both, either in found if either]
+    if not overlaps:
         return None
-    return Overlap(sum(shares) / len(shares), min(shares), max(shares))
+    return Overlap(sum(overlaps) / len(overlaps), min(overlaps), max(overlaps))
 
 
 def _splits(used: Tensor) -> list[Tensor]:
@@ -56,7 +57,7 @@ def _splits(used: Tensor) -> list[Tensor]:
 
 
 def _shared(context: ScoringContext, name: str, top: float, half: Tensor) -> tuple[int, int]:
-    """Return how many nodes are at the top in both halves, and in either, over all groups."""
+    """Return the number of top nodes in both halves, and in either, over all groups."""
     metric = context.request.metrics[name]
     used = rows_of(context, metric) > 0
     both = either = 0
@@ -79,8 +80,8 @@ def _shared(context: ScoringContext, name: str, top: float, half: Tensor) -> tup
     return both, either
 
 
-def _top(values: Tensor, higher_is_better: bool | None, share: float) -> set[int]:
+def _top(values: Tensor, higher_is_better: bool | None, top: float) -> set[int]:
     importance = -values if higher_is_better is False else values
-    count = max(1, round(share * len(values)))
+    count = max(1, round(top * len(values)))
     order = importance.double().argsort(descending=True, stable=True)
     return set(order[:count].tolist())

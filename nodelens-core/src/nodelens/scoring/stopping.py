@@ -12,12 +12,12 @@ from nodelens.scoring.scorer import ScoreRequest, subject_of
 from nodelens.scoring.stability import Overlap, overlap
 
 FIRST, GROWTH = 8, 2**0.5
-"""The first look comes after this many samples per fold, each further one at √2 times as many."""
+"""Samples per fold before the first look, and the growth of samples from look to look."""
 
 
 @frozen
 class Look:
-    """How stable the top was after so many samples."""
+    """The overlap of the top nodes after a number of samples."""
 
     samples: int
     overlap: Overlap
@@ -25,15 +25,15 @@ class Look:
 
 @define(eq=False)
 class StoppingRule:
-    """Asks after growing numbers of samples whether the top nodes are stable.
+    """Decides after growing numbers of samples whether the top nodes are stable.
 
     Attributes:
-        request: makes what is scored of a capture that goes on.
+        request: makes the request for scores of an unfinished capture.
         metric: the metric that ranks the nodes, by its name in the results.
-        top: the share of each group that is the top.
-        min_overlap: the mean overlap of the tops of both halves that is enough.
-        looks: what was seen, in order.
-        keep: is told all looks after each one.
+        top: the fraction of the nodes of each group that are the top nodes.
+        min_overlap: the mean overlap of the top nodes of both halves that is enough.
+        looks: the overlaps so far, in order.
+        keep: called with all looks after each one.
     """
 
     request: Callable[[Capture], ScoreRequest]
@@ -51,11 +51,11 @@ class StoppingRule:
 
     @property
     def reached(self) -> bool:
-        """Whether the last look found the top stable."""
+        """Whether the top nodes were stable at the last look."""
         return bool(self.looks) and self.looks[-1].overlap.mean >= self.min_overlap
 
     def look(self, capture: Capture) -> None:
-        """See how stable the top is now, unless that was seen."""
+        """Record the overlap of the top nodes, once per number of samples."""
         if self.looks and self.looks[-1].samples == capture.samples:
             return
         found = overlap(subject_of(self.request(capture)), self.metric, self.top)
@@ -65,7 +65,7 @@ class StoppingRule:
                 self.keep(self.looks)
 
     def _next(self, folds: int) -> int:
-        """Return after how many samples the next look is due."""
+        """Return the number of samples at which the next look is due."""
         seen = self.looks[-1].samples if self.looks else 0
         steps = (round(FIRST * folds * GROWTH**step) for step in count())
         return next(step for step in steps if step > seen)

@@ -1,4 +1,4 @@
-"""What a metric sees of one group: summaries of statistics, weights, and the other groups."""
+"""The view of one group that a metric reads: summaries, weights, and the other groups."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Network:
-    """What all groups of a capture share.
+    """The states, weights and metrics of a capture, common to all views of its groups.
 
     `states` are all states by place, `input_of` names the place of a module's input or weight.
-    `metrics` are those of the run, by name, for metrics that are made of others. `remembered` is
-    what a metric has worked out for one group and needs for others, under a key that begins with
-    the metric itself; it lives as long as the model is scored.
+    `metrics` are those of the run, by name, for metrics that depend on others. `remembered` holds
+    intermediate results that a metric needs for several groups, under a key that begins with the
+    metric itself, as long as the model is scored.
     """
 
     graph: ChannelGraph | None = None
@@ -49,7 +49,7 @@ class Network:
 
 @frozen(eq=False)
 class GroupView:
-    """One group as a metric sees it, over the folds where `keep` is True.
+    """The view of one group that a metric reads, over the folds where `keep` is True.
 
     ``view[statistic]`` gives the statistic's summary; `incoming` and `outgoing` give weights.
     """
@@ -74,7 +74,7 @@ class GroupView:
     def __getitem__(self, statistic: Any) -> Any:
         """Return the summary of a statistic that the metric names in `statistics`.
 
-        One of the input or the weight is that of the module that alone writes the group.
+        A statistic of the input or the weight is that of the one module that writes the group.
         """
         if statistic.reads in ("input", "weight"):
             return self.at_module(statistic, self.producer().module)
@@ -101,9 +101,9 @@ class GroupView:
         return found.summary(state, self._kept(folds_in(state)))
 
     def _kept(self, folds: int) -> Tensor:
-        """Return which of a state's folds are kept; states in more folds than `keep` follow it."""
+        """Return the kept folds of a state; a state with more folds than `keep` repeats them."""
         if len(self.keep) > folds:
-            raise ValueError(f"{len(self.keep)} folds are asked of a state with {folds}")
+            raise ValueError(f"{len(self.keep)} folds are requested of a state with {folds}")
         return self.keep[torch.arange(folds) % len(self.keep)]
 
     def incoming(self) -> Tensor:
@@ -115,7 +115,7 @@ class GroupView:
         return self._weights("consumer", "no parameter reads these nodes")
 
     def weights(self) -> list[Tensor]:
-        """Return what nodes own of each weight that writes or reads them, ``(nodes, …)`` float64.
+        """Return the part of each weight that writes or reads a node, ``(nodes, …)`` float64.
 
         A weight that does both, tied as those of an embedding and a readout, comes once.
         """
@@ -136,7 +136,7 @@ class GroupView:
     def written_by(self, name: str | None = None) -> Producer:
         """Return the rows of one weight that write each node.
 
-        `name` is the path of its module or the last parts of it, such as ``up_proj``, where several
+        `name` is the path of a module or the last parts of it, such as ``up_proj``, where several
         weights write the nodes. Raises `NotApplicableError` unless exactly one answers to it, or
         where it has no rows that write one channel each.
         """
@@ -144,12 +144,12 @@ class GroupView:
         return producer_of(parts, self.parameters, self.network.modules)
 
     def slice_of(self, part: ParameterSlice) -> Tensor:
-        """Return what each node owns of one parameter, ``(nodes, everything else)`` float64."""
+        """Return the entries of a parameter that each node owns, ``(nodes, …)`` float64."""
         parameter = self.parameters[part.parameter].detach()
         return part.extent.nodes_first(parameter, part.axis).double()
 
     def view_of(self, group: str) -> GroupView:
-        """Return another group of the network as this metric would see it, over the same folds."""
+        """Return the view of another group for this metric, over the same folds."""
         graph = self.network.graph
         if graph is None:
             raise NotApplicableError("the other groups of the network are not known here")
@@ -157,7 +157,7 @@ class GroupView:
         return evolve(self, group=graph[group], states=states)
 
     def next(self) -> GroupView:
-        """Return the next group of the forward pass that can be read, over the same folds."""
+        """Return the view of the next group of the forward that can be read, over these folds."""
         graph = self.network.graph
         names = [group.name for group in graph or () if group.at("activation")]
         if self.group.name not in names[:-1]:

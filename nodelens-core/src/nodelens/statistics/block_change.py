@@ -1,4 +1,4 @@
-"""How much a residual block or a layer changes what it reads."""
+"""The similarity of the input and the output of a residual block or a layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIELDS = ("cosine", "read", "written", "change")
 
 @frozen(eq=False)
 class BlockSummary:
-    """Means over positions of what a block reads and returns, scalars, float64.
+    """Means over positions for the input and the output of a block, scalars, float64.
 
     `cosine` is the mean of cos(h_in, h_out): 1 − cosine is the block influence of Men et al. 2024,
     "ShortGPT", arXiv:2403.03853, equation 1. `read`, `written` and `change` are the mean squared
@@ -32,7 +32,7 @@ class BlockSummary:
 
 @frozen
 class BlockSimilarity:
-    """How alike a block's input and output are at each position (block B16).
+    """Cosine of a block's input and output at each position, and their lengths (block B16).
 
     The cosine is 1 where both are zero and 0 where one is.
     """
@@ -42,17 +42,14 @@ class BlockSimilarity:
     additive: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
-        """Four sums and a count per fold."""
         return layout.folds * (len(_FIELDS) + 1)
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
         return {"count": zeros(layout), **{name: zeros(layout) for name in _FIELDS}}
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the cosine and the squared lengths of every valid position."""
         from nodelens.statistics.rows import add_rows, row_counts
         from nodelens.statistics.sweeps import row_slices
 
@@ -62,13 +59,11 @@ class BlockSimilarity:
                 add_rows(state[name], total, reading.fold[rows])
 
     def merge(self, state: State, other: State) -> None:
-        """Add the sums."""
         from nodelens.statistics.rows import add_fields
 
         add_fields(state, other)
 
     def summary(self, state: State, keep: Tensor) -> BlockSummary:
-        """Return the means over the kept folds."""
         count = state["count"][keep].sum()
         means = (state[name][keep].sum() / count.clamp(min=1.0) for name in _FIELDS)
         return BlockSummary(count, *means)

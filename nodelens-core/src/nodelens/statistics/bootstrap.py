@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     )
 
 _MOST = 12
-"""Rows are drawn at most so often; 13 times or more has probability 6·10⁻¹¹."""
+"""The largest weight of a row; a weight of 13 or more has probability 6·10⁻¹¹."""
 
 
 @frozen(eq=False)
 class BootstrapSummary:
-    """The summary of the statistic in each replicate, in their order."""
+    """One summary of a statistic per bootstrap replicate, in the order of the replicates."""
 
     replicates: tuple[Any, ...]
 
@@ -39,16 +39,16 @@ def _is_additive(instance: object, attribute: Attribute[Any], value: object) -> 
 
 @frozen
 class Bootstrap:
-    """Replicates of a statistic of which each counts every row 0, 1, 2, … times (block B17).
+    """Bootstrap replicates of a statistic, each with a weight 0, 1, 2, … per row (block B17).
 
-    How often is a Poisson number of mean 1, from a hash of the row's number in the data and of the
-    replicate's: replicates of two processes merge, and every site draws the same rows. Source:
-    Chamandy et al. 2012, "Estimating uncertainty for massive data streams". A row is a whole image
-    or sequence, so that dependence between positions is kept.
+    The weight is a Poisson number of mean 1, from a hash of the row's number in the data and of the
+    replicate's number: replicates of two processes merge, and every site draws the same rows. A row
+    is a whole image or sequence, so that dependence between positions is kept. Source: Chamandy et
+    al. 2012, "Estimating uncertainty for massive data streams".
 
     Attributes:
         of: a statistic whose fields are sums over rows.
-        replicates: how many.
+        replicates: the number of replicates.
     """
 
     of: Statistic[Any] = field(validator=_is_additive)
@@ -56,24 +56,21 @@ class Bootstrap:
 
     @property
     def reads(self) -> ReadPoint:
-        """Where the statistic reads."""
         return self.of.reads
 
     @property
     def requires(self) -> frozenset[Need]:
-        """What the statistic requires; the memory is that of all replicates."""
         return self.of.requires
 
     def floats(self, layout: Layout) -> int:
-        """One state of the statistic per replicate."""
         return self.of.floats(self._layout(layout))
 
     def start(self, layout: Layout) -> State:
-        """Return empty states, with an axis of replicates behind that of folds."""
+        """Return empty states, with an axis of replicates after the folds."""
         return self._apart(self.of.start(self._layout(layout)))
 
     def update(self, state: State, reading: Reading) -> None:
-        """Let the statistic add every row with its weight in each fold and replicate."""
+        """Add every row to each fold and replicate with its weight."""
         import torch
 
         folds = torch.arange(_folds(state), device=reading.fold.device)
@@ -84,7 +81,7 @@ class Bootstrap:
         _take_pivot(state, together)
 
     def _weights(self, reading: Reading) -> Tensor:
-        """Return how often each row counts, ``(rows, replicates)`` float64."""
+        """Return the weight of each row, ``(rows, replicates)`` float64."""
         import torch
 
         from nodelens.statistics.sample_draws import mix, row_keys
@@ -96,18 +93,16 @@ class Bootstrap:
         return torch.searchsorted(below, hashes.double() / 2.0**63, right=True).double()
 
     def merge(self, state: State, other: State) -> None:
-        """Merge every replicate with its like."""
         together = _together(state)
         self.of.merge(together, _together(other))
         _take_pivot(state, together)
 
     def summary(self, state: State, keep: Tensor) -> BootstrapSummary:
-        """Return the statistic's summary in each replicate, over the kept folds."""
         states = (self.replicate(state, number) for number in range(self.replicates))
         return BootstrapSummary(tuple(self.of.summary(each, keep) for each in states))
 
     def replicate(self, state: State, number: int) -> State:
-        """Return the state that the statistic itself has in one replicate."""
+        """Return the state of the statistic in one replicate."""
         return {
             name: value if name == "pivot" else value[:, number] for name, value in state.items()
         }

@@ -31,13 +31,13 @@ class ClassSummary:
 class ClassMoments:
     """Mean and variance of each row's mean activation, by the row's class (block B10).
 
-    Per row, because a label belongs to an image, not to a pixel: counting positions would fake the
-    sample size. Rows labelled -100 do not count.
+    Rows are counted, because a label belongs to an image, not to a pixel: a count of positions
+    would overstate the sample size. Rows labelled -100 do not count.
 
     Attributes:
-        reads: where it reads.
-        per: ``position`` for moments over the positions of a class, where what is asked is how a
-            node varies within a class, not what it says of the class.
+        reads: the read point.
+        per: ``position`` for moments over the positions of a class, which describe how a node
+            varies within a class.
     """
 
     reads: ReadPoint = "activation"
@@ -48,11 +48,9 @@ class ClassMoments:
     row_sums: ClassVar[RowSums] = RowSums(powers=2)
 
     def floats(self, layout: Layout) -> int:
-        """Two sums per class, node and fold, the pivot, one count per class and fold."""
         return layout.folds * layout.classes * (2 * layout.width + 1) + layout.width
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
         shape = (layout.classes, layout.width)
@@ -63,7 +61,7 @@ class ClassMoments:
         }
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the rows to their classes; raises `DataError` for a label that is no class."""
+        """Add the rows to their classes; raises `DataError` for a label out of range."""
         from nodelens.statistics.rows import add_rows, pivot_of, row_counts
         from nodelens.statistics.sums import power_sums
 
@@ -81,7 +79,6 @@ class ClassMoments:
             add_rows(state[name].flatten(0, 1), term[labelled], cell)
 
     def merge(self, state: State, other: State) -> None:
-        """Move `other` to this state's pivot and add."""
         if "pivot" not in other:
             return
         pivot = state.setdefault("pivot", other["pivot"].to(state["s1"].device))
@@ -93,7 +90,6 @@ class ClassMoments:
         state["s2"] += s2 + 2 * shift * s1 + n * shift**2
 
     def summary(self, state: State, keep: Tensor) -> ClassSummary:
-        """Return class means and variances over the kept folds."""
         from nodelens.statistics.rows import mean_about, resolved
 
         count, s1, s2 = (state[name][keep].sum(0) for name in ("count", "s1", "s2"))

@@ -1,4 +1,4 @@
-"""Sums of products between two sides: the nodes of a group, and something else per sample."""
+"""Sums of products between the nodes of a group and a second vector per sample."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sides:
 
 
 def floats_of_sides(layout: Layout, others: int) -> int:
-    """Return how many numbers a state holds besides pivots."""
+    """Return the number of values of a state of two sides, without pivots."""
     return layout.folds * (layout.width * others + 2 * (layout.width + others) + 1)
 
 
@@ -59,7 +59,7 @@ def add_sides(state: State, d: Tensor, e: Tensor, counted: Tensor, fold: Tensor)
 
 
 def merge_sides(state: State, other: State) -> None:
-    """Move `other` to this state's pivot and add.
+    """Add the state `other` into `state`, moved to its pivot.
 
     A pivot holds that of the nodes and, unless it is 0, that of the other side behind it.
     """
@@ -80,7 +80,7 @@ def merge_sides(state: State, other: State) -> None:
 
 
 def sides_of(state: State, keep: Tensor) -> Sides:
-    """Return the moments over the kept folds; those of constants are exactly 0."""
+    """Return the moments over the kept folds; second moments of constants are exactly 0."""
     count = state["count"][keep].sum().clamp(min=1.0)
     s1, s2, t1, t2, st = (
         state[name][keep].sum(0) / count for name in ("s1", "s2", "t1", "t2", "st")

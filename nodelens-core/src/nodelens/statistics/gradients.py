@@ -1,4 +1,4 @@
-"""Gradient statistics: what the loss says about each node, by position and by row.
+"""Gradient statistics: first-order changes of the loss by node, per position and per row.
 
 With g = dL/da, L the loss *summed* over rows and positions, and q = a·g, the (negative) first-order
 change of the loss when a node is set to zero; a node with several components (a head) has one q per
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nodelens.statistics.sweeps import ReadingSlice
 
 Labels = Literal["data", "model"]
-"""Whose labels the loss is taken with: the data's, or drawn from the model's predictions."""
+"""The labels of the loss: those of the data, or drawn from the model's predictions."""
 
 _FIELDS = ("g", "g2", "q", "abs_q", "q2", "q4", "s1", "dg", "dg_g", "gg")
 _ROW_FIELDS = ("q", "abs_q", "q2", "q4", "abs_mean_q")
@@ -52,8 +52,8 @@ class GradientMoments:
     and E[g²] would cancel where the mean is large beside the spread.
 
     Attributes:
-        reads: where it reads.
-        labels: whose labels the loss is taken with.
+        reads: the read point.
+        labels: the labels of the loss.
     """
 
     reads: ReadPoint = "activation"
@@ -62,15 +62,12 @@ class GradientMoments:
 
     @property
     def requires(self) -> frozenset[Need]:
-        """Gradients of the loss with these labels."""
         return gradient_of(self.labels)
 
     def floats(self, layout: Layout) -> int:
-        """Ten sums per node and fold, the pivot, two counts per fold."""
         return layout.folds * (len(_FIELDS) * layout.width + 2) + layout.width
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
         fields = {name: zeros(layout, layout.width) for name in _FIELDS}
@@ -88,7 +85,6 @@ class GradientMoments:
         add_terms(state, reading, terms | dict(zip(_FIELDS, sums, strict=True)))
 
     def merge(self, state: State, other: State) -> None:
-        """Move `other` to this state's pivot and add."""
         from nodelens.statistics.rows import add_fields, common_pivot
 
         if "pivot" not in other:
@@ -101,7 +97,6 @@ class GradientMoments:
         state["dg"] += 2 * t * moved["dg_g"] + moved["gg"] * t.square()
 
     def summary(self, state: State, keep: Tensor) -> GradientSummary:
-        """Return the means over the kept folds."""
         from nodelens.statistics.rows import resolved
 
         count, gates = (state[name][keep].sum().clamp(min=1.0) for name in ("count", "gates"))
@@ -115,7 +110,7 @@ class GradientMoments:
 
 
 def gradient_of(labels: Labels) -> frozenset[Need]:
-    """Return what a statistic requires that reads gradients of the loss with these labels."""
+    """Return the requirement of gradients of the loss with these labels."""
     return frozenset({"gradient" if labels == "data" else "sampled_gradient"})
 
 
@@ -154,8 +149,8 @@ class RowGradients:
     """Means over rows of Q, |Q|, Q², Q⁴ and |mean_t q|, with Q_n = Σ_t q of row n (block B4).
 
     Attributes:
-        reads: where it reads.
-        labels: whose labels the loss is taken with.
+        reads: the read point.
+        labels: the labels of the loss.
     """
 
     reads: ReadPoint = "activation"
@@ -165,15 +160,12 @@ class RowGradients:
 
     @property
     def requires(self) -> frozenset[Need]:
-        """Gradients of the loss with these labels, all of a row at once."""
         return gradient_of(self.labels) | {"whole_rows"}
 
     def floats(self, layout: Layout) -> int:
-        """Five sums per node and fold, one count per fold."""
         return layout.folds * (len(_ROW_FIELDS) * layout.width + 1)
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
         fields = {name: zeros(layout, layout.width) for name in _ROW_FIELDS}
@@ -193,12 +185,10 @@ class RowGradients:
         add_terms(state, reading, {"rows": (counts > 0).double(), **named})
 
     def merge(self, state: State, other: State) -> None:
-        """Add the sums."""
         from nodelens.statistics.rows import add_fields
 
         add_fields(state, other)
 
     def summary(self, state: State, keep: Tensor) -> RowGradientSummary:
-        """Return the means over rows of the kept folds."""
         rows = state["rows"][keep].sum().clamp(min=1.0)
         return RowGradientSummary(rows, *(state[name][keep].sum(0) / rows for name in _ROW_FIELDS))

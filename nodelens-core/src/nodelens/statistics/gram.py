@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class GramSummary:
     """Population covariance as a `Triangle`, ``(size,)`` float64, and mean, ``(nodes,)``.
 
-    What belongs to constant nodes is exactly 0. The square matrices, ``(nodes, nodes)``, are made
-    when they are asked for, each time anew. Of a grouped convolution's input all have a leading
-    axis of blocks: ``(blocks, size)``, ``(blocks, features)``, ``(blocks, features, features)``.
+    Entries of constant nodes are exactly 0. The square matrices, ``(nodes, nodes)``, are made at
+    each access. For the input of a grouped convolution all have a leading axis of blocks:
+    ``(blocks, size)``, ``(blocks, features)``, ``(blocks, features, features)``.
     """
 
     count: Tensor
@@ -67,7 +67,7 @@ class Gram:
     in float64.
 
     Attributes:
-        reads: where it reads; at the input, a grouped convolution has one matrix per block.
+        reads: the read point; at the input, a grouped convolution has one matrix per block.
         of: what is multiplied.
         position_fraction: the fraction of all positions that are used, chosen by their number in
             the data.
@@ -81,18 +81,15 @@ class Gram:
 
     @property
     def requires(self) -> frozenset[Need]:
-        """Gradients unless it is of values."""
         from nodelens.statistics.quantities import needs_of
 
         return needs_of(self.of) | {"quadratic"}
 
     def floats(self, layout: Layout) -> int:
-        """A triangle and two vectors per fold, the pivot, one count per fold."""
         triangle = layout.blocks * _triangle(layout).size
         return layout.folds * (triangle + 2 * layout.width + 1) + layout.width
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
         return {
@@ -103,7 +100,6 @@ class Gram:
         }
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the products of d = a − pivot of the valid and chosen samples, fold by fold."""
         import torch
 
         from nodelens.statistics.quantities import counted_samples, pivot_for, quantity_of
@@ -120,7 +116,6 @@ class Gram:
             _triangle_of(state).add_products(state["s2"][fold], blocked.movedim(-2, 0))
 
     def merge(self, state: State, other: State) -> None:
-        """Move `other` to this state's pivot and add."""
         from nodelens.statistics.rows import common_pivot
 
         if "pivot" not in other:
@@ -138,7 +133,6 @@ class Gram:
         state["s1"] += s1 + n * shift
 
     def summary(self, state: State, keep: Tensor) -> GramSummary:
-        """Return mean and covariance over the kept folds."""
         from nodelens.statistics.rows import mean_about, resolved
 
         count = state["count"][keep].sum().clamp(min=1.0)
@@ -154,7 +148,7 @@ class Gram:
 
 
 def _about(pivot: Tensor, values: Tensor, counted: Tensor | None) -> Tensor:
-    """Return the samples that count about the pivot, ``(samples, nodes)``, in their precision."""
+    """Return the counted samples minus the pivot, ``(samples, nodes)``, in their precision."""
     from nodelens.statistics.rows import upcast
 
     chosen = upcast(values.flatten(0, 1) if counted is None else values[counted])

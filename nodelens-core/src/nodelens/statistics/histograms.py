@@ -1,4 +1,4 @@
-"""Histograms of what a site reads, over many orders of magnitude."""
+"""Histograms of the values of a site, over many orders of magnitude."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HistogramSummary:
     """Counts by magnitude and sign, float64.
 
     `edges`, ``(bins + 1,)``, are the ends of the bins of |a|; `positive` and `negative` are
-    ``(nodes, bins)`` and `zeros` ``(nodes,)``. What lies beyond the edges is in the end bins.
+    ``(nodes, bins)`` and `zeros` ``(nodes,)``. Values beyond the edges are in the end bins.
     """
 
     count: Tensor
@@ -33,9 +33,9 @@ class HistogramSummary:
     zeros: Tensor
 
     def quantile(self, q: float) -> Tensor:
-        """Return the value that a share `q` of the samples lies below, ``(nodes,)``.
+        """Return the value that a fraction `q` of the samples lies below, ``(nodes,)``.
 
-        Between the ends of a bin it is interpolated in log |a|; without samples it is 0.
+        Values inside a bin are interpolated in log |a|; a node without samples has 0.
         """
         import torch
 
@@ -72,7 +72,7 @@ class HistogramSummary:
 
 
 def _cell_at(counts: Tensor, q: float) -> tuple[Tensor, Tensor]:
-    """Return the cell of ``(nodes, cells)`` in which a quantile lies, and where in it, 0 to 1."""
+    """Return the cell of ``(nodes, cells)`` that holds a quantile, and the place inside, 0 to 1."""
     cumulative = counts.cumsum(-1)
     wanted = q * cumulative[..., -1:]
     passed = (cumulative < wanted) | (cumulative == 0)
@@ -87,10 +87,10 @@ def _cell_at(counts: Tensor, q: float) -> tuple[Tensor, Tensor]:
 class LogHistogram:
     """Counts of every node's values in bins of equal width in log |a|, by sign (block B12).
 
-    The edges are rounded to bfloat16, of which a value's leading 16 bits then tell its bin exactly.
+    The edges are rounded to bfloat16, so that the leading 16 bits of a value give the exact bin.
 
     Attributes:
-        reads: where it reads.
+        reads: the read point.
         bins: bins of |a| between 2⁻²⁴ and 2¹⁶, for either sign.
     """
 
@@ -99,7 +99,6 @@ class LogHistogram:
     requires: ClassVar[frozenset[Need]] = frozenset()
 
     def floats(self, layout: Layout) -> int:
-        """Two signs of bins, and zeros, per node and fold, and one count per fold."""
         return layout.folds * (layout.width * self._cells + 1)
 
     @property
@@ -107,13 +106,11 @@ class LogHistogram:
         return 2 * self.bins + 1
 
     def start(self, layout: Layout) -> State:
-        """Return empty counts."""
         from nodelens.statistics.rows import zeros
 
         return {"count": zeros(layout), "cells": zeros(layout, layout.width, self._cells)}
 
     def update(self, state: State, reading: Reading) -> None:
-        """Count the valid values, fold by fold."""
         import torch
 
         from nodelens.statistics.rows import add_rows, row_counts
@@ -148,13 +145,11 @@ class LogHistogram:
         return torch.cat([positive, negative])
 
     def merge(self, state: State, other: State) -> None:
-        """Add the counts."""
         from nodelens.statistics.rows import add_fields
 
         add_fields(state, other)
 
     def summary(self, state: State, keep: Tensor) -> HistogramSummary:
-        """Return the counts over the kept folds."""
         cells = state["cells"][keep].sum(0)
         zeros, positive, negative = cells.tensor_split([1, 1 + self.bins], dim=-1)
         edges = self._edges().to(cells)

@@ -1,4 +1,4 @@
-"""Magnitudes of what a site reads: mean |a|, zeros, extremes."""
+"""Magnitudes of the values of a site: mean |a|, zeros, extremes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MagnitudeSummary:
 
 @frozen
 class Magnitudes:
-    """Mean |a|, the share of |a| ≤ `tolerance`, and extremes (block B1)."""
+    """Mean |a|, the fraction of |a| ≤ `tolerance`, and extremes (block B1)."""
 
     reads: ReadPoint = "activation"
     tolerance: float = 0.0
@@ -40,15 +40,12 @@ class Magnitudes:
 
     @property
     def row_sums(self) -> RowSums:
-        """Sums and extremes of |a|, and what is no larger than the tolerance."""
         return RowSums(magnitudes=True, small=frozenset({self.tolerance}))
 
     def floats(self, layout: Layout) -> int:
-        """Four numbers per node and fold, one count per fold."""
         return layout.folds * (4 * layout.width + 1)
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums and extremes."""
         import torch
 
         from nodelens.statistics.rows import zeros
@@ -59,7 +56,6 @@ class Magnitudes:
         return {"count": zeros(layout), **fields}
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add sums of |a| and counts of zeros, keep extremes."""
         from nodelens.statistics.rows import add_terms, row_counts
         from nodelens.statistics.sums import absolute_sums, extremes, small_counts
 
@@ -72,7 +68,6 @@ class Magnitudes:
         state["min"].scatter_reduce_(0, index, low, "amin")
 
     def merge(self, state: State, other: State) -> None:
-        """Add sums, keep the further extreme."""
         device = state["count"].device
         for name in ("count", "abs", "zeros"):
             state[name] += other[name].to(device)
@@ -80,7 +75,6 @@ class Magnitudes:
         state["min"] = state["min"].minimum(other["min"].to(device))
 
     def summary(self, state: State, keep: Tensor) -> MagnitudeSummary:
-        """Return means and extremes over the kept folds."""
         count = state["count"][keep].sum().clamp(min=1.0)
         return MagnitudeSummary(
             count=count,

@@ -1,4 +1,4 @@
-"""Rows as matrices: the rank of each node's map, and what a node adds to all maps together."""
+"""Ranks of feature maps, and each node's part of the nuclear norm of all maps together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOM = 2**22
 
 @frozen(eq=False)
 class MapSummary:
-    """The mean of a number per row and node, ``(nodes,)`` float64, over `rows` rows."""
+    """The mean over rows of one number per node, ``(nodes,)`` float64, and the number of rows."""
 
     rows: Tensor
     mean: Tensor
@@ -33,7 +33,7 @@ class MapRanks:
     arXiv:2002.10179, equation 5.
 
     Attributes:
-        reads: where it reads.
+        reads: the read point.
     """
 
     reads: ReadPoint = "activation"
@@ -41,11 +41,9 @@ class MapRanks:
     additive: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
-        """One sum per node and fold, one count per fold."""
         return layout.folds * (layout.width + 1)
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         return _start(layout)
 
     def update(self, state: State, reading: Reading) -> None:
@@ -55,25 +53,23 @@ class MapRanks:
             _add(state, reading, map_ranks(reading.values, height, width))
 
     def merge(self, state: State, other: State) -> None:
-        """Add the sums."""
         from nodelens.statistics.rows import add_fields
 
         add_fields(state, other)
 
     def summary(self, state: State, keep: Tensor) -> MapSummary:
-        """Return the mean rank over the kept folds."""
         return _summary(state, keep)
 
 
 @frozen
 class NuclearNorms:
-    """What each node adds to the nuclear norm of a row's activation, averaged (block B16).
+    """Each node's part of the nuclear norm of a row's activation, averaged over rows (block B16).
 
     With A the ``(nodes, positions)`` matrix of one row: ‖A‖_* minus that of A with the node's row
     set to zero. Source: Sui et al. 2021, "CHIP", arXiv:2110.13981, equation 3.
 
     Attributes:
-        reads: where it reads.
+        reads: the read point.
     """
 
     reads: ReadPoint = "activation"
@@ -81,15 +77,13 @@ class NuclearNorms:
     additive: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
-        """One sum per node and fold, one count per fold."""
         return layout.folds * (layout.width + 1)
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         return _start(layout)
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add what every row's nodes contribute; padding is zeros, which change no norm."""
+        """Add the parts of every row's nodes; padding is zeros, which change no norm."""
         import torch
 
         parts = [nuclear_contributions(values.double().mT) for values in reading.values]
@@ -97,13 +91,11 @@ class NuclearNorms:
             _add(state, reading, torch.stack(parts))
 
     def merge(self, state: State, other: State) -> None:
-        """Add the sums."""
         from nodelens.statistics.rows import add_fields
 
         add_fields(state, other)
 
     def summary(self, state: State, keep: Tensor) -> MapSummary:
-        """Return the mean contribution over the kept folds."""
         return _summary(state, keep)
 
 

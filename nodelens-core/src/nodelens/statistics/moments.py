@@ -1,4 +1,4 @@
-"""Moments of what a site reads, over positions and over row means."""
+"""Moments of the values of a site, over positions and over row means."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class MomentSummary:
     """Population moments (divided by the number of samples), ``(nodes,)`` float64.
 
     `third` and `fourth` are E[(a−μ)³] and E[(a−μ)⁴], 0 for a node that is constant up to the
-    rounding of its powers; None unless the statistic was asked for four orders.
+    rounding of its powers; None unless the statistic has four orders.
     """
 
     count: Tensor
@@ -49,7 +49,7 @@ class Moments:
     """Moments of every node over all positions (block B1; at the input, block B5).
 
     Attributes:
-        reads: where it reads.
+        reads: the read point.
         order: 2 for mean and variance, 4 for the third and fourth central moment as well.
     """
 
@@ -59,29 +59,24 @@ class Moments:
     additive: ClassVar[bool] = True
 
     def covers(self, other: object) -> bool:
-        """Four orders hold two."""
         return (
             isinstance(other, Moments) and other.reads == self.reads and other.order <= self.order
         )
 
     @property
     def row_sums(self) -> RowSums:
-        """Powers up to the order."""
         return RowSums(powers=self.order)
 
     def floats(self, layout: Layout) -> int:
-        """One sum per order, node and fold, the pivot, and one count per fold."""
         return layout.folds * (self.order * layout.width + 1) + layout.width
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
         fields = {f"s{power}": zeros(layout, layout.width) for power in self._powers()}
         return {"count": zeros(layout), **fields}
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the sums of the powers of d = a − pivot."""
         from nodelens.statistics.rows import add_terms, pivot_of, row_counts
         from nodelens.statistics.sums import power_sums
 
@@ -90,7 +85,6 @@ class Moments:
         add_terms(state, reading, {"count": row_counts(reading), **terms})
 
     def merge(self, state: State, other: State) -> None:
-        """Move `other` to this state's pivot by the binomial theorem and add."""
         from nodelens.statistics.rows import common_pivot, moved
 
         if "pivot" not in other:
@@ -104,7 +98,6 @@ class Moments:
             state[f"s{power}"] += total
 
     def summary(self, state: State, keep: Tensor) -> MomentSummary:
-        """Return the moments over the kept folds."""
         from nodelens.statistics.rows import mean_about, resolved
 
         count = state["count"][keep].sum().clamp(min=1.0)
@@ -148,11 +141,9 @@ class RowMoments:
     additive: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
-        """Four sums per node and fold, one count per fold."""
         return layout.folds * (4 * layout.width + 1)
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
         names = ("mean", "square", "abs_square", "peak")
@@ -173,13 +164,11 @@ class RowMoments:
         add_terms(state, reading, terms)
 
     def merge(self, state: State, other: State) -> None:
-        """Add the sums."""
         from nodelens.statistics.rows import add_fields
 
         add_fields(state, other)
 
     def summary(self, state: State, keep: Tensor) -> RowSummary:
-        """Return means over rows of the kept folds."""
         rows = state["rows"][keep].sum().clamp(min=1.0)
         mean, square, abs_square, peak = (
             state[name][keep].sum(0) / rows for name in ("mean", "square", "abs_square", "peak")

@@ -1,4 +1,4 @@
-"""Second moments between the nodes of a group and those of the next one."""
+"""Second moments between the nodes of a group and the nodes of the next group."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CrossSummary:
     """Moments of two groups on the same samples, float64.
 
     `mean` and `variance` are ``(nodes,)``, `other_mean` and `other_variance` ``(others,)``, the
-    population `covariance` is ``(nodes, others)``. What belongs to constant nodes is exactly 0.
+    population `covariance` is ``(nodes, others)``. Entries of constant nodes are exactly 0.
     """
 
     count: Tensor
@@ -38,28 +38,25 @@ class CrossSummary:
 class CrossGram:
     """Sums of products between a group and the next one (block B11).
 
-    By position where both have the same positions, else by row means, which are then all that the
-    reading holds: the positions of a pooled layer are not those of the layer before. Products are
-    taken in the precision of the activation and summed in float64.
+    Samples are positions where both groups have the same positions, else row means: the positions
+    of a pooled layer are not those of the layer before. Products are taken in the precision of the
+    activation and summed in float64.
     """
 
     reads: ClassVar[ReadPoint] = "pair"
     requires: ClassVar[frozenset[Need]] = frozenset({"quadratic"})
 
     def floats(self, layout: Layout) -> int:
-        """All pairs, two vectors of either side and a count per fold, and the pivots."""
         from nodelens.statistics.cross_products import floats_of_sides
 
         return floats_of_sides(layout, layout.others) + layout.width + layout.others
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.cross_products import start_sides
 
         return start_sides(layout, layout.others)
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the products about the pivots."""
         import torch
         from attrs import evolve
 
@@ -79,13 +76,11 @@ class CrossGram:
         add_sides(state, left, right.to(left), counted, reading.fold)
 
     def merge(self, state: State, other: State) -> None:
-        """Move `other` to this state's pivots and add."""
         from nodelens.statistics.cross_products import merge_sides
 
         merge_sides(state, other)
 
     def summary(self, state: State, keep: Tensor) -> CrossSummary:
-        """Return moments over the kept folds."""
         from nodelens.statistics.cross_products import sides_of
 
         found = sides_of(state, keep)

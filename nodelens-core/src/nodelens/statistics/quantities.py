@@ -1,4 +1,4 @@
-"""What a statistic of a node is about: its activation, the gradient there, or their product."""
+"""The quantity that a statistic is about: activation, gradient, or their product."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Quantity = Literal["value", "gradient", "gate"]
 
 
 def needs_of(of: Quantity) -> frozenset[Need]:
-    """Return what a reading must hold."""
+    """Return the requirements of a statistic of a quantity."""
     return frozenset() if of == "value" else frozenset({"gradient"})
 
 
@@ -48,17 +48,17 @@ def pivot_for(state: State, reading: Reading, of: Quantity) -> Tensor:
     return state.setdefault("pivot", zero)
 
 
-def counted_samples(reading: Reading, samples: int, share: float = 1.0) -> Tensor | None:
-    """Return which samples count, ``(rows, samples)`` of bool; None if all do.
+def counted_samples(reading: Reading, samples: int, fraction: float = 1.0) -> Tensor | None:
+    """Return True for samples that count, ``(rows, samples)`` of bool; None if all do.
 
-    Those of padding do not, and of the others a random share, by their number in the data.
+    Padding does not count; of the others a random fraction does, by their number in the data.
     """
     from nodelens.statistics.sample_draws import chosen_samples
 
     valid, counted = reading.valid, None
     if valid is not None:
         counted = valid[:, :: valid.shape[1] // samples]
-    if share < 1.0:
-        chosen = chosen_samples(reading, samples, share)
+    if fraction < 1.0:
+        chosen = chosen_samples(reading, samples, fraction)
         counted = chosen if counted is None else counted & chosen
     return counted

@@ -1,4 +1,4 @@
-"""A random sample of what a site reads, the same samples at every site."""
+"""A random choice of samples of a site, with equal choices at all sites."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _HASH_BITS = 52
 class ReservoirSummary:
     """The chosen samples in a random order: `values` is ``(samples, nodes)`` float64.
 
-    `index`, ``(samples,)``, is the number of a sample's row in the data, `position` where in the
-    row it lies (0 of a row). `targets`, ``(samples,)``, are the rows' class labels, -100 where a
-    row has none; None unless the statistic was asked for them. All are float64.
+    `index`, ``(samples,)``, is the number of a sample's row in the data, `position` its place in
+    the row (0 for whole rows). `targets`, ``(samples,)``, are the rows' class labels, -100 where a
+    row has none; None unless the statistic keeps them. All are float64.
     """
 
     values: Tensor
@@ -34,11 +34,11 @@ class ReservoirSummary:
 class Reservoir:
     """The samples with the smallest hashes of their number in the data (block B13).
 
-    Each fold keeps its share of `size`, which makes a stratified sample: whatever folds are left
-    out, the others are all there. Sites with the same positions keep the same samples.
+    Each fold keeps an equal part of `size`, which makes a stratified sample: whatever folds are
+    left out, the others are complete. Sites with the same positions keep the same samples.
 
     Attributes:
-        reads: where it reads.
+        reads: the read point.
         size: samples that all folds keep together.
         per: a sample is one position, or one row: the mean of its values, the sum of its gates.
         of: the value, or the gate q = a·g, summed over a node's components.
@@ -57,7 +57,6 @@ class Reservoir:
 
     @property
     def requires(self) -> frozenset[Need]:
-        """Gradients for gates, whole rows where these are samples, labels where they are kept."""
         from nodelens.statistics.quantities import needs_of
 
         rows: frozenset[Need] = frozenset({"whole_rows"} if self.per == "row" else ())
@@ -65,14 +64,13 @@ class Reservoir:
         return needs_of(self.of) | rows | labels
 
     def floats(self, layout: Layout) -> int:
-        """The values, a hash, a number, a position, and a label where asked for, per sample."""
         return layout.folds * self._room(layout.folds) * (layout.width + 3 + self.targets)
 
     def _room(self, folds: int) -> int:
         return max(1, self.size // folds)
 
     def start(self, layout: Layout) -> State:
-        """Return empty places; a hash of infinity marks them."""
+        """Return empty places, marked by a hash of infinity."""
         import torch
 
         from nodelens.statistics.rows import zeros
@@ -87,7 +85,7 @@ class Reservoir:
         return state | ({"targets": zeros(layout, room)} if self.targets else {})
 
     def update(self, state: State, reading: Reading) -> None:
-        """Keep the samples whose hashes are smaller than those that are there."""
+        """Keep the samples with the smallest hashes of the state and the reading."""
         hashes = self._hashes(reading)
         for fold in set(reading.fold.tolist()):
             rows = (reading.fold == fold).nonzero().flatten()
@@ -99,7 +97,7 @@ class Reservoir:
             _keep(state, fold, {"hash": flat[chosen], **found})
 
     def _hashes(self, reading: Reading) -> Tensor:
-        """Return a number per sample, ``(rows, samples)`` float64, infinite where none counts."""
+        """Return a hash per sample, ``(rows, samples)`` float64, infinite where none counts."""
         import torch
 
         from nodelens.statistics.quantities import counted_samples
@@ -117,7 +115,7 @@ class Reservoir:
         return (keys >> (63 - _HASH_BITS)).double().masked_fill(~counted, torch.inf)
 
     def _found(self, reading: Reading, row: Tensor, position: Tensor) -> dict[str, Tensor]:
-        """Return what is kept of the samples at these places."""
+        """Return the fields of the samples at some places."""
         from nodelens.statistics.quantities import quantity_of, row_quantity
 
         assert reading.index is not None
@@ -137,13 +135,11 @@ class Reservoir:
         return found
 
     def merge(self, state: State, other: State) -> None:
-        """Keep the smallest hashes of both."""
         for fold in range(len(state["hash"])):
             found = {name: value[fold].to(state[name].device) for name, value in other.items()}
             _keep(state, fold, found)
 
     def summary(self, state: State, keep: Tensor) -> ReservoirSummary:
-        """Return the samples of the kept folds, in the order of their hashes."""
         kept = {name: value[keep].flatten(0, 1) for name, value in state.items()}
         order = kept["hash"].argsort()
         order = order[kept["hash"][order].isfinite()]
@@ -154,7 +150,7 @@ class Reservoir:
 
 
 def _keep(state: State, fold: int, found: State) -> None:
-    """Put together what a fold has and what was found, and keep the smallest hashes, in place."""
+    """Merge found samples into those of a fold, keeping the smallest hashes, in place."""
     import torch
 
     every = {name: torch.cat([state[name][fold], found[name]]) for name in state}

@@ -1,4 +1,4 @@
-"""The arithmetic that all statistics share: sums over the positions of a row, rows into folds."""
+"""The common arithmetic of statistics: sums over the positions of a row, rows into folds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nodelens.interfaces.statistic import Layout, Reading, State
 
 ROUNDING = 2.0**-40
-"""What is below this fraction of a sum about the pivot is not told from the sum's rounding.
+"""The fraction of a sum about the pivot below which a result is taken as rounding of the sum.
 
 A node that fires in one fold only is a constant 0, away from the pivot, once that fold is left out:
 E[d²] − E[d]² is then rounding, which grows with the number of batches: 2⁻⁵³ for each at worst,
@@ -23,7 +23,7 @@ _FEWEST, _ENOUGH = 8, 2**18
 """Positions of a row that a pivot is the mean of at least, and elements of all rows that do."""
 
 _GOLDEN = 0.6180339887498949
-"""Multiples of it, modulo 1, lie apart from each other, and on no row or column of an image."""
+"""A number whose multiples modulo 1 lie apart, and on no row or column of an image."""
 
 
 def upcast(values: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def _counted(reading: Reading) -> Tensor:
 
 
 def blank(values: Tensor, valid: Tensor | None, fill: float = 0.0) -> Tensor:
-    """Replace padding positions of ``(rows, positions, nodes)`` by `fill`."""
+    """Return ``(rows, positions, nodes)`` with padding positions set to `fill`."""
     return values if valid is None else values.masked_fill(~valid.unsqueeze(-1), fill)
 
 
@@ -78,7 +78,7 @@ def add_rows(total: Tensor, per_row: Tensor, fold: Tensor) -> None:
 def add_terms(state: State, reading: Reading, terms: Mapping[str, Tensor]) -> None:
     """Add terms, ``(rows,)`` or ``(rows, nodes)``, into the fields of their names, fold by fold.
 
-    What `add_rows` does, one product for each field.
+    Like `add_rows`, with one product for each field.
     """
     members = reading.members(state[next(iter(terms))].shape[0])
     for name, term in terms.items():
@@ -133,13 +133,13 @@ def resolved(central: Tensor, about_pivot: Tensor) -> Tensor:
 
 
 def mean_about(pivot: Tensor, d1: Tensor) -> Tensor:
-    """Return the mean from that of d = a − pivot, exactly 0 where the two cancel to rounding."""
+    """Return the mean of a from that of d = a − pivot, exactly 0 where both cancel to rounding."""
     mean = pivot + d1
     return mean.where(mean.abs() > ROUNDING * pivot.abs(), 0.0)
 
 
 def common_pivot(state: State, other: State, like: str) -> Tensor:
-    """Return how far the pivot of `other` lies from that of `state`, which takes it if it has none.
+    """Return the pivot of `other` minus that of `state`; a state without one takes it.
 
     `like` names the field whose device is the state's.
     """

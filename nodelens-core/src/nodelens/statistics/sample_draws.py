@@ -11,8 +11,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from nodelens.interfaces.statistic import Reading
 
-_SHARE = 3
-"""Keys the choice of a share apart from other draws at the same positions."""
+_FRACTION = 3
+"""Separates the choice of a fraction from other draws at the same positions."""
 
 
 def mix(values: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def position_keys(index: Tensor, positions: int, purpose: int = 0) -> Tensor:
 
 
 def row_keys(reading: Reading) -> Tensor:
-    """Return one hash per row, ``(rows,)``: the same at every site and in every process."""
+    """Return one hash per row, ``(rows,)``, equal at all sites and in all processes."""
     assert reading.index is not None
     keys = mix(reading.index)
     return keys if reading.start is None else mix(keys + reading.start)
@@ -42,21 +42,21 @@ def sample_keys(reading: Reading, samples: int) -> Tensor:
     return mix(mix(row_keys(reading) + reading.site).unsqueeze(-1) + steps)
 
 
-def chosen_samples(reading: Reading, samples: int, share: float) -> Tensor:
-    """Return True for a fixed random share of all samples, ``(rows, samples)``."""
-    return sample_keys(reading, samples) < _limit(share)
+def chosen_samples(reading: Reading, samples: int, fraction: float) -> Tensor:
+    """Return True for a fixed random fraction of all samples, ``(rows, samples)``."""
+    return sample_keys(reading, samples) < _limit(fraction)
 
 
-def some_samples(reading: Reading, share: float) -> Reading:
-    """Return a fixed random share of the samples of a reading, each as a row of its own.
+def some_samples(reading: Reading, fraction: float) -> Reading:
+    """Return a fixed random fraction of the samples of a reading, each as a row of its own.
 
-    A sample is a valid position, or all neighbouring positions that are components of one. Which
-    are chosen is a hash of the row's number in the data and of the position: sites with the same
+    A sample is a valid position, or all neighbouring positions that are components of one. The
+    choice is by a hash of the row's number in the data and of the position: sites with the same
     positions give the same samples, in every batch, order and process. May have no rows.
     """
     positions = reading.values.shape[1]
     samples = positions // reading.parts
-    chosen = position_keys(row_keys(reading), samples, _SHARE) < _limit(share)
+    chosen = position_keys(row_keys(reading), samples, _FRACTION) < _limit(fraction)
     if reading.valid is not None:
         chosen = chosen & reading.valid[:, :: reading.parts]
     row, sample = chosen.nonzero(as_tuple=True)
@@ -83,9 +83,9 @@ def some_samples(reading: Reading, share: float) -> Reading:
     )
 
 
-def _limit(share: float) -> int:
-    """Return the number that a share of all 63-bit hashes is below."""
-    return min(int(share * float(2**63)), 2**63 - 1)
+def _limit(fraction: float) -> int:
+    """Return the number that a fraction of all 63-bit hashes is below."""
+    return min(int(fraction * float(2**63)), 2**63 - 1)
 
 
 def _outputs_at(outputs: Tensor | None, row: Tensor, sample: Tensor, samples: int) -> Tensor | None:

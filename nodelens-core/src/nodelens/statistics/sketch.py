@@ -20,7 +20,7 @@ class SketchSummary:
     ``sketchᵀ sketch`` estimates the population covariance. Its diagonal, the variances, is exact;
     a correlation ρ has standard deviation (1 − ρ²)/√rank and a bias below 0.2/rank. The columns of
     constant nodes are exactly 0. Two groups' sketches of equal rank, at sites with the same
-    positions, give the covariances between them in the same way. Of a grouped convolution's input
+    positions, give the covariances between them in the same way. For a grouped convolution's input
     all have a leading axis of blocks.
     """
 
@@ -65,7 +65,7 @@ class GramSketch:
     The signs are summed beside Z, so that centring after the pass is exact.
 
     Attributes:
-        reads: where it reads.
+        reads: the read point.
         of: what is multiplied.
         rank: rows of the sketch.
     """
@@ -76,18 +76,15 @@ class GramSketch:
 
     @property
     def requires(self) -> frozenset[Need]:
-        """Gradients unless it is of values."""
         from nodelens.statistics.quantities import needs_of
 
         return needs_of(self.of) | {"quadratic"}
 
     def floats(self, layout: Layout) -> int:
-        """The sketch, its sum of signs, two vectors and a count per fold, and the pivot."""
         each = self.rank * (layout.width + 1) + 2 * layout.width + 1
         return layout.folds * each + layout.width
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
         return {
@@ -99,7 +96,6 @@ class GramSketch:
         }
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add each sample of d = a − pivot, with its sign, to its row of the sketch."""
         from nodelens.statistics.quantities import pivot_for, quantity_of
         from nodelens.statistics.rows import add_rows
         from nodelens.statistics.sweeps import row_slices
@@ -119,7 +115,7 @@ class GramSketch:
             sketch.index_add_(0, cell[rows].flatten(), d.flatten(0, 1))
 
     def _places(self, reading: Reading, samples: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return sign, whether it counts, and row of the sketch of every sample."""
+        """Return the sign of every sample, whether it counts, and its row of the sketch."""
         from nodelens.statistics.quantities import counted_samples
         from nodelens.statistics.sample_draws import sample_keys
 
@@ -131,7 +127,6 @@ class GramSketch:
         return sign * counted, counted, cell
 
     def merge(self, state: State, other: State) -> None:
-        """Move `other` to this state's pivot and add."""
         from nodelens.statistics.rows import add_fields, common_pivot
 
         if "pivot" not in other:
@@ -146,7 +141,6 @@ class GramSketch:
         state["s1"] += n * shift
 
     def summary(self, state: State, keep: Tensor) -> SketchSummary:
-        """Return mean and sketch over the kept folds."""
         from nodelens.statistics.rows import mean_about, resolved
 
         count = state["count"][keep].sum().clamp(min=1.0)

@@ -1,4 +1,4 @@
-"""Sums over the positions of each row, worked out once for all statistics of a reading."""
+"""Sums over the positions of each row, computed once for all statistics of a reading."""
 
 from __future__ import annotations
 
@@ -18,29 +18,28 @@ LONG = 16
 """Positions from which on a row is summed about its own mean."""
 
 _SHORT = 64
-"""Positions below which extremes take longer than to lay them apart first, nodes side by side."""
+"""Positions below which extremes are faster on a copy with nodes side by side."""
 
 _TINY = 1e-15
-"""Means of a row beneath which the squares of its differences may be too small for float32."""
+"""Row means below which squares of differences may be too small for float32."""
 
 _SPANS = {2: (1e-30, 1e36), 4: (1e-15, 1e18)}
-"""Sums of squares in a row whose powers up to the second, or the fourth, float32 can hold."""
+"""The range of sums of squares of a row by order, within which float32 holds all powers."""
 
 Sums = tuple[Tensor, ...]
-"""What a key of `Reading.shared` stands for."""
+"""The tensors under one key of `Reading.shared`."""
 
 _OWN, _POWERS, _MAGNITUDES, _SMALL, _GATES = "own", "powers", "magnitudes", "small", "gates"
 
 
 def take(reading: Reading, wanted: RowSums) -> None:
-    """Work out sums of a reading that are not there yet, in one sweep, and share them.
+    """Compute the missing sums of a reading in one sweep, and keep them in `Reading.shared`.
 
     All are ``(rows, nodes)``. Where values are float32 or less and rows are long, powers are summed
-    in float32 about the mean of their own row, and what that gives is moved to the pivot in float64
-    by whoever asks for it; Σ|a|, taken with them, is that of Σa where all of a row has one sign. So
-    the rounding is relative to the spread within a row, wherever the pivot lies; a row of one value
-    has none. Everything else is summed in float64. A reading without a pivot has no powers to
-    share.
+    in float32 about the mean of their own row, and `power_sums` moves them to the pivot in float64;
+    Σ|a|, taken with them, is |Σa| where all of a row has one sign. The rounding is then relative to
+    the spread within a row, wherever the pivot lies; a row of one value has none. Everything else
+    is summed in float64. Powers need a reading with a pivot.
     """
     if wanted.gates:
         gate_sums(reading)
@@ -71,7 +70,7 @@ def power_sums(reading: Reading, pivot: Tensor, order: int) -> tuple[Tensor, ...
 
 
 def finite_sums(reading: Reading, gradient: bool) -> Tensor:
-    """Return sums over the positions of each row, ``(rows, nodes)``, which show what is not finite.
+    """Return sums over the positions of each row, ``(rows, nodes)``, finite if all values are.
 
     Sums that a statistic has already taken are used again.
     """
@@ -98,13 +97,13 @@ def extremes(reading: Reading) -> tuple[Tensor, Tensor]:
 
 
 def small_counts(reading: Reading, tolerance: float) -> Tensor:
-    """Return how many valid |a| ≤ tolerance each row has."""
+    """Return the number of valid |a| ≤ tolerance in each row."""
     take(reading, RowSums(small=frozenset({tolerance})))
     return reading.shared[_SMALL, tolerance][0]
 
 
 def _missing(reading: Reading, wanted: RowSums) -> dict[Any, int]:
-    """Return the keys of what is yet to be shared, and how many sums there are of each."""
+    """Return the keys of the missing sums, with the number of sums of each."""
     shared, found = reading.shared, {}
     known = max(len(shared.get(_POWERS, ())), len(shared.get(_OWN, ())) - 1)
     if reading.pivot is not None and known < wanted.powers:
@@ -115,7 +114,7 @@ def _missing(reading: Reading, wanted: RowSums) -> dict[Any, int]:
 
 
 def _exact(reading: Reading, keys: Mapping[Any, int], cut: ReadingSlice) -> tuple[Tensor, ...]:
-    """Return the sums of a cut, taken in float64."""
+    """Return the sums of a slice, taken in float64."""
     powers: tuple[Tensor, ...] = ()
     if _POWERS in keys:
         assert reading.pivot is not None
@@ -126,10 +125,10 @@ def _exact(reading: Reading, keys: Mapping[Any, int], cut: ReadingSlice) -> tupl
 
 
 def _about_own_means(reading: Reading, keys: Mapping[Any, int]) -> Sums | None:
-    """Return the sums, the powers about the mean of each row, which comes before them, in float32.
+    """Return the sums in float32: the mean of each row, then powers about that mean.
 
-    None where there are no powers to work out, where the values are float64 or on a GPU, where rows
-    are short, and where a power would leave what float32 can hold.
+    None where no powers are missing, where the values are float64 or on a GPU, where rows are
+    short, and where a power would leave the range of float32.
     """
     values, valid, order = reading.values, reading.valid, keys.get(_POWERS, 0)
     if not order or values.shape[1] < LONG or not values.is_cpu:
@@ -158,7 +157,7 @@ def _about_own_means(reading: Reading, keys: Mapping[Any, int]) -> Sums | None:
 
 
 def _about_pivot(reading: Reading) -> Sums:
-    """Return the powers about the pivot, and keep them in the place of those about own means."""
+    """Return the powers about the pivot, and store them in place of those about row means."""
     if _OWN in reading.shared:
         assert reading.pivot is not None
         mean, *powers = (each.double() for each in reading.shared.pop(_OWN))
@@ -168,7 +167,7 @@ def _about_pivot(reading: Reading) -> Sums:
 
 
 def _held(mean: Tensor, sums: Sequence[Tensor], order: int) -> bool:
-    """Whether float32 could hold all powers: a sum of squares is 0 of a row of one value only."""
+    """Whether float32 could hold all powers; a sum of squares is 0 for equal values only."""
     if not mean.numel():
         return True
     lowest, highest = _SPANS[order]
@@ -202,8 +201,8 @@ def _magnitudes(
 ) -> list[Tensor]:
     """Return Σ|a| and extremes, and counts of small |a|, as far as they are among `keys`.
 
-    `part` are the values in float32 or better, `total` is their sum if it is known, `space` is as
-    large as they are and may be used: what is written anew drives out of the cache what is read.
+    `part` are the values in float32 or better, `total` is their sum if it is known, `space` is a
+    tensor of the same size to write into: new memory would drive the values out of the cache.
     """
     magnitude, found = torch.abs(part, out=space), []
     if _MAGNITUDES in keys:
@@ -218,7 +217,7 @@ def _magnitudes(
 
 
 def _sum_of(magnitude: Tensor, total: Tensor | None, high: Tensor, low: Tensor) -> Tensor:
-    """Return Σ|a|: that of a row of one sign is its total, which has no rounding if it is flat."""
+    """Return Σ|a|: for a row of one sign |Σa|, which has no rounding if all values are equal."""
     if total is None:
         return row_sum(magnitude)
     mixed = magnitude.sum(1).double()
@@ -226,7 +225,7 @@ def _sum_of(magnitude: Tensor, total: Tensor | None, high: Tensor, low: Tensor) 
 
 
 def _small(reading: Reading, cut: ReadingSlice, magnitude: Tensor, tolerance: float) -> Tensor:
-    """Return how many valid magnitudes are no larger; `magnitude` is used up.
+    """Return the number of valid magnitudes up to the tolerance; `magnitude` is overwritten.
 
     Floating numbers add up faster than bools.
     """
@@ -275,7 +274,7 @@ def copied(values: Tensor) -> Tensor:
 
 
 def joined_sums(readings: Sequence[Reading]) -> dict[Any, tuple[Tensor, ...]]:
-    """Return what all of some readings have shared, for their positions side by side.
+    """Return the shared sums that all of some readings have, for their positions side by side.
 
     The readings are of the same rows and have one pivot, about which their powers then are.
     """

@@ -1,4 +1,4 @@
-"""Elementwise work on a reading, done for a part of it at a time."""
+"""Elementwise work on a reading, slice by slice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nodelens.interfaces.statistic import Reading
 
 CHUNK = {"cpu": 2**18, "cuda": 2**26}
-"""Elements that are worked on at once: what stays in a processor's cache, or fills a device."""
+"""Elements that are processed at once: as many as fit a processor's cache, or fill a device."""
 
 
 class ReadingSlice(NamedTuple):
@@ -25,18 +25,18 @@ class ReadingSlice(NamedTuple):
 
 
 def chunk_on(device: torch.device) -> int:
-    """Return how many elements to work on at once on a device."""
+    """Return the number of elements that are processed at once on a device."""
     return CHUNK.get(device.type, CHUNK["cpu"])
 
 
 def row_slices(reading: Reading) -> list[slice]:
-    """Return the rows that are worked on at once; one empty slice if there are none."""
+    """Return slices of rows that are processed at once; one empty slice without rows."""
     rows, positions, nodes = reading.values.shape
     return _slices(max(rows, 1), chunk_on(reading.values.device) // max(1, positions * nodes))
 
 
 def cuts(reading: Reading) -> tuple[tuple[ReadingSlice, ...], ...]:
-    """Return the parts that are worked on at once, row by row; a large row is cut by nodes."""
+    """Return the slices that are processed at once, row by row; large rows are split by nodes."""
     rows, positions, nodes = reading.values.shape
     return _cuts(rows, positions, nodes, chunk_on(reading.values.device))
 
@@ -53,9 +53,9 @@ def _cuts(
 def swept(
     reading: Reading, terms: Callable[[ReadingSlice], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
-    """Return what `terms` gives for all rows and nodes, worked out for a part at a time.
+    """Return the result of `terms` for all rows and nodes, computed slice by slice.
 
-    `terms` maps a cut to tensors ``(rows, nodes)`` of its rows and nodes. Elementwise work on a
+    `terms` maps a slice to tensors ``(rows, nodes)`` of its rows and nodes. Elementwise work on a
     whole activation is bound by memory: it takes several times as long.
     """
     parts = [_beside([terms(cut) for cut in row], dim=-1) for row in cuts(reading)]

@@ -1,4 +1,4 @@
-"""What nodes have in common with numbers about the model's output: margin, loss, entropy."""
+"""Second moments of nodes with numbers about the model's output: margin, loss, entropy."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ class TargetSummary:
 class TargetMoments:
     """Sums of products of nodes with margin, −log p and entropy of the prediction (block B9).
 
-    By position where each has its own prediction (tokens), else by row, because the positions of
-    an image share one: counting them apart would fake the sample size. A row's node is then the
-    mean of its values, or the sum of its gates; where a row has several predictions that are not
-    those of the positions, its target is their mean. Samples without a label do not count.
+    Samples are positions where each has its own prediction (tokens), else rows, because the
+    positions of an image share one prediction: a count of positions would overstate the sample
+    size. A row has the mean of its values, or the sum of its gates; where it has several
+    predictions that are not those of the positions, its target is their mean. Samples without a
+    label do not count.
 
     Attributes:
-        reads: where it reads.
+        reads: the read point.
         of: the value, or the gate q = a·g, summed over a node's components.
     """
 
@@ -56,25 +57,21 @@ class TargetMoments:
 
     @property
     def requires(self) -> frozenset[Need]:
-        """Numbers about the output, all of a row at once, and gradients for gates."""
         from nodelens.statistics.quantities import needs_of
 
         return needs_of(self.of) | {"outputs", "whole_rows"}
 
     def floats(self, layout: Layout) -> int:
-        """Three products and two sums per node, two sums per target, a count; and the pivots."""
         from nodelens.statistics.cross_products import floats_of_sides
 
         return floats_of_sides(layout, len(OUTPUTS)) + layout.width + len(OUTPUTS)
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.cross_products import start_sides
 
         return start_sides(layout, len(OUTPUTS))
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the products of nodes with targets, both about their pivots."""
         from nodelens.statistics.cross_products import add_sides
 
         values, targets, counted = labelled_samples(reading, self.of)
@@ -94,13 +91,11 @@ class TargetMoments:
         return state["pivot"]
 
     def merge(self, state: State, other: State) -> None:
-        """Move `other` to this state's pivot and add."""
         from nodelens.statistics.cross_products import merge_sides
 
         merge_sides(state, other)
 
     def summary(self, state: State, keep: Tensor) -> TargetSummary:
-        """Return moments over the kept folds."""
         from nodelens.statistics.cross_products import sides_of
 
         found = sides_of(state, keep)
@@ -119,8 +114,8 @@ def labelled_samples(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return values, targets, ``(rows, samples, 3)``, and whether they count, by position or row.
 
-    See `TargetMoments` for which it is. The components of a node at one position are samples of
-    their own, with one target.
+    `TargetMoments` says when samples are positions and when rows. The components of a node at one
+    position are samples of their own, with one target.
     """
     from nodelens.statistics.quantities import counted_samples, quantity_of, row_quantity
     from nodelens.statistics.rows import row_counts

@@ -12,15 +12,15 @@ from torch import Tensor
 from nodelens.statistics.sweeps import chunk_on
 
 BLOCKS = 8
-"""Columns are cut into this many blocks: 9/16 of the products and of the memory of a square."""
+"""The number of blocks of columns: 9/16 of the products and of the memory of a square."""
 
 SMALLEST = 256
-"""Matrices up to this width are kept whole: small products gain nothing from being cut."""
+"""Matrices up to this width are kept whole: small products gain nothing from blocks."""
 
 
 @frozen
 class Triangle:
-    """Where the entries of a symmetric matrix of some width lie in a vector.
+    """The layout of a symmetric matrix of some width in a vector, without the lower triangle.
 
     A block holds the columns ``start:stop`` and all rows above ``stop``, so that the square on the
     diagonal is whole and everything below it is left out.
@@ -66,7 +66,7 @@ class Triangle:
                 block[..., some, :] += torch.matmul(samples[..., some].mT, right, out=product)
 
     def add_outer(self, packed: Tensor, left: Tensor, right: Tensor) -> None:
-        """Add left·rightᵀ of ``(..., width)`` vectors; what is added in all must be symmetric."""
+        """Add left·rightᵀ of ``(..., width)`` vectors; all additions together must be symmetric."""
         for rows, columns, block in self.blocks(packed):
             block += left[..., rows, None] * right[..., None, columns]
 

@@ -37,11 +37,9 @@ class WeightGradients:
     requires: ClassVar[frozenset[Need]] = frozenset({"gradient", "whole_rows", "quadratic"})
 
     def floats(self, layout: Layout) -> int:
-        """Two numbers per weight and fold, one count per fold."""
         return layout.folds * (2 * layout.others * (layout.width // layout.blocks) + 1)
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
         shape = (layout.blocks, layout.others // layout.blocks, layout.width // layout.blocks)
@@ -52,7 +50,6 @@ class WeightGradients:
         }
 
     def update(self, state: State, reading: Reading) -> None:
-        """Add the gradient of every row's loss and its square, few rows at a time."""
         from nodelens.statistics.rows import add_rows, row_counts, upcast
         from nodelens.statistics.sweeps import chunk_on
 
@@ -69,13 +66,11 @@ class WeightGradients:
             add_rows(state["square"], product.square(), reading.fold[rows])
 
     def merge(self, state: State, other: State) -> None:
-        """Add the sums."""
         from nodelens.statistics.rows import add_fields
 
         add_fields(state, other)
 
     def summary(self, state: State, keep: Tensor) -> WeightGradientSummary:
-        """Return the means over the rows of the kept folds."""
         rows = state["rows"][keep].sum()
         scale = rows.clamp(min=1.0)
         mean, square = (

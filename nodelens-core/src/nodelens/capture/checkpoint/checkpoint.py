@@ -1,4 +1,4 @@
-"""How far a capture is, as files from which it goes on after its process was killed."""
+"""Checkpoints: the position of a capture in files, to resume from after a kill."""
 
 from __future__ import annotations
 
@@ -30,18 +30,17 @@ log = logging.getLogger("nodelens")
 NAME = "checkpoint.safetensors"
 FORMAT = "nodelens checkpoint 3"
 _SHARE = 10
-"""Between two files passes at least so many times the time that one takes to write."""
+"""The smallest time between two files, in times that one takes to write."""
 
 
 @define(eq=False)
 class Position:
-    """How far a capture is, and what all its passes have added up.
+    """The position of a capture: finished passes, batches read, and all states.
 
-    `passes` are finished; of the one that goes on, `batches` with `samples` were read. `limit` is
-    the number of batches of the first pass, None until it is known that it ends early. `counts` say
-    what finished passes have read, `now` what the one that goes on has; `pivots` are those of that
-    one. `stored` are the states of finished passes that lie in files, `first` tells the first batch
-    from others.
+    `passes` are finished; the present pass has read `batches` with `samples`. `limit` is the number
+    of batches of the first pass, None until it ends early. `counts` are the reads of finished
+    passes, `now` and `pivots` belong to the present pass. `stored` are the states of finished
+    passes in files, `first` is a digest of the first batch.
     """
 
     rows: Tensor
@@ -57,7 +56,7 @@ class Position:
     first: str = ""
 
     def counts_so_far(self) -> Counts:
-        """Return what all passes have read."""
+        """Return the counts of reads of all passes together."""
         total = Counts.of_json(self.counts.as_json())
         total.add(self.now)
         return total
@@ -70,7 +69,7 @@ class Position:
 
 @frozen
 class _CheckpointMetadata:
-    """What the metadata of a checkpoint say of its position; the tensors are in the file."""
+    """The position in the metadata of a checkpoint; the tensors are in the file."""
 
     passes: int
     batches: int
@@ -84,7 +83,7 @@ class _CheckpointMetadata:
 
 @define
 class _Clock:
-    """When the last file was written, and how many seconds that took."""
+    """The time when the last file was written, and the seconds that writing took."""
 
     written: float
     cost: float = 0.0
@@ -92,11 +91,11 @@ class _Clock:
 
 @frozen(eq=False)
 class Checkpoint:
-    """Where a capture leaves its position, and how often.
+    """The file that a capture saves its position to, and the interval between saves.
 
-    `key` stands for the data and the model: what was kept of others is not gone on from. Every
-    process of a capture has a `name` of its own. `seconds` of None keeps nothing but what passes
-    leave when they end. `resumed` is told the position that the capture goes on from.
+    `key` stands for the data and the model; checkpoints with another key are refused. Every process
+    of a capture has a `name` of its own. `seconds` of None saves only at the end of passes.
+    `resumed` is called with the position that the capture resumes from.
     """
 
     folder: Path
@@ -109,8 +108,8 @@ class Checkpoint:
     def due(self) -> bool:
         """Return whether the last file is older than `seconds`.
 
-        Where writing takes long it is due more seldom, so that it costs a tenth of the time at
-        most; with 0 seconds it is always due.
+        Where writing takes long, files are due more seldom, so that they take a tenth of the time
+        at most; with 0 seconds a file is always due.
         """
         if self.seconds is None:
             return False
@@ -139,7 +138,7 @@ class Checkpoint:
         self._clock.cost = self._clock.written - started
 
     def load(self, plan: CapturePlan) -> Position | None:
-        """Return the position to go on from; None without one, or when its file is damaged.
+        """Return the position to resume from; None without one, or when its file is damaged.
 
         Raises `RunError` for a file of other data, another model or another plan.
         """
@@ -168,7 +167,7 @@ class Checkpoint:
         if meta.get("key") != self.key:
             raise RunError(
                 f"{path}: the checkpoint was taken on other samples or another model; "
-                "put these back, or start a new run"
+                "restore these, or start a new run"
             )
         if meta.get("plan") != plan_key(plan):
             raise RunError(
@@ -178,7 +177,7 @@ class Checkpoint:
 
 
 def plan_key(plan: CapturePlan) -> str:
-    """Return a digest of everything that a plan reads, in how many folds and in which passes."""
+    """Return a digest of a plan: everything that it reads, the folds, and the passes."""
     entries = [
         [entry.name, str(entry.layout), [spec_of(s) for s in entry.statistics]]
         for entry in plan.everything
@@ -190,7 +189,7 @@ def plan_key(plan: CapturePlan) -> str:
 
 
 def _position(path: Path, where: _CheckpointMetadata, plan: CapturePlan) -> Position:
-    """Return the position that a file holds, its tensors where they were; raises `RunError`."""
+    """Return the position in a file, tensors on their former devices; raises `RunError`."""
     names = ["rows", *(f"pivot {number}" for number in range(len(where.pivots)))]
     rows, *pivots = read_tensors(path, names)
     states: States = {
@@ -217,7 +216,7 @@ def _position(path: Path, where: _CheckpointMetadata, plan: CapturePlan) -> Posi
 
 
 def _shared(pivot: Tensor, states: dict[Any, Any]) -> Tensor:
-    """Let states about this pivot hold the same tensor, by which they share their sums."""
+    """Let states with an equal pivot hold this very tensor, so that sums are common to them."""
     for state in states.values():
         if "pivot" in state and torch.equal(state["pivot"], pivot):
             state["pivot"] = pivot

@@ -1,4 +1,4 @@
-"""A finished capture as one file, from which it can be scored again."""
+"""A finished capture in one file, to be scored again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROWS = "rows"
 
 @frozen
 class _CaptureMetadata:
-    """What a file of statistics says of their capture."""
+    """The metadata of a saved capture."""
 
     folds: int
     quadratic_folds: int
@@ -38,7 +38,7 @@ class _CaptureMetadata:
 
 
 def save_capture(path: Path, capture: Capture) -> None:
-    """Write all statistics, which they are, and how many samples each fold has; atomically."""
+    """Write all states, their statistics, and the samples of each fold to one file, atomically."""
     plan = capture.plan
     about = _CaptureMetadata(
         folds=plan.folds,
@@ -54,10 +54,10 @@ def save_capture(path: Path, capture: Capture) -> None:
 
 
 def load_capture(path: Path, plan: CapturePlan, device: str = "") -> Capture:
-    """Return a capture that was saved, for a plan that asks for no more than was captured.
+    """Return a saved capture, for a plan whose statistics were all captured.
 
-    The states are read when a place is looked at, to `device`, or else to where they were. The
-    number of folds, and what the memory budget has changed, are those of the file. Raises
+    The states are read at the first access of a place, to `device`, or else to where they were. The
+    number of folds and the changes by the memory budget are those of the file. Raises
     `RunError` for a damaged file, and where a statistic of the plan was not captured.
     """
     metadata = read_metadata(path)
@@ -77,13 +77,13 @@ def _check(
     path: Path, plan: CapturePlan, about: _CaptureMetadata, slots: dict[str, dict[object, Slot]]
 ) -> None:
     for name in ("folds", "classes"):
-        there, asked_for = getattr(about, name), getattr(plan, name)
-        if there != asked_for:
-            raise RunError(f"{path}: has {there} {name}, the plan {asked_for}; run it again")
+        there, needed = getattr(about, name), getattr(plan, name)
+        if there != needed:
+            raise RunError(f"{path}: has {there} {name}, the plan needs {needed}; run it again")
     if plan.pairwise and about.position_fraction != plan.position_fraction:
         raise RunError(
-            f"{path}: covariances saw {about.position_fraction:g} of the positions, the plan "
-            f"asks for {plan.position_fraction:g}; run it again"
+            f"{path}: covariances read {about.position_fraction:g} of the positions, the plan "
+            f"needs {plan.position_fraction:g}; run it again"
         )
     asked: list[tuple[str, Any]] = [
         (entry.name, s) for entry in plan.everything for s in entry.statistics

@@ -1,6 +1,6 @@
-"""Statistics as JSON values and back: the class and its options, never code.
+"""Statistics as JSON values and back: the class and the options, never code.
 
-Read by hand: which class a statistic has, also inside another one, is in the file and in no type.
+Read by hand: the class of a statistic, also inside another one, is in the file and in no type.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ def _plain(value: Any) -> Any:
 
 
 def statistic_of(spec: Mapping[str, Any]) -> Any | None:
-    """Return the statistic of a specification; None if its class is not there.
+    """Return the statistic of a specification; None if its class is not imported.
 
-    Nothing is imported because a file names it, but for the core's own statistics: those of a
-    plugin are there once the metric that asks for them is. Raises `RunError` for options that the
-    class does not take.
+    A name in a file imports the core's own statistics only; a plugin's are imported with the metric
+    that needs them. Raises `RunError` for options that the class does not take.
     """
     module, _, name = str(spec["class"]).partition(":")
     if module.startswith(_OWN):

@@ -1,4 +1,4 @@
-"""States in files: written place by place, read back when a place is looked at."""
+"""States in files: written place by place, read at the first access of a place."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ StateMap = Mapping[str, Mapping[Any, "State"]]
 
 @frozen
 class Slot:
-    """Where one state lies: its file, and the names of its tensors and their devices."""
+    """The place of one state: a file, the names of the tensors, and their devices."""
 
     file: Path
     key: str
     devices: Mapping[str, str]
 
     def load(self) -> State:
-        """Return the state on the devices that it came from; raises `RunError`."""
+        """Return the state on its former devices; raises `RunError`."""
         names = list(self.devices)
         tensors = read_tensors(self.file, [f"{self.key}/{name}" for name in names])
         return {n: tensor.to(self.devices[n]) for n, tensor in zip(names, tensors, strict=True)}
@@ -48,11 +48,10 @@ class Slot:
 
 @define(eq=False)
 class StoredStates(Mapping[str, Mapping[Any, "State"]]):
-    """States that lie in files beside those in `memory`; each is read when it is asked for.
+    """States in files, beside those in `memory`; each is read at its access.
 
-    What was read last is kept, up to `limit` bytes (None: everything), so that the metrics of one
-    group, and the folds of one metric, read a state once. The states that are given out are not to
-    be changed.
+    The states read last are kept, up to `limit` bytes (None: all), so that the metrics of one
+    group, and the folds of one metric, read a state once. Returned states must not be changed.
     """
 
     memory: StateMap = field(factory=dict)
@@ -62,12 +61,12 @@ class StoredStates(Mapping[str, Mapping[Any, "State"]]):
 
     @property
     def files(self) -> list[Path]:
-        """The files that states lie in."""
+        """The files that hold states."""
         slots = (slot for found in self.slots.values() for slot in found.values())
         return list(dict.fromkeys(slot.file for slot in slots))
 
     def add(self, slots: Mapping[str, Mapping[Any, Slot]]) -> None:
-        """Add states that lie in a file."""
+        """Add the states of a file."""
         for place, found in slots.items():
             self.slots.setdefault(place, {}).update(found)
 
@@ -81,7 +80,7 @@ class StoredStates(Mapping[str, Mapping[Any, "State"]]):
         return len({*self.slots, *self.memory})
 
     def state(self, place: str, statistic: Any) -> State:
-        """Return a state that lies in a file; raises `KeyError` where there is none."""
+        """Return a state from its file; raises `KeyError` where there is none."""
         slot = self.slots[place][statistic]
         key = (place, statistic)
         if key not in self._read:
@@ -131,8 +130,8 @@ def write_states(
 ) -> None:
     """Write states and some other tensors to one safetensors file, atomically.
 
-    A tensor's name is ``place/statistic/field``; which statistics these are, with their options,
-    is in the metadata. States that lie in files are copied one tensor at a time.
+    A tensor's name is ``place/statistic/field``; the metadata hold the statistics with their
+    options. States in files are copied one tensor at a time.
     """
     sources = {name: source_of(tensor) for name, tensor in others.items()}
     index: dict[str, list[dict[str, Any]]] = {}
@@ -151,7 +150,7 @@ def write_states(
 
 @define
 class _Keys:
-    """Names of the states of one place, each once."""
+    """Unique names for the states of one place."""
 
     place: str
     taken: set[str] = field(factory=set)
@@ -197,10 +196,10 @@ def _entry(
 
 
 def read_slots(path: Path, device: str = "") -> dict[str, dict[Any, Slot]]:
-    """Return where the states of a file lie, by place and statistic.
+    """Return the slots of the states in a file, by place and statistic.
 
     Statistics whose classes are not imported are left out. With `device`, all states are loaded
-    there, else to the devices that they came from. Raises `RunError` for any other file.
+    there, else to their former devices. Raises `RunError` for any other file.
     """
     metadata = read_metadata(path)
     if metadata.get("format") != FORMAT:
@@ -212,7 +211,7 @@ def read_slots(path: Path, device: str = "") -> dict[str, dict[Any, Slot]]:
 
 
 def slots_of(path: Path, states: StateMap) -> dict[str, dict[Any, Slot]]:
-    """Return where states lie that were just written to a file: under the very same statistics."""
+    """Return the slots of states that were just written to a file, by the statistics in memory."""
     found: dict[str, dict[Any, Slot]] = {}
     for place, several in states.items():
         keys = _Keys(place)

@@ -1,4 +1,4 @@
-"""What several ranks have added up, put together by the statistics' own merge."""
+"""Merging of the states of several workers, by the statistics' own merge."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def first_pass(workers: Workers, plan: CapturePlan, passes: int) -> int:
-    """Return the pass that all ranks start from, of those that each has finished before.
+    """Return the pass that all workers start from, given the passes that each has finished.
 
-    0 where they do not agree; where rank 0 has finished all passes, so have the others. Raises
-    `CaptureError`, on rank 0, when they were not given the same plan.
+    0 where the workers do not agree; where rank 0 has finished all passes, so have the others.
+    Raises `CaptureError`, on rank 0, when plans differ.
     """
     key = plan_key(plan)
     if workers.rank:
@@ -33,8 +33,8 @@ def first_pass(workers: Workers, plan: CapturePlan, passes: int) -> int:
         their_key, world_size, start = json.loads(workers.channel.receive(other))
         if (their_key, world_size) != (key, workers.world_size):
             raise CaptureError(
-                f"rank {other} has another plan than rank 0; start all ranks with the same config "
-                "and the same batches"
+                f"rank {other} has another plan than rank 0; start all workers with the same "
+                "config and the same batches"
             )
         starts.add(start)
     alike = len(starts) == 1 or passes == plan.passes
@@ -48,7 +48,7 @@ def merge_pass(
     read: Mapping[str, Sequence[Any]],
     everywhere: bool,
 ) -> None:
-    """Put into `done` what all ranks have added up in one pass: on rank 0, or everywhere.
+    """Merge the states of all workers after one pass into `done`: on rank 0, or everywhere.
 
     `read` are the statistics of each place in the pass.
     """
@@ -63,14 +63,14 @@ def merge_pass(
 
 
 def _merge_counts(workers: Workers, done: Position, everywhere: bool) -> None:
-    """Add up what was read, and rows by fold, which the first pass counts."""
+    """Add up the counts of reads, and of rows by fold, which the first pass counts."""
     if workers.rank:
         workers.channel.send(_counted(done), 0)
     for other in workers.others if not workers.rank else ():
         first, rows, counts = json.loads(workers.channel.receive(other))
         if first != done.first:
             raise CaptureError(
-                f"rank {other} was given other batches than rank 0; give all ranks the same ones "
+                f"rank {other} was given other batches than rank 0; give all workers the same ones "
                 "in the same order"
             )
         if not done.passes:
@@ -92,7 +92,7 @@ def _merge_place(
     statistics: Sequence[Any],
     own: dict[Any, State],
 ) -> None:
-    """Put what all ranks have into rank 0's states of one place."""
+    """Merge the states of all workers for one place into those of rank 0."""
     if workers.rank:
         workers.channel.send(packed(statistics, own), 0)
     for other in workers.others if not workers.rank else ():
@@ -100,7 +100,7 @@ def _merge_place(
 
 
 def _spread_place(workers: Workers, statistics: Sequence[Any], own: dict[Any, State]) -> None:
-    """Give all ranks the states of one place that rank 0 has merged."""
+    """Send the merged states of one place from rank 0 to all workers."""
     whole = b"" if workers.rank else packed(statistics, own)
     own.update(unpacked(statistics, workers.spread(whole), own))
 
@@ -116,7 +116,7 @@ def _add(
 
 
 def packed(statistics: Sequence[Any], states: Mapping[Any, State]) -> bytes:
-    """Return states as the bytes of a safetensors file; statistics have their number as name."""
+    """Return states as the bytes of a safetensors file, named by the number of the statistic."""
     tensors = {
         f"{number}/{name}": tensor
         for number, statistic in enumerate(statistics)
@@ -128,7 +128,7 @@ def packed(statistics: Sequence[Any], states: Mapping[Any, State]) -> bytes:
 def unpacked(
     statistics: Sequence[Any], data: bytes, like: Mapping[Any, State] | None = None
 ) -> dict[Any, State]:
-    """Return the states in such bytes, on the CPU or where those of `like` are."""
+    """Return the states in bytes of `packed`, on the CPU or where the states of `like` are."""
     states: dict[Any, State] = {}
     for key, tensor in state_from_bytes(data).items():
         number, name = key.split("/", 1)

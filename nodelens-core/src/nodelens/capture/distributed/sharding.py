@@ -1,4 +1,4 @@
-"""The batches of a capture: numbered through, shared between ranks, the same in every pass."""
+"""Batches of a capture, numbered through, divided over workers, and equal in all passes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def check_repeatable(request: CaptureRequest) -> None:
         )
     if request.enough and request.workers.world_size > 1:
         raise DataError(
-            "a capture that stops when its samples will do is for one process: each of several "
-            "sees its own share only; leave stop_when out, or start one process"
+            "a capture that stops when its samples suffice is for one process: each of several "
+            "reads its own batches only; leave stop_when out, or start one process"
         )
 
 
@@ -36,9 +36,9 @@ def sharded_batches(
     done: Position,
     first_elsewhere: Callable[[Batch], None] | None = None,
 ) -> Iterator[Batch]:
-    """Yield this rank's batches on the request's device, the rows of all batches numbered through.
+    """Yield this worker's batches on its device, with the rows of all batches numbered through.
 
-    Batches without rows are left out. `first_elsewhere` is given the first batch if another rank
+    Batches without rows are left out. `first_elsewhere` gets the first batch if another worker
     reads it. Raises `DataError` where the first batch is not that of the pass before.
     """
     first = 0
@@ -56,7 +56,7 @@ def sharded_batches(
 
 
 def _check_same(done: Position, batch: Batch) -> None:
-    """Remember the first batch; in another order, samples would be in other folds."""
+    """Record the first batch, or compare with it: in another order, folds would differ."""
     digest = _digest(batch)
     if done.first and done.first != digest:
         raise DataError(
@@ -68,7 +68,7 @@ def _check_same(done: Position, batch: Batch) -> None:
 
 
 def _digest(batch: Batch) -> str:
-    """Return a digest of the first row of everything in a batch."""
+    """Return a digest of the first row of every tensor in a batch."""
     digest = hashlib.sha256()
     for value in (*batch.args, *batch.kwargs.values(), batch.targets):
         if isinstance(value, Tensor) and value.numel():

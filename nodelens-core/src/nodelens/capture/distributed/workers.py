@@ -1,4 +1,4 @@
-"""One capture by several processes: each reads its share of the batches, one merge at the end."""
+"""Capture by several worker processes: each reads its own batches, one merge at the end."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from nodelens.capture.distributed.torchrun import launched, launched_here
 from nodelens.errors import CaptureError
 
 WAIT = timedelta(days=30)
-"""How long a rank waits for another one: training on one rank may take days.
+"""The longest wait of a worker for another: training on one worker may take days.
 
-A rank that has ended is noticed at once: its connection closes, and the launcher ends the others.
+A worker that has ended is noticed at once: its connection closes, and the launcher ends the others.
 """
 
 
 class Channel(Protocol):
-    """How two ranks exchange bytes, in the order in which they are sent."""
+    """A connection by which two workers exchange bytes, in the order of sending."""
 
     def send(self, data: bytes, to: int) -> None:
-        """Send bytes to a rank."""
+        """Send bytes to a worker."""
 
     def receive(self, source: int) -> bytes:
-        """Return the next bytes from a rank."""
+        """Return the next bytes from a worker."""
 
 
 @frozen(eq=False)
 class GroupChannel:
-    """Bytes as tensors over torch's process group: on the CPU with gloo, on the GPU with nccl."""
+    """A channel over torch's process group: on the CPU with gloo, on the GPU with nccl."""
 
     def send(self, data: bytes, to: int) -> None:
-        """Send the number of bytes, then the bytes."""
+        """Send the number of bytes, then the bytes themselves."""
         from torch import distributed
 
         content = torch.frombuffer(bytearray(data or b" "), dtype=torch.uint8)
@@ -44,7 +44,7 @@ class GroupChannel:
                 distributed.send(tensor.to(_device()), to)
 
     def receive(self, source: int) -> bytes:
-        """Return the bytes that a rank sent."""
+        """Return the bytes that a worker sent."""
         from torch import distributed
 
         with _connected(source):
@@ -56,7 +56,7 @@ class GroupChannel:
 
 
 def _device() -> torch.device:
-    """Return where tensors must be to be sent."""
+    """Return the device that tensors are sent from."""
     from torch import distributed
 
     return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
@@ -74,11 +74,11 @@ def _connected(rank: int) -> Iterator[None]:
 
 @frozen(eq=False)
 class Workers:
-    """Which of several worker processes this one is, and which batches are its own.
+    """The place of this process among the workers of a capture, and the batches that it reads.
 
-    Batch ``b`` of the data is read by rank ``b % world_size``, so that every rank must be given the
-    same batches in the same order. Rank 0 ends with the statistics of all batches; with
-    `everywhere` every rank does. With `last` the ranks part when these are merged.
+    Batch ``b`` of the data is read by rank ``b % world_size``, so that every worker must be given
+    the same batches in the same order. Rank 0 ends with the statistics of all batches; with
+    `everywhere` every worker does. With `last` the workers part after this merge.
     """
 
     rank: int = 0
@@ -89,15 +89,15 @@ class Workers:
 
     @property
     def others(self) -> range:
-        """The ranks that rank 0 merges, in this order."""
+        """The workers that rank 0 merges, in order."""
         return range(1, self.world_size)
 
     def has(self, number: int) -> bool:
-        """Return whether this rank reads the batch of that number."""
+        """Return whether this worker reads the batch with a number."""
         return number % self.world_size == self.rank
 
     def spread(self, data: bytes = b"") -> bytes:
-        """Return the bytes that rank 0 gave, on every rank."""
+        """Return the bytes of rank 0 on every worker."""
         if self.rank:
             return self.channel.receive(0)
         for other in self.others:
@@ -106,7 +106,7 @@ class Workers:
 
 
 def group_workers() -> Workers:
-    """Return this process's place in torch's process group; one rank alone without one."""
+    """Return the place of this process in torch's process group; rank 0 of 1 without one."""
     from torch import distributed
 
     if not (distributed.is_available() and distributed.is_initialized()):
@@ -126,7 +126,7 @@ def joined_group(device: torch.device) -> Iterator[Workers]:
     """Join the processes that torchrun has started, for as long as the context is open.
 
     With nccl where each process of the machine has a GPU of its own, else with gloo. One process
-    alone joins nothing. All ranks are to leave together: see `leave_group`.
+    alone joins nothing. All workers are to leave together: see `leave_group`.
     """
     from torch import distributed
 

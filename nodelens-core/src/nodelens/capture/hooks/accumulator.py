@@ -1,4 +1,4 @@
-"""Where readings go: the states of every place, updated one statistic at a time."""
+"""The accumulator: updates the states of every place with readings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ States = dict[str, dict[Any, State]]
 
 @define(eq=False)
 class Accumulator:
-    """Adds readings to states, which are started where and when a place is first read."""
+    """Adds readings to states, which start at the first reading of a place."""
 
     plan: CapturePlan
     states: States = field(factory=dict)
@@ -35,9 +35,9 @@ class Accumulator:
     def update(
         self, now: BatchForward, point: HookPoint, statistics: UpdateSchedule, reading: Reading
     ) -> None:
-        """Update statistics of a hook point, or hold what they look at until the batch has ended.
+        """Update statistics of a hook point, or hold their readings until the batch has ended.
 
-        Gate sums are taken last: `GradientMoments` brings them.
+        Gate sums are taken last: `GradientMoments` computes them.
         """
         if point.place in TWO_SIDED:
             both = _both(now, point, reading)
@@ -80,7 +80,7 @@ class Accumulator:
                 self._add(entry, statistic, reading)
 
     def pivots_of(self, point: HookPoint) -> list[Any]:
-        """Return the pivots that statistics of a hook point's values have taken before."""
+        """Return the pivots of the statistics of a hook point's values."""
         states = self.states.get(point.entry.name, {})
         return [state["pivot"] for s, state in states.items() if _of_values(s, point, state)]
 
@@ -91,7 +91,7 @@ class Accumulator:
         statistics: Sequence[Statistic[Any]],
         reading: Reading,
     ) -> None:
-        """Update statistics of one reading, or of the share of its samples that they see."""
+        """Update statistics with one reading, or with the fraction of samples that they read."""
         thinned = [s for s in statistics if self.plan.thins(s)]
         for statistic in statistics:
             if statistic not in thinned:
@@ -120,7 +120,7 @@ class Accumulator:
 
 
 def _copied(point: HookPoint, reading: Reading) -> Reading:
-    """Return all of a reading, which adds up over the layers that share a residual stream."""
+    """Return a full copy of a reading; copies add up over the layers of a residual stream."""
     return evolve(reading, values=reading.values.clone()) if point.overwritten else reading
 
 

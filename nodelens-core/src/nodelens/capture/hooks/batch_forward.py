@@ -1,4 +1,4 @@
-"""What one batch leaves behind between the hooks of its forward and of its backward pass."""
+"""Everything kept about one batch between the hooks of its forward and backward pass."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from nodelens.interfaces.statistic import Reading, Statistic, members_of
 
 @frozen(eq=False)
 class FiniteCheck:
-    """Row sums that show whether everything in a reading was finite.
+    """Row sums of one reading, which are finite only if all values are.
 
-    `sums` is ``(rows, nodes)``, `rows` the number of each row in the data, `what` says what was
-    summed. What is no sum over nodes has one column, and `nodes` False.
+    `sums` is ``(rows, nodes)``, `rows` the number of each row in the data, `what` names the summed
+    values in words. Sums of no nodes have one column, and `nodes` False.
     """
 
     sums: Tensor
@@ -34,7 +34,7 @@ class FiniteCheck:
 
 @frozen(eq=False)
 class BatchRows:
-    """What is known of each row of a batch, on one device; `members` is that of a `Reading`."""
+    """Number, fold and label of each row of a batch, on one device; see `Reading.members`."""
 
     index: Tensor
     fold: Tensor
@@ -45,15 +45,14 @@ class BatchRows:
 
 @define(eq=False)
 class BatchForward:
-    """One batch on its way through the model; everything here is let go of when it has ended.
+    """The record of one batch during forward and backward pass, released at its end.
 
     `calls` counts the calls of modules. `late` are the hook points that the first forward read
-    without a gradient, which a recomputation is to bring; `arrived` counts gradients by labels and
-    hook point.
-    `outputs` are numbers about the output, once it is there.
-    `queue` holds what is read together (`queued` bytes of it), and the version of each tensor.
-    `held` waits for the batch's end, `first` for the other tensor of two, `afterwards` for
-    the model's output. `shares` are the hook points whose share of the samples was counted.
+    without a gradient, which a recomputation is to compute; `arrived` counts gradients by labels
+    and hook point. `outputs` are numbers about the model's output. `queue` holds tensors that are
+    read together (`queued` bytes), with the version of each. `held` waits for the batch's end,
+    `first` for the other tensor of two, `afterwards` for the model's output. `shares` are the hook
+    points whose chosen samples were counted.
     """
 
     batch: Batch
@@ -78,16 +77,16 @@ class BatchForward:
 
     @classmethod
     def of(cls, batch: Batch) -> BatchForward:
-        """Get ready for one forward of `batch`."""
+        """Return the record for one forward of `batch`."""
         return cls(batch, batch.numbers.cpu(), segments_of(batch))
 
     def begin_backward(self, labels: str) -> None:
-        """Say whose labels the gradients that now arrive belong to."""
+        """Set whose labels the coming gradients belong to."""
         self.backward, self.labels = True, labels
         self.asked.add(labels)
 
     def check_gradients(self) -> None:
-        """Raise `CaptureError` when a gradient that a statistic reads has not come."""
+        """Raise `CaptureError` when a gradient that a statistic reads has not arrived."""
         missing = [
             name
             for name, point in self.graded.items()
@@ -101,7 +100,7 @@ class BatchForward:
             )
 
     def check_sums(self) -> None:
-        """Raise `NotFiniteError` when a value was not; one look at each device."""
+        """Raise `NotFiniteError` when a value was not finite; one transfer per device."""
         if not self.sums:
             return
         totals = [each.sums.sum() for each in self.sums]  # of finite row sums: NaN or inf if one is
@@ -112,7 +111,7 @@ class BatchForward:
         raise NotFiniteError(not_finite(bad.sums, bad.rows, bad.what, bad.nodes))
 
     def samples_on(self, device: torch.device, folds: int, tokens: bool) -> BatchRows:
-        """Return what is known of each row, or of each sequence if there are tokens; made once."""
+        """Return the records of all rows, or of all sequences if there are tokens; made once."""
         if (tokens, device) not in self.samples:
             numbers = self.rows if tokens else self.numbers
             fold, labels = folds_of(numbers, folds), self.batch.targets
@@ -127,7 +126,7 @@ class BatchForward:
         return self.samples[tokens, device]
 
     def first_share(self, point: HookPoint) -> bool:
-        """Return whether samples of a hook point are chosen for the first time; they stay so."""
+        """Return whether samples of a hook point are chosen for the first time in the batch."""
         key = (point.name, point.number)
         known = key in self.shares
         self.shares.add(key)
@@ -140,19 +139,19 @@ class BatchForward:
 
     @property
     def mask(self) -> Tensor | None:
-        """Which tokens are no padding, ``(rows, tokens)``; of packed rows, by sequence."""
+        """True for tokens that are no padding, ``(rows, tokens)``; by sequence for packed rows."""
         if self.segments is not None:
             return self.segments.valid
         return None if self.batch.mask is None else self.batch.mask.bool()
 
     def mask_of(self, length: int | None) -> Tensor | None:
-        """Return the mask of rows with that many tokens: the decoder's, or `mask`."""
+        """Return the mask of rows with `length` tokens: the decoder's, or `mask`."""
         other = self.batch.decoder_mask
         return other if other is not None and other.shape[1] == length else self.mask
 
     @property
     def start(self) -> Tensor | None:
-        """Where each packed sequence starts in its row."""
+        """The start of each packed sequence in its row, None for whole rows."""
         return None if self.segments is None else self.segments.start
 
     def outputs_for(self, reading: Reading, outputs: Tensor | None) -> Tensor | None:
@@ -168,7 +167,7 @@ class BatchForward:
 
 
 def version_of(tensor: Tensor) -> int:
-    """Return how often a tensor was written in place; 0 of those that do not count it."""
+    """Return how often a tensor was written in place; 0 for tensors without a count."""
     return 0 if tensor.is_inference() else tensor._version
 
 

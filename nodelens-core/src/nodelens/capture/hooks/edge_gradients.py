@@ -1,7 +1,7 @@
-"""Consumers that read a tensor of their own, so that its gradient is that of what they do with it.
+"""Gradients at the inputs of consumers, without the paths that carry a stream past them.
 
-A residual stream is read by a layer and carried on. The gradient at the stream holds both ways; at
-a gate in front of the layer, which is what removal closes, only one of them.
+A residual stream is read by a layer and carried on. The gradient at the stream holds both paths. A
+gate in front of the layer, which removal closes, has the gradient of the layer's path alone.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Argument:
     """An argument by which a module reads nodes.
 
-    `consumers` counts the modules that read the same tensor, `overwritten` says that the model
-    changes it in place later.
+    `consumers` counts the modules that read the tensor, `overwritten` says that the model changes
+    the tensor in place later.
     """
 
     consumers: int
@@ -34,7 +34,7 @@ class Argument:
 
 @define(eq=False)
 class Alias:
-    """What consumers read in place of `tensor`, and how many of them are still to come."""
+    """The tensor that consumers read in place of `tensor`, and the number of reads left."""
 
     tensor: Tensor
     own: Tensor
@@ -43,15 +43,15 @@ class Alias:
 
 Arguments = dict[int | str, Argument]
 Aliases = dict[tuple[int, int], Alias]
-"""By the identity of the tensor and the number of times it was written to."""
+"""Aliases by the identity of a tensor and the number of its in-place writes."""
 
 
 @contextmanager
 def own_edges(model: nn.Module, points: Sequence[HookPoint]) -> Iterator[None]:
-    """Give all consumers of nodes whose gradients are read one alias of each tensor they read.
+    """Let consumers whose gradients are read use one alias of each tensor, inside a context.
 
-    Consumers of one tensor share the alias: the gradient there is that of all of them. What the
-    model changes in place later is copied, since a view would change with it.
+    Consumers of one tensor share the alias, which has the gradient of all of them. Tensors that the
+    model changes in place later are copied, since a view would change as well.
     """
     places = _consumers(points)
     aliases: Aliases = {}
@@ -71,7 +71,7 @@ def own_edges(model: nn.Module, points: Sequence[HookPoint]) -> Iterator[None]:
 
 
 def _consumers(points: Sequence[HookPoint]) -> dict[str, Arguments]:
-    """Return the modules that read the nodes of graded hook points, and by which arguments."""
+    """Return the arguments by which modules read the nodes of graded hook points, by module."""
     found: dict[str, Arguments] = {}
     for point in points:
         if not point.graded or not _is_read(point.site) or not isinstance(point.entry, PlanEntry):
@@ -113,7 +113,7 @@ def _aliasing(arguments: Mapping[int | str, Argument], aliases: Aliases) -> Any:
 
 
 def _used(aliases: Aliases, known: tuple[int, int]) -> Tensor:
-    """Return an alias, and let go of it where this was its last consumer: its memory may go too."""
+    """Return an alias, released after its last consumer so that the memory can be freed."""
     found = aliases[known]
     found.left -= 1
     if not found.left:

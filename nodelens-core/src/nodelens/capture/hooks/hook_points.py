@@ -1,4 +1,4 @@
-"""The tensors that the entries of a plan read: which module, which end, for which statistics."""
+"""Hook points: the tensors that the entries of a plan read, with module, end and statistics."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from nodelens.errors import CaptureError
 from nodelens.interfaces.statistic import Need, ReadPoint, Statistic
 
 GRADIENTS: Mapping[str, Need] = {"data": "gradient", "model": "sampled_gradient"}
-"""What a statistic requires that reads gradients of the loss with these labels."""
+"""The requirement of gradients of the loss, by whose labels the loss has."""
 
 
 TWO_SIDED = ("pair", "block")
-"""Places where a reading holds two tensors, `values` and `partner`."""
+"""Read points where a reading holds two tensors, `values` and `partner`."""
 
 
 @frozen(eq=False)
 class HookPoint:
-    """One tensor that a module reads, returns or multiplies, and the statistics that it goes into.
+    """One tensor that a module reads, returns or multiplies, with the statistics that read it.
 
     `rows` says where its samples are. `several` says that its group is read at more than one
     tensor, `number` which of these it is, `second` that it is the second of two that belong
@@ -54,7 +54,7 @@ class HookPoint:
 
     @cached_property
     def read(self) -> str:
-        """What is read, in words."""
+        """The tensor that is read, in words."""
         return f"the activation at {self.site.name}"
 
     @cached_property
@@ -66,7 +66,7 @@ class HookPoint:
 
     @cached_property
     def overwritten(self) -> bool:
-        """Whether the model changes the tensor in place later, so that it must be copied."""
+        """Whether the model changes the tensor in place later, so that a copy is needed."""
         return self.site.overwritten
 
     @property
@@ -76,12 +76,12 @@ class HookPoint:
 
     @cached_property
     def parts(self) -> int:
-        """How many neighbouring positions are the components of one sample of a node."""
+        """The number of neighbouring positions that are components of one sample of a node."""
         group: ChannelGroup | None = getattr(self.entry, "group", None)
         return 1 if group is None else parts_of(group, self.site)
 
     def requiring(self, need: Need) -> tuple[Statistic[Any], ...]:
-        """Return the statistics that need something."""
+        """Return the statistics with a requirement."""
         return tuple(s for s in self.statistics if need in s.requires)
 
     @cached_property
@@ -98,7 +98,7 @@ class HookPoint:
 
     @cached_property
     def after_backward(self) -> Mapping[str, UpdateSchedule]:
-        """The statistics that wait for gradients of the loss, by whose labels it has."""
+        """The statistics that wait for gradients of the loss, by whose labels the loss has."""
         return {labels: self._together(self.requiring(need)) for labels, need in GRADIENTS.items()}
 
     def _together(self, statistics: Iterable[Statistic[Any]]) -> UpdateSchedule:
@@ -106,7 +106,7 @@ class HookPoint:
 
 
 def parts_of(group: ChannelGroup, site: Site) -> int:
-    """Return how many components a node has at a site: the dimensions of a head, 1 of a channel.
+    """Return the number of components of a node at a site: the dimensions of a head, else 1.
 
     All query heads of a group with shared keys and values are components of that one node.
     Positions that a flatten puts beside each other are no components: the producer writes one.
@@ -151,7 +151,7 @@ def _at_pair(entry: PairEntry, graph: ChannelGraph) -> list[HookPoint]:
 
 
 def _at_block(entry: BlockEntry, graph: ChannelGraph) -> list[HookPoint]:
-    """Return what a block reads, which must be copied since it may go on in place, and returns."""
+    """Return the input of a block, copied since the block may work in place, and the output."""
     module, axis, extent = entry.block.module, entry.block.axis, Extent(entry.width)
     read = Site(module, "input", "activation", axis, extent, overwritten=True)
     returned = Site(module, "output", "preactivation", axis, extent)
@@ -160,7 +160,7 @@ def _at_block(entry: BlockEntry, graph: ChannelGraph) -> list[HookPoint]:
 
 
 def _at_weight(entry: InputEntry, graph: ChannelGraph) -> list[HookPoint]:
-    """Return a module's input and, where its weight is asked for, its output."""
+    """Return a module's input and, where statistics read the weight, the output."""
     known = [site for group in graph for site in group.sites if site.module == entry.module]
     rows = next((site.rows for site in known if site.rows and site.end != "operand"), Rows())
     changed = any(site.overwritten for site in known if site.end == "input")
@@ -188,10 +188,10 @@ def _at_every_call(points: list[HookPoint], graph: ChannelGraph) -> list[HookPoi
 
 
 def _rows(site: Site, graph: ChannelGraph) -> Rows:
-    """Return where the samples are; along the first axis if the example was too small to tell."""
+    """Return the axis of the samples; the first where the example was too small to find it."""
     if site.rows is None and any(each.rows for group in graph for each in group.sites):
         raise CaptureError(
-            f"{site.name}: the samples cannot be told apart there (they are in the middle of an "
+            f"{site.name}: the samples cannot be distinguished there (they are in the middle of an "
             "axis, or only chosen ones are there); its nodes cannot be scored from data"
         )
     return site.rows or Rows()

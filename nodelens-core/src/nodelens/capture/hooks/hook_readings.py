@@ -1,4 +1,4 @@
-"""From the tensor that a hook point shows to what statistics read of it."""
+"""Readings of statistics, made from the tensors of hook points."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OF_WEIGHTS = ("input", "weight")
 def positions_at(
     now: BatchForward, point: HookPoint, module: nn.Module, tensor: Tensor
 ) -> Positions:
-    """Return ``(rows, positions, nodes)``, every packed sequence a row of its own."""
+    """Return a tensor as ``(rows, positions, nodes)``, every packed sequence a row of its own."""
     rows = now.numbers.shape[0]
     if now.batch.length is None and point.place not in _OF_WEIGHTS:
         plain = plain_nodes(tensor, point.site, point.rows, rows)
@@ -60,7 +60,7 @@ def reading_at(
     folds: int,
     pivot: Tensor | None = None,
 ) -> Reading:
-    """Return what is read there of a batch's rows, in so many folds."""
+    """Return the reading of a tensor at a hook point, with rows in a number of folds."""
     laid = positions_at(now, point, module, tensor.detach() if tensor.requires_grad else tensor)
     values, device, valid = laid.values, laid.values.device, None
     if laid.tokens and (mask := now.mask_of(laid.length)) is not None:
@@ -87,7 +87,7 @@ def reading_at(
 def gradient_at(
     now: BatchForward, point: HookPoint, module: nn.Module, gradient: Tensor, of: Reading
 ) -> Tensor:
-    """Return the gradient of what was read, in its shape, 0 at padding."""
+    """Return the gradient of a reading's values, in their shape, 0 at padding."""
     laid = positions_at(now, point, module, gradient.detach())
     return blanked(laid.values, of.valid if laid.tokens else None)
 

@@ -1,4 +1,4 @@
-"""One batch through the model: forward, backward where gradients are read, or a visit."""
+"""One batch in the model: forward, backward where gradients are read, or a visit."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def visit_batch(
 
 
 def checked_losses(losses: Any, batch: Batch) -> Tensor:
-    """Return what a loss gave; raises `DataError` unless it is one loss per row.
+    """Return the losses; raises `DataError` unless they are one loss per row.
 
     A mean over the batch would make every gradient statistic depend on the batch size.
     """
@@ -125,7 +125,7 @@ def checked_losses(losses: Any, batch: Batch) -> Tensor:
 
 
 def differentiable_losses(losses: Any, batch: Batch) -> Tensor:
-    """Return the same; raises `DataError` unless it can be differentiated too."""
+    """Return the losses; raises `DataError` unless they are one per row and differentiable."""
     checked = checked_losses(losses, batch)
     if not checked.requires_grad:
         raise DataError(f"the loss has no gradient (detached, or under no_grad); {_advice(batch)}")
@@ -139,7 +139,7 @@ def _advice(batch: Batch) -> str:
 def _differentiable(batch: Batch) -> Batch:
     """Return the batch with float inputs that carry gradients, so that activations have them.
 
-    They are no leaves, so that a model may change them in place.
+    The inputs are no leaves, so that a model may change them in place.
     """
 
     def rooted(value: Any) -> Any:

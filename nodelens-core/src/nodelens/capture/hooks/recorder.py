@@ -1,4 +1,4 @@
-"""What is done with the tensors that a model's modules read and return: statistics updated."""
+"""The recorder: updates statistics from the tensors that a model's modules read and return."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nodelens.interfaces.statistic import Reading
 
 QUEUE = 2**23
-"""Bytes of storage of tensors that wait to be read one after the other, if nothing changes them.
+"""The most bytes of tensors that wait to be read together, if nothing changes them.
 
 Between the layers of a model, whose weights and activations have emptied the caches of a processor,
 the same lines of Python take several times as long.
@@ -43,7 +43,7 @@ the same lines of Python take several times as long.
 
 @define(eq=False)
 class Recorder:
-    """Updates the statistics of some entries from what a model's modules read and return."""
+    """Updates the statistics of some entries from the tensors that modules read and return."""
 
     plan: CapturePlan
     graph: ChannelGraph
@@ -66,7 +66,7 @@ class Recorder:
 
     @property
     def reads_losses(self) -> bool:
-        """Whether the loss of each row goes into statistics."""
+        """Whether statistics read the loss of each row."""
         return any(isinstance(entry, LossEntry) for entry in self.entries)
 
     @contextmanager
@@ -77,11 +77,11 @@ class Recorder:
             yield
 
     def begin(self, batch: Batch) -> None:
-        """Get ready for one forward of `batch`."""
+        """Prepare for one forward of `batch`."""
         self._now = BatchForward.of(batch)
 
     def forwarded(self, outputs: Tensor | None) -> None:
-        """Take in what the output says of each row or position, ``(rows, positions or 1, 3)``."""
+        """Update statistics that wait for numbers of the output, ``(rows, positions or 1, 3)``."""
         now = self._during()
         self._catch_up(now)
         for point, reading, version in now.afterwards:
@@ -92,7 +92,7 @@ class Recorder:
         now.outputs = outputs
 
     def take_losses(self, losses: Tensor) -> None:
-        """Take in the loss of each row with the data's labels, ``(rows,)``."""
+        """Update statistics of the loss of each row with the data's labels, ``(rows,)``."""
         now = self._during()
         reading = loss_reading(now, losses.detach(), self.plan.folds)
         self._into.add_losses(reading)
@@ -101,11 +101,11 @@ class Recorder:
         )
 
     def begin_backward(self, labels: str) -> None:
-        """Say whose labels the gradients that now arrive belong to: ``data`` or ``model``."""
+        """Set whose labels the coming gradients belong to: ``data`` or ``model``."""
         self._during().begin_backward(labels)
 
     def end(self) -> None:
-        """Finish what needs whole rows, check gradients and numbers, let go of the batch."""
+        """Update statistics that were held, check gradients and numbers, release the batch."""
         now = self._during()
         self._now = None
         now.check_gradients()
@@ -113,7 +113,7 @@ class Recorder:
         now.check_sums()
 
     def forget(self) -> None:
-        """Let go of a batch that has not come to its end."""
+        """Release a batch that has not reached its end."""
         self._now = None
 
     def _during(self) -> BatchForward:
@@ -121,7 +121,7 @@ class Recorder:
         return self._now
 
     def _called(self, path: str) -> None:
-        """Count a call; the calls of a recomputation are those of the forward once more."""
+        """Count a call; a recomputation repeats the calls of the forward."""
         now = self._now
         if now is None or now.backward:
             return
@@ -134,7 +134,7 @@ class Recorder:
         self.counts.beyond[path] += 1
 
     def _read(self, point: HookPoint, path: str, module: nn.Module, tensor: Tensor) -> None:
-        """Read one tensor of a module that runs, in the forward or in a recomputation of it."""
+        """Read one tensor of a running module, in the forward or in a recomputation."""
         now = self._now
         if now is None:
             return
@@ -151,10 +151,10 @@ class Recorder:
                 self._await_gradient(point, module, tensor, reading)
 
     def _may_wait(self, point: HookPoint, tensor: Tensor) -> bool:
-        """Whether the trace has shown that a tensor stays as it is, and a processor holds it.
+        """Whether a tensor on the CPU is unchanged until the batch ends, as the trace has shown.
 
-        What the trace cannot see is noticed by the tensor's version, but for writes through numpy
-        or a pointer. Nothing is known of what blocks return and of inputs of modules.
+        Writes that the trace misses are found by the tensor's version, but for writes through numpy
+        or a pointer. Nothing is known about outputs of blocks and inputs of modules.
         """
         if self._hasty or point.overwritten or point.place not in ("activation", "preactivation"):
             return False
@@ -167,7 +167,7 @@ class Recorder:
             self._catch_up(now)
 
     def _catch_up(self, now: BatchForward) -> None:
-        """Read the tensors that wait, in the order in which they came."""
+        """Read the tensors that wait, in the order of their arrival."""
         for point, module, tensor, version in now.queue:
             check_unchanged(point, tensor, version)
             self._record(point, module, tensor)
@@ -175,14 +175,14 @@ class Recorder:
         now.queued = 0
 
     def _recomputed(self, point: HookPoint, path: str, module: nn.Module, tensor: Tensor) -> None:
-        """Take the gradient where checkpointing ran the first forward without one."""
+        """Read the gradient where checkpointing ran the first forward without gradients."""
         now = self._during()
         if point.name not in now.late or not tensor.requires_grad:
             return
         if now.calls[path] > 1 or point.site.end == "operand":
             raise CaptureError(
                 f"{point.site.name}: {path or 'the model'} reads several tensors in one forward, "
-                "and their recomputations cannot be told apart; use "
+                "and their recomputations cannot be distinguished; use "
                 "torch.utils.checkpoint with use_reentrant=False"
             )
         reading = self._reading(point, module, tensor)
@@ -242,7 +242,7 @@ class Recorder:
         return reading
 
     def _pivot(self, point: HookPoint, reading: Reading) -> Tensor:
-        """Return the pivot that all statistics of an entry and place share."""
+        """Return the common pivot of all statistics of an entry and place."""
         found = self._into.pivots_of(point)
         known = [pivot for pivot in found if len(pivot) == reading.values.shape[-1]]
         pivot = known[0] if known else _finite(mean_of(reading))
@@ -250,7 +250,7 @@ class Recorder:
 
 
 def _finite(pivot: Tensor) -> Tensor:
-    """Return a pivot about which only the values that are not finite themselves are not."""
+    """Return a finite pivot, about which finite values are finite."""
     return pivot.where(pivot.isfinite(), 0.0)
 
 
@@ -260,7 +260,7 @@ def _index(reading: Reading) -> Tensor:
 
 
 def _kept(reading: Reading, point: HookPoint) -> Reading:
-    """Return what is kept until the forward has ended: row means where they will do."""
+    """Return the reading to keep until the forward has ended: row means where these suffice."""
     if reading.targets is None or point.several:
         values = reading.values.clone() if point.overwritten else reading.values
         return evolve(reading, values=values)
@@ -279,7 +279,7 @@ def _check_late(point: HookPoint) -> None:
 def _more_calls(path: str, known: int) -> str:
     times = "once" if known == 1 else f"{known} times"
     return (
-        f"{path or 'the model'} was called more often than the {times} that it is on the example, "
+        f"{path or 'the model'} was called more often than the {times} of the example, "
         "and what it reads then would be left out; give batches and an example on which the model "
         "takes the same path, such as rows padded to one length"
     )

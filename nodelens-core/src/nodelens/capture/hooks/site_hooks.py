@@ -1,4 +1,4 @@
-"""Hooks that show the tensors of hook points while a model runs, and only then."""
+"""Hooks that read the tensors of hook points while a model runs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def attached(
     called: Callable[[str], None],
     operators: Sequence[Operator],
 ) -> Iterator[None]:
-    """Call `read` for every tensor of `points`, and `called` when a module of theirs has returned.
+    """Call `read` for every tensor of `points`, and `called` when a module of these has returned.
 
-    `operators` are those that the core does not know. Raises `ModelError` for models whose hooks
-    would not see what runs.
+    `operators` are those that the core does not know. Raises `ModelError` for models that run
+    without calling hooks.
     """
     check_hookable(model)
     with ExitStack() as stack:
@@ -114,9 +114,9 @@ def _show(
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Run functions inside the model that ``torch.compile`` was applied to as they were before.
+    """Run functions inside the model without ``torch.compile`` while the context is open.
 
-    What was compiled before the hooks came would not call them, and compiling them fails.
+    Functions that were compiled before the hooks would not call them, and compiling hooks fails.
     """
     if "torch._dynamo" not in sys.modules:  # nothing can have been compiled, and it loads slowly
         yield
@@ -141,14 +141,14 @@ def check_hookable(model: nn.Module) -> None:
                 )
     if any(type(parameter).__name__ == "DTensor" for parameter in model.parameters()):
         raise ModelError(
-            "the parameters are sharded over processes (DTensor), so that no process sees whole "
+            "the parameters are sharded over processes (DTensor), so that no process holds whole "
             "weights; give a model whose parameters are whole, on one device or several"
         )
 
 
 _WRAPPERS: Mapping[str, str] = {
-    "DataParallel": "which runs copies that hooks do not see; give its .module",
-    "DistributedDataParallel": "which is for training; give its .module, on every rank",
+    "DataParallel": "which runs copies without hooks; give its .module",
+    "DistributedDataParallel": "which is for training; give its .module, on every worker",
     "FullyShardedDataParallel": "which holds pieces of the weights; give the model unwrapped",
 }
 """Wrappers of a model, and why nothing can be read through them."""

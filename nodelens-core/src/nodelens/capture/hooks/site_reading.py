@@ -1,4 +1,4 @@
-"""From a tensor at a site to ``(rows, positions, nodes)``."""
+"""Tensors at sites brought to ``(rows, positions, nodes)``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def samples_first(tensor: Tensor, where: Rows, rows: int, name: str) -> Tensor:
 
 
 def nodes_of(tensor: Tensor, site: Site, where: Rows, rows: int) -> Tensor:
-    """Return ``(rows, *positions, components, nodes)``."""
+    """Return the nodes of a tensor at a site, ``(rows, *positions, components, nodes)``."""
     apart = samples_first(tensor, where, rows, site.name)
     axis = site.axis % tensor.ndim
     return site.extent.nodes_last(apart, axis + 1 + (axis < where.axis)).flatten(-3, -2)
@@ -49,7 +49,7 @@ def nodes_of(tensor: Tensor, site: Site, where: Rows, rows: int) -> Tensor:
 def plain_nodes(tensor: Tensor, site: Site, where: Rows, rows: int) -> Tensor | None:
     """Return ``(rows, positions, nodes)`` of a tensor that has an axis of nodes and one of samples.
 
-    None for any other: what `nodes_of` gives takes several times as long, at every site and batch.
+    None for any other tensor, for which `nodes_of` is needed, which takes several times as long.
     """
     shape = tensor.shape
     axis = site.axis % len(shape)
@@ -71,9 +71,9 @@ def grid_of(tensor: Tensor, site: Site, where: Rows, rows: int) -> tuple[int, ..
 
 @frozen(eq=False)
 class Positions:
-    """Values as ``(rows, positions, nodes)``; `tokens` says whether a mask covers them.
+    """Values as ``(rows, positions, nodes)``; `tokens` says whether a mask covers the positions.
 
-    Something pooled has no tokens. `length` is the number of tokens of a row.
+    Pooled values have no tokens. `length` is the number of tokens of a row.
     """
 
     values: Tensor
@@ -84,8 +84,8 @@ class Positions:
 def flat_positions(values: Tensor, length: int | None, name: str) -> Positions:
     """Return the positions of ``(rows, *positions, components, nodes)`` in one axis.
 
-    Where the batch says what each of `length` tokens is, their axis comes first, so that what
-    belongs to one token lies together. Raises `CaptureError` where no axis fits the tokens.
+    Where the batch has a mask or segments of `length` tokens, their axis comes first, so that the
+    values of one token lie together. Raises `CaptureError` where no axis fits the tokens.
     """
     axes = values.shape[1:-2]
     if length is None or (prod(axes) == 1 and length > 1):
@@ -95,28 +95,28 @@ def flat_positions(values: Tensor, length: int | None, name: str) -> Positions:
     elif prod(axes) % length:
         raise CaptureError(
             f"{name} has positions {tuple(axes)} in a sample and the mask of the batch has "
-            f"{length}, so that padding cannot be told; give a nodelens Batch without a mask to "
+            f"{length}, so that padding is unknown; give a nodelens Batch without a mask to "
             "count all positions"
         )
     return Positions(values.flatten(1, -2), tokens=True, length=length)
 
 
 def valid_positions(mask: Tensor, values: Tensor) -> Tensor:
-    """Return ``(rows, positions)`` of bool: a mask of tokens, repeated over what a token holds."""
+    """Return a mask of tokens, repeated over the values of a token, ``(rows, positions)`` bool."""
     return mask.to(values.device).repeat_interleave(values.shape[1] // mask.shape[1], dim=1)
 
 
 def folds_of(index: Tensor, folds: int) -> Tensor:
-    """Return the fold of each row, ``(rows,)``: a hash of the sample's number in the data.
+    """Return the fold of each row, ``(rows,)``, by a hash of the sample's number in the data.
 
-    The same sample is in the same fold whatever the batching, the order or the process.
+    A sample has one fold, whatever the batching, the order or the process.
     """
     return mix(index) % folds
 
 
 @frozen(eq=False)
 class Segments:
-    """Where the sequences of packed rows lie: each becomes a row of its own, its tokens first.
+    """The places of sequences in packed rows: each becomes a row of its own, tokens first.
 
     `source`, ``(sequences, length)``, counts positions over all rows; `valid` is False beyond the
     end of a sequence; `row`, ``(sequences,)``, is the row that a sequence lies in; `length` is the
@@ -131,20 +131,20 @@ class Segments:
     start: Tensor | None = None
 
     def unpack(self, values: Tensor) -> Tensor:
-        """Return ``(sequences, longest · k, nodes)`` of ``(rows, length · k, nodes)``."""
+        """Return ``(rows, length · k, nodes)`` as ``(sequences, longest · k, nodes)``."""
         rows, positions, nodes = values.shape
         flat = values.reshape(rows * self.length, positions // self.length, nodes)
         return flat[self.source.to(values.device)].reshape(len(self.row), -1, nodes)
 
 
 def segments_of(batch: Batch) -> Segments | None:
-    """Return where the sequences of a batch lie, None if each row starts with its only one.
+    """Return the places of the sequences of a batch, None if each row starts with its only one.
 
     Rows that are padded left are moved to their start, so that a token has the same number however
     a row is padded.
     """
     if batch.segments is None:
-        if batch.decoder_mask is not None:  # two kinds of rows: they stay as they are
+        if batch.decoder_mask is not None:  # two kinds of rows: they are kept as they are
             return None
         padded_left = batch.mask is not None and not bool(batch.mask[:, 0].all())
         return _moved(batch.mask.bool()) if batch.mask is not None and padded_left else None
@@ -182,7 +182,7 @@ def on_device(reading: Reading, device: torch.device) -> Reading:
 
 
 def carried(reading: Reading, device: torch.device) -> Reading:
-    """Return a copy of a reading on a device; of one without values, its sums go with it."""
+    """Return a copy of a reading on a device; a reading without values is copied with its sums."""
     tensors: dict[str, Any] = {
         name: value.to(device)
         for name, value in asdict(reading, recurse=False).items()
@@ -197,7 +197,7 @@ def carried(reading: Reading, device: torch.device) -> Reading:
 
 
 def not_finite(sums: Tensor, index: Tensor, what: str, nodes: bool = True) -> str:
-    """Return which nodes and samples have a NaN or an infinity among their row sums, in words.
+    """Return in words the nodes and samples whose row sums have a NaN or an infinity.
 
     `sums` is ``(rows, nodes)``: a sum over positions is finite only if all of them are. `index`,
     ``(rows,)``, is the number of each row in the data.
@@ -217,7 +217,7 @@ def _some(numbers: list[int]) -> str:
 
 
 def by_row(reading: Reading) -> Reading:
-    """Return a reading of which each row is one position: the mean of those that count."""
+    """Return a reading with one position per row: the mean of the positions that count."""
     rows = row_counts(reading).unsqueeze(-1) > 0
     means = row_means(reading).unsqueeze(1)
     valid = None if reading.valid is None else rows
@@ -225,14 +225,14 @@ def by_row(reading: Reading) -> Reading:
 
 
 def beside(first: Reading, second: Reading) -> Reading:
-    """Return the reading of a pair: position by position, or row means where these differ."""
+    """Return the reading of a pair: position by position, or row means where positions differ."""
     if first.values.shape[1] != second.values.shape[1]:
         first, second = by_row(first), by_row(second)
     return evolve(first, partner=second.values, shared={})
 
 
 def without_values(reading: Reading) -> Reading:
-    """Return a reading of which only what is shared can be used: NaN takes the values' place."""
+    """Return a reading with its shared sums alone: NaN takes the place of the values."""
     values = _stand_in(reading.values.shape, reading.values.dtype, reading.values.device)
     shared = {**reading.shared, _GONE: ()}
     return evolve(reading, values=values, gradient=None, shared=shared)
@@ -245,7 +245,7 @@ def _stand_in(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Te
 
 
 def joined(readings: Sequence[Reading]) -> Reading:
-    """Return readings of the same rows at several sites as one, their positions side by side."""
+    """Return readings of one batch at several sites as one, with positions side by side."""
     first = readings[0]
     if len(readings) == 1:
         return first
@@ -274,7 +274,7 @@ def _all_gone(readings: Sequence[Reading]) -> bool:
 
 
 def _side_by_side(readings: Sequence[Reading]) -> Tensor:
-    """Return the positions of all readings; what stands for values that are gone stays that."""
+    """Return the positions of all readings side by side, NaN where the values were dropped."""
     values = [reading.values for reading in readings]
     if not _all_gone(readings):
         return torch.cat(values, dim=1)

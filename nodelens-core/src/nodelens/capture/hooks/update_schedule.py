@@ -1,4 +1,4 @@
-"""Statistics that look at the same readings, sorted by what they see of them and when."""
+"""The schedule of updates: statistics of one hook point by the part of a batch they wait for."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Statistics = tuple[Statistic[Any], ...]
 
 @frozen(eq=False)
 class UpdateSchedule:
-    """Statistics of one hook point; `several` says that their group is read at other sites too.
+    """Statistics of one hook point; `several` says that the group is read at other sites too.
 
-    What can be said of them is worked out once: between the layers of a model, whose weights have
-    emptied the caches, a line of Python takes several times as long as in a loop.
+    All properties are computed once: between the layers of a model, whose weights have emptied the
+    caches, a line of Python takes several times as long as in a loop.
     """
 
     statistics: Statistics
@@ -30,39 +30,39 @@ class UpdateSchedule:
 
     @cached_property
     def by_sums(self) -> Statistics:
-        """Those that look at nothing of a reading but sums over all of each row."""
+        """The statistics that need nothing of a reading but sums over whole rows."""
         return tuple(s for s in self.statistics if hasattr(s, "row_sums") and not is_pairwise(s))
 
     @cached_property
     def sums(self) -> RowSums:
-        """The sums that any of them looks at."""
+        """The sums that any of the statistics needs."""
         return reduce(or_, (s.row_sums for s in self.by_sums), RowSums())  # type: ignore[attr-defined]
 
     @cached_property
     def of_all_sites(self) -> Statistics:
-        """Those that need the readings of all sites at once."""
+        """The statistics that need the readings of all sites at once."""
         return tuple(s for s in self.statistics if self.several and "whole_rows" in s.requires)
 
     @cached_property
     def until_the_end(self) -> Statistics:
-        """Those that may wait until the batch has ended, if sums take little memory."""
+        """The statistics that may wait until the batch has ended, if sums take little memory."""
         chosen = (*self.by_sums, *self.of_all_sites)
         return tuple(s for s in self.statistics if s in chosen)
 
     @cached_property
     def before_the_end(self) -> Statistics:
-        """All others."""
+        """The statistics that cannot wait until the batch has ended."""
         return tuple(s for s in self.statistics if s not in self.until_the_end)
 
     @cached_property
     def of_one_site(self) -> Statistics:
-        """Those that can be updated site by site."""
+        """The statistics that can be updated site by site."""
         return tuple(s for s in self.statistics if s not in self.of_all_sites)
 
     def sorted(self, reading: Reading) -> tuple[Statistics, Statistics]:
-        """Return those to update at once, and those that wait until the batch has ended.
+        """Return the statistics to update at once, and those that wait until the batch has ended.
 
-        Sums wait where they take no more than half of the memory of what they are of: one after the
+        Sums wait where they take no more than half of the memory of the reading: one after the
         other, updates take less time than between the layers of the model.
         """
         size = reading.values.shape[1] * reading.values.dtype.itemsize

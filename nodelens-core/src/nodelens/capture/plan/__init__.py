@@ -1,1 +1,1 @@
-"""What a capture reads: the union of statistics, within a memory budget."""
+"""The plan of a capture: the union of statistics, within a memory budget."""

@@ -1,4 +1,4 @@
-"""A plan that fits a memory budget: fewer folds for what is quadratic, then more passes."""
+"""Plans within a memory budget: fewer folds of quadratic statistics, then more passes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nodelens.capture.plan.capture_plan import CapturePlan
 
 FEWEST = 2
-"""Folds that a standard error needs at least; it is then a rough one."""
+"""The smallest number of folds for a standard error, which is then a rough one."""
 
 
 def within(plan: CapturePlan, budget: int, fewest: int = 1) -> CapturePlan:
@@ -21,7 +21,7 @@ def within(plan: CapturePlan, budget: int, fewest: int = 1) -> CapturePlan:
 
     Quadratic statistics go down to half and a quarter of the folds first, then the places are
     divided over passes, then quadratic statistics keep two folds, and at last one, which leaves no
-    standard error, but never less than `fewest`. What was changed is in the plan's notes. Raises
+    standard error, but never less than `fewest`. The plan's notes list the changes. Raises
     `ConfigError` when one place alone is too large.
     """
     plan = evolve(plan, budget=budget)

@@ -1,4 +1,4 @@
-"""A plan within a memory budget, and the metrics that can be scored in it."""
+"""A plan within a memory budget, with metrics in sketched versions where needed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Metrics = Mapping[str, Metric]
 
 @frozen(eq=False)
 class Planned:
-    """A plan, and the metrics that it is for: some may have given way to sketched versions.
+    """A plan and the metrics that it is for, some of them in sketched versions.
 
-    `taken` are the metrics that patterns asked for, `left_out` those that they matched and did not
+    `taken` are the metrics that patterns took, `left_out` those that patterns matched and did not
     take, with the reasons.
     """
 
@@ -47,13 +47,13 @@ def plan_metrics(
     others: Sequence[Any] = (),
     position_fraction: float = 1.0,
 ) -> Planned:
-    """Return a plan within the budget, and the metrics as they are then scored.
+    """Return a plan within the budget, and the metrics in the versions that are scored.
 
-    What `others` need is read as well; `position_fraction` is the fraction of the positions that
-    statistics of pairs of nodes see. Where one place alone is too large for the budget in two
-    folds, metrics give way to their sketched versions, which keep their standard errors; only where
-    that does not help either are covariances kept in one fold. The plan's notes say all of that.
-    Raises what `make_plan` does.
+    The statistics of `others` are read as well; `position_fraction` is the fraction of the
+    positions that statistics of pairs of nodes read. Where one place alone is too large for the
+    budget in two folds, metrics are scored from a sketch, which keeps standard errors. Where that
+    does not suffice, covariances are kept in one fold. The plan's notes list the changes. Raises
+    `ModelError` as `make_plan` does.
     """
 
     def exact(chosen: Metrics) -> CapturePlan:
@@ -80,7 +80,7 @@ def _fitting(plan: CapturePlan, budget: int, fewest: int) -> CapturePlan | None:
 
 
 def _sketched(metrics: Metrics) -> dict[str, Metric]:
-    """Return the metrics with those replaced that compare all pairs and can do with a sketch."""
+    """Return the metrics, in sketched versions where they compare all pairs and have one."""
     return {
         name: metric.sketched() if is_quadratic(metric) and hasattr(metric, "sketched") else metric
         for name, metric in metrics.items()
@@ -88,7 +88,7 @@ def _sketched(metrics: Metrics) -> dict[str, Metric]:
 
 
 def is_quadratic(metric: Metric) -> bool:
-    """Return whether the memory of what a metric needs grows with the square of the width."""
+    """Return whether the memory of a metric's statistics grows with the square of the width."""
     return any("quadratic" in getattr(s, "requires", ()) for s in metric.statistics)
 
 

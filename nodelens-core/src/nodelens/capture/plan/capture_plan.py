@@ -1,4 +1,4 @@
-"""What the passes will read: places, statistics, gradients, memory."""
+"""The plan of a capture: the entries that passes read, with statistics, folds and memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FLOAT_BYTES = 8
 LOSS = "(model) (loss)"
-"""The name of the states about the loss."""
+"""The name of the states of the loss."""
 
 
 @frozen
@@ -27,20 +27,20 @@ class PlanEntry:
 
     @property
     def name(self) -> str:
-        """The name that its states have."""
+        """The name of the entry and of its states."""
         return self.group.name
 
     @property
     def layout(self) -> Layout:
-        """The shape of what it reads."""
+        """The sizes of a state of the entry in one fold."""
         return Layout(self.group.width, 1)
 
 
 @frozen
 class InputEntry:
-    """The statistics of what one module's weight is multiplied with.
+    """The statistics of the input that one module's weight is multiplied with.
 
-    At ``weight`` they see the gradient of the module's output beside its input.
+    At ``weight`` they read the gradient of the module's output beside the input.
     """
 
     module: str
@@ -50,13 +50,13 @@ class InputEntry:
 
     @property
     def name(self) -> str:
-        """The name that its states have."""
+        """The name of the entry and of its states."""
         return f"{self.module or '(model)'} ({self.place})"
 
 
 @frozen
 class PairEntry:
-    """The statistics of two groups that are read on the same positions."""
+    """The statistics of a pair of groups that are read on the same positions."""
 
     group: ChannelGroup
     partner: ChannelGroup
@@ -64,18 +64,18 @@ class PairEntry:
 
     @property
     def name(self) -> str:
-        """The name that its states have."""
+        """The name of the entry and of its states."""
         return f"{self.group.name} (pair)"
 
     @property
     def layout(self) -> Layout:
-        """The shape of what it reads."""
+        """The sizes of a state of the entry in one fold."""
         return Layout(self.group.width, 1, others=self.partner.width)
 
 
 @frozen
 class BlockEntry:
-    """The statistics of what one block reads and returns."""
+    """The statistics of the input and the output of one block."""
 
     block: Block
     width: int
@@ -83,12 +83,12 @@ class BlockEntry:
 
     @property
     def name(self) -> str:
-        """The name that its states have."""
+        """The name of the entry and of its states."""
         return f"{self.block.module} (block)"
 
     @property
     def layout(self) -> Layout:
-        """The shape of what it reads."""
+        """The sizes of a state of the entry in one fold."""
         return Layout(self.width, 1, others=self.width)
 
 
@@ -100,12 +100,12 @@ class LossEntry:
 
     @property
     def name(self) -> str:
-        """The name that its states have."""
+        """The name of the entry and of its states."""
         return LOSS
 
     @property
     def layout(self) -> Layout:
-        """The shape of what it reads: a loss, and how many labels it is summed over."""
+        """The sizes of a state in one fold: a loss, and the number of labels in its sum."""
         return Layout(2, 1)
 
 
@@ -114,15 +114,15 @@ Entry = PlanEntry | InputEntry | PairEntry | BlockEntry | LossEntry
 
 @frozen
 class CapturePlan:
-    """The union of what all metrics need, each statistic once per place.
+    """The union of the statistics that all metrics need, each once per place.
 
-    `inputs`, `pairs`, `blocks`, `losses` and `visits` are what is read beside the nodes; `input_of`
-    says whose state answers for the input of a module, since modules that read one tensor share it.
-    `folds` is the number of folds of all statistics but the quadratic ones, which have
-    `quadratic_folds`. `parts` names the entries of each pass, in order; empty, one pass reads
-    everything. `budget` is the memory for states in bytes, None for no limit; `notes` says in words
-    what it has changed. `unread` are groups that cannot be read, and why. `position_fraction` is
-    the fraction of the positions that statistics of pairs of nodes see: see `thins`.
+    `inputs`, `pairs`, `blocks`, `losses` and `visits` are read beside the nodes; `input_of` names
+    the state of a module's input, which modules that read one tensor share. `folds` is the number
+    of folds of all statistics but the quadratic ones, which have `quadratic_folds`. `parts` names
+    the entries of each pass, in order; empty, one pass reads everything. `budget` is the memory for
+    states in bytes, None for no limit; `notes` lists in words the changes that fit the plan to it.
+    `unread` are groups that cannot be read, and why. `position_fraction` is the fraction of the
+    positions that statistics of pairs of nodes read: see `thins`.
     """
 
     entries: tuple[PlanEntry, ...]
@@ -151,7 +151,7 @@ class CapturePlan:
         return next(entry for entry in self.entries if entry.group.name == group)
 
     def needs(self, *needs: Need) -> bool:
-        """Return whether any statistic requires one of these."""
+        """Return whether any statistic has one of some requirements."""
         wanted = frozenset(needs)
         return any(s.requires & wanted for entry in self.everything for s in entry.statistics)
 
@@ -184,7 +184,7 @@ class CapturePlan:
 
     @property
     def bytes(self) -> int:
-        """The memory of all states together."""
+        """The memory of all states together, in bytes."""
         read = sum(self.bytes_of(entry) for entry in self.everything)
         return read + sum(self.bytes_of_visit(statistic) for statistic in self.visits)
 
@@ -217,25 +217,25 @@ class CapturePlan:
         return (self.quadratic_folds or self.folds) if "quadratic" in requires else self.folds
 
     def thins(self, statistic: Any) -> bool:
-        """Return whether a statistic sees a share of the positions only.
+        """Return whether a statistic reads a fraction of the positions only.
 
-        That is what products of pairs of nodes cost most for. Those that need whole rows see all.
+        Products of pairs of nodes take most of the time. Statistics of whole rows read all.
         """
         return self.position_fraction < 1.0 and is_pairwise(statistic)
 
     @property
     def pairwise(self) -> bool:
-        """Whether there is a statistic that a share of the positions will do for."""
+        """Whether a fraction of the positions suffices for some statistic."""
         return any(is_pairwise(s) for entry in self.everything for s in entry.statistics)
 
     @property
     def thinned(self) -> bool:
-        """Whether there is a statistic that sees a share of the positions only."""
+        """Whether some statistic reads a fraction of the positions only."""
         return self.position_fraction < 1.0 and self.pairwise
 
     @property
     def widening(self) -> float:
-        """How many times as wide standard errors from a share of the positions are, at most.
+        """The largest factor by which a fraction of the positions widens standard errors.
 
         √(1 / position_fraction), where all positions are independent; less where those of a row
         are alike.
@@ -255,6 +255,6 @@ class CapturePlan:
 
 
 def is_pairwise(statistic: Any) -> bool:
-    """Whether a statistic is of products of pairs of nodes, summed over samples."""
+    """Whether a statistic holds products of pairs of nodes, summed over samples."""
     requires: frozenset[Need] = getattr(statistic, "requires", frozenset())
     return "quadratic" in requires and "whole_rows" not in requires

@@ -1,4 +1,4 @@
-"""From metrics to a plan: the union of their statistics, and what the memory budget makes of it."""
+"""Planning: from metrics to the union of their statistics, within the memory budget."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NODE_PLACES = ("activation", "preactivation")
 LOSSES = Moments(reads="loss")
-"""What is kept of the loss of each row wherever it is computed (block B0)."""
+"""The statistic of the loss of each row, kept wherever a loss is computed (block B0)."""
 
 
 def make_plan(
@@ -41,7 +41,7 @@ def make_plan(
     model: nn.Module | None = None,
     budget: int | None = None,
 ) -> CapturePlan:
-    """Return the union of what `metrics` need on every group that can be read.
+    """Return the union of the statistics that `metrics` need, on every group that can be read.
 
     `model` is needed by statistics of inputs and weights; `budget` is in bytes, None for no limit.
     Groups whose nodes no module's input shows are listed in `unread` with the reason. Raises
@@ -84,7 +84,7 @@ UNREADABLE: Mapping[str, str] = {
 
 
 def unreadable(graph: ChannelGraph, metric: Metric, model: nn.Module) -> str:
-    """Return why no place of a model shows what a metric needs; nothing if there are some."""
+    """Return why a model has no place that a metric can be scored at; nothing if there is one."""
     plan = make_plan(graph, [metric], model=model)
     read = {s for entry in plan.everything for s in entry.statistics} | {*plan.visits}
     missing = [s for s in metric.statistics if covering(s, read) is None]
@@ -125,7 +125,7 @@ def _blocks(graph: ChannelGraph, needed: tuple[Any, ...]) -> tuple[BlockEntry, .
 
 
 def _losses(needed: tuple[Any, ...]) -> tuple[LossEntry, ...]:
-    """Return what is kept of the loss: its moments wherever gradients need it anyway."""
+    """Return the entry of the loss: its moments are kept wherever gradients need it."""
     asked = tuple(s for s in needed if s.reads == "loss")
     computed = any("gradient" in getattr(s, "requires", ()) for s in needed if s.reads != "model")
     kept = (LOSSES,) if computed and covering(LOSSES, asked) is None else ()
@@ -169,7 +169,7 @@ def _inputs(
 
 
 def _modules(groups: Sequence[ChannelGroup]) -> dict[str, tuple[ReadPoint, ...]]:
-    """Return the modules of the weights that write nodes, or only read them, and their places."""
+    """Return the modules of weights that write or read nodes, with their read points."""
     found: dict[str, tuple[ReadPoint, ...]] = {}
     for group in groups:
         found |= dict.fromkeys(producers_of(group), ("input", "weight"))
@@ -190,9 +190,9 @@ def _layout(module: nn.Module) -> Layout | None:
 
 
 def _values_read(graph: ChannelGraph) -> dict[str, tuple[int, ...]]:
-    """Return the traced tensors that are the first input of each module with a site there.
+    """Return the value numbers of the first input of each module with a site there.
 
-    One for each of its calls, in their order.
+    One for each call, in order.
     """
     found: dict[str, dict[int, int]] = {}
     for site in (site for group in graph for site in group.sites):

@@ -1,1 +1,1 @@
-"""Rules of channel inference, by operator family; `operation` says what a rule is given."""
+"""Rules of channel inference by operator family; each takes one `Operation`."""

@@ -1,4 +1,4 @@
-"""What the result of an operator holds of the model's input and of its parameters."""
+"""Whether the result of an operator depends on the model's input, and on which parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def provenance(op: Operation, tensors: Sequence[Tensor]) -> Traced:
-    """Return, without axes, what is known of the result from what is known of the arguments.
+    """Return the record of an operator's result, without axes, from those of its arguments.
 
     Chosen entries of a parameter stay a weight while they are only moved or combined with other
     parameters; an operator that does more uses them as data.
@@ -36,7 +36,7 @@ def provenance(op: Operation, tensors: Sequence[Tensor]) -> Traced:
 
 
 def _used_as_data(op: Operation, tensors: Iterable[Tensor]) -> Iterable[Tensor]:
-    """Return what cannot be a weight to the operator; a product's rule deals with its weights."""
+    """Return the arguments that an operator uses as data; a product's rule finds its weights."""
     operands = op.operator.operands if op.operator else ()
     if not operands:
         return tensors
@@ -45,12 +45,12 @@ def _used_as_data(op: Operation, tensors: Iterable[Tensor]) -> Iterable[Tensor]:
 
 
 def _learned(op: Operation, tensor: Tensor) -> bool:
-    """Whether a tensor is a weight of which some parameter, not only buffers, is a part."""
+    """Whether a tensor is a weight that depends on some parameter, not on buffers alone."""
     return op.is_weight(tensor) and bool(op.trace.of(tensor).parameters - op.trace.buffers)
 
 
 def _moved(op: Operation, tensors: Sequence[Tensor]) -> frozenset[str]:
-    """Return the parameters of which every entry of the result can still be told."""
+    """Return the parameters whose entries are still located in the result."""
     if not tensors:
         return frozenset()
     if _keeps_entries(op):

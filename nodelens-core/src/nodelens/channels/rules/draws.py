@@ -1,7 +1,7 @@
 """Random draws replaced by constants, so that forwards of models of two sizes can be compared.
 
 One seed gives other numbers to a tensor of another shape. With every draw a constant, a dropout
-only scales, in both models alike, and whatever else a model does in training remains to be seen.
+only scales, in both models alike, and everything else that a model does in training is compared.
 Draws of integers are left: no node is among them.
 """
 
@@ -58,7 +58,7 @@ def rrelu(x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, 
 
 
 def rrelu_(x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, *_: Any) -> Tensor:
-    """Do in place what `rrelu` does."""
+    """Apply `rrelu` in place."""
     return F.leaky_relu_(x, (lower + upper) / 2)
 
 

@@ -33,7 +33,7 @@ def convolution(op: Operation) -> Sequence[Axes]:
 
 
 def _grouped(op: Operation, channels: Expression, groups: int, transposed: bool) -> Expression:
-    """Factor channels into groups × channels of a group; return the output channels.
+    """Factor channels into groups × channels of one group, and return the output channels.
 
     With one channel in and one out of each group (depthwise), the kernel only follows its input.
     """
@@ -50,7 +50,7 @@ def _grouped(op: Operation, channels: Expression, groups: int, transposed: bool)
 
 
 def _convolved(op: Operation) -> Axes:
-    """Return the positions after a convolution; one that reads single positions keeps them."""
+    """Return the positions after a convolution; kernels of one position keep them."""
     axes, kernel = op.axes(op.args[0])[2:], op.args[1].shape[2:]
     stride, padding = op.args[3], op.args[4]
     if all(size == 1 for size in kernel) and set(stride) == {1} and not any(padding):
@@ -73,7 +73,7 @@ def _read_channels(along: Along, args: Sequence[Any]) -> Tensor | None:
 
 
 def _convolution_macs(op: Operation) -> Sequence[Axes]:
-    """Each weight works once per position: of the output, or of the input if transposed."""
+    """Return one product per weight and position of the output, or of the input if transposed."""
     source, weight = op.args[:2]
     over = source if op.args[6] else op.output
     positions = op.positions((over.shape[0], *over.shape[2:]))

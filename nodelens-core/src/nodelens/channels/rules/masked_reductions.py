@@ -1,10 +1,10 @@
-"""Averages and norms over the entries that are present, in a model of which nothing is removed.
+"""Averages and norms over the present entries of tensors, for masked models.
 
 A LayerNorm over masked nodes and one from which these nodes are removed differ: the number of nodes
-enters. What the removed model must compute is therefore the masked model in which every average
-leaves the absent nodes out, and that is what its outputs are compared with.
+enters. The smaller model is therefore compared with the masked model in which every average leaves
+the absent nodes out.
 
-`there` is True where an entry is present, in the shape of the input.
+`there`, in the shape of the input, is True where an entry is present.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def masked_mean(
     keepdim: bool = False,
     **_: Any,
 ) -> Tensor:
-    """Return the mean of what is present."""
+    """Return the mean of the present entries."""
     dims = _dims(x, dim)
-    # Where nothing is present, nobody reads the average: any count but zero will do.
+    # Where nothing is present, the average is not read: any count but zero will do.
     count = there.sum(dims, keepdim).clamp(min=1)
     return torch.where(there, x, 0.0).sum(dims, keepdim) / count
 
@@ -44,7 +44,7 @@ def masked_var(
     correction: float | None = None,
     keepdim: bool = False,
 ) -> Tensor:
-    """Return the variance of what is present."""
+    """Return the variance of the present entries."""
     dims, less = _dims(x, dim), 1 if correction is None else correction
     count = there.sum(dims, keepdim).clamp(min=1)
     spread = (x - masked_mean(there, x, dims, keepdim=True)).square()
@@ -52,7 +52,7 @@ def masked_var(
 
 
 def masked_std(there: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Return the standard deviation of what is present."""
+    """Return the standard deviation of the present entries."""
     return masked_var(there, *args, **kwargs).sqrt()
 
 
@@ -64,19 +64,19 @@ def masked_var_mean(
     correction: float | None = None,
     keepdim: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return variance and mean of what is present."""
+    """Return variance and mean of the present entries."""
     variance = masked_var(there, x, dim, correction=correction, keepdim=keepdim)
     return variance, masked_mean(there, x, dim, keepdim)
 
 
 def masked_std_mean(there: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    """Return standard deviation and mean of what is present."""
+    """Return standard deviation and mean of the present entries."""
     variance, mean = masked_var_mean(there, *args, **kwargs)
     return variance.sqrt(), mean
 
 
 def masked_vector_norm(there: Tensor, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Return the norm of what is present."""
+    """Return the norm of the present entries."""
     norm: Tensor = torch.linalg.vector_norm(torch.where(there, x, 0.0), *args, **kwargs)
     return norm
 
@@ -89,7 +89,7 @@ def masked_norm(
     keepdim: bool = False,
     **_: Any,
 ) -> Tensor:
-    """Return the norm of what is present, with the arguments of the older operator."""
+    """Return the norm of the present entries, with the arguments of the older operator."""
     return masked_vector_norm(there, x, 2 if p is None else p, list(dim) or None, keepdim)
 
 
@@ -101,7 +101,7 @@ def masked_layer_norm(
     bias: Tensor | None,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise the last axes over what is present of them."""
+    """Normalise the last axes over their present entries."""
     dims = list(range(-len(shape), 0))
     mean = masked_mean(there, x, dims, keepdim=True)
     rstd = (masked_var(there, x, dims, correction=0, keepdim=True) + eps).rsqrt()
@@ -111,7 +111,7 @@ def masked_layer_norm(
 def masked_rms_norm(
     there: Tensor, x: Tensor, shape: Sequence[int], weight: Tensor | None, eps: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Divide by the root mean square of what is present of the last axes."""
+    """Divide by the root mean square of the present entries of the last axes."""
     dims = list(range(-len(shape), 0))
     small = torch.finfo(x.dtype).eps if eps is None else eps
     rstd = (masked_mean(there, x.square(), dims, keepdim=True) + small).rsqrt()
@@ -129,7 +129,7 @@ def masked_group_norm(
     groups: int,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise every group of channels over what is present of it."""
+    """Normalise every group of channels over the present entries."""
     grouped, present = x.reshape(n, groups, -1), there.reshape(n, groups, -1)
     mean = masked_mean(present, grouped, -1, keepdim=True)
     rstd = (masked_var(present, grouped, -1, correction=0, keepdim=True) + eps).rsqrt()
@@ -149,7 +149,7 @@ def masked_batch_norm(
     momentum: float,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise every channel over what is present of it, or in evaluation by what is known."""
+    """Normalise every channel over present entries, or in evaluation by running statistics."""
     sizes = [1, -1] + [1] * (x.ndim - 2)
     if training or mean is None or variance is None:
         dims = [0, *range(2, x.ndim)]

@@ -1,7 +1,7 @@
-"""One call of an operator, as a rule of channel inference is given it.
+"""One call of an operator: the argument of every rule of channel inference.
 
 A rule takes an `Operation`, relates the axes of its inputs through ``op.unify``, and returns the
-axes of each tensor that comes out. Rules are grouped by family in `structure`, `selection`,
+axes of each tensor returned. Rules are grouped by family in `structure`, `selection`,
 `arithmetic`, `products`, `layers` and `positions`, where each operator has one row. An operator
 without a row freezes everything that it touches.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Operation:
-    """One operator call: its trace, its arguments, and the tensors that it returned.
+    """One operator call: the trace, the arguments, and the tensors returned.
 
     `strides` are those of the first argument before the call; `operator` is the operator's row.
     """
@@ -62,16 +62,16 @@ class Operation:
         return self.trace.axes(tensor)
 
     def unify(self, left: Expression, right: Expression) -> None:
-        """Make two axes one."""
+        """Unify two axes."""
         self.trace.solver.unify(left, right)
 
     def freeze(self, axes: Iterable[Expression], doing: str) -> None:
-        """Freeze axes; the reason is what is done and where, such as ``softmax in head``."""
+        """Freeze axes; the reason names operation and module, such as ``softmax in head``."""
         for axis in axes:
             self.trace.solver.freeze(axis, f"{doing} in {self.trace.where}")
 
     def cut(self, axis: Expression, at: int) -> tuple[Expression, Expression]:
-        """Cut an axis in two, and note where: the code's own number may not follow a removal.
+        """Cut an axis in two, and record where: a number in the code may not follow a removal.
 
         Torch's recurrent cells alone cut without a check (``unsafe_chunk``), into as many as gates.
         """
@@ -83,7 +83,7 @@ class Operation:
         return parts
 
     def mixes(self, axes: Iterable[Expression], doing: str) -> None:
-        """Note that what is along the axes is mixed, which matters where they are samples."""
+        """Record that indices along the axes are mixed, which matters where these are samples."""
         trace = self.trace
         samples = {leaf.variable for axis in trace.rows for leaf in trace.solver.leaves(axis)}
         mixed = {leaf.variable for axis in axes for leaf in trace.solver.leaves(axis)}
@@ -91,7 +91,7 @@ class Operation:
             trace.mixed = trace.mixed or f"{doing} in {trace.where}"
 
     def sums(self, left: Tensor, right: Tensor, axes: Iterable[Expression]) -> None:
-        """Note what it means that a product of two tensors is summed over `axes`.
+        """Record that a product of two tensors is summed over `axes`.
 
         Between two activations, no weight reads the nodes: they are frozen. Between two parameters,
         the number of nodes enters a weight. Between one and the other, the weight reads them.
@@ -117,7 +117,7 @@ class Operation:
         return bool(known.parameters) and (known.chosen or not self.trace.is_data(tensor))
 
     def contracts(self, data: Tensor, weight: Tensor, read: Axes, written: Axes) -> None:
-        """Record that a weight reads and writes nodes, if it is one and reads data.
+        """Record that `weight` reads and writes nodes, if it depends on parameters alone.
 
         To be called before the axes of the weight are unified with those of the data. A parameter's
         entries that the input chooses are a weight to data, and data to a weight.
@@ -132,7 +132,7 @@ class Operation:
         self._record(data, weight, read, written)
 
     def looks_up(self, chosen: Tensor) -> None:
-        """Record that entries of a parameter are used as data: it writes all axes that it has."""
+        """Record that entries of a parameter are used as data, as if it wrote all of its axes."""
         known = self.trace.of(chosen)
         if known.value not in self.trace.lookups:
             self.trace.lookups.add(known.value)
@@ -143,9 +143,9 @@ class Operation:
     def _record(
         self, data: Tensor, weight: Tensor, read: Axes, written: Axes, module: str | None = None
     ) -> None:
-        """Record a contraction; a weight that was used so before has the origins of then.
+        """Record a contraction; a repeated use of a weight has the origins of the first use.
 
-        Where a square weight has read what it writes, its two axes can no longer be told apart.
+        Where a square weight has read what it writes, its two axes cannot be distinguished.
         """
         trace, known = self.trace, self.trace.of(weight)
         places = tuple(n for n, each in enumerate(self.args) if each is data or each is weight)
@@ -171,7 +171,7 @@ class Operation:
     def _origins(self, parameters: frozenset[str], axes: Axes) -> frozenset[tuple[str, int]]:
         """Return which axes of which parameters the given axes of a weight come from.
 
-        An axis that was not regrouped is the parameter's own; else variables tell.
+        An axis that was not regrouped is the parameter's own; others are found by their variables.
         """
         places = [
             (name, position, own)
@@ -195,13 +195,13 @@ class Operation:
 
 
 def constant(op: Operation) -> Sequence[Axes]:
-    """Give a tensor that the model makes of no other axes of a fixed size."""
+    """Return axes of a fixed size for a tensor that the model makes of no other tensor."""
     reason = f"meets a tensor of fixed size made in {op.trace.where}"
     return [op.trace.fixed(tensor.shape, reason) for tensor in op.outputs]
 
 
 def unknown(op: Operation, inputs: Sequence[Traced]) -> Sequence[Axes]:
-    """Freeze everything that an operator without a rule touches, and say so."""
+    """Freeze all axes that an operator without a rule touches, and list the operator."""
     reason = f"unknown operator {op.function} in {op.trace.where}"
     if any(known.data or known.parameters for known in inputs):
         op.trace.unknown.setdefault(str(op.function), op.trace.module)

@@ -29,7 +29,7 @@ def pooling(op: Operation) -> Sequence[Axes]:
 
 
 def sampler(op: Operation) -> Sequence[Axes]:
-    """Sample positions by a grid: batch and channels stay."""
+    """Sample positions by a grid: batch and channels are kept."""
     source, grid = op.args[:2]
     axes, places = op.axes(source), op.axes(grid)
     op.freeze([*axes[2:], *places[1:]], "sampled by a grid")

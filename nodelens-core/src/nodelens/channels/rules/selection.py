@@ -75,7 +75,7 @@ def gather(op: Operation) -> Sequence[Axes]:
 
 
 def scatter(op: Operation) -> Sequence[Axes]:
-    """Place along one axis, which is frozen; the others are one with those of what is placed."""
+    """Place along one axis, which is frozen; the others are unified with those placed."""
     target, dim = op.args[0], op.args[1] % max(op.args[0].ndim, 1)
     axes = op.axes(target)
     op.freeze(axes[dim : dim + 1], "placed by index")
@@ -99,9 +99,9 @@ def index_select(op: Operation) -> Sequence[Axes]:
 
 
 def index(op: Operation) -> Sequence[Axes]:
-    """Pick by index tensors or masks: what they index is frozen, the other axes stay.
+    """Pick by index tensors or masks: indexed axes are frozen, the others are kept.
 
-    What one tensor of indices picks has the axes of that tensor.
+    Picks by one tensor of indices have the axes of that tensor.
     """
     source: Tensor = op.args[0]
     axes = op.axes(source)
@@ -132,7 +132,7 @@ def _indexed(op: Operation, indices: Sequence[Tensor | None]) -> tuple[list[int]
 
 
 def index_put(op: Operation) -> Sequence[Axes]:
-    """Place values by index tensors: what they index is frozen, trailing axes are one."""
+    """Place values by index tensors: indexed axes are frozen, trailing axes are unified."""
     target, indices, values = op.args[:3]
     axes, placed = op.axes(target), op.axes(values)
     kept, first, adjacent = _indexed(op, indices)

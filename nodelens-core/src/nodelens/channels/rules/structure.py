@@ -14,7 +14,7 @@ from nodelens.interfaces.operator import Operator, rows
 
 
 def view(op: Operation) -> Sequence[Axes]:
-    """Regroup axes: every block of old axes and of new axes with equal products is one axis."""
+    """Regroup axes: a run of old axes and a run of new axes with equal products are unified."""
     source = op.args[0]
     if source.numel() != op.output.numel() or not source.numel():
         return unknown(op, [op.trace.of(source)])
@@ -61,7 +61,7 @@ def transpose(op: Operation) -> Sequence[Axes]:
 
 
 def expand(op: Operation) -> Sequence[Axes]:
-    """Keep axes, except unit axes that become copies: these may be as many as others need."""
+    """Keep axes, except unit axes that become copies: these have any number that is needed."""
     axes = op.axes(op.args[0])
     lead = op.output.ndim - len(axes)
     return [
@@ -178,7 +178,7 @@ def same(op: Operation) -> Sequence[Axes]:
 
 
 def uniform(op: Operation) -> Sequence[Axes]:
-    """Return axes of which nothing is known: all entries are alike, however many there are."""
+    """Return free axes: all entries are alike, however many there are."""
     return [op.trace.free(tensor.shape) for tensor in op.outputs]
 
 

@@ -21,6 +21,6 @@ FAMILIES: Mapping[str, tuple[Operator, ...]] = {
 
 
 def operator_table(further: Iterable[Operator] = ()) -> Operators:
-    """Return the rows of the core and `further` ones by name; a further row replaces the core's."""
+    """Return the rows of the core and `further` ones by name; further rows override the core's."""
     families = (row for family in FAMILIES.values() for row in family)
     return {row.name: row for row in (*families, *further)}

@@ -1,4 +1,4 @@
-"""What the streaming pass costs beside what a user would run anyway, as ratios.
+"""Time of the streaming pass relative to a plain forward or training step, and its memory.
 
 python projects/benchmarks/capture.py [forward] [gradient] [gram] [memory]
 

@@ -46,14 +46,14 @@ Work = Callable[[], object]
 
 @frozen
 class Row:
-    """One comparison: what, ours, theirs, and the ratio that is asked for."""
+    """One comparison: name, ours, theirs, and the required ratio."""
 
     what: str
     ours: tuple[str, Work]
     theirs: tuple[str, Work]
     wanted: str = "—"
     same: Callable[[Any], torch.Tensor] | None = None
-    """What turns the result of theirs into ours, where both estimate the same."""
+    """Conversion of their result into ours, where both estimate one quantity."""
 
 
 def normal(*shape: int) -> torch.Tensor:
@@ -142,7 +142,7 @@ def labels() -> Iterator[Row]:
 
 @frozen
 class Seconds:
-    """What a run took by the clock on the wall and, over all threads, of processors."""
+    """Seconds of a run on the wall, and of processors over all threads."""
 
     wall: float
     processor: float
@@ -205,7 +205,7 @@ def lines(family: str, rows: Iterator[Row], options: argparse.Namespace) -> Iter
 
 
 def difference(row: Row) -> str:
-    """Return the largest difference of two estimates of the same."""
+    """Return the largest difference of two estimates of one quantity."""
     if row.same is None:
         return "—"
     ours, theirs = row.ours[1](), row.same(row.theirs[1]())

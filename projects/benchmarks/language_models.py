@@ -1,4 +1,4 @@
-"""What capturing costs on a language model, in time and in memory, and which pruned models reload.
+"""Time and memory of capture on a language model, and which pruned models reload.
 
 python projects/benchmarks/language_models.py [speed] [memory] [reload]
 

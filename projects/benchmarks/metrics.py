@@ -1,4 +1,4 @@
-"""Many metrics together, and single ones beside the libraries that have them, as ratios.
+"""Many metrics together, and single metrics beside other libraries, as ratios.
 
     python projects/benchmarks/metrics.py [together] [conductance] [hessian] [ranks] [spectrum]
 
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 import nodelens
 
 Works = dict[str, Callable[[], object]]
-"""What is compared, by name; the first is what the others are divided by."""
+"""Works to compare by name; the others are divided by the first."""
 
 FORTY = [
     *("weight_l1", "weight_l2", "weight_linf", "outgoing_l1", "outgoing_l2", "group_l2", "lamp"),

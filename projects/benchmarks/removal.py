@@ -3,8 +3,9 @@
     pip install -c constraints.txt torch-pruning   # with --no-deps where torch is there already
     python projects/benchmarks/removal.py [NAME ...] [--markdown FILE]
 
-Both get the model and example inputs and nothing else, except that torch-pruning is told which
-layers write the model's output, which it would otherwise prune. Each is stopped after 60 seconds.
+Both get the model and example inputs and nothing else, except that torch-pruning gets the names of
+the layers that write the model's output, which it would otherwise prune. Each is stopped after 60
+seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ LIMIT = 60
 
 @frozen
 class Outcome:
-    """What one tool did with one model; `error` is empty where the smaller model runs."""
+    """Result of one tool on one model; `error` is empty where the smaller model runs."""
 
     groups: int
     share: float
@@ -129,14 +130,14 @@ def with_torch_pruning(model: nn.Module, inputs: object) -> Outcome:
     call(model, inputs)
     share = 1 - size(model) / before
     if share <= 0:
-        return Outcome(groups, 0.0, seconds, error="nothing was pruned, without a word")
+        return Outcome(groups, 0.0, seconds, error="nothing was pruned, without a message")
     return Outcome(groups, share, seconds)
 
 
 def attempt(
     tool: Callable[[nn.Module, object], Outcome], model: nn.Module, inputs: object
 ) -> Outcome:
-    """Run one tool; whatever it raises is its result."""
+    """Run one tool; an exception is its result."""
     started = time.perf_counter()
     try:
         with stopped_after(LIMIT):

@@ -1,4 +1,4 @@
-"""How long the light commands take to start, as ratios of a bare start with their imports.
+"""Start-up time of the light commands, as ratios of a bare start with their imports.
 
 python projects/benchmarks/startup.py
 """

@@ -99,7 +99,7 @@ def test_a_masked_language_model_is_refused(tasks, harness, tokenizer_folder):
         num_attention_heads=2, vocab_size=300,
     )  # fmt: skip
     net = AutoModelForMaskedLM.from_config(config)
-    with pytest.raises(ModelError, match="it sees the token that it would predict"):
+    with pytest.raises(ModelError, match="it reads the token that it would predict"):
         nodelens_hf.lm_eval(net, "foxes", include_path=str(tasks), tokenizer=str(tokenizer_folder))
 
 

@@ -127,7 +127,7 @@ def test_a_file_that_is_no_text_is_named(model, tmp_path):
             DataError,
             "the data hold token 257 and LlamaForCausal",
         ),
-        ("bert", AutoModelForMaskedLM, 300, ModelError, "it sees the token that it would predict"),
+        ("bert", AutoModelForMaskedLM, 300, ModelError, "it reads the token that it would predict"),
     ],
 )
 def test_models_that_do_not_fit_are_refused(file, kind, auto, size, error, message):

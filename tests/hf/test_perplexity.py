@@ -165,7 +165,7 @@ def test_an_evaluation_with_a_tokenizer_of_its_own_is_checked(file, tmp_path, to
 def test_a_masked_language_model_has_no_perplexity(file, kind):
     given = {"dim": 16, "n_heads": 2, "n_layers": 1} if kind == "distilbert" else {}
     config = AutoConfig.for_model(kind, **{**BERT, **given})
-    with pytest.raises(ModelError, match="it sees the token that it would predict"):
+    with pytest.raises(ModelError, match="it reads the token that it would predict"):
         nodelens_hf.perplexity(
             AutoModelForMaskedLM.from_config(config), str(file), tokenizer="bytes", window=16
         )

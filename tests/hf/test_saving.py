@@ -140,7 +140,7 @@ def test_where_the_weights_were_read_from_is_no_difference(tmp_path):
 def test_a_folder_is_never_written_over_or_half_written(tmp_path, monkeypatch):
     model = language_model()
     (tmp_path / "out").mkdir()
-    with pytest.raises(RunError, match="is there already"):
+    with pytest.raises(RunError, match="exists already"):
         nodelens_hf.save(model, tmp_path / "out")
 
     def full(*_, **__):

@@ -166,5 +166,5 @@ def test_what_a_language_model_cannot_be_judged_by_is_refused_first(
 def test_a_masked_language_model_is_not_asked_for_likelihoods(tmp_path, name):
     settings = config(tmp_path / "missing", "masked_lm", BERT, objective="masked")
     settings["evaluations"] = [{"name": name, "files": ["a.txt"], "tokenizer": "bytes"}]
-    with pytest.raises(DataError, match=f"evaluations: {name}: a masked_lm model sees the token"):
+    with pytest.raises(DataError, match=f"evaluations: {name}: a masked_lm model reads the token"):
         nodelens.run(settings | {"output": str(tmp_path)})

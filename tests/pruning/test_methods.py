@@ -64,13 +64,13 @@ def test_a_metric_without_direction_is_refused(request_with):
 
 def test_what_cannot_be_pruned_is_noted_with_the_reason(request_with):
     plan = TaylorPruner().plan(request_with({"taylor": RAMP}))
-    assert "4:neurons stays whole; cannot be pruned: model output" in plan.notes
+    assert "4:neurons is kept whole; cannot be pruned: model output" in plan.notes
 
 
 def test_protected_groups_stay_whole_and_are_noted(request_with):
     plan = TaylorPruner(protect=("0:*",)).plan(request_with({"taylor": RAMP}))
     assert set(plan.keep) == {B}
-    assert "0:neurons stays whole; protected by '0:*'" in plan.notes
+    assert "0:neurons is kept whole; protected by '0:*'" in plan.notes
     assert (plan.data["eligible"], plan.data["prunable"]) == (7, 19)
 
 
@@ -83,7 +83,7 @@ def test_a_group_that_the_metric_skipped_stays_whole(request_with):
     request = request_with({"m": {A: RAMP[A]}}, skipped={("m", B): "no activation site"})
     plan = ScorePruner(metric="m").plan(request)
     assert set(plan.keep) == {A}
-    assert "2:neurons stays whole; m: no activation site" in plan.notes
+    assert "2:neurons is kept whole; m: no activation site" in plan.notes
 
 
 def test_no_score_at_all_is_an_error_with_the_reasons(request_with):
@@ -97,7 +97,7 @@ def test_a_minimum_that_stops_the_pruning_is_noted(request_with):
     assert {name: len(nodes) for name, nodes in plan.keep.items()} == {A: 4, B: 4}
     assert (
         plan.notes[0]
-        == "11 nodes go where sparsity 0.9 asks for 17: at least 4 of every group stay"
+        == "11 nodes are pruned where sparsity 0.9 requests 17: at least 4 of every group are kept"
     )
 
 
@@ -108,9 +108,9 @@ def test_what_stays_is_a_multiple_where_it_is_asked_for(request_with):
         stay, least = len(plan.keep[name]), len(free.keep[name])
         assert stay % step == 0 or stay == plan.data["groups"][name]["width"]
         assert least <= stay < least + step
-    assert "and multiples of what is asked for" in plan.notes[0]
+    assert "and multiples as requested" in plan.notes[0]
     whole = TaylorPruner(sparsity=0.5, round_to={A: 1000}).plan(request_with({"taylor": RAMP}))
-    assert f"{A} stays whole; no smaller width that leaves enough is a multiple of 1000" in (
+    assert f"{A} is kept whole; no smaller width that keeps enough is a multiple of 1000" in (
         whole.notes
     )
     assert hash(TaylorPruner(round_to={"*": 8})) == hash(TaylorPruner())

@@ -1,4 +1,4 @@
-"""Low-rank adapters on the layers of a model, for a while."""
+"""Low-rank adapters on the layers of a model, attached for a while."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from nodelens_hf.lora import LoRA
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv1D)
-"""Exactly these classes: a class made of one may use its weight in ways that an adapter misses."""
+"""Exactly these classes: a subclass may use its weight in ways that an adapter misses."""
 
 _SHOWN = 8
-"""So many layers are named where a pattern fits none."""
+"""Number of layers named in the error for a pattern without a match."""
 
 
 def check_installed() -> None:
@@ -41,7 +41,7 @@ def check_installed() -> None:
 def find_targets(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     """Return the names of the layers that get adapters.
 
-    Raises `ModelError` for a pattern without one.
+    Raises `ModelError` for a pattern that matches no layer.
     """
     names = list(_adaptable(model))
     for pattern in patterns:
@@ -56,7 +56,7 @@ def find_targets(model: nn.Module, patterns: Sequence[str]) -> list[str]:
 
 
 def _adaptable(model: nn.Module) -> Iterator[str]:
-    """Yield the layers whose weight is theirs alone and one product with all inputs."""
+    """Yield the layers that own their weight alone and multiply all inputs with it."""
     named = model.named_parameters(remove_duplicate=False)
     uses = Counter(id(parameter) for _, parameter in named)
     for name, module in model.named_modules():
@@ -67,9 +67,9 @@ def _adaptable(model: nn.Module) -> Iterator[str]:
 
 @contextmanager
 def adapted(model: nn.Module, settings: LoRA, seed: int, device: torch.device) -> Iterator[None]:
-    """Give the model adapters, which alone want gradients, and add them to the weights in the end.
+    """Attach trainable adapters to the model, and add them to the weights in the end.
 
-    The model then has the layers that it had; where the body raises, also their weights.
+    Afterwards the model has its former layers; where the body raises, also their former weights.
     """
     wanted = {id(each): each.requires_grad for each in model.parameters()}
     tuner = _attached(model, settings, seed, device)
@@ -86,11 +86,11 @@ def adapted(model: nn.Module, settings: LoRA, seed: int, device: torch.device) -
 
 
 def _attached(model: nn.Module, settings: LoRA, seed: int, device: torch.device) -> Any:
-    """Return peft's tuner of the model; adapters are float32 or better."""
+    """Return peft's tuner of the model; adapters are float32 or more precise."""
     from peft import LoraConfig, LoraModel
 
     names = find_targets(model, settings.targets)
-    options: dict[str, Any] = {  # Any: peft would have alpha be an int and takes any number
+    options: dict[str, Any] = {  # Any: peft annotates alpha as an int and takes any number
         "r": settings.rank,
         "lora_alpha": settings.alpha,
         "lora_dropout": settings.dropout,

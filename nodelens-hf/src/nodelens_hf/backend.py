@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 _LIKELIHOODS = ("perplexity", "multiple_choice", "lm_eval")
-"""Interventions that ask how likely a text is."""
+"""Evaluations of the likelihood of a text."""
 
 
 @frozen
@@ -29,12 +29,12 @@ class HuggingFace:
     ``--trust-remote-code`` only.
 
     Attributes:
-        task: what the model is for; decides the class that is loaded.
+        task: purpose of the model; decides the class that is loaded.
         pretrained: a folder that ``save_pretrained`` wrote, or the id of a model on the hub.
         config: ``model_type`` and any fields of that type's configuration; random weights.
         revision: the hub's branch, tag or commit; only with a hub id.
-        gguf_file: a GGUF file in the folder, which is read in place of safetensors.
-        dtype: precision of the weights; auto takes what is stored.
+        gguf_file: a GGUF file in the folder, read instead of safetensors.
+        dtype: precision of the weights; auto takes the stored one.
         attention: implementation of attention; auto leaves it to transformers.
         device_map: how accelerate spreads a large model over devices, such as auto.
         labels: for classification, the classes of the data in the order of the model's outputs;
@@ -55,7 +55,7 @@ class HuggingFace:
     labels: tuple[str, ...] | None = None
 
     def check(self, dataset: object, evaluations: Sequence[str]) -> None:
-        """Raise `DataError` for text and evaluations that the task's models cannot be judged by."""
+        """Raise `DataError` for text and evaluations that do not fit the task's models."""
         from nodelens_hf.text import Text
 
         if isinstance(dataset, Text):
@@ -63,13 +63,13 @@ class HuggingFace:
         asked = [name for name in evaluations if name in _LIKELIHOODS]
         if self.task == "masked_lm" and asked:
             raise DataError(
-                f"evaluations: {', '.join(asked)}: a masked_lm model sees the token that it "
+                f"evaluations: {', '.join(asked)}: a masked_lm model reads the token that it "
                 "would predict; leave it out: the evaluation on data.objective: masked gives the "
                 "loss of masked tokens"
             )
 
     def build(self, request: ModelRequest) -> ModelHandle:
-        """Load or make the model; raises `ModelError` with what is missing or does not fit."""
+        """Load or make the model; raises `ModelError` for anything missing or unfit."""
         if (self.pretrained is None) == (self.config is None):
             raise ModelError("model: hf needs either pretrained (a folder or a hub id) or config")
         from nodelens_hf.class_labels import with_labels

@@ -1,4 +1,4 @@
-"""Model cards: what was done to a model, what was measured, and on which data."""
+"""Model cards: pruning of a model, measured results, and the data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _HEAD = "---\nlibrary_name: transformers\ntags: [pruned, nodelens]\n---\n"
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
-    """Return the card, Markdown with the hub's header, of what is known of a pruned model.
+    """Return the card of a pruned model, Markdown with the hub's header.
 
-    `facts` are those that a run hands to ``ModelHandle.save``; what is not there is left out.
+    `facts` are the facts that a run passes to ``ModelHandle.save``; missing facts are left out.
     """
     return _HEAD + "\n" + "\n\n".join(_parts(facts)) + "\n"
 
@@ -21,7 +21,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
 def loading(kind: str, reason: str) -> str:
     """Return the part of a card that says how to load the model, a transformers class.
 
-    `reason` says why plain ``from_pretrained`` does not do; empty where it does.
+    `reason` says why plain ``from_pretrained`` fails; empty where it works.
     """
     module, call = (
         ("nodelens_hf", "load") if reason else ("transformers", f"{kind}.from_pretrained")
@@ -35,13 +35,13 @@ def _parts(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "\n".join(f"- {sentence}" for sentence in facts.get("findings", ()))
     if masked := facts.get("masked"):
         yield (
-            "These nodes were masked when the model was measured and are whole in this folder, so "
-            f"that its figures are not those below: {', '.join(masked)}."
+            "These nodes were masked when the model was measured and are not removed in this "
+            f"folder, so that its figures are not those below: {', '.join(masked)}."
         )
     if method := facts.get("method"):
         yield "## Method\n\n" + _listed(method)
     if recovery := facts.get("recovery"):
-        yield "## Recovery\n\nTrained after pruning, on samples that were not measured on.\n\n" + (
+        yield "## Recovery\n\nTrained after pruning, on samples outside the measurement.\n\n" + (
             _listed(recovery)
         )
     if measures := facts.get("measures"):

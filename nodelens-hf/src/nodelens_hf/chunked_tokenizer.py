@@ -1,4 +1,4 @@
-"""The ids of a text that comes in parts, as if it were tokenised at once."""
+"""Token ids of a text that is read in parts, equal to those of the whole text."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from nodelens_hf.tokenizers import Tokens
 
 PIECE = 1 << 18
-"""Characters that are tokenised at once."""
+"""Number of characters tokenised at once."""
 
 SEAM = 1 << 10
-"""Characters on each side of a seam that are tokenised with both pieces."""
+"""Number of characters on each side of a seam that are tokenised with both pieces."""
 
 
 def ids_of(parts: Iterable[str], tokens: Tokens) -> Iterator[list[int]]:
     """Yield the ids of the text that `parts` make together, a piece at a time.
 
-    Pieces overlap, and the later one takes over at a character where a token starts in both: what a
-    tokenizer puts before a text comes once, and a token may lie across a seam. Where the two agree
-    nowhere in the overlap (thousands of equal characters), and where a tokenizer does not tell
-    where its tokens lie, the later piece is tokenised as a text of its own.
+    Pieces overlap, and the later one takes over at a character where a token starts in both: a
+    prefix of the tokenizer comes once, and a token may lie across a seam. Where the two agree
+    nowhere in the overlap (thousands of equal characters), and for a tokenizer without token
+    offsets, the later piece is tokenised as a text of its own.
     """
     if tokens.seamless or tokens.located is None:
         for piece in _pieces(parts, cut=tokens.seamless):
@@ -48,7 +48,7 @@ def ids_of(parts: Iterable[str], tokens: Tokens) -> Iterator[list[int]]:
 
 @frozen(eq=False)
 class _Located:
-    """A text, ids of its tokens, and the character at which each starts."""
+    """Text, token ids, and the character at which each token starts."""
 
     text: str
     ids: list[int]
@@ -87,7 +87,7 @@ def _meeting(tail: _Located, here: _Located) -> tuple[int, int] | None:
 
 
 def _pieces(parts: Iterable[str], cut: bool) -> Iterator[str]:
-    """Yield texts of at least `PIECE` characters but the last; `cut` divides longer parts."""
+    """Yield texts of at least `PIECE` characters except the last; `cut` splits longer parts."""
     waiting: list[str] = []
     size = 0
     for part in parts:

@@ -1,4 +1,4 @@
-"""Which output of a pretrained head belongs to which class of the data."""
+"""Match of the outputs of a pretrained head with the classes of the data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nodelens")
 _SHOWN = 8
-"""Names that a message lists."""
+"""Number of names that a message lists."""
 REMEDY = (
     "rename the labels of the data, or set model.labels to the classes of the data in the order of "
     "the outputs"
@@ -29,9 +29,9 @@ REMEDY = (
 
 
 def with_labels(backend: HuggingFace, request: ModelRequest) -> ModelRequest:
-    """Return a request for as many classes as ``model.labels`` names, if that is given.
+    """Return a request for as many classes as ``model.labels`` names, if set.
 
-    Raises `ModelError` for labels that name a class twice or that lack one of the data.
+    Raises `ModelError` for labels that name a class twice or that lack a class of the data.
     """
     labels = backend.labels
     if labels is None:
@@ -50,10 +50,10 @@ def output_names(
 ) -> tuple[str, ...] | None:
     """Return the names of a pretrained head's outputs in terms of the data's classes.
 
-    None where the data's own order holds: no classes, a head that is drawn anew (its weights are
-    among the `missing`), or outputs without names (LABEL_0, LABEL_1, …) for classes that have some.
-    Integers that are no names are the numbers of outputs. Raises `ModelError` for classes that the
-    head does not have, each with the closest one.
+    None where the data's own order holds: no classes, a new random head (its weights are among the
+    `missing`), or outputs without names (LABEL_0, LABEL_1, …) for classes with names. Integers that
+    are no names are the numbers of outputs. Raises `ModelError` for classes that the head does not
+    have, each with the closest one.
     """
     names, classes = names_of(model.config), request.class_names
     if backend.labels is not None or not TASKS[backend.task].labels or not classes:
@@ -71,7 +71,7 @@ def output_names(
     elif unnamed(names):
         log.warning(
             "the outputs of %s have no names: they are taken for %s, in this order; set "
-            "model.labels if it was trained with another one",
+            "model.labels if the model was trained with another order",
             backend.pretrained,
             ", ".join(classes[:_SHOWN]) + (", …" if classes[_SHOWN:] else ""),
         )
@@ -85,12 +85,12 @@ def names_of(config: PretrainedConfig) -> tuple[str, ...]:
 
 
 def unnamed(names: Sequence[str]) -> bool:
-    """Return whether names are those that transformers gives where nobody gave any."""
+    """Return whether names are the default names of transformers."""
     return all(name == f"LABEL_{number}" for number, name in enumerate(names))
 
 
 def unknown_classes(source: str, classes: Sequence[str], names: Sequence[str]) -> str:
-    """Return the message for classes of the data that a head with these names does not have."""
+    """Return the message for classes of the data that a head with these names lacks."""
     absent = _absent(classes, names)
     known = ", ".join(names[:_SHOWN]) + (f", … ({len(names)})" if names[_SHOWN:] else "")
     return f"{source}: its head has {known}, and the data {_listed(absent, names)}; {REMEDY}"
@@ -110,7 +110,7 @@ def _absent(classes: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def _listed(absent: Sequence[str], names: Sequence[str]) -> str:
-    """Return the absent names, each with the closest of the known ones, as words."""
+    """Return the absent names as text, each with the closest of the known ones."""
     known = {name.casefold(): name for name in names}
     shown = []
     for name in absent[:_SHOWN]:

@@ -1,4 +1,4 @@
-"""Whether a model, its tokenizer and the windows of an evaluation belong together."""
+"""Checks that a model, its tokenizer and the windows of an evaluation fit together."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _TABLE = re.compile(r"^(wpe|embed_positions|positions_embed|position_embeddings?)$")
-"""What the tables of learned positions are called."""
+"""Names of tables of learned positions."""
 
 
 def check_window(model: nn.Module, window: int) -> None:
-    """Raise `DataError` for windows with more positions than the model was made for."""
+    """Raise `DataError` for windows with more positions than the model has."""
     limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     if isinstance(limit, int) and window > limit:
         raise DataError(f"a window of {window} tokens is longer than the model's {limit} positions")
 
 
 def positions_of(model: nn.Module) -> int | None:
-    """Return the number of positions that a table of a model has; None where there is no table.
+    """Return the number of positions in a model's table; None without a table.
 
-    A model that computes its positions (rotary, ALiBi) reads on beyond those it was trained with.
+    A model that computes its positions (rotary, ALiBi) also reads positions beyond its training.
     Some tables begin after the number of the padding token.
     """
     limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
@@ -39,7 +39,7 @@ def positions_of(model: nn.Module) -> int | None:
 
 
 def vocabulary_of(model: nn.Module) -> int | None:
-    """Return the number of token ids that a model takes; None where its config does not say."""
+    """Return the number of token ids that a model takes; None if its config does not say."""
     config: Any = getattr(model, "config", None)
     if hasattr(config, "get_text_config"):
         config = config.get_text_config()
@@ -48,7 +48,7 @@ def vocabulary_of(model: nn.Module) -> int | None:
 
 
 def check_vocabulary(model: nn.Module, inputs: Tensor) -> None:
-    """Raise `DataError` for token ids ``(rows, positions)`` that the model has no embedding for."""
+    """Raise `DataError` for token ids ``(rows, positions)`` without an embedding in the model."""
     size, largest = vocabulary_of(model), int(inputs.max())
     if size is not None and largest >= size:
         raise DataError(
@@ -58,19 +58,19 @@ def check_vocabulary(model: nn.Module, inputs: Tensor) -> None:
 
 
 def check_causal(model: nn.Module) -> None:
-    """Raise `ModelError` for a model whose attention reaches the token that it would predict."""
-    if _sees_ahead(model):
+    """Raise `ModelError` for a model whose attention reaches the token to predict."""
+    if _reads_ahead(model):
         raise ModelError(
-            f"{type(model).__name__} is a masked language model: it sees the token that it would "
+            f"{type(model).__name__} is a masked language model: it reads the token that it would "
             "predict, so that the likelihood of a text means nothing; use its loss on masked "
             "tokens (data.objective: masked)"
         )
 
 
-def _sees_ahead(model: nn.Module) -> bool:
+def _reads_ahead(model: nn.Module) -> bool:
     """Return whether transformers lists the class among masked language models.
 
-    Some types have a causal class too, which is causal with ``is_decoder`` only.
+    Some types have a causal class too, which is causal only with ``is_decoder``.
     """
     from transformers.models.auto import modeling_auto as listed
 

@@ -1,4 +1,4 @@
-"""Configurations that say more of a pruned model's widths than the one that it has."""
+"""Configurations that state a pruned model's widths in more detail than its own."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _HEAD_SIZES = ("head_dim", "head_size")
 
 @frozen(eq=False)
 class WidthConfig:
-    """A configuration, and the fields in which it says more than the model's own."""
+    """Configuration, and the fields that state more than the model's own configuration."""
 
     config: PretrainedConfig
     fields: frozenset[str]
 
 
 def candidates(model: PreTrainedModel, changes: Difference) -> Iterator[WidthConfig]:
-    """Yield copies of the configuration that name widths which it derived or did not have.
+    """Yield copies of the configuration that state derived or missing widths.
 
-    First those with one width for all layers, then one with a width per layer, for the classes that
-    read it. Whether a class reads them is for the caller to find out: build from it and compare.
+    First copies with one width for all layers, then a copy with a width per layer, for the classes
+    that read one. The caller checks whether a class reads the widths: build a model and compare.
     """
     for make in (_with_derived, _with_layer_widths):
         found = make(model, changes)
@@ -71,7 +71,7 @@ def _with_derived(model: PreTrainedModel, changes: Difference) -> WidthConfig | 
 
 
 def _with_layer_widths(model: PreTrainedModel, changes: Difference) -> WidthConfig | None:
-    """Return the configuration with `per_layer_config`; None where there is no such form."""
+    """Return the configuration with `per_layer_config`; None where impossible."""
     config: Any = copy.deepcopy(model.config)
     if not hasattr(config, "is_heterogeneous"):
         return None
@@ -88,13 +88,13 @@ def _with_layer_widths(model: PreTrainedModel, changes: Difference) -> WidthConf
 
 
 def _said_per_layer(config: Any) -> Mapping[str, dict[str, Any]]:
-    """Return what a configuration says of single layers already."""
+    """Return the fields that a configuration already has for single layers."""
     said: Mapping[str, dict[str, Any]] = config.to_dict().get("per_layer_config") or {}
     return said
 
 
 def _layer_widths(config: Any, changes: Difference) -> dict[int, dict[str, int]]:
-    """Return the widths of every layer that has its own, by what its modules are called."""
+    """Return the widths of every layer with widths of its own, by module name."""
     found: dict[int, dict[str, int]] = {}
     for name, shape in changes.shapes.items():
         layer = _LAYER.search(name)

@@ -1,4 +1,4 @@
-"""Documents from files, one after the other: nothing of a file is held but the document itself."""
+"""Documents from files, one after the other, with one document in memory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nodelens_hf import records
 
 SUFFIXES = (".txt", ".md", ".rst", *records.SUFFIXES)
 _PIECE = 1 << 20
-"""Bytes of a file that are read at once."""
+"""Number of bytes of a file read at once."""
 
 
 @frozen
 class Document:
-    """A text and, where the file has one, its label.
+    """Text with a label, if the file has one.
 
-    `continues` says that it goes on with the document before, which was too long to be held.
+    `continues` marks a further part of the document before, which was too long to be held.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Document:
 
 @frozen
 class TextFiles:
-    """Which files are read, and the fields of their records."""
+    """Files to read, and the fields of their records."""
 
     files: tuple[Path, ...]
     text: str = "text"
@@ -42,7 +42,7 @@ class TextFiles:
 def find_files(patterns: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> tuple[Path, ...]:
     """Return the files of paths, folders and patterns, sorted, each once.
 
-    Of a folder, all files below it with one of `suffixes`; a folder that ``datasets`` saved counts
+    A folder gives all files below with one of `suffixes`; a folder that ``datasets`` saved counts
     as a file. Raises `DataError` for a pattern that matches nothing.
     """
     found: list[Path] = []
@@ -76,7 +76,7 @@ def _matched(path: Path, suffixes: Sequence[str]) -> list[Path]:
 def documents(source: TextFiles) -> Iterator[Document]:
     """Yield the documents of all files that are not blank, in order.
 
-    Of one that is too long to be held, its beginning. Raises `DataError` with file and line.
+    A document too long to be held gives its beginning. Raises `DataError` with file and line.
     """
     return (each for each in parts(source) if not each.continues)
 
@@ -90,7 +90,7 @@ def parts(source: TextFiles) -> Iterator[Document]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Raise `DataError` that names the file where it is no text, or cannot be read."""
+    """Raise `DataError` that names the file, if it cannot be read or is no text."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -111,7 +111,7 @@ def _of_file(path: Path, source: TextFiles) -> Iterator[Document]:
 
 
 def _of_text(path: Path) -> Iterator[Document]:
-    """Yield a plain text as its paragraphs (what blank lines divide), so that none is long.
+    """Yield a plain text as paragraphs, divided by blank lines, so that none is long.
 
     A paragraph of more than a mebibyte comes in parts.
     """
@@ -154,7 +154,7 @@ def _of_record(record: Any, source: TextFiles, where: str) -> Document:
 
 
 def content_key(source: TextFiles, *settings: object) -> str:
-    """Return a hash of what the files hold and of the settings, for caches."""
+    """Return a hash of the files' content and of the settings, for caches."""
     digest = hashlib.sha256(repr(settings).encode())
     for path in source.files:
         parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""What a configuration builds, and how a pruned model differs from it."""
+"""Models built from a configuration, and their differences from a pruned model."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BOOKKEEPING = frozenset(
         "shift_size",  # every forward of Swin sets it by the size of its images
     }
 )
-"""Attributes that say where a model comes from or how it is run, not what it computes."""
+"""Attributes of a model's origin or of how it is run, not of what it computes."""
 
 
 @frozen(eq=False)
 class Difference:
-    """What must be changed in a model built from a configuration to get the pruned one.
+    """Changes that turn a model built from a configuration into the pruned model.
 
     `attributes` are values by module and name; `shapes` the parameters and saved buffers of another
     shape; `buffers` those that are computed from the configuration, not saved, and differ.
@@ -65,7 +65,7 @@ def skeleton(kind: type[PreTrainedModel], config: PretrainedConfig) -> PreTraine
 def difference(
     built: nn.Module, model: nn.Module, named: frozenset[str] = frozenset()
 ) -> Difference:
-    """Return how `model` differs from what a configuration builds; both have the same modules.
+    """Return how `model` differs from the model of a configuration, with equal modules.
 
     Fields of modules' configurations that are `named` are no difference: the configuration says
     there what the model's own one left to be derived.
@@ -95,7 +95,7 @@ def difference(
 def _own_configs(
     modules: dict[str, nn.Module], model: nn.Module, named: frozenset[str]
 ) -> dict[str, dict[str, Any]]:
-    """Return the fields in which configurations of modules differ from what would be built."""
+    """Return the fields in which configurations of modules differ from the built ones."""
     found: dict[str, dict[str, Any]] = {}
     for path, module in model.named_modules():
         ours, theirs = (getattr(each, "config", None) for each in (module, modules[path]))
@@ -128,7 +128,7 @@ def _same(one: Tensor, other: Tensor | None) -> bool:
 
 
 def apply(built: nn.Module, changes: Difference) -> None:
-    """Give a model the attributes, and room for the weights, of the pruned one, in place."""
+    """Give a model the attributes of the pruned one, and room for its weights, in place."""
     for path, values in changes.attributes.items():
         module = built.get_submodule(path)
         for name, value in values.items():

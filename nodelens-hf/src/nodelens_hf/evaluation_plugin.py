@@ -1,4 +1,4 @@
-"""Offers evaluations of language models; imports nothing heavy."""
+"""Plugin with evaluations of language models; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nodelens.plugins.specs import EvaluationSpec
 
 @hookimpl
 def nodelens_register_evaluations() -> list[EvaluationSpec]:
-    """Offer the evaluations of language models."""
+    """Return the evaluations of language models."""
     return [
         EvaluationSpec(
             name="perplexity",

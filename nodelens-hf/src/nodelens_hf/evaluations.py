@@ -1,4 +1,4 @@
-"""Evaluations of language models that a run can do beside its own test samples."""
+"""Evaluations of language models on data of their own, beside the run's test samples."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 @frozen
 class Perplexity:
-    """Perplexity and bits per byte on text files, with a stated protocol.
+    """Perplexity and bits per byte on text files, by a stated protocol.
 
-    Documents are joined, tokenised without special tokens and cut into windows; a window of T
-    tokens makes T − 1 predictions, and a token that several windows hold is counted in the first.
-    Losses are summed in nats over all predictions and divided once.
+    Documents are joined, tokenised without special tokens and split into windows. A window of T
+    tokens makes T − 1 predictions, and a token in several windows is counted in the first. Losses
+    are summed in nats over all predictions and divided once.
 
     Attributes:
         files: files, folders and patterns such as ``docs/*.txt``.
-        tokenizer: a folder or hub id that has the model's tokenizer, or ``bytes``.
+        tokenizer: a folder or hub id with the model's tokenizer, or ``bytes``.
         gguf_file: a GGUF file in the tokenizer's folder that holds the tokenizer.
         text: the field of a record that holds the text.
         window: tokens per window.
         stride: tokens between the starts of windows; null is the window: no overlap.
-        joiner: what stands between documents; null ends each with the end token.
-        windows: windows that are kept, drawn with the run's seed; null keeps all.
-        batch_size: windows that go through the model at once; changes no result.
+        joiner: text between documents; null ends each with the end token.
+        windows: number of windows to keep, drawn with the run's seed; null keeps all.
+        batch_size: windows in the model at once; changes no result.
     """
 
     files: tuple[str, ...]
@@ -46,7 +46,6 @@ class Perplexity:
     batch_size: int = field(default=4, validator=validators.ge(1))
 
     def evaluate(self, request: EvaluationRequest) -> Finding:
-        """Return the perplexity of the model as it is."""
         from nodelens_hf.text_loss import finding_of, measure
 
         return finding_of(self, measure(self, request.model, request.seed))
@@ -54,7 +53,7 @@ class Perplexity:
 
 @frozen
 class MultipleChoice:
-    """Accuracy on questions with given choices, by the likelihood of each choice.
+    """Accuracy on multiple-choice questions, by the likelihood of each choice.
 
     The files are JSON Lines: a question, a list of choices, and the right one as its number from 0,
     its letter or its text. A choice follows the prompt after a space. Two accuracies are given: by
@@ -62,15 +61,15 @@ class MultipleChoice:
 
     Attributes:
         files: files, folders and patterns such as ``questions/*.jsonl``.
-        tokenizer: a folder or hub id that has the model's tokenizer, or ``bytes``.
+        tokenizer: a folder or hub id with the model's tokenizer, or ``bytes``.
         gguf_file: a GGUF file in the tokenizer's folder that holds the tokenizer.
-        prompt: what stands before a choice; ``{question}`` is replaced.
+        prompt: text before a choice; ``{question}`` is filled in.
         question: the field of a record that holds the question.
         choices: the field that holds the list of choices.
         answer: the field that holds the right choice.
         begin: whether the tokenizer's begin token stands before the prompt.
-        window: tokens that are kept, from the end of prompt and choice.
-        batch_size: choices that go through the model at once; changes no result.
+        window: tokens to keep, from the end of prompt and choice.
+        batch_size: choices in the model at once; changes no result.
     """
 
     files: tuple[str, ...]
@@ -87,7 +86,6 @@ class MultipleChoice:
     batch_size: int = field(default=8, validator=validators.ge(1))
 
     def evaluate(self, request: EvaluationRequest) -> Finding:
-        """Return the accuracies of the model as it is."""
         from nodelens_hf.multiple_choice_task import finding_of, measure
 
         return finding_of(self, measure(self, request.model))
@@ -95,21 +93,21 @@ class MultipleChoice:
 
 @frozen
 class LmEval:
-    """Tasks of the Language Model Evaluation Harness, the package lm-eval, on the model as it is.
+    """Tasks of the Language Model Evaluation Harness, the package lm-eval.
 
     Needs ``pip install 'nodelens-hf[lm-eval]'``. Tasks that come with the package read their data
     from the hub or its cache; tasks of your own lie in a folder, with any data they name.
 
     Attributes:
         tasks: names of tasks or groups of tasks; ``lm-eval ls tasks`` shows those of the package.
-        tokenizer: a folder or hub id that has the model's tokenizer.
+        tokenizer: a folder or hub id with the model's tokenizer.
         gguf_file: a GGUF file in the tokenizer's folder that holds the tokenizer.
         shots: examples before every question; null leaves that to the task.
-        limit: questions of each task, the first ones; null asks all.
-        window: the longest input in tokens; null is what the model's configuration says.
+        limit: number of questions of each task, the first ones; null takes all.
+        window: the longest input in tokens; null takes the model's configuration.
         include_path: a folder with files of further tasks. Such files can hold code, so that this
             needs ``--trust-remote-code``.
-        batch_size: inputs that go through the model at once.
+        batch_size: inputs in the model at once.
     """
 
     tasks: tuple[str, ...] = field(validator=validators.min_len(1))
@@ -122,7 +120,7 @@ class LmEval:
     batch_size: int = field(default=8, validator=validators.ge(1))
 
     def check(self, allowed: Permissions) -> None:
-        """Raise `DataError` where lm-eval is missing, and for task files that are not allowed."""
+        """Raise `DataError` without lm-eval, and for task files that are not allowed."""
         if find_spec("lm_eval") is None:
             raise DataError("evaluation lm_eval needs lm-eval; pip install 'nodelens-hf[lm-eval]'")
         if self.include_path is not None and not allowed.remote_code:
@@ -132,7 +130,6 @@ class LmEval:
             )
 
     def evaluate(self, request: EvaluationRequest) -> Finding:
-        """Return the results of all tasks on the model as it is."""
         self.check(request.allowed)
         from nodelens_hf.harness import finding_of, measure
 

@@ -1,4 +1,4 @@
-"""A transformers model made ready to be studied."""
+"""Handles of transformers models, ready to be studied."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def handle_of(
 def _save(
     backend: HuggingFace, cached: bool, model: nn.Module, folder: Path, facts: Mapping[str, Any]
 ) -> str:
-    """Write a pruned model with tokenizer and card, and return the call that loads it."""
+    """Write a pruned model with tokenizer and card, and return the call that loads the folder."""
     from nodelens_hf.cards import model_card
     from nodelens_hf.progress_bars import without_bars
     from nodelens_hf.saving import save
@@ -71,12 +71,14 @@ def _save(
 
 @contextmanager
 def _caching(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
-    """Let the configuration say that the model caches, for as long as it is written."""
+    """Let the configuration say that the model caches, while a folder is written."""
     config = model.config
     if wanted:
         config.use_cache = True
     try:
         yield
     finally:
-        for each in (config, model.config) if wanted else ():  # saving may put another in its place
+        for each in (
+            (config, model.config) if wanted else ()
+        ):  # saving may replace the configuration
             each.use_cache = False

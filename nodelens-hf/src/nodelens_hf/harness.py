@@ -1,4 +1,4 @@
-"""Tasks of the Language Model Evaluation Harness (lm-eval) on a model as it is."""
+"""Tasks of the Language Model Evaluation Harness (lm-eval) on a model."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 _EXTRA = "pip install 'nodelens-hf[lm-eval]'"
 _UNREADABLE = (OSError, ValueError, KeyError, ImportError, TypeError, RuntimeError)
-"""What lm-eval and datasets raise for tasks that they cannot read."""
+"""Errors of lm-eval and datasets for tasks that they cannot read."""
 
 
 @frozen
 class Measured:
-    """One number of one task.
+    """One number of one task, with the standard error.
 
-    `samples` are the questions that were asked; `better` is whether more or less of it is.
+    `samples` is the number of questions; `better` says whether higher or lower is better.
     """
 
     task: str
@@ -48,7 +48,7 @@ class Measured:
 
 @frozen
 class HarnessResult:
-    """All numbers of all tasks, and the version of lm-eval that took them."""
+    """All numbers of all tasks, and the version of lm-eval."""
 
     measured: tuple[Measured, ...]
     version: str
@@ -63,7 +63,7 @@ class HarnessResult:
 
 
 def measure(protocol: LmEval, model: nn.Module, seed: int = 0) -> HarnessResult:
-    """Ask the model the questions of all tasks; it stays as it was, as do random states.
+    """Measure the model on all tasks; the model and the random states are left unchanged.
 
     Raises `DataError` for tasks and tokenizers that cannot be read, and where lm-eval is missing,
     `ModelError` for a masked language model.
@@ -100,7 +100,7 @@ def measure(protocol: LmEval, model: nn.Module, seed: int = 0) -> HarnessResult:
 
 
 def _tasks(protocol: LmEval) -> Any:
-    """Return where tasks are looked up: among one's own, and where one is not, among all.
+    """Return the task index: the folder of own tasks if it holds all of them, else all of lm-eval.
 
     The thousands of tasks of the package take seconds to list.
     """
@@ -123,7 +123,7 @@ def _tokenizer(protocol: LmEval) -> Any:
 
 @contextmanager
 def _own_state() -> Iterator[None]:
-    """Leave the global random states as they are, which lm-eval seeds; log its errors only."""
+    """Restore the global random states, which lm-eval seeds; log its errors only."""
     python, numpy = random.getstate(), np.random.get_state()
     log = logging.getLogger("lm_eval")
     level = log.level
@@ -139,7 +139,7 @@ def _own_state() -> Iterator[None]:
 
 @contextmanager
 def _explained(protocol: LmEval) -> Iterator[None]:
-    """Raise `DataError` in one line for a task that cannot be read or asked."""
+    """Raise `DataError` in one line for a task that cannot be read or run."""
     try:
         yield
     except ModelError:
@@ -176,7 +176,7 @@ def _measured(found: Mapping[str, Any]) -> Iterator[Measured]:
 
 
 def finding_of(protocol: LmEval, result: HarnessResult) -> Finding:
-    """Return all numbers with the tasks' versions, ready for a report."""
+    """Return all numbers with the tasks' versions as a finding."""
     rows = tuple(
         (
             each.task,
@@ -203,7 +203,7 @@ def finding_of(protocol: LmEval, result: HarnessResult) -> Finding:
         ),
         warnings=()
         if protocol.limit is None
-        else (f"at most {protocol.limit} questions of each task were asked",),
+        else (f"at most {protocol.limit} questions of each task were used",),
         tables=(Table("lm_eval", "Tasks of lm-eval", columns, rows, note),),
         data={
             "lm_eval": result.version,

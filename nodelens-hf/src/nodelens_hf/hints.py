@@ -1,7 +1,7 @@
-"""Which integers of transformers' configurations say how many nodes there are.
+"""Attributes of transformers' configurations that hold numbers of nodes.
 
 The forward of most models does not read them, so that removal could not find them; a saved model is
-built from them. A hint without such an attribute, or without such groups, says nothing.
+built from them. A hint without its attribute, or without its groups, has no effect.
 """
 
 from __future__ import annotations
@@ -45,4 +45,4 @@ HINTS = (
     *(AttributeHint(f"config.{name}", ("*:kv_groups", "*:query_heads")) for name in _HEADS),
     *(AttributeHint(f"config.{name}", ("*:residual",)) for name in _RESIDUAL),
 )
-"""What removal updates beside what it finds by itself."""
+"""Attributes that removal updates beside those found in the forward."""

@@ -1,4 +1,4 @@
-"""Asking the hub for models, or its cache alone where there is no network."""
+"""Requests to the hub for models, or its cache alone without a network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = logging.getLogger("nodelens")
 
 @contextmanager
 def hub_or_cache(source: str) -> Iterator[None]:
-    """Let the hub's cache alone be read where its host has no address here.
+    """Read the hub's cache alone where the hub's host has no address.
 
-    Asking the hub nevertheless takes half a minute of retries for every file. Behind a proxy names
-    are resolved there, and the hub is asked.
+    Requests without a network take half a minute of retries for every file. Behind a proxy names
+    are resolved there, and the hub is requested.
     """
     from huggingface_hub import constants
 

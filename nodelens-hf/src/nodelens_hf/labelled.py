@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def labelled(text: Text, tokens: Tokens) -> LoadedData:
     """Return padded documents and their classes, in the order of the labels' names.
 
-    Labels that are all integers are ordered by their value.
+    Labels that are all integers are ordered by value.
     """
     if text.label is None:
         raise DataError("data.label: objective label needs the field that holds the label")

@@ -1,4 +1,4 @@
-"""Recovery by low-rank adapters, which become part of the weights."""
+"""Recovery by low-rank adapters that are added to the weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @frozen
 class LoRA:
-    """Low-rank changes of linear layers and convolutions are trained, and the rest stays.
+    """Recovery that trains low-rank changes of linear layers and convolutions only.
 
     Beside every weight W of the chosen layers a product BA of rank r is learned, and in the end W
     becomes W + (alpha / r) BA (Hu et al., arXiv 2106.09685, section 4.1), by peft. The recovered
@@ -24,19 +24,19 @@ class LoRA:
 
     Attributes:
         rank: r, the rank of every change.
-        alpha: what the changes are multiplied with, times r.
-        dropout: share of the inputs of A that is left out at random while training.
+        alpha: factor of the changes, times r.
+        dropout: fraction of the inputs of A that is set to zero at random in training.
         targets: patterns of module names, such as *.mlp.*; * matches anything. Weights that several
             modules share, and convolutions in groups, are left out.
-        steps: how often the adapters are changed, each time by one batch.
+        steps: number of updates, one batch each.
         batch_size: samples of a batch; null takes data.batch_size.
         learning_rate: the largest rate.
-        schedule: whether the rate stays or falls to zero along half a cosine.
-        warmup: steps over which the rate rises before that.
+        schedule: whether the rate is constant or falls to zero along half a cosine.
+        warmup: steps over which the rate rises before the schedule.
         weight_decay: decoupled, as in AdamW.
-        max_grad_norm: the norm that the gradient is clipped to; null leaves it.
+        max_grad_norm: the norm that the gradient is clipped to; null clips nothing.
         split: all training samples, or those that scored the nodes; never the test samples.
-        distillation: how the dense model's predictions are learned as well; null learns the labels
+        distillation: training on the dense model's predictions as well; null trains on the labels
             alone.
     """
 

@@ -1,4 +1,4 @@
-"""Offers the models of transformers; imports nothing heavy."""
+"""Plugin with the models of transformers; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nodelens.plugins.specs import BackendSpec
 
 @hookimpl
 def nodelens_register_backends() -> list[BackendSpec]:
-    """Offer the model backends."""
+    """Return the model backend."""
     return [
         BackendSpec(
             name="hf",

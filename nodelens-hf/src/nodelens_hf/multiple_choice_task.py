@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Question:
-    """A prompt, its choices, and the number of the right one."""
+    """Prompt with its choices and the number of the right one."""
 
     prompt: str
     choices: tuple[str, ...]
@@ -40,26 +40,26 @@ class Question:
 
 @frozen(eq=False)
 class ChoiceResult:
-    """The log-likelihood in nats of every choice of every question."""
+    """Log-likelihoods in nats of every choice of every question."""
 
     questions: tuple[Question, ...]
     likelihoods: tuple[NDArray[np.float64], ...]
 
     @property
     def accuracy(self) -> Estimate:
-        """The share of questions whose right choice has the largest log-likelihood."""
+        """Fraction of questions whose right choice has the largest log-likelihood."""
         return self._share(self.likelihoods)
 
     @property
     def normalised_accuracy(self) -> Estimate:
-        """The same by log-likelihood per character of the choice."""
+        """Accuracy by log-likelihood per character of the choice."""
         lengths = ([len(text) for text in each.choices] for each in self.questions)
         pairs = zip(self.likelihoods, lengths, strict=True)
         return self._share(tuple(values / np.array(length) for values, length in pairs))
 
     @property
     def chance(self) -> float:
-        """What guessing gets."""
+        """Accuracy of guessing."""
         return float(np.mean([1 / len(each.choices) for each in self.questions]))
 
     def _share(self, values: tuple[NDArray[np.float64], ...]) -> Estimate:
@@ -69,9 +69,9 @@ class ChoiceResult:
 
 
 def measure(protocol: MultipleChoice, model: nn.Module) -> ChoiceResult:
-    """Return the log-likelihoods of all choices; the model stays as it was.
+    """Return the log-likelihoods of all choices; the model is left unchanged.
 
-    Raises `DataError` for records that hold no question, and for a tokenizer that does not fit;
+    Raises `DataError` for records without a question, and for a tokenizer that does not fit;
     `ModelError` for a masked language model.
     """
     check_causal(model)
@@ -117,7 +117,7 @@ def _question(line: str, protocol: MultipleChoice, where: str) -> Question:
 
 
 def _answer(answer: Any, choices: list[str], where: str) -> int:
-    """Return the number of the right choice, which is given as number, text or letter."""
+    """Return the number of the right choice, given as number, text or letter."""
     number = -1
     if isinstance(answer, int) and not isinstance(answer, bool):
         number = answer
@@ -133,7 +133,7 @@ def _answer(answer: Any, choices: list[str], where: str) -> int:
 def _row(
     prompt: str, choice: str, protocol: MultipleChoice, tokens: Tokens
 ) -> tuple[list[int], int]:
-    """Return the ids of prompt and choice, and how many of them, at the end, are the choice's.
+    """Return the ids of prompt and choice, and the number of ids of the choice, at the end.
 
     Both are tokenised together, so that the choice reads as it would in a text.
     """
@@ -162,7 +162,7 @@ def _samples(
 
 
 def finding_of(protocol: MultipleChoice, result: ChoiceResult) -> Finding:
-    """Return both accuracies, ready for a report."""
+    """Return both accuracies as a finding."""
     plain, normalised = result.accuracy, result.normalised_accuracy
     count = len(result.questions)
     rows = (

@@ -1,4 +1,4 @@
-"""Sources and targets, for encoder-decoders."""
+"""Sources and targets of text for encoder-decoders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def pairs(text: Text, tokens: Tokens) -> LoadedData:
-    """Return padded sources, and their targets as labels, which the model shifts by itself."""
+    """Return padded sources, and their targets as labels, which the model shifts itself."""
     if text.label is None:
         raise DataError("data.label: objective target needs the field that holds the target")
     made = [
@@ -61,7 +61,7 @@ def _labelled(inputs: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) ->
 def _distinct(samples: Samples) -> Samples:
     """Return samples whose sources and targets have different numbers of positions.
 
-    By these, what encoder and decoder read is told apart.
+    The readings of encoder and decoder are distinguished by these numbers.
     """
     labels = samples.fields["labels"]
     if labels.shape[1] != samples.inputs.shape[1]:

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("nodelens")
 ADVICE = "a hub id needs a network or the hub's cache, a folder must exist"
 _UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, UnpicklingError)
-"""What transformers raises for a model that it cannot read."""
+"""Errors of transformers for a model that it cannot read."""
 _GGUF_PACKAGES = ("gguf", "accelerate")
 _MARKS = ("hf_quantizer", "is_quantized", "quantization_method")
 
 
 def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
-    """Load the weights of a backend; raises `ModelError` in one line for whatever is wrong."""
+    """Load the weights of a backend; raises `ModelError` in one line for every mistake."""
     from safetensors import SafetensorError
 
     source = str(backend.pretrained)
@@ -96,7 +96,7 @@ def _config(source: str, options: dict[str, Any]) -> PretrainedConfig:
 def _narrow_head(
     backend: HuggingFace, request: ModelRequest, source: str, options: dict[str, Any]
 ) -> str:
-    """Return why weights of other sizes do not fit: as a rule, a head for fewer classes."""
+    """Return why weights of other sizes do not fit: usually a head for fewer classes."""
     names = names_of(_config(source, options)) if TASKS[backend.task].labels else ()
     if backend.labels is None and request.class_names and names and not unnamed(names):
         return unknown_classes(source, request.class_names, names)
@@ -107,7 +107,7 @@ def _narrow_head(
 
 
 def _notes(backend: HuggingFace, folder: Path, missing: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield what is to be known of the weights, and warn of those that were not there."""
+    """Yield notes on the weights, and warn of missing ones."""
     if folder.is_dir() and backend.allow_pickle and not list(folder.glob("*.safetensors")):
         yield "weights", "pickled"
     if missing:
@@ -121,7 +121,7 @@ def _notes(backend: HuggingFace, folder: Path, missing: list[str]) -> Iterator[t
 
 
 def _unmark(model: PreTrainedModel) -> None:
-    """Remove the marks of a quantized model: weights of a GGUF file are plain once they are read.
+    """Remove the marks of a quantized model: the loaded weights of a GGUF file are plain.
 
     Marked models cannot be saved.
     """
@@ -148,7 +148,7 @@ def _options(backend: HuggingFace, folder: Path) -> dict[str, Any]:
 
 
 def _check_folder(folder: Path, backend: HuggingFace) -> None:
-    """Raise `ModelError` unless the folder holds what can be read from it."""
+    """Raise `ModelError` unless the folder holds a model that can be read."""
     if backend.gguf_file is not None:
         if not (folder / backend.gguf_file).is_file():
             raise ModelError(f"{folder}: no file {backend.gguf_file} there")

@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Let transformers load and save without progress bars; afterwards they are as before."""
+    """Let transformers load and save without progress bars; the settings are restored."""
     from transformers.utils import logging as bars
 
     logging: Any = bars  # its functions are not annotated
@@ -26,7 +26,7 @@ def without_bars() -> Iterator[None]:
 
 @contextmanager
 def _without_tqdm() -> Iterator[None]:
-    """Keep transformers from telling how far a GGUF file is: it asks tqdm, not its own settings."""
+    """Silence the progress bar of GGUF files, which ignores the settings of transformers."""
     try:
         module: Any = import_module("transformers.modeling_gguf_pytorch_utils")
         before = module.tqdm

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def make_random(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
-    """Make a model from a backend's configuration, its weights drawn with the request's seed."""
+    """Make a model from a backend's configuration, with weights drawn by the request's seed."""
     import torch
 
     config = _config(backend, request)

@@ -11,10 +11,10 @@ from nodelens.errors import DataError
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 _ROWS = 256
-"""Rows of a parquet file that are read at once."""
+"""Number of rows of a parquet file read at once."""
 
 Records = Iterator[tuple[Any, str]]
-"""Any JSON value, and where it stands."""
+"""JSON values with their places in the file."""
 
 
 def has_records(path: Path) -> bool:
@@ -23,15 +23,15 @@ def has_records(path: Path) -> bool:
 
 
 def is_dataset(path: Path) -> bool:
-    """Return whether a folder is what ``datasets.Dataset.save_to_disk`` writes."""
+    """Return whether ``datasets.Dataset.save_to_disk`` wrote a folder."""
     return all((path / name).is_file() for name in ("dataset_info.json", "state.json"))
 
 
 def records(path: Path, columns: Sequence[str]) -> Records:
-    """Yield the records of a file with the place of each; `columns` are those that are read.
+    """Yield the records of a file with the place of each; `columns` are the ones to read.
 
-    Where some of the columns are not there, records come with all, for the message. Raises
-    `DataError` for what cannot be read.
+    Where a column is missing, records have all columns, for the message. Raises `DataError` for an
+    unreadable file.
     """
     readers: dict[str, Callable[[Path], Records]] = {".jsonl": _of_lines, ".json": _of_json}
     if path.suffix in readers:

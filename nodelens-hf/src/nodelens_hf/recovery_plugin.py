@@ -1,4 +1,4 @@
-"""Offers recovery by adapters; imports nothing heavy."""
+"""Plugin with recovery by adapters; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nodelens.plugins.specs import RecoverySpec
 
 @hookimpl
 def nodelens_register_recoveries() -> list[RecoverySpec]:
-    """Offer the recovery by adapters."""
+    """Return the recovery by adapters."""
     return [
         RecoverySpec(
             name="lora",

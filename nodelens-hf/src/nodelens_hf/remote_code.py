@@ -1,4 +1,4 @@
-"""Code that came with a model and was run: which files, and where they are recorded."""
+"""Record of the code that came with a model and was run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PACKAGE = "transformers_modules."
-"""Where transformers imports the code of models from, a copy in the hub's cache."""
+"""Package from which transformers imports the code of models, a copy in the hub's cache."""
 
 
 def is_remote(model: nn.Module) -> bool:

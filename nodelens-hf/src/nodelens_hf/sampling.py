@@ -1,4 +1,4 @@
-"""A random part of a stream that is too long to keep."""
+"""Random sample of a stream that is too long to keep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def reservoir(stream: Iterable[T], limit: int | None, seed: int) -> list[T]:
-    """Return at most `limit` items in their order, each with the same chance (Vitter 1985, R)."""
+    """Return at most `limit` items in their order, with equal chances (Vitter 1985, R)."""
     random = generator(seed, "text", "documents")
     kept: list[tuple[int, T]] = []
     for number, item in enumerate(stream):

@@ -1,4 +1,4 @@
-"""Pruned transformers models as folders that load again, without the original weights."""
+"""Pruned transformers models as folders that load without the original weights."""
 
 from __future__ import annotations
 
@@ -33,17 +33,31 @@ def save(
     tokenizer: Any = None,
     card: str = "",
 ) -> SavedFormat:
-    """Write a model to a new folder and return what loads it.
+    """Write a pruned model to a new folder that loads without the original weights.
 
-    ``transformers`` where its configuration says all widths: plain ``from_pretrained`` loads it.
-    Else ``nodelens_hf``: `load` does, from a description of every changed width beside the weights.
-    Weights are safetensors, tied ones are written once. `card` is the text of the model card, to
-    which is added how to load it. The folder appears whole or not at all; raises `RunError` when it
-    exists or cannot be written.
+    Weights are safetensors, tied ones are written once. The folder appears whole or not at all.
+
+    Args:
+        model: the pruned model; left unchanged.
+        folder: a folder that does not exist.
+        tokenizer: a tokenizer of transformers to save beside the model; None saves none.
+        card: text of the model card; instructions for loading are added.
+
+    Returns:
+        ``transformers`` if the configuration states all widths: plain ``from_pretrained`` loads
+        the folder. Else ``nodelens_hf``: `load` reads a description of every changed width.
+
+    Raises:
+        RunError: if the folder exists or cannot be written.
+
+    Example:
+        ::
+
+            save(model, "pruned", tokenizer=tokenizer) model = load("pruned")
     """
     target = Path(folder)
     if target.exists():
-        raise RunError(f"{target} is there already; choose another folder or remove it")
+        raise RunError(f"{target} exists already; choose another folder or remove it")
     changes = _against_own_config(model)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -60,12 +74,16 @@ def save(
 
 
 def _against_own_config(model: PreTrainedModel) -> Difference:
-    """Return what the model's configuration does not say, after writing out what it can say."""
+    """Return the differences from the model's configuration, which gets all widths it can state."""
     changes = difference(skeleton(type(model), model.config), model)
     for candidate in candidates(model, changes) if changes else ():
         try:
             built = skeleton(type(model), candidate.config)
-        except (AttributeError, RuntimeError, ValueError):  # the class cannot be built from it
+        except (
+            AttributeError,
+            RuntimeError,
+            ValueError,
+        ):  # the class cannot be built from the configuration
             continue
         remaining = difference(built, model, candidate.fields)
         if not remaining:
@@ -96,14 +114,14 @@ def _write(
 
 
 def _reason(model: PreTrainedModel, changes: Difference) -> str:
-    """Return in words why the configuration does not do; empty where it does."""
+    """Return in words why the configuration is not enough; empty where it is."""
     if not changes:
         return ""
     return f"the configuration of {model.config.model_type} cannot say that {changes.first()}"
 
 
 def _write_described(model: PreTrainedModel, folder: Path, changes: Difference) -> None:
-    """Write the weights under the model's own names, each tensor once, and what has changed."""
+    """Write the weights under the model's own names, each tensor once, and the differences."""
     from safetensors.torch import save_file
 
     names: dict[int, str] = {}
@@ -133,7 +151,21 @@ def _write_described(model: PreTrainedModel, folder: Path, changes: Difference) 
 def load(folder: str | Path) -> PreTrainedModel:
     """Load a folder that `save` wrote, or any folder of ``save_pretrained``, in evaluation mode.
 
-    Needs no other weights and runs no code of the folder. Raises `ModelError` for anything else.
+    Needs no other weights and runs no code of the folder.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The model on the CPU, in evaluation mode.
+
+    Raises:
+        ModelError: for any other folder.
+
+    Example:
+        ::
+
+            model = load("outputs/digits/pruned/taylor/model")
     """
     path = Path(folder)
     if not (path / "config.json").is_file():
@@ -191,7 +223,7 @@ def _rebuilt(
     from safetensors.torch import load_file
 
     model = skeleton(kind, config)
-    try:  # copies lie where fresh tensors do: some kernels choose by that how they add up
+    try:  # copies have the alignment of fresh tensors: some kernels choose their summation by it
         state = {name: each.clone() for name, each in load_file(path / WEIGHTS_FILE).items()}
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path / WEIGHTS_FILE}: {error}") from error

@@ -1,4 +1,4 @@
-"""A text tokenised once, into a file of token ids that is read where it is needed."""
+"""Text tokenised once into a file of token ids that is read where needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FORMAT = "nodelens-hf tokens 2"
 
 @frozen(eq=False)
 class TokenStream:
-    """Token ids of a whole text, ``(tokens,)`` uint32 in a file, and how long the text was.
+    """Token ids of a whole text, ``(tokens,)`` uint32 in a file, and the length of the text.
 
     `bytes` counts the UTF-8 bytes of the text, joiners included, `documents` its documents.
     """
@@ -43,8 +43,8 @@ def token_stream(
 ) -> TokenStream:
     """Return the ids of all documents, joined by `joiner`, or each ended by the end token.
 
-    Kept in the folder `cache` under a hash of what the files hold and of the tokenizer, else in a
-    temporary file for as long as the stream is. Some mebibytes of text are in memory at once, and a
+    Kept in the folder `cache` under a hash of the files' content and of the tokenizer, else in a
+    temporary file as long as the stream exists. Some mebibytes of text are in memory at once, and a
     record. Raises `DataError` for text without tokens and for a full disk.
     """
     if joiner is None and tokens.end is None:
@@ -83,7 +83,7 @@ def _stream(folder: Path, source: TextFiles, tokens: Tokens, joiner: str | None)
 
 
 def _described(path: Path) -> dict[str, int] | None:
-    """Return what is said of a token file; None unless both are whole."""
+    """Return the description of a token file; None unless file and description are whole."""
     try:
         about: dict[str, int] = json.loads(path.with_suffix(".json").read_text())
         whole = path.stat().st_size == about["tokens"] * np.dtype(np.uint32).itemsize
@@ -93,7 +93,7 @@ def _described(path: Path) -> dict[str, int] | None:
 
 
 def _write(path: Path, source: TextFiles, tokens: Tokens, joiner: str | None) -> dict[str, int]:
-    """Write the ids and, last, what they are: a file without its description is not trusted."""
+    """Write the ids and, last, their description: a file without a description is not trusted."""
     from nodelens.storage.atomic import write_text
 
     counts = {"tokens": 0, "bytes": 0, "documents": 0}
@@ -113,7 +113,7 @@ def _write(path: Path, source: TextFiles, tokens: Tokens, joiner: str | None) ->
 
 
 def _counted(found: Iterable[Document], counts: dict[str, int], joiner: str) -> Iterator[Document]:
-    """Yield documents as they come, and count them and their bytes, joiners included."""
+    """Yield documents unchanged, and count them and their bytes, joiners included."""
     between = len(joiner.encode())
     for part in found:
         if not part.continues:
@@ -124,7 +124,7 @@ def _counted(found: Iterable[Document], counts: dict[str, int], joiner: str) -> 
 
 
 def _joined(found: Iterable[Document], joiner: str) -> Iterator[str]:
-    """Yield the text that documents make with a joiner between them."""
+    """Yield the text of documents with a joiner between them."""
     for number, part in enumerate(found):
         yield part.text if part.continues or not number else joiner + part.text
 

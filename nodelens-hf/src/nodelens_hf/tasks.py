@@ -1,4 +1,4 @@
-"""What transformers models are for: the class that loads each, and what it is given."""
+"""Tasks of transformers models: the class that loads each, and the data it reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Task = Literal[
 
 @frozen
 class TaskClass:
-    """The auto class of a task, and whether its models read images."""
+    """Auto class of a task, and whether its models read images."""
 
     auto: str
     images: bool = False
@@ -50,10 +50,10 @@ def auto_class(task: Task) -> Any:
 
 
 def check_objective(task: Task, objective: str) -> None:
-    """Raise `DataError` for an objective of text that models of a task cannot be judged by."""
+    """Raise `DataError` for an objective of text that does not fit the models of a task."""
     if task == "masked_lm" and objective == "next":
         raise DataError(
-            "data.objective: a masked_lm model sees the next token that it would predict; set "
+            "data.objective: a masked_lm model reads the next token that it would predict; set "
             "data.objective: masked (or model.task: causal_lm for a model that reads to the left)"
         )
     if task == "causal_lm" and objective == "masked":

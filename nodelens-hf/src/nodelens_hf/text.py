@@ -21,7 +21,7 @@ Objective = Literal["next", "masked", "label", "tags", "target", "none"]
 
 @frozen
 class Text:
-    """Text files, tokenised once and cut into rows of tokens.
+    """Text files, tokenised once and split into rows of tokens.
 
     Text, Markdown and reStructuredText are read as paragraphs (what blank lines divide);
     ``.jsonl``, ``.json`` and ``.parquet`` as records. Files are read piece by piece, but a
@@ -29,22 +29,22 @@ class Text:
 
     Attributes:
         files: files, folders and patterns such as ``docs/*.txt``.
-        tokenizer: a folder or hub id that has a tokenizer, or ``bytes``.
+        tokenizer: a folder or hub id with a tokenizer, or ``bytes``.
         gguf_file: a GGUF file in the tokenizer's folder that holds the tokenizer.
-        test_files: files that are kept for the final evaluation; none: a share of the rows is.
+        test_files: files for the final evaluation; without any a fraction of the rows is.
         text: the field of a record that holds the text, or the list of words for objective tags.
-        label: the field of a record that holds what objectives label, tags and target predict; of
-            text files the folder is the label.
-        objective: what is predicted: the next token, masked tokens, the label of a document, the
+        label: the field of a record that objectives label, tags and target predict; of text files
+            the folder is the label.
+        objective: the predicted value: the next token, masked tokens, the label of a document, the
             tags of its words, the target text of an encoder-decoder, or nothing (none).
-        layout: packed joins all documents and cuts windows; padded makes a row of each document.
+        layout: packed splits all documents, joined, into windows; padded makes a row per document.
         window: tokens per row.
-        windows: rows that are kept of the files, drawn at random; null keeps all.
+        windows: number of rows to keep, drawn at random; null keeps all.
         stride: tokens between the starts of test windows; null is the window: no overlap. Tokens
             are counted once.
-        joiner: what stands between documents of packed text; null ends each with the end token.
-        masked: share of the tokens that are masked.
-        seed: what windows and masked tokens are drawn with.
+        joiner: text between documents of packed text; null ends each with the end token.
+        masked: fraction of the tokens that are masked.
+        seed: seed of the choice of windows and masked tokens.
         cache: folder for token files; null keeps them for the run only.
     """
 
@@ -67,13 +67,15 @@ class Text:
     cache: str | None = None
 
     def load(self) -> LoadedData:
-        """Read and tokenise the files; raises `DataError` with the file and what is wrong."""
+        """Read and tokenise the files; raises `DataError` with the file and the mistake."""
         from nodelens_hf.tokenizers import load_tokenizer
 
         if self.stride is not None and self.stride > self.window:
             raise DataError(f"data.stride {self.stride} is larger than the window {self.window}")
         if self.stride is not None and not self.test_files:
-            raise DataError("data.stride is that of test windows; give data.test_files as well")
+            raise DataError(
+                "data.stride is the stride of test windows; give data.test_files as well"
+            )
         tokens = load_tokenizer(self.tokenizer, self.gguf_file)
         if self.objective == "label":
             from nodelens_hf.labelled import labelled

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class TextResult:
-    """What a model makes of a text: the loss of every window, and how much text that was.
+    """Losses of a model on the windows of a text, and the bytes of the text.
 
     `bytes` ``(windows,)`` are the UTF-8 bytes of the text that the counted tokens stand for;
     special tokens have none.
@@ -41,22 +41,22 @@ class TextResult:
 
     @property
     def tokens(self) -> int:
-        """The number of counted tokens."""
+        """Number of counted tokens."""
         return int(self.evaluation.counts.sum())
 
     @property
     def perplexity(self) -> Estimate:
-        """The exponential of the mean loss of a token, with its standard error over windows."""
+        """Exponential of the mean loss of a token, with a standard error over windows."""
         return self.evaluation.perplexity_estimate
 
     @property
     def bits_per_byte(self) -> Estimate:
-        """The summed loss in bits over the bytes of the text."""
+        """Summed loss in bits over the bytes of the text."""
         return ratio(self.evaluation.losses / math.log(2), self.bytes)
 
 
 def measure(protocol: Perplexity, model: nn.Module, seed: int = 0) -> TextResult:
-    """Measure the perplexity of a model, left as it was, by a protocol.
+    """Measure the perplexity of a model by a protocol; the model is left unchanged.
 
     Raises `DataError` for files, a tokenizer or a window that do not fit, `ModelError` for a masked
     language model.
@@ -81,7 +81,7 @@ def _bytes(samples: Samples, tokens: Tokens) -> NDArray[np.int64]:
 
 
 def finding_of(protocol: Perplexity, result: TextResult) -> Finding:
-    """Return the result with its protocol, ready for a report."""
+    """Return the result with its protocol as a finding."""
     found, bits = result.perplexity, result.bits_per_byte
     stride = protocol.stride or protocol.window
     joined = "the end token" if protocol.joiner is None else repr(protocol.joiner)

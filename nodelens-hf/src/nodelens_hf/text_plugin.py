@@ -1,4 +1,4 @@
-"""Offers text as data; imports nothing heavy."""
+"""Plugin with text as data; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nodelens.plugins.specs import DatasetSpec
 
 @hookimpl
 def nodelens_register_datasets() -> list[DatasetSpec]:
-    """Offer the datasets."""
+    """Return the dataset of text."""
     return [
         DatasetSpec(
             name="text",

@@ -1,4 +1,4 @@
-"""How many bytes of a text each token of a tokenizer stands for."""
+"""Number of bytes of text that each token of a tokenizer stands for."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ByteCount = Callable[[Sequence[int]], int]
 
 
 def byte_counter(tokenizer: Any) -> ByteCount:
-    """Return what counts the bytes of token ids, for a tokenizer of transformers.
+    """Return a function that counts the bytes of token ids of a transformers tokenizer.
 
     Tokens of bytes (``ByteLevel``) and of text with a mark for the space (``Metaspace``) have a
-    number of bytes each, so that a window may cut a character. Other tokens are decoded together.
+    number of bytes each, so that a window may split a character. Other tokens are decoded together.
     Special tokens have no bytes.
     """
     width = _width_of(tokenizer)
@@ -33,13 +33,13 @@ def byte_counter(tokenizer: Any) -> ByteCount:
 
 
 def decoded_bytes(text: str) -> int:
-    """Return the UTF-8 bytes of decoded tokens; what is cut at the ends counts as one byte each."""
+    """Return the UTF-8 bytes of decoded tokens; a character split at an end counts as one byte."""
     whole = text.strip(_CUT)
     return len(whole.encode()) + len(text) - len(whole)
 
 
 def _width_of(tokenizer: Any) -> Callable[[str], int] | None:
-    """Return the number of bytes of a token by its string; None where that alone does not say."""
+    """Return the number of bytes of a token by its string; None where that is not enough."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
@@ -52,7 +52,7 @@ def _width_of(tokenizer: Any) -> Callable[[str], int] | None:
 
 
 def _decoders(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """Yield a decoder of tokenizers, or those it is made of."""
+    """Yield a decoder of tokenizers, or the decoders of a sequence."""
     if decoder is not None and decoder["type"] == "Sequence":
         for each in decoder["decoders"]:
             yield from _decoders(each)

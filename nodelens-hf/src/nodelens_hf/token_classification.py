@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 COLUMNS = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".tsv", ".txt")
 """Files of one word a line: blank lines end sentences."""
 _CONLLU = (1, 3)
-"""The columns of the form and of the universal part of speech in CoNLL-U."""
+"""Columns of the form and of the universal part of speech in CoNLL-U."""
 
 
 @frozen
 class Sentence:
-    """Words and the tag of each."""
+    """Words, and the tag of each."""
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
@@ -95,9 +95,9 @@ def _list(record: Any, name: str, where: str) -> tuple[str, ...]:
 
 
 def _of_columns(path: Path, source: TextFiles) -> Iterator[Sentence]:
-    """Yield the sentences of a file in columns: the first is the word, the last its tag.
+    """Yield the sentences of a file in columns: the first holds words, the last tags.
 
-    Of ``.conllu`` the form and the universal part of speech; its ranges of words are left out.
+    Of ``.conllu`` the form and the universal part of speech are read; ranges of words are left out.
     """
     words: list[str] = []
     tags: list[str] = []
@@ -146,7 +146,7 @@ def _row(
     """Return the ids of a sentence, its words joined by blanks, and the label of each id."""
     if tokens.located is None:
         raise DataError(
-            "data.objective: tags need a tokenizer that says where its tokens stand; save it as "
+            "data.objective: tags need a tokenizer with token offsets; save it as "
             "tokenizer.json (a fast tokenizer)"
         )
     ids, spans = tokens.located(" ".join(sentence.words))
@@ -169,9 +169,9 @@ def _row(
 def _first_tokens(
     spans: Sequence[tuple[int, int]], starts: Sequence[int], ends: Sequence[int]
 ) -> dict[int, int]:
-    """Return which tokens are the first of a word, and the number of that word.
+    """Return a mask of the first tokens of words, and the number of each token's word.
 
-    A token belongs to the word that its last character lies in; it may begin with the blank.
+    A token belongs to the word of its last character; a token may begin with the blank.
     """
     first: dict[int, int] = {}
     for place, (_, stop) in reversed(list(enumerate(spans))):

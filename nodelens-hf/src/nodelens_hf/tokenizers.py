@@ -1,4 +1,4 @@
-"""From text to token ids: tokenizers of transformers, or plain bytes."""
+"""Conversion of text to token ids: tokenizers of transformers, or plain bytes."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from nodelens_hf.hub import hub_or_cache
 from nodelens_hf.token_bytes import ByteCount, byte_counter
 
 BYTES = "bytes"
-"""The name of the tokenizer that needs no files: every byte of UTF-8 is a token, 256 marks ends."""
+"""Name of the tokenizer without files: every byte of UTF-8 is a token, 256 marks ends."""
 
 _ADVICE = f"give a folder or hub id that has a tokenizer, or {BYTES!r}"
 _UNREADABLE = (OSError, ValueError, KeyError, ImportError, TypeError)
-"""What transformers raises for a tokenizer that it cannot read; tokenizers a bare Exception."""
+"""Errors of transformers for an unreadable tokenizer; tokenizers raises a bare Exception."""
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
 
 @frozen(eq=False)
 class Tokens:
-    """A way to turn text into ids.
+    """Conversion of text into token ids and back.
 
     `encode` gives ids without special tokens, `decode` gives text back, `byte_count` the number of
-    bytes of text that ids stand for, also where they begin or end within a character. `size` is
-    the number of ids, `end` the id that ends a document, `pad` and `mask` those of padding and of a
-    masked position, None where the tokenizer has none. `identity` names it for caches. `located`
-    gives the ids of a text and the characters that each stands for, from and to; None where that is
-    not told. `seamless` says that the ids of a text are those of its parts, wherever it is cut.
+    bytes of text that ids stand for, also where they begin or end within a character. `size` is the
+    number of ids, `end` the id that ends a document, `pad` and `mask` the ids of padding and of a
+    masked position, None where the tokenizer has none. `identity` names the tokenizer for caches.
+    `located` gives the ids of a text and the characters of each, from and to; None for a tokenizer
+    without offsets. `seamless` says that a text may be split anywhere without a change of its ids.
     """
 
     encode: Encode
@@ -56,7 +56,7 @@ def load_tokenizer(source: str, gguf_file: str | None = None) -> Tokens:
 
 
 def tokenizer_of(pretrained: str | None, gguf_file: str | None, revision: str | None) -> Any:
-    """Return transformers' tokenizer of a model, to be saved with it; None for one without."""
+    """Return the transformers tokenizer of a model, to be saved; None for a model without one."""
     if pretrained is None:
         return None
     try:
@@ -66,7 +66,7 @@ def tokenizer_of(pretrained: str | None, gguf_file: str | None, revision: str | 
 
 
 def transformers_tokenizer(source: str, gguf_file: str | None, revision: str | None = None) -> Any:
-    """Return transformers' own tokenizer of a folder or hub id; raises `DataError` without one."""
+    """Return the transformers tokenizer of a folder or hub id; raises `DataError` without one."""
     from transformers import AutoTokenizer
 
     local = Path(source).expanduser().is_dir()
@@ -82,13 +82,13 @@ def transformers_tokenizer(source: str, gguf_file: str | None, revision: str | N
         raise DataError(
             f"data.tokenizer: no tokenizer at {source}{_why(error)}; {_ADVICE}"
         ) from error
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a config only
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # empty: made of a config alone
         raise DataError(f"data.tokenizer: no vocabulary at {source}; {_ADVICE}")
     return tokenizer
 
 
 def _why(error: Exception) -> str:
-    """Return the first sentence of what transformers says, without what it cuts off."""
+    """Return the first sentence of an error of transformers, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     whole = next((line for line in lines if not line.endswith((":", ","))), type(error).__name__)
     return f": {whole.rstrip('.')}"
@@ -128,7 +128,7 @@ def _of_transformers(tokenizer: Any) -> Tokens:
 
 
 def _identity(tokenizer: Any) -> str:
-    """Return a hash of all that decides what the tokenizer does."""
+    """Return a hash of everything that decides the tokenizer's ids."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     whole = tokenizer.get_vocab() if backend is None else backend.to_str()
     settings = (type(tokenizer).__name__, whole if backend else sorted(whole.items()))

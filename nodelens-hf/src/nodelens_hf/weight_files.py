@@ -1,4 +1,4 @@
-"""Whether the weights of a folder are all there, and whether they are a model's."""
+"""Checks that the weight files of a folder are complete and belong to the model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 _INDEX = "model.safetensors.index.json"
 _MOST_MISSING = 0.5
-"""Share of a model's numbers above which weights that are not there are no new head."""
+"""Fraction of a model's numbers above which missing weights are not a new head."""
 
 
 def check_files(folder: Path) -> None:
-    """Raise `ModelError` for a weight file that is not whole, or that the index names in vain."""
+    """Raise `ModelError` for an incomplete weight file, or a missing one that the index names."""
     from safetensors import SafetensorError, safe_open
 
     for name in _listed(folder):
@@ -33,7 +33,7 @@ def check_files(folder: Path) -> None:
 
 
 def _listed(folder: Path) -> list[str]:
-    """Return the files that the index of a sharded model names; none of a model in one file."""
+    """Return the files in the index of a sharded model; none for a model in one file."""
     index = folder / _INDEX
     if (folder / "model.safetensors").is_file() or not index.is_file():
         return []
@@ -48,8 +48,8 @@ def check_weights(source: str, task: str, model: nn.Module, loaded: Mapping[str,
     """Raise `ModelError` where most of a model's numbers were not in its files."""
     sizes = {name: each.numel() for name, each in model.named_parameters()}
     missing = [name for name in loaded["missing_keys"] if name in sizes]
-    share = sum(sizes[name] for name in missing) / max(1, sum(sizes.values()))
-    if share <= _MOST_MISSING:
+    fraction = sum(sizes[name] for name in missing) / max(1, sum(sizes.values()))
+    if fraction <= _MOST_MISSING:
         return
     unused = sorted(loaded.get("unexpected_keys") or ())
     shown = f" and has {', '.join(unused[:2])}, which it does not know" if unused else ""

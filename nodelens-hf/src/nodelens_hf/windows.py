@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @frozen
 class WindowSettings:
-    """How a stream is cut: `length` tokens per window, a new window every `stride` tokens.
+    """Split of a stream: `length` tokens per window, a new window every `stride` tokens.
 
     Windows that overlap count only the tokens that no earlier window has counted. `limit` windows
     are drawn with `seed` if there are more.
@@ -39,8 +39,8 @@ def windows(stream: TokenStream, cut: WindowSettings) -> Samples:
     """Return windows ``(windows, length)`` and, as labels, the next token of every position.
 
     The last position of a window has no label, as in the perplexity of papers: a window of T tokens
-    makes T − 1 predictions. What is left at the end of the stream is not used. Raises `DataError`
-    for a text shorter than a window.
+    makes T − 1 predictions. The rest at the end of the stream is not used. Raises `DataError` for a
+    text shorter than a window.
     """
     total = len(stream.ids)
     if total < cut.length:
@@ -70,7 +70,7 @@ def next_tokens(inputs: Tensor) -> Tensor:
 def padded(rows: Sequence[Sequence[int]], length: int, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """Return token ids and attention mask, ``(rows, positions)`` each, padded on the right.
 
-    Rows are cut after `length` tokens; the longest decides the number of positions.
+    Rows are truncated after `length` tokens; the longest decides the number of positions.
     """
     pad = tokens.pad if tokens.pad is not None else tokens.end
     if pad is None:
@@ -85,15 +85,15 @@ def padded(rows: Sequence[Sequence[int]], length: int, tokens: Tokens) -> tuple[
     return inputs, mask
 
 
-def masked(samples: Samples, tokens: Tokens, share: float, seed: int) -> Samples:
-    """Return samples in which a share of the tokens is masked, and only those have labels.
+def masked(samples: Samples, tokens: Tokens, fraction: float, seed: int) -> Samples:
+    """Return samples with a fraction of the tokens masked; only masked tokens have labels.
 
-    Every chosen token becomes the mask token; those that begin, end and pad rows are not chosen.
+    Every chosen token becomes the mask token; tokens that begin, end and pad rows are not chosen.
     """
     if tokens.mask is None:
         raise DataError("data.objective: the tokenizer has no mask token; use objective: next")
     random = torch.rand(samples.inputs.shape, generator=generator(seed, "text", "masked"))
-    chosen = random < share
+    chosen = random < fraction
     if "attention_mask" in samples.fields:
         chosen &= samples.fields["attention_mask"].bool()
     for special in {tokens.begin, tokens.end, tokens.pad} - {None}:
@@ -140,7 +140,7 @@ def closed_row(tokens: Tokens, length: int) -> tuple[list[int], list[int]]:
 
 
 def unlabelled(samples: Samples) -> Samples:
-    """Return samples of which no position has a label."""
+    """Return samples without any label."""
     return evolve(samples, targets=torch.full_like(samples.targets, IGNORED))
 
 
@@ -154,7 +154,7 @@ def encoded(
 ) -> list[list[int]]:
     """Return the ids of documents between begin and end token, where the tokenizer has them.
 
-    A document that is too long is cut; with `closed` it still has the end token. Without `begun`
+    A document that is too long is truncated; with `closed` the end token is kept. Without `begun`
     there is no begin token, as in the targets of encoder-decoders.
     """
     begin, end = closed_row(tokens, length)

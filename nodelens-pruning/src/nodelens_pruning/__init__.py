@@ -1,4 +1,4 @@
-"""Pruning methods for NodeLens: allocation, selection and named methods."""
+"""Pruning methods for NodeLens: named methods, allocation and selection."""
 
 from __future__ import annotations
 

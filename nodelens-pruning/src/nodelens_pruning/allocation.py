@@ -1,4 +1,4 @@
-"""How many nodes go from each group."""
+"""Allocation: number of nodes to remove from each group."""
 
 from __future__ import annotations
 
@@ -21,10 +21,27 @@ def allocate(
     min_nodes: int,
     seed: int,
 ) -> dict[str, int]:
-    """Return how many nodes go from each group; at least `min_nodes` of each stay.
+    """Return the number of nodes to remove from each group.
 
-    Together ``floor(sparsity * nodes + 1/2)`` nodes go, fewer only where `min_nodes` forbids it.
-    Raises `CaptureError` for scores that are not finite.
+    Args:
+        importances: importance of every node, ``(nodes,)`` by group; high is kept.
+        sparsity: fraction of all nodes to remove, from 0 to below 1.
+        allocation: uniform removes this fraction of every group, global ranks all nodes together,
+            standardised does so after a z-score within each group.
+        min_nodes: least number of nodes to keep in a group.
+        seed: seed of the order of ties.
+
+    Returns:
+        Number of removed nodes by group. The sum is ``floor(sparsity * nodes + 1/2)``, less only
+        where `min_nodes` forbids more.
+
+    Raises:
+        CaptureError: for importances that are not finite.
+
+    Example:
+        ::
+
+            remove = allocate({"0:neurons": importance}, 0.5, "uniform", min_nodes=1, seed=0)
     """
     check_finite(importances)
     caps = {name: max(0, len(values) - min_nodes) for name, values in importances.items()}
@@ -39,20 +56,20 @@ def allocate(
 def rounded(
     remove: Mapping[str, int], widths: Mapping[str, int], round_to: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return how many nodes go if those that stay are to be a multiple, by group.
+    """Return the numbers of removed nodes that make the kept ones multiples, by group.
 
-    More nodes stay, up to the next multiple or to all of the group.
+    More nodes are kept, up to the next multiple or all of the group.
     """
     found = {}
     for name, removed in remove.items():
         step = round_to.get(name, 1)
-        stay = math.ceil((widths[name] - removed) / step) * step
-        found[name] = max(0, widths[name] - stay)
+        kept = math.ceil((widths[name] - removed) / step) * step
+        found[name] = max(0, widths[name] - kept)
     return found
 
 
 def total_removed(importances: Importances, sparsity: float) -> int:
-    """Return how many nodes a sparsity stands for: rounded to the nearest, half up."""
+    """Return the number of removed nodes at a sparsity: rounded to the nearest, half up."""
     return math.floor(sparsity * sum(len(values) for values in importances.values()) + 0.5)
 
 
@@ -66,17 +83,17 @@ def standardise(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _uniform(
     importances: Importances, sparsity: float, caps: Mapping[str, int], seed: int
 ) -> dict[str, int]:
-    """Return the same share of every group, within one node.
+    """Return an equal fraction of every group, within one node.
 
-    Every group gives the whole part of its share; the nodes still missing to the total come one
-    each from the groups with the largest remainders, equal ones in a seeded random order.
+    Every group gives the whole part of its quota. The nodes missing to the total come one each from
+    the groups with the largest remainders, ties in a seeded random order.
     """
-    shares = {name: sparsity * len(values) for name, values in importances.items()}
-    remove = {name: min(math.floor(share), caps[name]) for name, share in shares.items()}
-    missing = total_removed(importances, sparsity) - sum(map(math.floor, shares.values()))
-    ties = dict(zip(shares, chance(len(shares), seed, "remainders").tolist(), strict=True))
+    quotas = {name: sparsity * len(values) for name, values in importances.items()}
+    remove = {name: min(math.floor(quota), caps[name]) for name, quota in quotas.items()}
+    missing = total_removed(importances, sparsity) - sum(map(math.floor, quotas.values()))
+    ties = dict(zip(quotas, chance(len(quotas), seed, "remainders").tolist(), strict=True))
     order = sorted(
-        shares, key=lambda name: (-round(shares[name] - math.floor(shares[name]), 9), ties[name])
+        quotas, key=lambda name: (-round(quotas[name] - math.floor(quotas[name]), 9), ties[name])
     )
     for name in [name for name in order if remove[name] < caps[name]][: max(0, missing)]:
         remove[name] += 1
@@ -86,7 +103,7 @@ def _uniform(
 def _lowest(
     importances: Importances, total: int, caps: Mapping[str, int], seed: int
 ) -> dict[str, int]:
-    """Return how many of the lowest nodes overall are in each group, none above its cap."""
+    """Return the numbers of nodes by group among the lowest of all, none above the group's cap."""
     groups = [name for name, values in importances.items() for _ in values]
     values = np.concatenate(list(importances.values()))
     order = np.lexsort((chance(len(values), seed, "global"), values))

@@ -1,4 +1,4 @@
-"""The pruning methods: named recipes of a ranking, an allocation, a selection and a repair."""
+"""Pruning methods: combinations of a ranking, an allocation, a selection and a repair."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _POSITIVE: Any = validators.deep_mapping(validators.instance_of(str), validators
 
 @frozen
 class MagnitudePruner:
-    """Filters with the smallest L1 norm of their weights go first.
+    """Filters with the smallest L1 norm of their weights are pruned first.
 
     With the default allocation this is the selection of Li et al., arXiv 1608.08710, section 3.1,
     with one sparsity for all layers and without retraining.
 
     Attributes:
-        sparsity: share of the nodes that go, out of those that may be pruned.
-        allocation: how that share is divided; uniform takes it from every group, global ranks all
-            nodes together, standardised does so after a z-score within each group.
-        protect: patterns of group names that stay whole; * matches anything.
-        repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
-        min_nodes: nodes of a group that stay at least.
-        round_to: by pattern of group names, a number that divides how many nodes stay, if not all.
+        sparsity: fraction of the nodes to prune, out of all nodes that can be pruned.
+        allocation: division over groups; uniform prunes this fraction of every group, global ranks
+            all nodes together, standardised does so after a z-score within each group.
+        protect: patterns of names of groups that are kept whole; * matches anything.
+        repair: mean_bias adds the contribution of a removed node's mean to the consumers' biases.
+        min_nodes: least number of nodes to keep in a group.
+        round_to: by pattern of group names, a divisor of the number of kept nodes, unless all are.
     """
 
     sparsity: float = _sparsity()
@@ -53,11 +53,9 @@ class MagnitudePruner:
     )
 
     def metrics(self) -> tuple[str, ...]:
-        """Return ``weight_l1``."""
         return ("weight_l1",)
 
     def plan(self, request: PruningRequest) -> PruningPlan:
-        """Choose the nodes that stay."""
         from nodelens_pruning.planning import Budget, plan_by_metric
 
         return plan_by_metric(request, Budget.of(self), self.metrics()[0])
@@ -65,19 +63,19 @@ class MagnitudePruner:
 
 @frozen
 class TaylorPruner:
-    """Nodes with the smallest squared first-order loss change go first.
+    """Nodes with the smallest squared first-order loss change are pruned first.
 
     With the default allocation this is the ranking of Molchanov et al., arXiv 1906.10771 (Taylor FO
     at gates), over all layers at once; in one step and without fine-tuning in between.
 
     Attributes:
-        sparsity: share of the nodes that go, out of those that may be pruned.
-        allocation: how that share is divided; uniform takes it from every group, global ranks all
-            nodes together, standardised does so after a z-score within each group.
-        protect: patterns of group names that stay whole; * matches anything.
-        repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
-        min_nodes: nodes of a group that stay at least.
-        round_to: by pattern of group names, a number that divides how many nodes stay, if not all.
+        sparsity: fraction of the nodes to prune, out of all nodes that can be pruned.
+        allocation: division over groups; uniform prunes this fraction of every group, global ranks
+            all nodes together, standardised does so after a z-score within each group.
+        protect: patterns of names of groups that are kept whole; * matches anything.
+        repair: mean_bias adds the contribution of a removed node's mean to the consumers' biases.
+        min_nodes: least number of nodes to keep in a group.
+        round_to: by pattern of group names, a divisor of the number of kept nodes, unless all are.
     """
 
     sparsity: float = _sparsity()
@@ -90,11 +88,9 @@ class TaylorPruner:
     )
 
     def metrics(self) -> tuple[str, ...]:
-        """Return ``taylor``."""
         return ("taylor",)
 
     def plan(self, request: PruningRequest) -> PruningPlan:
-        """Choose the nodes that stay."""
         from nodelens_pruning.planning import Budget, plan_by_metric
 
         return plan_by_metric(request, Budget.of(self), self.metrics()[0])
@@ -102,15 +98,16 @@ class TaylorPruner:
 
 @frozen
 class RandomPruner:
-    """Nodes go at random, fixed by the run's seed.
+    """Random nodes are pruned, fixed by the run's seed.
 
     Attributes:
-        sparsity: share of the nodes that go, out of those that may be pruned.
-        allocation: uniform takes that share from every group, global draws from all nodes together.
-        protect: patterns of group names that stay whole; * matches anything.
-        repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
-        min_nodes: nodes of a group that stay at least.
-        round_to: by pattern of group names, a number that divides how many nodes stay, if not all.
+        sparsity: fraction of the nodes to prune, out of all nodes that can be pruned.
+        allocation: uniform prunes this fraction of every group, global draws from all nodes
+            together.
+        protect: patterns of names of groups that are kept whole; * matches anything.
+        repair: mean_bias adds the contribution of a removed node's mean to the consumers' biases.
+        min_nodes: least number of nodes to keep in a group.
+        round_to: by pattern of group names, a divisor of the number of kept nodes, unless all are.
     """
 
     sparsity: float = _sparsity()
@@ -123,11 +120,9 @@ class RandomPruner:
     )
 
     def metrics(self) -> tuple[str, ...]:
-        """Return nothing: chance needs no metric."""
         return ()
 
     def plan(self, request: PruningRequest) -> PruningPlan:
-        """Choose the nodes that stay."""
         from nodelens_pruning.planning import Budget, plan_at_random
 
         return plan_at_random(request, Budget.of(self))
@@ -135,17 +130,17 @@ class RandomPruner:
 
 @frozen
 class ScorePruner:
-    """Nodes with the lowest importance by any metric go first.
+    """Nodes with the lowest importance by any metric are pruned first.
 
     Attributes:
-        metric: the metric that ranks the nodes; it must say which end of its scale to keep.
-        sparsity: share of the nodes that go, out of those that may be pruned.
-        allocation: how that share is divided; uniform takes it from every group, global ranks all
-            nodes together, standardised does so after a z-score within each group.
-        protect: patterns of group names that stay whole; * matches anything.
-        repair: mean_bias adds what a removed node's mean contributes to its readers' biases.
-        min_nodes: nodes of a group that stay at least.
-        round_to: by pattern of group names, a number that divides how many nodes stay, if not all.
+        metric: the metric that ranks the nodes; it must have a direction.
+        sparsity: fraction of the nodes to prune, out of all nodes that can be pruned.
+        allocation: division over groups; uniform prunes this fraction of every group, global ranks
+            all nodes together, standardised does so after a z-score within each group.
+        protect: patterns of names of groups that are kept whole; * matches anything.
+        repair: mean_bias adds the contribution of a removed node's mean to the consumers' biases.
+        min_nodes: least number of nodes to keep in a group.
+        round_to: by pattern of group names, a divisor of the number of kept nodes, unless all are.
     """
 
     metric: str = field(validator=validators.min_len(1))
@@ -159,11 +154,9 @@ class ScorePruner:
     )
 
     def metrics(self) -> tuple[str, ...]:
-        """Return the chosen metric."""
         return (self.metric,)
 
     def plan(self, request: PruningRequest) -> PruningPlan:
-        """Choose the nodes that stay."""
         from nodelens_pruning.planning import Budget, plan_by_metric
 
         return plan_by_metric(request, Budget.of(self), self.metric)

@@ -1,4 +1,4 @@
-"""From scores to a pruning plan."""
+"""Pruning plans from scores."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from nodelens_pruning.methods import MagnitudePruner, RandomPruner, ScorePruner, TaylorPruner
 
 Rank = Callable[["ChannelGroup"], "NDArray[np.float64] | str"]
-"""Gives a group's importances, or the reason why it has none."""
+"""Gives a group's importances, or the reason for a group without any."""
 
 
 @frozen
 class Budget:
-    """What all methods share: how much goes, from where, and what is read instead."""
+    """Options of all methods: sparsity and its allocation, protected groups, and the repair."""
 
     sparsity: float
     allocation: Literal["uniform", "global", "standardised"]
@@ -53,8 +53,8 @@ class Budget:
 def plan_by_metric(request: PruningRequest, budget: Budget, metric: str) -> PruningPlan:
     """Return the plan that removes the nodes of the lowest importance.
 
-    Groups that the metric does not score stay whole, with a note. Raises `UnknownNameError` for a
-    metric without a direction and patterns without a match, `CaptureError` where no group is
+    Groups that the metric does not score are kept whole, with a note. Raises `UnknownNameError` for
+    a metric without a direction and patterns without a match, `CaptureError` where no group is
     scored or a score is not finite.
     """
 
@@ -100,7 +100,7 @@ def _plan(request: PruningRequest, budget: Budget, rank: Rank, metric: str | Non
     round_to = _round_to(request.graph, budget.round_to)
     asked, counts = counts, rounded(counts, widths, round_to)
     for name in [name for name in counts if asked[name] and not counts[name]]:
-        whole[name] = f"no smaller width that leaves enough is a multiple of {round_to[name]}"
+        whole[name] = f"no smaller width that keeps enough is a multiple of {round_to[name]}"
     data = _data(request.graph, importances, counts, budget, metric, whole)
     return PruningPlan(
         keep=select(importances, counts, request.seed),
@@ -116,7 +116,7 @@ def _nothing(whole: Mapping[str, str]) -> str:
 
 
 def _unpruned(graph: ChannelGraph, protect: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the groups that stay whole with the reason, protected ones last.
+    """Yield the groups that are kept whole with the reason, protected ones last.
 
     Raises `UnknownNameError` for a pattern that matches no group.
     """
@@ -129,7 +129,7 @@ def _unpruned(graph: ChannelGraph, protect: Sequence[str]) -> Iterator[tuple[str
 
 
 def _round_to(graph: ChannelGraph, round_to: Mapping[str, int]) -> dict[str, int]:
-    """Return what divides the nodes that stay of each group; the last pattern that fits decides."""
+    """Return the divisor of each group's kept nodes; the last matching pattern decides."""
     return {
         name: number
         for pattern, number in round_to.items()
@@ -138,7 +138,7 @@ def _round_to(graph: ChannelGraph, round_to: Mapping[str, int]) -> dict[str, int
 
 
 def _matching(graph: ChannelGraph, pattern: str, option: str) -> list[str]:
-    """Return the groups of a pattern; raises `UnknownNameError` where there are none."""
+    """Return the groups that match a pattern; raises `UnknownNameError` without one."""
     names = [group.name for group in graph if fnmatchcase(group.name, pattern)]
     if not names:
         hint = did_you_mean(pattern, [group.name for group in graph])
@@ -152,11 +152,11 @@ def _notes(
     asked, reached = total_removed(importances, budget.sparsity), sum(counts.values())
     if reached < asked:
         yield (
-            f"{reached} nodes go where sparsity {budget.sparsity:g} asks for {asked}: at least "
-            f"{budget.min_nodes} of every group stay"
-            + (", and multiples of what is asked for" if budget.round_to else "")
+            f"{reached} nodes are pruned where sparsity {budget.sparsity:g} requests {asked}: "
+            f"at least {budget.min_nodes} of every group are kept"
+            + (", and multiples as requested" if budget.round_to else "")
         )
-    yield from (f"{name} stays whole; {reason}" for name, reason in whole.items())
+    yield from (f"{name} is kept whole; {reason}" for name, reason in whole.items())
 
 
 def _data(
@@ -167,7 +167,7 @@ def _data(
     metric: str | None,
     whole: Mapping[str, str],
 ) -> dict[str, Any]:  # Any: JSON values
-    """Return what was asked and what was reached, in all and by group."""
+    """Return the requested and the reached sparsity, in all and by group."""
     eligible = sum(len(values) for values in importances.values())
     prunable = sum(group.width for group in graph if group.prunable)
     removed = sum(counts.values())

@@ -10,7 +10,7 @@ from nodelens.plugins.specs import PrunerSpec
 
 @frozen
 class MethodPlugin:
-    """Offers one pruning method of `nodelens_pruning.methods`."""
+    """Plugin of one pruning method of `nodelens_pruning.methods`."""
 
     name: str
     target: str
@@ -18,15 +18,19 @@ class MethodPlugin:
 
     @hookimpl
     def nodelens_register_pruners(self) -> list[PrunerSpec]:
-        """Return the method."""
+        """Return the specification of the method."""
         return [PrunerSpec(self.name, f"nodelens_pruning.methods:{self.target}", self.summary)]
 
 
 magnitude = MethodPlugin(
-    "magnitude", "MagnitudePruner", "Smallest L1 norm of the incoming weights goes first."
+    "magnitude", "MagnitudePruner", "Smallest L1 norm of the incoming weights is pruned first."
 )
 taylor = MethodPlugin(
-    "taylor", "TaylorPruner", "Smallest estimated loss change goes first, over all groups."
+    "taylor", "TaylorPruner", "Smallest first-order loss change is pruned first, over all groups."
 )
-random = MethodPlugin("random", "RandomPruner", "Nodes go at random; what any method has to beat.")
-by_score = MethodPlugin("by_score", "ScorePruner", "Lowest score of any metric goes first.")
+random = MethodPlugin(
+    "random", "RandomPruner", "Random nodes are pruned: the baseline for all methods."
+)
+by_score = MethodPlugin(
+    "by_score", "ScorePruner", "Lowest importance by any metric is pruned first."
+)

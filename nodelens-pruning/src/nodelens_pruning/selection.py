@@ -1,4 +1,4 @@
-"""Which nodes go, once it is known how many."""
+"""Selection of the nodes to keep, given the number to remove."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Importances = Mapping[str, NDArray[np.float64]]
 
 
 def chance(size: int, seed: int, *purpose: str | int) -> NDArray[np.int64]:
-    """Return a random permutation, ``(size,)``, the same for the same seed and purpose."""
+    """Return a random permutation, ``(size,)``, fixed by seed and purpose."""
     order = torch.randperm(size, generator=generator(seed, "pruning", *purpose))
     permutation: NDArray[np.int64] = order.numpy()
     return permutation
 
 
 def check_finite(importances: Importances) -> None:
-    """Raise `CaptureError` for values that are not finite: sorting would keep NaN as the best."""
+    """Raise `CaptureError` for values that are not finite: sorting would rank NaN as the best."""
     for group, values in importances.items():
         bad = np.flatnonzero(~np.isfinite(values)).tolist()
         if bad:
@@ -41,10 +41,23 @@ def removal_order(importance: NDArray[np.float64], seed: int, group: str) -> NDA
 def select(
     importances: Importances, remove: Mapping[str, int], seed: int
 ) -> dict[str, tuple[int, ...]]:
-    """Return the sorted indices of the nodes that stay, by group.
+    """Return the sorted indices of the kept nodes, by group.
 
-    Exactly ``remove[group]`` nodes go, the least important ones. Raises `CaptureError` for scores
-    that are not finite.
+    Args:
+        importances: importance of every node, ``(nodes,)`` by group; high is kept.
+        remove: number of nodes to remove by group, the least important ones.
+        seed: seed of the order of ties.
+
+    Returns:
+        Sorted indices of the kept nodes, by group.
+
+    Raises:
+        CaptureError: for importances that are not finite.
+
+    Example:
+        ::
+
+            keep = select({"0:neurons": importance}, {"0:neurons": 8}, seed=0)
     """
     check_finite(importances)
     keep = {}

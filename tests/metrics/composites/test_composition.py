@@ -34,7 +34,7 @@ def test_shares_are_covariances_with_the_composite(run):
     keep = (5 * 0.25 + 3 * -0.5) / 8
     assert rows["keep"] == pytest.approx((keep, (5 - 3) / 8))
     assert rows["drop"] == pytest.approx((1.0 - keep, 1.0))
-    assert "largest share: drop, 103%" in finding.headline[0]
+    assert "largest fraction: drop, 103%" in finding.headline[0]
 
 
 def test_the_contributions_of_every_node_are_kept(run):

@@ -1,4 +1,4 @@
-"""What a node does on the calibration data, without weights or labels."""
+"""Metrics of a node's activation on the calibration data, without weights or labels."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ActivationMeanAbs:
 class ActivationMean:
     """Mean activation over all positions; 0 for a dead node.
 
-    What a node becomes when it is replaced by its mean. Its sign is kept, so that it ranks nothing.
+    The value of a node that is replaced by its mean. Signed, so that nodes are not ranked.
     """
 
     info = MetricInfo(
@@ -74,9 +74,9 @@ class ActivationRMS:
 
 @frozen
 class ActivationVariance:
-    """Variance of the activation over all positions; 0 for a dead and for a constant node.
+    """Variance of the activation over all positions; 0 for dead and constant nodes.
 
-    It is what replacing a node by its mean, rather than by zero, takes away.
+    The mean squared error of replacing a node by its mean.
     """
 
     info = MetricInfo(
@@ -94,11 +94,11 @@ class ActivationVariance:
 
 @frozen
 class ZeroFraction:
-    """Share of positions where the activation is zero (APoZ); 1 for a dead node.
+    """Fraction of positions where the activation is zero (APoZ); 1 for a dead node.
 
     Meant for ReLU. Activations that never reach zero (GELU, SiLU) need a tolerance: absolute, which
-    depends on how the activation is scaled, or relative to the node's root mean square, which tells
-    nodes that are mostly near their own zero. The relative share is read from log bins, see
+    depends on how the activation is scaled, or relative to the node's root mean square, which finds
+    nodes that are mostly near their own zero. The relative fraction is read from log bins, see
     `nodelens_metrics.activations.distributions`.
 
     Attributes:
@@ -134,10 +134,10 @@ class ZeroFraction:
 
 @frozen
 class Kurtosis:
-    """Kurtosis of the activation: 3 for a Gaussian, large for a node that rarely fires hard.
+    """Kurtosis of the activation: 3 for a Gaussian, large for rare, strong activations.
 
-    A node that is constant, up to the rounding of fourth powers, has no shape and gets 0, below
-    the 1 that is least for anything that varies.
+    A node that is constant, up to the rounding of fourth powers, has no shape and gets 0. A node
+    that varies has a kurtosis of at least 1.
     """
 
     info = MetricInfo(
@@ -187,7 +187,7 @@ class Skewness:
 
 @frozen
 class OutlierIndex:
-    """Largest |a| over the root mean square: how far the extreme is from the ordinary.
+    """Largest |activation| of a node over its root mean square activation.
 
     At least 1 for a node that is ever active; 0 for a dead node. The largest value grows with the
     amount of data, so compare nodes of one run only; it has no jackknife standard error.
@@ -210,7 +210,7 @@ class OutlierIndex:
 
 @frozen
 class Minitron:
-    """L2 norm over rows of the mean absolute activation of a row, per row of data.
+    """Root mean square over rows of the mean absolute activation of a row (Minitron).
 
     The published score sums over rows and grows with the data; here the sum is divided by the
     number of rows, which changes no ranking. 0 for a dead node.

@@ -1,4 +1,4 @@
-"""The distribution of a node's activation over orders of magnitude, from counts in log bins.
+"""Metrics of the distribution of a node's activation over magnitudes, from log bins.
 
 Bins span 40 powers of two, 2⁻²⁴ to 2¹⁶, for either sign; with 64 bins one is a factor of 1.54 wide.
 What lies within a bin is interpolated in log |a|, so that a quantile is off by a bin at most.
@@ -28,13 +28,13 @@ _BINS = (validators.ge(2), validators.le(1024))
 
 @frozen
 class ActivationQuantile:
-    """Magnitude that a share of a node's activations lies below: a peak that outliers spare.
+    """Quantile of a node's |activation|: a peak value that outliers do not move.
 
     0 for a dead node, and for one that is zero more often than `q`.
 
     Attributes:
-        q: the share, between 0 and 1.
-        bins: bins of the histogram; more are finer and take more memory.
+        q: the fraction of activations below the quantile, between 0 and 1.
+        bins: bins of the histogram; more bins are finer and take more memory.
     """
 
     info = MetricInfo(
@@ -63,7 +63,7 @@ class SignedQuantile:
     0 for a dead node.
 
     Attributes:
-        q: the share, between 0 and 1.
+        q: the fraction of activations below the quantile, between 0 and 1.
         bins: bins of the histogram for either sign.
     """
 
@@ -89,8 +89,8 @@ class SignedQuantile:
 class ActivationEntropy:
     """Entropy of a node's activation over log bins of its magnitude, its sign, and zero.
 
-    0 for a node that stays within one bin, a dead one included. It says how varied the orders of
-    magnitude are; the source finds such an entropy a poor sign of importance.
+    0 for a node within one bin, such as a dead node. Measures how varied the orders of magnitude
+    are; the source finds such an entropy a poor sign of importance.
 
     Attributes:
         bins: bins of the histogram for either sign.
@@ -119,16 +119,16 @@ class ActivationEntropy:
 
 @frozen
 class MassiveActivation:
-    """Excess of a node's largest |a| over both thresholds of a massive activation; 1 is massive.
+    """Largest |activation| relative to the thresholds of a massive activation; 1 is massive.
 
     The smaller of max |a| over 100 and max |a| over 1000 times the median |a| of the group. The
     source takes the median of the hidden state at each token; here it is over all positions and
-    nodes of the group, zeros left out, since those of a ReLU say nothing of the scale. Read it on a
-    residual stream. 0 for a dead node. A largest value has no jackknife standard error.
+    nodes of the group, without zeros, since the zeros of a ReLU have no scale. Meant for a residual
+    stream. 0 for a dead node. A largest value has no jackknife standard error.
 
     Attributes:
         magnitude: the least |a| of a massive activation.
-        ratio: how many medians it is at least.
+        ratio: the least |a| in medians.
         bins: bins of the histogram that the median is read from.
         flag: give 1 for a node that is massive and 0 for any other.
     """
@@ -162,7 +162,7 @@ class MassiveActivation:
 
 
 def share_below(summary: HistogramSummary, bound: Tensor) -> Tensor:
-    """Return the share of samples with |a| up to a bound of each node, ``(nodes,)``."""
+    """Return the fraction of samples with |a| up to a bound of each node, ``(nodes,)``."""
     counts = summary.positive + summary.negative
     edges = summary.edges.log()
     low, width = edges[:-1], edges[1:] - edges[:-1]
@@ -171,7 +171,7 @@ def share_below(summary: HistogramSummary, bound: Tensor) -> Tensor:
 
 
 def _median_of_all(summary: HistogramSummary) -> Tensor:
-    """Return the median |a| over all nodes, zeros left out, ``(1,)``; 0 of nothing."""
+    """Return the median |a| over all nodes, without zeros, ``(1,)``; 0 without values."""
     together = evolve(
         summary,
         positive=summary.positive.sum(0, keepdim=True),

@@ -1,4 +1,4 @@
-"""Feature maps as matrices, and how much a block changes what it reads."""
+"""Metrics of feature maps as matrices, and of the change that a block makes to its input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HRank:
 
     The source ranks maps after the nonlinearity, as here. Not defined where the positions are no
     grid of height and width: for tokens and dense layers, and where the next layer reads the maps
-    flattened, since height and width are not to be told from the flat numbers.
+    flattened, without a known height and width.
     """
 
     info = MetricInfo(
@@ -49,7 +49,7 @@ class HRank:
 
 @frozen
 class Chip:
-    """What a node adds to the nuclear norm of its layer's feature maps: channel independence.
+    """Channel independence (CHIP): drop of the feature maps' nuclear norm without the node.
 
     Small for a node whose map the others span. One singular value decomposition per image.
     """
@@ -70,11 +70,10 @@ class Chip:
 
 @frozen
 class BlockInfluence:
-    """Change that the block of a group makes to its input: 1 − cos(input, output).
+    """Block influence: 1 − cosine similarity of input and output of a residual block.
 
     A block is a module from the residual stream to itself: a transformer layer, a residual block.
-    The number is the block's and the same for all groups inside it. Near 0 for a block that could
-    be left out.
+    All groups inside a block have the block's number. Near 0 for a block that could be removed.
     """
 
     info = MetricInfo(

@@ -1,4 +1,4 @@
-"""What a composite is made of, and how values of different units are made to be added."""
+"""Parts of a composite metric, and scales on which values of different units can be added."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CompositePart:
 
     Attributes:
         name: the metric's name in the results of the run: its label, if it has one.
-        weight: how much it counts beside the others.
+        weight: the part's weight in the sum.
     """
 
     name: str
@@ -29,7 +29,7 @@ class CompositePart:
 
 
 def as_parts(parts: Sequence[CompositePart | str]) -> tuple[CompositePart, ...]:
-    """Return the parts; a name alone counts 1."""
+    """Return the parts; a plain name has weight 1."""
     return tuple(CompositePart(part) if isinstance(part, str) else part for part in parts)
 
 
@@ -54,7 +54,7 @@ def comparable(importance: Tensor, by: By) -> Tensor:
 
 
 def rank_fractions(values: Tensor) -> Tensor:
-    """Return average ranks scaled to [0, 1]; equal values share one, a single node gets ½."""
+    """Return average ranks scaled to [0, 1]; equal values have one rank, a single node gets ½."""
     import torch
 
     ordered = values.sort().values

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @frozen
 class Composition:
-    """What each part of a composite gives its ranking.
+    """Fraction of a composite's variance that each of its parts contributes.
 
-    A part's share is the covariance of its contributions with the composite over the composite's
-    variance, within groups, averaged over nodes: the shares add up to 1, and a part that says the
-    opposite of the others has a negative one. The contributions of every node are kept in the
-    finding's data.
+    The fraction is the covariance of a part's contributions with the composite over the composite's
+    variance, within groups, averaged over nodes. The fractions add up to 1; a part that ranks
+    against the others has a negative one. The contributions of every node are kept in the finding's
+    data.
 
     Attributes:
         composite: the composite's name in the results.
@@ -27,7 +27,7 @@ class Composition:
     composite: str = "composite"
 
     def analyse(self, scores: Scores, seed: int) -> Finding:
-        """Return the shares; nothing here is random.
+        """Return the fractions; nothing here is random.
 
         Raises `UnknownNameError` for a composite without scores, `ConfigError` for a metric that is
         not made of others.

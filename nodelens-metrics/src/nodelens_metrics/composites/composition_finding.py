@@ -1,4 +1,4 @@
-"""Shares of the parts in a composite's ranking, as a finding."""
+"""Fractions of a composite's variance by part, as a finding."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
     from nodelens.scoring.scores import Score, Scores
 
 _NOTE = (
-    "Share: covariance of a part's contributions with the composite over the composite's variance, "
-    "within groups; the shares add up to 1. Spearman: of the part with the composite. Means over "
-    "groups, weighted by nodes; groups whose nodes all have one composite score are left out."
+    "Fraction: covariance of a part's contributions with the composite over the composite's "
+    "variance, within groups; the fractions add up to 1. Spearman: of the part with the composite. "
+    "Means over groups, weighted by nodes; groups with one composite score are left out."
 )
 
 
 def composition(scores: Scores, composite: str) -> Finding:
-    """Return what each part gives a composite; raises as `Composition.analyse` does."""
+    """Return the finding of a composite; raises as `Composition.analyse` does."""
     groups = scores.of(composite)
     if not groups:
         scores[composite, next(iter(scores.groups), "")]
     parts = tuple(next(iter(groups.values())).contributions)
     if not parts:
         raise ConfigError([f"composition: {composite!r} is not made of other metrics"])
-    shares = {group: _shares(score) for group, score in groups.items()}
-    table = _table(groups, shares, parts)
+    fractions = {group: _fractions(score) for group, score in groups.items()}
+    table = _table(groups, fractions, parts)
     return Finding(
         kind="analysis",
         name="composition",
-        title=f"What {composite} is made of",
+        title=f"Parts of {composite}",
         headline=_headline(table),
         tables=(table,),
-        plots=(_heatmap(shares, parts),),
+        plots=(_heatmap(fractions, parts),),
         data={
             "composite": composite,
             "contributions": {
@@ -46,8 +46,8 @@ def composition(scores: Scores, composite: str) -> Finding:
     )
 
 
-def _shares(score: Score) -> dict[str, float] | None:
-    """Return the shares of the parts, None where the composite does not vary."""
+def _fractions(score: Score) -> dict[str, float] | None:
+    """Return the fractions of the parts, None where the composite does not vary."""
     centred = score.values - score.values.mean()
     variance = float(centred @ centred)
     if variance <= 0.0:
@@ -57,24 +57,24 @@ def _shares(score: Score) -> dict[str, float] | None:
 
 def _table(
     groups: Mapping[str, Score],
-    shares: Mapping[str, dict[str, float] | None],
+    fractions: Mapping[str, dict[str, float] | None],
     parts: tuple[str, ...],
 ) -> Table:
-    varying = {name: found for name, found in shares.items() if found is not None}
+    varying = {name: found for name, found in fractions.items() if found is not None}
     nodes = [len(groups[name].values) for name in varying]
     rows = []
     for part in parts:
         agreements = [
             spearman(groups[name].contributions[part], groups[name].values) for name in varying
         ]
-        share = _mean([found[part] for found in varying.values()], nodes)
-        rows.append((part, share, _mean(agreements, nodes)))
-    columns = ("part", "share", "spearman")
+        fraction = _mean([found[part] for found in varying.values()], nodes)
+        rows.append((part, fraction, _mean(agreements, nodes)))
+    columns = ("part", "fraction", "spearman")
     return Table("composition", "Parts of the composite", columns, tuple(rows), _NOTE)
 
 
 def _mean(values: list[float] | list[float | None], nodes: list[int]) -> float | None:
-    """Return the mean weighted by nodes, of what is known."""
+    """Return the mean over known values, weighted by nodes."""
     known = [(value, size) for value, size in zip(values, nodes, strict=True) if value is not None]
     total = sum(size for _, size in known)
     return sum(value * size for value, size in known) / total if total else None
@@ -84,14 +84,15 @@ def _headline(table: Table) -> tuple[str, ...]:
     known = [(str(row[0]), row[1]) for row in table.rows if isinstance(row[1], float)]
     if not known:
         return ("the composite is constant in every group",)
-    name, share = max(known, key=lambda row: row[1])
-    return (f"largest share: {name}, {share:.0%} of the composite's variance within groups",)
+    name, fraction = max(known, key=lambda row: row[1])
+    return (f"largest fraction: {name}, {fraction:.0%} of the composite's variance within groups",)
 
 
-def _heatmap(shares: Mapping[str, dict[str, float] | None], parts: tuple[str, ...]) -> Heatmap:
+def _heatmap(fractions: Mapping[str, dict[str, float] | None], parts: tuple[str, ...]) -> Heatmap:
     values = tuple(
-        tuple(None if found is None else found[part] for found in shares.values()) for part in parts
+        tuple(None if found is None else found[part] for found in fractions.values())
+        for part in parts
     )
     return Heatmap(
-        "composition", "Share of each part by group", parts, tuple(shares), values, _NOTE
+        "composition", "Fraction of each part by group", parts, tuple(fractions), values, _NOTE
     )

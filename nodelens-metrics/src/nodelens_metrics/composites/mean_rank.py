@@ -1,4 +1,4 @@
-"""Metrics that are made of other metrics of the run."""
+"""Metrics that combine other metrics of the run."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 @frozen
 class Composite:
-    """Weighted mean of the ranks that other metrics of the run give a node within its group.
+    """Weighted mean of a node's ranks by other metrics of the run, within the group.
 
-    Each part is turned so that high means "keep" first, then ranked: average ranks, scaled to [0,
-    1], equal values sharing one. A part's contribution to a node is its share of the weights times
-    that rank, and the composite is the sum of the contributions; the analysis `composition` shows
-    them. Scaling by smallest and largest value is not offered: one outlier would press all other
-    nodes together and leave the ranking to the remaining parts.
+    Each part gets the sign with which high means "keep" and is ranked: average ranks, scaled to [0,
+    1], one rank for equal values. A part's contribution to a node is this rank times the part's
+    fraction of the weights. The composite is the sum of the contributions; the analysis
+    `composition` shows them. Scaling by smallest and largest value is not offered: with one outlier
+    all other nodes would get nearly equal values.
 
-    Standard errors leave folds out of all parts at once; ranks move in steps, so they are rough in
-    small groups. Where one part is not applicable, neither is the composite.
+    Standard errors leave folds out of all parts at once. Ranks change in steps, so that the errors
+    are rough in small groups. Where a part is not applicable, the composite is not either.
 
     Attributes:
-        parts: the names of the metrics; `{name: taylor, weight: 2}` counts twice. What is not among
-            the metrics of the run joins them, with its default options.
+        parts: the names of the metrics; `{name: taylor, weight: 2}` counts twice. A metric that the
+            run does not name joins the run with its default options.
         by: rank, or standard for the distance from the group's mean in standard deviations, which
-            keeps how far apart nodes are and is pulled by outliers.
+            keeps the distances between nodes and is sensitive to outliers.
     """
 
     info = MetricInfo(
@@ -64,7 +64,7 @@ class Composite:
         return tuple(part.name for part in as_parts(self.parts))
 
     def check_dependencies(self, parts: Mapping[str, Metric]) -> list[str]:
-        """Return which metrics rank no nodes."""
+        """Return an error for every part that ranks no nodes."""
         what = {name: _ranks_nothing(metric) for name, metric in parts.items()}
         return [
             f"{name!r} {reason} and ranks no nodes; take it out of parts"
@@ -82,7 +82,7 @@ class Composite:
         return torch.stack(list(self.contributions(group).values())).sum(0)
 
     def contributions(self, group: GroupView) -> dict[str, Tensor]:
-        """Return what each part gives each node, ``(nodes,)`` by name; raises as `score` does."""
+        """Return each part's contributions, ``(nodes,)`` by name; raises as `score` does."""
         parts = as_parts(self.parts)
         total = sum(part.weight for part in parts)
         return {
@@ -98,7 +98,7 @@ def _ranks_nothing(metric: Metric) -> str:
 
 
 def _importance(group: GroupView, name: str) -> Tensor:
-    """Return a part's values with the sign that makes high mean "keep"."""
+    """Return a part's values with the sign with which high means "keep"."""
     try:
         values = group.metric(name)
     except NotApplicableError as reason:

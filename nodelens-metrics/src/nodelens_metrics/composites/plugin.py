@@ -1,4 +1,4 @@
-"""The metrics of this family, read from the sources, and an analysis of these."""
+"""The composite metrics, read from the sources, and their analysis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nodelens.plugins.specs import AnalysisSpec, MetricSpec
 
 @hookimpl
 def nodelens_register_metrics() -> list[MetricSpec]:
-    """Return the metrics of this family."""
+    """Return the composite metrics."""
     return metrics_in(__package__)
 
 
@@ -20,6 +20,6 @@ def nodelens_register_analyses() -> list[AnalysisSpec]:
         AnalysisSpec(
             "composition",
             "nodelens_metrics.composites.composition:Composition",
-            "Share of each part in a composite's ranking.",
+            "Fraction of a composite's variance by part.",
         )
     ]

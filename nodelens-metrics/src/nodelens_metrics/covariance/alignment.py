@@ -1,11 +1,11 @@
-"""How a node's incoming weights are aligned with what comes in.
+"""Metrics of the alignment of a node's incoming weights with the covariance of the input.
 
-With w the row of weights that writes a node, x what it is multiplied with (for a convolution its
-patches, zero padding included), Σ the covariance of x, λ_k and e_k its eigenvalues and -vectors,
-and y = wᵀx + b the pre-activation. Nodes without weights, and inputs that do not vary, give 0.
+w is the row of weights that writes a node and x the input of the row (for a convolution the
+patches, zero padding included). Σ is the covariance of x with eigenvalues λ_k and eigenvectors e_k,
+y = wᵀx + b the pre-activation. Nodes without weights, and inputs that do not vary, give 0.
 
 A gated unit is written by two rows that read the same x, a head by a block of rows of three
-weights: there is no one w. The option `producer` names the weight that is asked about (``up_proj``,
+weights: there is no single w. The option `producer` names the weight to read (``up_proj``,
 ``v_proj``); where it writes a node with several rows W, wᵀΣw becomes tr WΣWᵀ and ‖w‖² becomes
 ‖W‖_F², so that the quotient is the mean over the rows, weighted by their squared norms.
 """
@@ -42,15 +42,14 @@ class RayleighQuotient:
     """Input variance along a node's weights: wᵀΣw / wᵀw, Σ the covariance of the input.
 
     Read as Var(y)/‖w‖² from the pre-activation, which is the same number without the covariance,
-    unless the producer is named: several producers' pre-activations are not told apart.
+    unless the producer is named: the pre-activations of several producers are not read apart.
 
     Attributes:
-        scale: what it is divided by: nothing, the layer's mean quotient (1 is then ordinary in
-            every layer), the trace of Σ (the share of the input's variance), or the largest
-            eigenvalue of Σ (1 for the leading direction; needs the covariance). All but the first
-            give a pure number.
-        producer: name of the weight that is asked about, or the last parts of its path; needs the
-            covariance. None takes the only row that writes a node.
+        scale: the divisor: none, the layer's mean quotient (1 is then ordinary in every layer), the
+            trace of Σ (the fraction of the input's variance), or the largest eigenvalue of Σ (1 for
+            the leading direction; needs the covariance). All but the first give a pure number.
+        producer: name of the weight to read, or the last parts of its path; needs the covariance.
+            None takes the only row that writes a node.
     """
 
     info = MetricInfo(
@@ -114,11 +113,11 @@ class RayleighQuotient:
 class ClassRayleighQuotient:
     """Input variance along a node's weights within a class: wᵀΣ_c w / wᵀw.
 
-    Σ_c is the covariance of what a node reads in samples of class c. Classes with fewer than two
+    Σ_c is the covariance of the node's input in samples of class c. Classes with fewer than two
     samples are left out.
 
     Attributes:
-        across: how classes are put together: the mean over samples, the largest, or the smallest.
+        across: reduction over classes: the mean over samples, the largest, or the smallest.
     """
 
     info = MetricInfo(
@@ -150,10 +149,10 @@ class ClassRayleighQuotient:
 
 @frozen
 class InputDirections:
-    """Number of input directions a node draws on: the exponential of the profile's entropy.
+    """Effective number of eigendirections of the input that a node's weights read.
 
-    The profile is the share of a node's variance that each eigenvector of Σ gives; 1 for a node
-    that follows one direction, the number of features for one that follows all alike.
+    The exponential of the entropy of p_k, the fraction of the node's variance along eigenvector k
+    of Σ. 1 for a node that reads one direction, the number of features if all count alike.
     """
 
     info = MetricInfo(
@@ -182,14 +181,14 @@ class InputDirections:
 
 @frozen
 class SpectralAlignment:
-    """Share of a node's weights that lies in the leading directions of its input.
+    """Fraction of a node's squared weights in the leading eigendirections of the input.
 
     Attributes:
-        variance: how much of the input's variance the leading directions hold together.
+        variance: fraction of the input's variance that the leading directions hold together.
     """
 
     info = MetricInfo(
-        formula="Σ_k≤K (w·e_k)² / ‖w‖², K directions hold the given share of trace Σ",
+        formula="Σ_k≤K (w·e_k)² / ‖w‖², K directions hold the given fraction of trace Σ",
         unit="1",
         higher_is_better=True,
         source=f"{_STUDY}, spectral alignment",
@@ -214,15 +213,15 @@ class SpectralAlignment:
 
 @frozen
 class InputInformation:
-    """What a node says about its input, as a Gaussian channel with the layer's noise.
+    """Mutual information of a node and its input, as a Gaussian channel with layer noise.
 
     The noise is the median variance of the layer's pre-activations, over the nodes that vary, so
     the ordinary node gets ½ log 2 = 0.35 nats. 0 where the pre-activation is constant.
 
     Attributes:
-        producer: name of the weight that is asked about, or the last parts of its path; needs the
-            covariance. A node that it writes with several rows is a channel with several outputs,
-            of the node's mean variance. None takes the only row that writes a node.
+        producer: name of the weight to read, or the last parts of its path; needs the covariance. A
+            node with several rows is a channel with several outputs, of the node's mean variance.
+            None takes the only row that writes a node.
     """
 
     info = MetricInfo(
@@ -253,7 +252,7 @@ class InputInformation:
         return 0.5 * (eigenvalues(written) / noise).log1p().sum(-1)
 
     def _written(self, group: GroupView) -> Tensor:
-        """Return the covariance of what the rows of each node write, ``(nodes, rows, rows)``."""
+        """Return the covariance of the outputs of each node's rows, ``(nodes, rows, rows)``."""
         from nodelens_metrics.covariance.directions import input_covariance, written_covariance
         from nodelens_metrics.mathematics.arithmetic import varies
 

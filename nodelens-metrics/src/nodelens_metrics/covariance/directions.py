@@ -1,4 +1,4 @@
-"""The weight rows that write a node, in the eigenbasis of the covariance of what they read."""
+"""Weight rows that write a node, in the eigenbasis of the covariance of their input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def input_covariance(group: GroupView, producer: Producer) -> Tensor:
-    """Return the covariance of what the rows read, ``(blocks, features, features)``.
+    """Return the covariance of the rows' input, ``(blocks, features, features)``.
 
     Raises `NotApplicableError` where the producer's input cannot be unfolded.
     """
@@ -28,7 +28,7 @@ def input_covariance(group: GroupView, producer: Producer) -> Tensor:
 def written_covariance(producer: Producer, covariance: Tensor) -> Tensor:
     """Return WΣWᵀ of the rows W that write each node, ``(nodes, rows, rows)``.
 
-    0 between rows that read different inputs, as those of a grouped convolution do.
+    0 between rows of different inputs, such as rows of a grouped convolution.
     """
     product = _by_block(producer, covariance) @ producer.rows.mT
     return product * (producer.block.unsqueeze(1) == producer.block.unsqueeze(2))
@@ -41,7 +41,7 @@ def written_variance(producer: Producer, covariance: Tensor) -> Tensor:
 
 @frozen(eq=False)
 class Directions:
-    """The eigenvalues of the input's covariance, falling, and the rows along its eigenvectors.
+    """Eigenvalues of the input's covariance, falling, and the rows along the eigenvectors.
 
     `values` is ``(blocks, features)``, `along` ``(nodes, rows, features)``, w·e_k in the eigenbasis
     of the block that the row reads.

@@ -1,7 +1,7 @@
-"""The spectrum of a layer, and what each node adds to it.
+"""Metrics of the spectrum of a layer's activations, and each node's contribution.
 
 λ are the eigenvalues of the covariance of a group's activations. Metrics of the whole group are
-layer metrics: one number, which ranks no nodes.
+layer metrics: one number per group, which ranks no nodes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _AT_LEAST_ONE: Any = validators.optional(validators.ge(1))
 
 @frozen
 class Leverage:
-    """Ridge leverage of a node: the part of the node that no other node can explain.
+    """Ridge leverage score: fraction of a node that the other nodes do not predict.
 
-    Near 1 for a node that no other can stand in for, near 0 for one that is weak or shared. The sum
+    Near 1 for a node that no other node can replace, near 0 for a weak or redundant node. The sum
     over nodes is the effective dimension of the layer.
 
     Attributes:
@@ -63,7 +63,7 @@ class Leverage:
 
 @frozen
 class RankContribution:
-    """How much the effective rank of the layer falls when the node is left out.
+    """Decrease of the effective rank of a layer's activations without the node.
 
     Negative where a strong node outweighs the others.
     """
@@ -86,7 +86,7 @@ class RankContribution:
 
 @frozen
 class ParticipationContribution:
-    """How much the participation ratio of the layer falls when the node is left out."""
+    """Decrease of the participation ratio of a layer's activations without the node."""
 
     info = MetricInfo(
         formula="PR(Σ) − PR(Σ without row and column i), PR = (tr Σ)² / ‖Σ‖²",
@@ -111,10 +111,10 @@ class ParticipationContribution:
 
 @frozen
 class EigenShare:
-    """A node's share of the layer's variance, weighted by how strong its directions are.
+    """Fraction of the variance of the leading principal components that a node carries.
 
     Attributes:
-        top: count only so many leading directions; None counts all, which gives Σ_ii / tr Σ.
+        top: number of leading directions; None takes all, which gives Σ_ii / tr Σ.
     """
 
     info = MetricInfo(
@@ -141,7 +141,7 @@ class EigenShare:
 
 
 def _spectrum(group: GroupView) -> Tensor:
-    """Return the eigenvalues of the covariance of the activations, rising; refuses silence."""
+    """Return the eigenvalues of the activations' covariance, rising; raises if nothing varies."""
     from nodelens_metrics.mathematics.spectra import eigenvalues
 
     values = eigenvalues(group[Gram()].covariance)
@@ -152,7 +152,7 @@ def _spectrum(group: GroupView) -> Tensor:
 
 @frozen
 class EffectiveRank:
-    """Effective rank of a layer's activations: how many directions they use."""
+    """Effective rank of a layer's activations: exp of the entropy of the singular values."""
 
     info = MetricInfo(
         formula="exp(−Σ p log p), p_k = √λ_k / Σ √λ",
@@ -172,7 +172,7 @@ class EffectiveRank:
 
 @frozen
 class ParticipationRatio:
-    """Participation ratio of a layer's activations: how many directions hold the variance."""
+    """Participation ratio: effective number of principal components of a layer."""
 
     info = MetricInfo(
         formula="(Σ λ)² / Σ λ² = (tr Σ)² / ‖Σ‖²",
@@ -191,7 +191,7 @@ class ParticipationRatio:
 
 @frozen
 class SpectralEntropy:
-    """Entropy of a layer's variance over directions; 1 for equal variance in all directions."""
+    """Entropy of a layer's eigenvalue spectrum; 1 for equal variance in all directions."""
 
     info = MetricInfo(
         formula="−Σ p log p / log n, p_k = λ_k / Σ λ",
@@ -211,7 +211,7 @@ class SpectralEntropy:
 
 @frozen
 class NESum:
-    """Total variance of a layer's activations over that of their first direction.
+    """Sum of the eigenvalues of a layer's covariance over the largest eigenvalue (NESum).
 
     The sum of the normalised eigenvalues, which is the stable rank of the centred activations.
     """
@@ -234,11 +234,11 @@ class NESum:
 
 @frozen
 class EigenspectrumDecay:
-    """How fast the eigenvalues fall: the exponent α of λ_k ∝ k^−α (α-ReQ); near 1 is best.
+    """Exponent α of the eigenvalue decay λ_k ∝ k^−α of a layer (α-ReQ); near 1 is best.
 
     Attributes:
         skip: leading eigenvalues that are left out of the fit.
-        until: share of the eigenvalues, from the largest, that the fit uses: the last are noise.
+        until: fraction of the eigenvalues, from the largest, that the fit uses: the last are noise.
         weighted: let eigenvalue k count 1/k in the fit, as the published code does.
     """
 

@@ -1,10 +1,10 @@
-"""What the loss says about a node, to second order: the Fisher matrix at the nodes.
+"""Second-order metrics at the nodes, from the Fisher matrix.
 
 g = dL/da of the loss summed over rows and positions; q = a·g at one position; Q_n = Σ_t q over the
-positions of row n. Both are gradients at a gate that multiplies the node, so that ½E[q²] and
-½E[Q²] are what the Fisher matrix in place of the Hessian predicts for closing it. All are 0 for a
-dead node, and 0 for every node where the gradients vanish, as in a perfect fit: there the true
-change is not 0, and `obd` with the Gauss–Newton matrix sees it.
+positions of row n. Both are gradients at a gate that multiplies the node, so that ½E[q²] and ½E[Q²]
+are what the Fisher matrix in place of the Hessian predicts for closing it. All are 0 for a dead
+node, and 0 for every node where the gradients vanish, as in a perfect fit. The true change is not 0
+there; `obd` with the Gauss–Newton matrix measures it.
 """
 
 from __future__ import annotations
@@ -88,10 +88,9 @@ class LossProxy:
 
 @frozen
 class EmpiricalFisher:
-    """Fisher information of the data's labels about a gate that multiplies a node.
+    """Empirical Fisher information of a gate that multiplies a node, with the data's labels.
 
-    Twice `sample_fisher`, or `loss_proxy` by position: kept beside `true_fisher`, which differs in
-    the labels alone.
+    Twice `sample_fisher`, or `loss_proxy` by position. `true_fisher` differs in the labels alone.
 
     Attributes:
         per: ``row`` takes the gradient of a row's loss, ``position`` that of each position, as if
@@ -119,7 +118,7 @@ class EmpiricalFisher:
 
 @frozen
 class TrueFisher:
-    """Fisher information of the model's own predictions about a gate that multiplies a node.
+    """Fisher information of a gate that multiplies a node, with labels drawn from the model.
 
     Labels are drawn from the model, once for each row and position. In expectation it is the
     Gauss–Newton matrix of the cross-entropy; the empirical Fisher is not, once the model has
@@ -154,11 +153,10 @@ class TrueFisher:
 
 @frozen
 class Curvature:
-    """Squared gradient of the loss at a node, mean over positions: its curvature R.
+    """Mean squared gradient of the loss at a node over positions: the curvature R.
 
-    The Fisher information about the node's value, where `empirical_fisher` asks about a gate: it
-    says how sharply the loss reacts to a node, not whether the node is active. A dead node can
-    score high.
+    The Fisher information of the node's value, where `empirical_fisher` takes a gate. Measures how
+    sharply the loss reacts to a node, not whether the node is active: a dead node can score high.
     """
 
     info = MetricInfo(

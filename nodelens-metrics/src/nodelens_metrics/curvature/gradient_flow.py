@@ -1,8 +1,8 @@
-"""The gradient of the whole loss, and its product with the Hessian, by what each node owns.
+"""Gradient of the whole loss and its product with the Hessian, summed by node.
 
-Two passes over the data: the second needs the gradient of all rows, which the first has added up.
-Both are kept by fold, and every fold's Hessian is multiplied with every fold's gradient, so that
-leaving a fold out leaves it out of both factors.
+Two passes over the data: the second needs the gradient of all rows, which the first adds up. Both
+are kept by fold, and every fold's Hessian is multiplied with every fold's gradient, so that leaving
+a fold out leaves it out of both factors.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _GRADIENT = "gradient "
 class GradientSum:
     """The gradient of the summed loss by all weights, by fold.
 
-    The state of the first group that a weight belongs to holds its gradient, under ``gradient`` and
-    the parameter's name: beside what `floats` says, the memory of all weights in float64, once per
-    fold.
+    The state of the first group that owns a weight holds the weight's gradient, under ``gradient``
+    and the parameter's name. Beyond `floats` the states need the memory of all weights in float64,
+    once per fold.
     """
 
     reads: ClassVar[Literal["model"]] = "model"
@@ -85,7 +85,7 @@ def _home(parameter: str, visit: Visit, states: Mapping[str, State]) -> str:
 
 @frozen(eq=False)
 class FlowSummary:
-    """θ·Hg over a node's weights by role, ``(roles, nodes)`` float64, of the mean loss of a row."""
+    """Sums of θ·Hg over a node's weights by role, ``(roles, nodes)`` float64, of the mean loss."""
 
     rows: Tensor
     product: Tensor
@@ -93,7 +93,7 @@ class FlowSummary:
 
 @frozen
 class GradientFlow:
-    """θ∘Hg summed over what each node owns, g being what `GradientSum` has added up."""
+    """θ∘Hg summed over the slices of each node, with g from `GradientSum`."""
 
     reads: ClassVar[Literal["model"]] = "model"
     passes: ClassVar[str] = "1 gradient, and 1 product of the Hessian with each fold's gradient"
@@ -139,7 +139,7 @@ class GradientFlow:
             state["rows"][visit.fold] += counted_rows(visit.batch)
 
     def merge(self, state: State, other: State) -> None:
-        """Add the sums, which must come from one and the same gradient of all rows."""
+        """Add the sums, which must come from one gradient of all rows."""
         from nodelens.statistics.rows import add_fields
 
         add_fields(state, other)

@@ -1,8 +1,8 @@
-"""The curvature of the loss along the parameters that a node owns, from the model's Hessian.
+"""Metrics of the loss's curvature along the parameters of a node, from the Hessian.
 
-Not read in the streaming pass: the model is run again, with products of random vectors and the
-Hessian. The Gauss–Newton matrix leaves out the curvature of the network itself; it is never
-negative and, for a cross-entropy, the true Fisher matrix of the weights.
+The model is run again after the streaming pass, for products of random vectors and the Hessian. The
+Gauss–Newton matrix leaves out the curvature of the network itself; it is never negative and, for a
+cross-entropy, the true Fisher matrix of the weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nodelens.scoring.view import GroupView
 
 Slices = Literal["all", "producer", "consumer", "carrier"]
-"""Which of its parameters count: those that write a node, read it, or go along (bias, scale)."""
+"""Roles of the parameters that count: producers, consumers, or carriers (bias, scale)."""
 
 _MATRICES = validators.in_(("hessian", "gauss_newton"))
 _SLICES = validators.in_(("all", "producer", "consumer", "carrier"))
@@ -30,10 +30,10 @@ _SLICES = validators.in_(("all", "producer", "consumer", "carrier"))
 
 @frozen
 class HessianTrace:
-    """Sharpness of the loss: the Hessian's diagonal summed over a node's own parameters.
+    """Trace of the loss's Hessian over a node's own parameters: sharpness of the loss.
 
-    An unbiased estimate, with the noise of its probes in the standard error. The Hessian's may be
-    negative where the model has not converged. 0 for a dead ReLU.
+    An unbiased estimate, with the noise of its probes in the standard error. The trace of the
+    Hessian may be negative where the model has not converged. 0 for a dead ReLU.
 
     Attributes:
         matrix: ``hessian`` or ``gauss_newton``.
@@ -69,10 +69,10 @@ class HessianTrace:
 
 @frozen
 class OBD:
-    """Loss change of deleting a node's own parameters, from the Hessian's diagonal.
+    """Loss change of deleting a node's own parameters, from the Hessian's diagonal (OBD).
 
-    Optimal brain damage summed over the parameters of a node, which takes them as independent. The
-    gradient is left out, as at a minimum. 0 for a dead ReLU.
+    Optimal brain damage, summed over the parameters of a node as if they were independent. The
+    gradient is taken as 0, as at a minimum. 0 for a dead ReLU.
 
     Attributes:
         matrix: ``hessian``, as published, or ``gauss_newton``, which is never negative.
@@ -110,13 +110,13 @@ class OBD:
 
 @frozen
 class GraSP:
-    """What deleting a node's weights does to the gradient flow: its change by first order.
+    """First-order change of the gradient flow when a node's weights are deleted (GraSP).
 
-    Large where deletion raises the norm of the gradient, which the source removes first. Gradient
-    and Hessian are of the mean loss over all rows and of all weights that write or read nodes;
-    biases and the scales of normalisations are left out, as in the source, and the temperature that
-    its code divides the logits by is 1. Meant for networks at initialisation: where the loss is at
-    a minimum the gradient is 0, and so is the score. 0 for a dead ReLU.
+    Large where deletion raises the norm of the gradient; the source removes such weights first.
+    Gradient and Hessian are of the mean loss over all rows, by all weights that write or read
+    nodes. Biases and the scales of normalisations are left out, as in the source, and the
+    temperature that its code divides the logits by is 1. Meant for networks at initialisation:
+    where the loss is at a minimum, gradient and score are 0. 0 for a dead ReLU.
 
     Attributes:
         slices: ``all`` weights of a node, or ``producer`` or ``consumer`` alone.
@@ -144,7 +144,7 @@ class GraSP:
 
 
 def _chosen(by_role: Tensor, slices: str) -> Tensor:
-    """Return the sums over all roles, or those of one, ``(nodes,)``."""
+    """Return the sums over all roles, or over one role, ``(nodes,)``."""
     from nodelens_metrics.curvature.parameter_slices import ROLES
 
     return by_role.sum(0) if slices == "all" else by_role[ROLES.index(slices)]

@@ -1,4 +1,4 @@
-"""Products of a vector with the Hessian of the loss, or with its Gauss–Newton matrix."""
+"""Products of a vector with the Hessian of the loss or with the Gauss–Newton matrix."""
 
 from __future__ import annotations
 

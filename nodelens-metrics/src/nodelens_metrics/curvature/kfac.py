@@ -1,10 +1,10 @@
-"""The Kronecker-factored Fisher matrix of the weights that write a node.
+"""Metrics from the Kronecker-factored Fisher matrix of the weights that write a node.
 
 For y = Wx + b and g = dL/dy, K-FAC takes the Fisher matrix of the weights as T·A ⊗ S with A =
 E[xxᵀ] and S = E[ggᵀ], means over positions, and T the positions of a row, which count as
-independent (Grosse & Martens 2016, 1602.01407, for convolutions). Both scores see A only through
-WAWᵀ = E[yyᵀ], the second moment of the pre-activations, which holds the bias too (x with a 1
-appended) and costs as much for a convolution as for a linear layer. So they apply wherever one
+independent (Grosse & Martens 2016, 1602.01407, for convolutions). Both scores depend on A only by
+WAWᵀ = E[yyᵀ], the second moment of the pre-activations. This includes the bias (x with a 1
+appended) and is as cheap for a convolution as for a linear layer. The scores apply wherever one
 weight writes each node.
 
 The labels of a Fisher matrix are drawn from the model, as in the source. 0 for a node that is
@@ -38,14 +38,14 @@ _PAPER = "Wang et al. 2019, EigenDamage, 1905.05934"
 
 @frozen
 class KFAC:
-    """Loss change of removing the weights that write a node, with the K-FAC Fisher matrix.
+    """Loss change of removing the weights that write a node, from the K-FAC Fisher matrix.
 
-    ``weights`` lets the other nodes' weights make up for the loss, as far as the gradients of the
-    nodes are correlated.
+    The repair ``weights`` updates the other nodes' weights, as far as the gradients of the nodes
+    are correlated.
 
     Attributes:
-        repair: ``none`` for the change as it is, ``weights`` for that after the other rows of the
-            weight have been updated.
+        repair: ``none`` for the change without a repair, ``weights`` for the change after an update
+            of the other rows of the weight.
         damping: added to the diagonal of S before it is inverted, relative to its mean; 0 raises
             `NotApplicableError` where S is singular.
         labels: ``model`` for the Fisher matrix, ``data`` for the empirical one.
@@ -96,12 +96,12 @@ class KFAC:
 
 @frozen
 class EigenDamageShare:
-    """A node's share of the loss that the directions of its layer's Fisher matrix carry.
+    """EigenDamage scores of a layer's Fisher eigenvectors, divided among the nodes.
 
-    EigenDamage prunes directions, not nodes: it turns the weights into the eigenbasis of A ⊗ S,
-    W' = QᵀWP, and scores row k of W' by ½ Σ_j λ_k λ_j w'_kj². Here each direction's score is
-    divided among the nodes by their squared loadings Q_ik², which sum to one: a node is worth
-    keeping if it takes part in directions that matter. The scores of a layer sum to that of all its
+    EigenDamage prunes directions, not nodes: it turns the weights into the eigenbasis of A ⊗ S, W'
+    = QᵀWP, and scores row k of W' by ½ Σ_j λ_k λ_j w'_kj². Here each direction's score is divided
+    among the nodes by their squared loadings Q_ik², which sum to one: a node is worth keeping if it
+    loads on directions that matter. The scores of a layer's nodes sum to the scores of all its
     directions.
 
     Attributes:
@@ -140,5 +140,5 @@ class EigenDamageShare:
 
 
 def _products(labels: Labels) -> Any:
-    """Return the products of gradients; with the data's labels those that other metrics read."""
+    """Return the products of gradients, for the data's labels from a shared statistic."""
     return GradientGram() if labels == "model" else Gram(reads="preactivation", of="gradient")

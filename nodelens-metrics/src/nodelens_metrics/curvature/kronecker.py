@@ -1,4 +1,4 @@
-"""What the Kronecker factors of a weight's Fisher matrix are made of, as statistics."""
+"""Statistics for the Kronecker factors of a weight's Fisher matrix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PRODUCTS = Gram(reads="preactivation", of="gradient")
 
 @frozen
 class GradientGram:
-    """Products of the gradients of all pairs of nodes, as a `Gram` has them, for either labels.
+    """Products of the gradients of all pairs of nodes, for labels of the data or the model.
 
     Attributes:
         labels: whose labels the loss is taken with.
@@ -57,7 +57,7 @@ class GradientGram:
 
 @frozen
 class RowLength:
-    """The mean number of positions of a row at which the nodes are written, a scalar."""
+    """Mean number of positions of a row at which the nodes are written, a scalar."""
 
     reads: ClassVar[ReadPoint] = "preactivation"
     requires: ClassVar[frozenset[Need]] = frozenset({"whole_rows"})
@@ -73,7 +73,7 @@ class RowLength:
         return {"rows": zeros(layout), "count": zeros(layout)}
 
     def update(self, state: State, reading: Reading) -> None:
-        """Count rows and positions; padding does not count, nor do rows of nothing else."""
+        """Count rows and positions without padding; rows of padding alone do not count."""
         from nodelens.statistics.rows import add_rows, row_counts
 
         counts = row_counts(reading)
@@ -87,5 +87,5 @@ class RowLength:
         add_fields(state, other)
 
     def summary(self, state: State, keep: Tensor) -> Tensor:
-        """Return the mean over the rows of the kept folds; 0 where there are none."""
+        """Return the mean over the rows of the kept folds; 0 without rows."""
         return state["count"][keep].sum() / state["rows"][keep].sum().clamp(min=1.0)

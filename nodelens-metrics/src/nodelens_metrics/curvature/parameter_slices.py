@@ -1,4 +1,4 @@
-"""The parameters that nodes own: made differentiable for a while, and summed node by node."""
+"""Parameter slices of nodes: made differentiable for a while, and summed by node."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from nodelens.channels.groups import ChannelGroup
 
 ROLES: tuple[Role, ...] = get_args(Role)
-"""The roles that a parameter's slices can have, in the order of sums by role."""
+"""Roles of a parameter's slices, in the order of sums by role."""
 
 
 def owned(
     model: nn.Module, groups: Iterable[ChannelGroup], roles: Iterable[Role] = ROLES
 ) -> dict[str, nn.Parameter]:
-    """Return the parameters of which nodes own slices in these roles, each once, by one name.
+    """Return the parameters with slices of nodes in these roles, each once, by one name.
 
     Buffers have no gradient and are left out.
     """
@@ -38,7 +38,7 @@ def owned(
 
 @contextmanager
 def differentiable(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Let gradients flow to parameters, twice where that is asked for; restore on exit.
+    """Let gradients flow to parameters, twice if requested; restore on exit.
 
     Attention runs without its fused kernels, which cannot be differentiated twice.
     """
@@ -61,7 +61,7 @@ def counted_rows(batch: Batch) -> int:
 
 
 def by_role(group: ChannelGroup, model: nn.Module, values: Mapping[str, Tensor]) -> Tensor:
-    """Return sums over what each node owns, ``(roles, nodes)`` float64.
+    """Return sums over the slices of each node, ``(roles, nodes)`` float64.
 
     `values` holds one tensor of a parameter's shape by the names that `owned` gives; parameters
     without one count as zeros.

@@ -1,4 +1,4 @@
-"""The diagonal of the loss's Hessian, summed over what each node owns."""
+"""Statistic of the Hessian's diagonal, summed over the slices of each node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Parameters = Mapping[str, nn.Parameter]
 
 SPAN = 512
-"""Rows whose numbers in the data lie in one such run, and in one fold, share their probes."""
+"""Number of consecutive rows of the data that have one set of probes, within a fold."""
 
 
 @frozen(eq=False)
@@ -38,14 +38,14 @@ class TraceSummary:
 class Traces:
     """Hutchinson's estimate of the Hessian's diagonal, E[z∘Hz] with z of random signs.
 
-    One product with the matrix serves all nodes of all groups. The signs belong to the rows' place
-    in the data and their fold: batching does not change them, every fold has its own, so that the
-    standard errors from leaving out folds hold the noise of the probes too, and long data has many.
+    One product with the matrix serves all nodes of all groups. The signs depend on the position of
+    the rows in the data and on their fold, not on batching. Every fold has signs of its own, so
+    that the standard errors from leaving out folds include the noise of the probes.
 
     Attributes:
         matrix: the Hessian, or its Gauss–Newton part, which is never negative.
-        weighted: take z∘θ for z, which gives h·θ²; its noise, too, is then the same for all
-            scalings of the weights that leave the network's function as it is.
+        weighted: take z∘θ for z, which gives h·θ². The noise is then equal for all scalings of the
+            weights that leave the network's function unchanged.
         probes: random vectors for each run of rows, 1 or more.
     """
 

@@ -1,4 +1,4 @@
-"""Gradients of rows at a gate that opens between a node and its mean."""
+"""Statistic of row gradients at a gate between a node and its mean."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class CentredRowSummary:
 
 @frozen
 class CentredRowGradients:
-    """Means over rows of C and C², with C_n = Σ_t (a − μ)g and μ the mean over all positions.
+    """Means over rows of C and C² with C = Σ_t (a − μ)g, μ the mean over all positions.
 
-    μ is known at the end only, so that sums are kept about a pivot: with D = Σ_t (a − pivot)g and
+    μ is known at the end only, so that sums are taken about a pivot: with D = Σ_t (a − pivot)g and
     G = Σ_t g of a row, C = D − (μ − pivot)G.
     """
 

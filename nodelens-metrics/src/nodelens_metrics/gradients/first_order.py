@@ -1,10 +1,10 @@
-"""What the loss says about a node, to first order.
+"""First-order loss changes of zeroing a node, from gradients of the activations.
 
 g = dL/da of the loss summed over rows and positions, with the labels of the data; q = a·g at one
 position; Q_n = Σ_t q over the positions of row n, the gradient of row n's loss at a gate that
-multiplies what all consumers of the node read. What a residual stream carries past them is none of
-g. At a minimum of the loss E[q] is near 0, so the signed first order says little. All but
-`GradientNorm` give 0 for a dead node.
+multiplies what all consumers of the node read. The path of a residual stream around the consumers
+is not part of g. At a minimum of the loss E[q] is near 0, so the signed first order is small. All
+but `GradientNorm` give 0 for a dead node.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Taylor:
-    """Squared first-order loss change of closing a node's gate, mean over rows.
+    """Squared first-order loss change of zeroing a node, mean over rows.
 
     One gradient per row: the "full gradient" (FG) variant of the source. Its batch variant squares
     the gradient of a whole batch and so depends on the batch size. `taylor_weights` is the
@@ -50,13 +50,13 @@ class Taylor:
 
 @frozen
 class Taylor2016:
-    """Absolute first-order loss change, averaged over a row's positions before |·|.
+    """Absolute first-order loss change of zeroing a node, positions of a row averaged first.
 
-    Positions count 1/T_n, so long rows weigh no more than short ones.
+    A position of row n counts 1/T_n, so that long and short rows have equal weight.
 
     Attributes:
         normalise: divide by the L2 norm over the layer, as published, so that layers can be ranked
-            together; without it the unit is that of the loss.
+            together; else the unit is the loss's.
     """
 
     info = MetricInfo(
@@ -83,9 +83,9 @@ class Taylor2016:
 
 @frozen
 class TokenTaylor:
-    """Mean absolute first-order loss change per position.
+    """Mean absolute first-order loss change of zeroing a node at one position.
 
-    Positions do not cancel each other, as they do in `taylor_2016`.
+    Positions of opposite sign do not cancel, unlike in `taylor_2016`.
     """
 
     info = MetricInfo(
@@ -104,9 +104,9 @@ class TokenTaylor:
 
 @frozen
 class FirstOrder:
-    """Signed loss change per row that the gradient predicts for setting a node to zero.
+    """Signed first-order loss change of zeroing a node, mean over rows.
 
-    Negative where zeroing is predicted to help. Rows of opposite sign cancel, which they do not in
+    Negative where zeroing lowers the loss. Rows of opposite sign cancel, unlike in
     `attribution_patching`.
     """
 
@@ -125,12 +125,11 @@ class FirstOrder:
 
 @frozen
 class AttributionPatching:
-    """Absolute loss change that the gradient predicts for patching a node by zero in one row.
+    """Absolute first-order loss change of zeroing a node in one row, mean over rows.
 
-    The source patches in what the node does in another prompt. Here the baseline is zero: it needs
-    no pairs of rows, does not depend on their order, and is what removal puts in place of a node.
-    Against the mean, see `mean_ablation_first_order` for the signed change and
-    `mean_ablation_fisher` for a magnitude.
+    The source patches in the node's activation on another prompt. Here the baseline is zero, as in
+    removal: no pairs of rows are needed and their order has no effect. For the mean as baseline see
+    `mean_ablation_first_order` (signed) and `mean_ablation_fisher`.
     """
 
     info = MetricInfo(
@@ -155,11 +154,11 @@ class AttributionPatching:
 
 @frozen
 class Snip:
-    """Absolute gradient of the whole loss at a gate that multiplies a node.
+    """Absolute gradient of the mean loss by a gate that multiplies a node (SNIP).
 
-    SNIP takes connections; here the connection is the node itself. It is |E q|, not E|q|: rows of
-    opposite sign cancel, so a trained network gives little more than noise. Meant for networks at
-    initialisation.
+    SNIP scores connections; here the connection is the node itself. The value is |E q|, not E|q|:
+    rows of opposite sign cancel, so that a trained network gives little more than noise. Meant for
+    networks at initialisation.
 
     Attributes:
         normalise: divide by the sum over all nodes of the network that are read, as published.
@@ -196,8 +195,8 @@ class Snip:
 class GradientNorm:
     """Root mean square gradient of the loss at a node.
 
-    Says how much the loss would feel a change of the node, not whether the node is active: a dead
-    node can score high, and scaling the activation scales it inversely.
+    Measures how much the loss reacts to a change of the node, not whether the node is active: a
+    dead node can score high. Scaling the activation scales the score inversely.
     """
 
     info = MetricInfo(

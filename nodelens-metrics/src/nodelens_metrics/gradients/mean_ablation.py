@@ -1,7 +1,7 @@
-"""The loss change of replacing a node by its mean, which leaves its average effect in place.
+"""Loss changes of replacing a node by its mean, which keeps its average effect.
 
-g = dL/da of the loss summed over rows and positions. A constant node gets 0, whatever its value:
-its mean is all there is.
+g = dL/da of the loss summed over rows and positions. A constant node gets 0, whatever its value: it
+equals its mean.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _CENTRED = frozenset({"activation_shift", "functional", "incoming_scale"})
 
 @frozen
 class MeanAblationFirstOrder:
-    """Signed loss change per row that the gradient predicts for replacing a node by its mean.
+    """Signed first-order loss change of replacing a node by its mean, mean over rows.
 
-    Negative where that is predicted to help. Attribution patching against the mean, without the
-    absolute value.
+    Negative where the replacement lowers the loss. Attribution patching with the mean as baseline,
+    without the absolute value.
     """
 
     info = MetricInfo(
@@ -49,8 +49,8 @@ class MeanAblationFisher:
     """Loss change of replacing a node by its mean, from the empirical Fisher.
 
     Attributes:
-        per: ``position`` takes the gradient at each position, as `loss_proxy` does, ``row`` that of
-            a row's loss, as `sample_fisher` does.
+        per: ``position`` takes the gradient at each position, as `loss_proxy` does, ``row`` the
+            gradient of a row's loss, as `sample_fisher` does.
     """
 
     info = MetricInfo(

@@ -1,9 +1,9 @@
-"""What the loss says about the weights of a node: first and second order, added up by slices.
+"""First- and second-order loss changes of deleting the weights of a node, by slices.
 
-A slice is what a node owns of one weight: its row in the weights that write it (of a gated unit,
-gate and up projection), its column in those that read it. g_n = dL_n/dW is the gradient of the loss
-of one row of data, summed over its positions. Biases and the scales of normalisations are left out.
-A dead ReLU gets 0: no gradient reaches what writes it, and what reads it multiplies zeros.
+A slice is a node's part of one weight: its row in the weights that write it (of a gated unit, gate
+and up projection), its column in those that read it. g_n = dL_n/dW is the gradient of the loss of
+one row of data, summed over its positions. Biases and the scales of normalisations are left out. A
+dead ReLU gets 0: no gradient reaches its producers, and its consumers multiply zeros.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nodelens.scoring.view import GroupView
 
 Aggregate = Literal["sum", "prod", "max", "last"]
-"""How the slices of a node become one number; ``last`` takes the last weight that reads it."""
+"""Reduction of a node's slices to one number; ``last`` takes the last weight that reads it."""
 
 _AGGREGATES = validators.in_(("sum", "prod", "max", "last"))
 _FUNCTIONAL = frozenset({"functional", "incoming_scale"})
@@ -38,7 +38,7 @@ _CODE = (
 
 @frozen(eq=False)
 class _Slice:
-    """What nodes own of one weight, and E[g_n] and E[g_n²] there: ``(nodes, weights)`` each."""
+    """Slices of nodes of one weight, with E[g_n] and E[g_n²]: ``(nodes, weights)`` each."""
 
     weight: Tensor
     gradient: Tensor
@@ -47,16 +47,16 @@ class _Slice:
 
 @frozen
 class LLMPrunerElement:
-    """Loss change of deleting a node's weights one by one, each taken without its sign.
+    """Loss change of deleting a node's weights, absolute values summed weight by weight.
 
     The gradient is that of the mean loss of a row, summed over positions where the source takes the
     mean over tokens: with rows of one length the ranking is the same for ``first`` and ``second``.
 
     Attributes:
         order: ``first``, ``second`` (the squared gradients in place of the Hessian), or ``mix`` of
-            both, in the units of a row's loss: to that of a token the second order weighs T times
-            less, with T tokens in a row.
-        aggregate: how slices become one number: ``sum``, ``prod``, ``max`` or ``last``.
+            both. The unit is a row's loss; for a token's loss the second order weighs T times less,
+            with T tokens in a row.
+        aggregate: reduction of the slices: ``sum``, ``prod``, ``max`` or ``last``.
     """
 
     info = MetricInfo(
@@ -86,12 +86,12 @@ class LLMPrunerElement:
 
 @frozen
 class LLMPrunerVector:
-    """Loss change of deleting a slice of a node's weights as a whole, to first order.
+    """Absolute first-order loss change of deleting a slice of a node's weights as a whole.
 
-    The weights of a slice may cancel; the slices do not.
+    Weights of opposite sign cancel within a slice, not between slices.
 
     Attributes:
-        aggregate: how slices become one number: ``sum``, ``prod``, ``max`` or ``last``.
+        aggregate: reduction of the slices: ``sum``, ``prod``, ``max`` or ``last``.
     """
 
     info = MetricInfo(
@@ -114,9 +114,9 @@ class LLMPrunerVector:
 
 @frozen
 class TaylorWeights:
-    """Squared first-order loss change of deleting the weights that write a node, by row.
+    """Squared first-order loss change of deleting the weights that write a node, per row.
 
-    `taylor` asks the same of a gate behind the nonlinearity. Joint, the bias is deleted as well.
+    `taylor` takes a gate after the nonlinearity instead. Joint, the bias is deleted as well.
 
     Attributes:
         joint: square the change of all weights of the node together; without it the squares of
@@ -157,7 +157,7 @@ class TaylorWeights:
 def _aggregated(
     group: GroupView, aggregate: Aggregate, score: Callable[[_Slice], Tensor]
 ) -> Tensor:
-    """Return one number per node from those of its slices, producers first."""
+    """Return one number per node from the numbers of its slices, producers first."""
     import torch
 
     scores = torch.stack([score(part) for part in _slices(group)])
@@ -177,7 +177,7 @@ def _slices(group: GroupView) -> Iterator[_Slice]:
 
 
 def _slice(group: GroupView, part: ParameterSlice) -> _Slice:
-    """Return what nodes own of a weight; raises `NotApplicableError` if it is no module's own."""
+    """Return the nodes' slices of a weight; raises `NotApplicableError` without an owner."""
     module, _, name = part.parameter.rpartition(".")
     if name != "weight":
         raise NotApplicableError(f"{part.parameter} is not the weight of a layer that can be read")
@@ -192,7 +192,7 @@ def _slice(group: GroupView, part: ParameterSlice) -> _Slice:
 
 
 def _check_untied(group: GroupView, module: str) -> None:
-    """Raise `NotApplicableError` if other modules have the weight too: all are read one by one."""
+    """Raise `NotApplicableError` if several modules own the weight."""
     modules = group.network.modules
     weight = getattr(modules.get(module), "weight", None)
     owners = [path for path, each in modules.items() if getattr(each, "weight", None) is weight]

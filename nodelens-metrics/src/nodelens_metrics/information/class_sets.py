@@ -1,9 +1,9 @@
-"""Information between three nodes and more within classes, in nats.
+"""Information between three or more nodes within classes, in nats.
 
-What sets of nodes share beyond answering to the same classes. From the row means of sampled rows,
-Gaussian within each class with correlations of its own, each class weighted by its share; classes
-with fewer sampled rows than nodes in a set and three are left out. Dead and constant nodes are
-independent of all others.
+Dependence of sets of nodes beyond a common response to the classes. From the row means of sampled
+rows, Gaussian within each class with correlations of its own, each class weighted by its fraction
+of the rows. Classes need at least three more sampled rows than a set has nodes; others are left
+out. Dead and constant nodes are independent of all others.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from nodelens_metrics.mathematics.class_correlations import Terms
 
 _MORE = 3
-"""Rows that a class needs beyond the nodes of a set, for the bias to be known well enough."""
+"""Rows that a class needs beyond the number of nodes in a set, for a good estimate of the bias."""
 
 
 @frozen
 class ClassOInformation:
-    """O-information within classes of sets that hold a node, on average.
+    """Mean O-information within classes of sets that contain the node.
 
-    Redundant above 0, synergistic below. Which sets: as of `o_information`; no standard error, for
-    the same reason.
+    Redundant above 0, synergistic below. The sets are those of `o_information`; no standard error,
+    for the same reason.
     """
 
     info = MetricInfo(
@@ -64,9 +64,9 @@ class ClassOInformation:
 
 @frozen
 class ClassTotalCorrelation:
-    """Total correlation within classes of sets that hold a node, on average.
+    """Mean total correlation within classes of sets that contain the node.
 
-    Which sets: as of `total_correlation`; no standard error, for the same reason.
+    The sets are those of `total_correlation`; no standard error, for the same reason.
     """
 
     info = MetricInfo(
@@ -96,9 +96,9 @@ class ClassTotalCorrelation:
 
 @frozen
 class ClassDualTotalCorrelation:
-    """Dual total correlation within classes of sets that hold a node, on average.
+    """Mean dual total correlation within classes of sets that contain the node.
 
-    Which sets: as of `dual_total_correlation`; no standard error, for the same reason.
+    The sets are those of `dual_total_correlation`; no standard error, for the same reason.
     """
 
     info = MetricInfo(
@@ -128,15 +128,14 @@ class ClassDualTotalCorrelation:
 
 @frozen
 class ClassGreedyOInformation:
-    """O-information within classes of the most redundant, or synergistic, set around a node.
+    """O-information within classes of the most redundant or synergistic set around a node.
 
-    Found as by `greedy_o_information`, with the mean over classes of what is compared. The largest,
-    or smallest, of many estimates, of which no option takes the bias off. 0 for dead and constant
-    nodes, in no set.
+    Searched as in `greedy_o_information`, by means over classes. The largest, or smallest, of many
+    estimates; no option subtracts this bias. 0 for dead and constant nodes, which are in no set.
 
     Attributes:
-        goal: redundancy looks for the largest O-information, synergy for the smallest.
-        pool: partners that are considered.
+        goal: redundancy searches the largest O-information, synergy the smallest.
+        pool: number of candidate partners.
     """
 
     info = MetricInfo(

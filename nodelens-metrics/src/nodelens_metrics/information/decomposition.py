@@ -1,10 +1,10 @@
-"""What pairs of nodes say about the output: redundant, unique and synergistic parts, in nats.
+"""Redundant, unique and synergistic information of pairs of nodes about the output, in nats.
 
 Gaussian nodes and a scalar target, decomposed by minimal mutual information: for a univariate
 target every decomposition whose redundancy depends on the two source-target marginals alone is this
-one (Barrett 2015, arXiv:1411.2832). Per image where the output is per image, from row means; per
-token else. Every node and the target are given a little independent noise, `noise` of their
-variance: what exact duplicates say is then redundant, and their synergy next to nothing.
+one (Barrett 2015, arXiv:1411.2832). Per image where the output is per image, from row means; else
+per token. Every node and the target get a little independent noise, `noise` of their variance:
+exact duplicates are then redundant, with next to no synergy.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _SOURCE = "Barrett 2015, arXiv:1411.2832, minimal mutual information of two Gaus
 
 @frozen
 class TargetRedundancy:
-    """What a node and another both say about the output, averaged over the other nodes.
+    """Redundancy of a node and each other node about the output, mean over pairs.
 
-    0 for dead and constant nodes and in groups of one node. With an exact duplicate it is all that
-    the node says, whatever the duplicate's sign and scale.
+    0 for dead and constant nodes and in groups of one node. With an exact duplicate all of the
+    node's information is redundant, for any sign and scale of the duplicate.
     """
 
     info = MetricInfo(
@@ -56,7 +56,6 @@ class TargetRedundancy:
         return (TargetGram(self.sketch),)
 
     def sketched(self) -> TargetRedundancy:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -67,13 +66,13 @@ class TargetRedundancy:
 
 @frozen
 class TargetUnique:
-    """What a node says about the output beyond the redundancy, averaged over the other nodes.
+    """Unique information of a node about the output beside each other node, mean over pairs.
 
     0 for dead and constant nodes and in groups of one node.
 
     Attributes:
-        top: average the `top` partners only that leave the node least; 1 is the best substitute,
-            None averages all.
+        top: average only the `top` partners with the least unique information of the node; 1 is the
+            best substitute, None averages all.
     """
 
     info = MetricInfo(
@@ -96,7 +95,6 @@ class TargetUnique:
         return (TargetGram(self.sketch),)
 
     def sketched(self) -> TargetUnique:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -107,10 +105,10 @@ class TargetUnique:
 
 @frozen
 class TargetSynergy:
-    """What only a node and another together say about the output, averaged over the other nodes.
+    """Synergy of a node and each other node about the output, mean over pairs.
 
     0 for dead and constant nodes and in groups of one node. A difference of near-equal numbers: N
-    independent samples of unrelated nodes give about 1/(2N) nats, which the correction takes off.
+    independent samples of unrelated nodes give about 1/(2N) nats, which the correction subtracts.
     """
 
     info = MetricInfo(
@@ -133,7 +131,6 @@ class TargetSynergy:
         return (TargetGram(self.sketch),)
 
     def sketched(self) -> TargetSynergy:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -144,7 +141,7 @@ class TargetSynergy:
 
 @frozen
 class CoInformation:
-    """Redundancy less synergy of a node with each other node about the output, on average.
+    """Redundancy minus synergy of a node and each other node about the output, mean.
 
     Minus the interaction information; negative where synergy prevails. 0 for dead and constant
     nodes and in groups of one node.
@@ -169,7 +166,6 @@ class CoInformation:
         return (TargetGram(self.sketch),)
 
     def sketched(self) -> CoInformation:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -180,13 +176,14 @@ class CoInformation:
 
 @frozen
 class TargetExcess:
-    """Largest synergies of a node within the pool of its most redundant partners.
+    """Largest synergies about the output among a node's most redundant partners.
 
-    0 for dead and constant nodes and in groups of one node. Uncorrected it is the mean of the
-    largest of many noisy numbers: the correction takes off their mean bias, not that of choosing.
+    0 for dead and constant nodes and in groups of one node. Without the correction the mean of the
+    largest of many noisy numbers: the correction subtracts their mean bias, not the bias of
+    choosing the largest.
 
     Attributes:
-        pool: partners that are considered, those most correlated with the node.
+        pool: number of candidate partners, the nodes most correlated with the node.
         top: average the largest synergies of the pool.
     """
 
@@ -213,7 +210,6 @@ class TargetExcess:
         return (TargetGram(self.sketch),)
 
     def sketched(self) -> TargetExcess:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:

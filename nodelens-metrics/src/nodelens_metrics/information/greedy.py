@@ -1,4 +1,4 @@
-"""The most redundant or most synergistic set around each node, found greedily."""
+"""Greedy search of the most redundant or most synergistic set around each node."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _AT_ONCE = 2**18
 
 @frozen
 class GreedyOInformation:
-    """O-information of the most redundant, or most synergistic, set that is found around a node.
+    """O-information of the most redundant or synergistic set grown greedily around a node.
 
-    Starts with the best pair of partners and adds the best next one, among a pool of those that the
-    node is most strongly connected with: by its correlation with them, or by the product of its
-    correlation with a node and of that node with them, because the two causes of a common effect
-    need not be correlated. The largest, or smallest, of many estimates: N samples of unrelated
-    nodes give values of the order of log(pool)/N. 0 for dead and constant nodes, in no set.
+    Starts with the best pair of partners and adds the best next partner from a pool: the nodes with
+    the strongest connection to the node. A connection is a correlation, or the product of two
+    correlations along an intermediate node, because two causes of a common effect need not be
+    correlated. The largest, or smallest, of many estimates: N samples of unrelated nodes give
+    values of the order of log(pool)/N. 0 for dead and constant nodes, which are in no set.
 
     Attributes:
-        goal: redundancy looks for the largest O-information, synergy for the smallest.
-        pool: partners that are considered.
+        goal: redundancy searches the largest O-information, synergy the smallest.
+        pool: number of candidate partners.
     """
 
     info = MetricInfo(
@@ -58,7 +58,6 @@ class GreedyOInformation:
         return (second_moments(self.sketch),)
 
     def sketched(self) -> GreedyOInformation:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -69,11 +68,11 @@ class GreedyOInformation:
 
 
 class GreedyMetric(Protocol):
-    """The options of metrics that look for sets."""
+    """Options of metrics that search sets."""
 
     @property
     def goal(self) -> Goal:
-        """What is looked for."""
+        """Whether redundant or synergistic sets are searched."""
 
     @property
     def size(self) -> int:
@@ -81,18 +80,18 @@ class GreedyMetric(Protocol):
 
     @property
     def pool(self) -> int:
-        """Partners that are considered."""
+        """Number of candidate partners."""
 
     @property
     def noise(self) -> float:
-        """Relative variance of the noise given to all."""
+        """Relative variance of the noise that every node gets."""
 
 
 def extreme_o_information(terms: Terms, metric: GreedyMetric) -> Tensor:
-    """Return Ω of the set that is found around each node, ``(nodes,)`` float64.
+    """Return Ω of the set found around each node, ``(nodes,)`` float64.
 
-    Of several correlations it is the weighted mean of each set's. Raises `NotApplicableError` with
-    too few nodes.
+    With several correlations the weighted mean of a set's Ω counts. Raises `NotApplicableError`
+    with too few nodes.
     """
     import torch
 
@@ -113,7 +112,7 @@ def extreme_o_information(terms: Terms, metric: GreedyMetric) -> Tensor:
 
 
 def connected(terms: Terms, pool: int) -> Tensor:
-    """Return each node and the `pool` nodes it is most strongly connected with, in that order."""
+    """Return each node and the `pool` nodes with the strongest connection, in this order."""
     import torch
 
     from nodelens_metrics.mathematics.class_correlations import mean_strengths
@@ -131,7 +130,7 @@ def connected(terms: Terms, pool: int) -> Tensor:
 
 
 def _two_steps(near: Tensor, weight: Tensor, nodes: Tensor) -> Tensor:
-    """Return some nodes and whom they are connected with, in one step or two."""
+    """Return some nodes and their strongest connections, in one step or two."""
     import torch
 
     pool = near.shape[1]

@@ -1,9 +1,9 @@
-"""Information between three nodes and more: total correlation, its dual, and O-information.
+"""Information between three or more nodes: total correlation, its dual, and O-information.
 
 In nats, for Gaussians: TC = Σ H(a_i) − H(a), DTC = H(a) − Σ H(a_i | the others) and Ω = TC − DTC,
 positive where a set is dominated by redundancy and negative where synergy prevails. The plain
-functions take covariances and can be used alone. Nodes are given a little independent noise,
-`noise` of their variance; dead and constant nodes are independent of all others.
+functions take covariances and can be used alone. Nodes get a little independent noise, `noise` of
+their variance; dead and constant nodes are independent of all others.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ _ROSAS = "Rosas et al. 2019, 1902.11239, O-information: TC − DTC"
 
 @frozen
 class OInformation:
-    """O-information of sets that hold a node, on average: redundant above 0, synergistic below.
+    """Mean O-information of sets that contain the node; redundant above 0, synergistic below.
 
-    A node in sets that say the same is less worth keeping than one in sets that say together what
-    no part of them says.
-    All sets are used where there are at most `sets` of each node, else as many are drawn, the same
-    draws for every node. They depend on the correlations, so that the order of nodes does not
-    matter; with other data others are drawn, which is why there is no standard error.
+    A node in redundant sets is less worth keeping than a node in synergistic sets. All sets are
+    used where there are at most `sets` of each node; else as many are drawn, with one draw for all
+    nodes. The draw depends on the correlations, so that the order of nodes does not matter. Other
+    data give other draws, so that there is no standard error.
     """
 
     info = MetricInfo(
@@ -56,7 +55,6 @@ class OInformation:
         return (second_moments(self.sketch),)
 
     def sketched(self) -> OInformation:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -69,12 +67,12 @@ class OInformation:
 
 @frozen
 class TotalCorrelation:
-    """What sets that hold a node have in common, on average, counted once for every repetition.
+    """Mean total correlation of sets that contain the node.
 
-    Dead and constant nodes get what the others of their sets have in common.
-    All sets are used where there are at most `sets` of each node, else as many are drawn, the same
-    draws for every node. They depend on the correlations, so that the order of nodes does not
-    matter; with other data others are drawn, which is why there is no standard error.
+    Dead and constant nodes get the total correlation of the other nodes of their sets. All sets are
+    used where there are at most `sets` of each node; else as many are drawn, with one draw for all
+    nodes. The draw depends on the correlations, so that the order of nodes does not matter. Other
+    data give other draws, so that there is no standard error.
     """
 
     info = MetricInfo(
@@ -97,7 +95,6 @@ class TotalCorrelation:
         return (second_moments(self.sketch),)
 
     def sketched(self) -> TotalCorrelation:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -110,13 +107,13 @@ class TotalCorrelation:
 
 @frozen
 class DualTotalCorrelation:
-    """What the members of sets that hold a node share with the rest of their set, on average.
+    """Mean dual total correlation of sets that contain the node.
 
-    The part of the entropy of a set that is in no member alone. Dead and constant nodes get what
-    the others of their sets share.
-    All sets are used where there are at most `sets` of each node, else as many are drawn, the same
-    draws for every node. They depend on the correlations, so that the order of nodes does not
-    matter; with other data others are drawn, which is why there is no standard error.
+    The part of the entropy of a set that is in no member alone. Dead and constant nodes get the
+    dual total correlation of the other nodes of their sets. All sets are used where there are at
+    most `sets` of each node; else as many are drawn, with one draw for all nodes. The draw depends
+    on the correlations, so that the order of nodes does not matter. Other data give other draws, so
+    that there is no standard error.
     """
 
     info = MetricInfo(
@@ -139,7 +136,6 @@ class DualTotalCorrelation:
         return (second_moments(self.sketch),)
 
     def sketched(self) -> DualTotalCorrelation:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:

@@ -1,8 +1,9 @@
-"""How much all nodes of a layer have in common: one number per group, in nats.
+"""Information between all nodes of a layer: one number per group, in nats.
 
-Of all nodes together, with noise of their own, `noise` of their variance, which bounds what exact
-duplicates add. Plug-in estimates: with N independent samples of C unrelated nodes they are about
-C²/4N (total correlation) too large, and with fewer samples than nodes the noise decides them.
+Of all nodes together. Each node gets independent noise, `noise` of its variance, which bounds the
+contribution of exact duplicates. Plug-in estimates: with N independent samples of C unrelated nodes
+they are about C²/4N (total correlation) too large, and with fewer samples than nodes the noise
+decides them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @frozen
 class LayerTotalCorrelation:
-    """Total correlation of all nodes: what is lost by knowing each of them by itself.
+    """Total correlation of all nodes of a layer.
 
     0 in groups of one node; dead and constant nodes add nothing.
     """
@@ -48,7 +49,7 @@ class LayerTotalCorrelation:
 
 @frozen
 class LayerDualTotalCorrelation:
-    """Dual total correlation of all nodes: the entropy that is in no node alone.
+    """Dual total correlation of all nodes of a layer: the entropy that is in no node alone.
 
     0 in groups of one node; dead and constant nodes add nothing.
     """
@@ -71,7 +72,7 @@ class LayerDualTotalCorrelation:
 
 @frozen
 class LayerOInformation:
-    """O-information of all nodes: positive under redundancy, negative under synergy.
+    """O-information of all nodes of a layer: redundant above 0, synergistic below.
 
     0 in groups of one or two nodes; dead and constant nodes add nothing.
     """

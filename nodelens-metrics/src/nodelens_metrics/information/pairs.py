@@ -1,4 +1,4 @@
-"""The decomposition of what pairs of nodes say about a target, for all pairs at once in tiles."""
+"""Decomposition of the information of pairs of nodes about a target, in tiles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Part = Literal["redundancy", "unique", "synergy", "co_information"]
 
 
 class PairMetric(Protocol):
-    """The options that all metrics of pairs have."""
+    """Options of metrics of pairs."""
 
     @property
     def target(self) -> Target:
@@ -37,7 +37,7 @@ class PairMetric(Protocol):
 
     @property
     def noise(self) -> float:
-        """Relative variance of the noise given to all."""
+        """Relative variance of the noise that every node and the target get."""
 
     @property
     def sketch(self) -> int | None:
@@ -46,10 +46,10 @@ class PairMetric(Protocol):
 
 @frozen(eq=False)
 class Parts:
-    """The decomposition of I(T; a_i, a_j) of some nodes i with all nodes j, each ``(i, j)``.
+    """Decomposition of I(T; a_i, a_j) of some nodes i with all nodes j, each ``(i, j)``.
 
-    `first` is I(T; a_i), `second` I(T; a_j), `both` I(T; a_i, a_j). Less their biases they can be
-    below 0, which only the parts that are one of them leave out.
+    `first` is I(T; a_i), `second` I(T; a_j), `both` I(T; a_i, a_j). Minus their biases they can be
+    below 0; only the parts that equal one of them are clipped at 0.
     """
 
     first: Tensor
@@ -58,22 +58,22 @@ class Parts:
 
     @property
     def redundancy(self) -> Tensor:
-        """What both say: the smaller of the two, at least 0."""
+        """Information about the target in either node: the smaller of the two, at least 0."""
         return self.first.minimum(self.second).clamp(min=0.0)
 
     @property
     def unique(self) -> Tensor:
-        """What i says beyond the redundancy."""
+        """Information of i about the target beyond the redundancy."""
         return self.first.clamp(min=0.0) - self.redundancy
 
     @property
     def synergy(self) -> Tensor:
-        """What only both together say."""
+        """Information about the target in both nodes only jointly."""
         return self.both - self.first.maximum(self.second)
 
     @property
     def co_information(self) -> Tensor:
-        """Redundancy less synergy: minus the interaction information."""
+        """Redundancy minus synergy: minus the interaction information."""
         return self.first + self.second - self.both
 
 
@@ -122,7 +122,7 @@ class _Pairs:
             yield first, tile, self._corrected(decompose(own, with_target, tile), first)
 
     def _corrected(self, parts: Parts, first: int) -> Parts:
-        """Return the parts less their biases, where nodes vary."""
+        """Return the parts minus their biases, where nodes vary."""
         one, two = self.biases
         if not two:
             return parts
@@ -172,7 +172,7 @@ def averaged(
 
 
 def _nearest(rho: Tensor, first: int, pool: int) -> Tensor:
-    """Return which nodes are the `pool` most correlated ones of others, ``(rows, nodes)``."""
+    """Return for each row the `pool` most correlated nodes, ``(rows, nodes)``."""
     import torch
 
     strength = rho.abs()

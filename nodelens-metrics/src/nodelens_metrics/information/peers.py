@@ -1,7 +1,7 @@
-"""What nodes share beyond two Gaussians: by ranks, by neighbours, and within classes, in nats.
+"""Mutual information of nodes by ranks, by neighbours, and within classes, in nats.
 
-Estimated from samples that are chosen at random in the data (`Reservoir`), of which correlations
-are worked out in tiles. Dead and constant nodes share nothing.
+Estimated from a random sample of the data (`Reservoir`), whose correlations are computed in tiles.
+Dead and constant nodes share nothing.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @frozen
 class CopulaRedundancy:
-    """Mean information that a node shares with each other node, from a Gaussian of ranks.
+    """Mean Gaussian-copula mutual information of a node with each other node.
 
-    As `redundancy`, of normal scores: no monotone map of a node changes it. Ties share their mean
-    rank. Less its bias for independent samples, at least 0; 0 for dead and constant nodes and in
-    groups of one node.
+    `redundancy` of normal scores: invariant under monotone maps of a node. Ties get their mean
+    rank. The bias for independent samples is subtracted. At least 0; 0 for dead and constant nodes
+    and in groups of one node.
     """
 
     info = MetricInfo(
@@ -63,11 +63,11 @@ class CopulaRedundancy:
 
 @frozen
 class KSGRedundancy:
-    """Information that a node shares with its closest partners, from nearest neighbours.
+    """Mutual information of a node with its closest partners, by nearest neighbours (KSG).
 
     Partners are those with the largest rank correlation; information of any shape is then measured
-    with each. 0 for dead and constant nodes and in groups of one node. An exact duplicate gets what
-    the neighbours resolve, about log of the number of samples.
+    with each. 0 for dead and constant nodes and in groups of one node. An exact duplicate gets the
+    most that neighbours resolve, about log of the number of samples.
 
     Attributes:
         partners: partners that are measured and averaged.
@@ -127,12 +127,12 @@ def _nearest(rho: FactoredCorrelations, count: int) -> Tensor:
 
 @frozen
 class ClassRedundancy:
-    """Mean information that a node shares with each other node within classes.
+    """Mean mutual information of a node with each other node, within classes.
 
-    Two nodes that answer to the same classes and are otherwise unrelated share none. From the row
+    Two nodes that respond to the same classes and are otherwise unrelated share none. From the row
     means of sampled rows, Gaussian within each class with a correlation of its own, each class
-    weighted by its share and less its bias; classes with fewer than five sampled rows are left out.
-    At least 0; 0 for dead and constant nodes and in groups of one node.
+    weighted by its fraction of the rows and minus its bias. Classes with fewer than five sampled
+    rows are left out. At least 0; 0 for dead and constant nodes and in groups of one node.
     """
 
     info = MetricInfo(
@@ -160,13 +160,12 @@ class ClassRedundancy:
 
 @frozen
 class ClassInteraction:
-    """What knowing the class adds to what a node shares with each other node, on average.
+    """Mean interaction information of a node, each other node and the class label.
 
-    Information within classes less information over all: the interaction information of two nodes
-    and the label. Negative where the classes are why nodes are alike (redundancy about the label),
-    positive for nodes that are related in other ways by class (synergy). From the row means of
-    sampled rows, as two Gaussians, all terms less their biases; 0 for dead and constant nodes and
-    in groups of one node.
+    Information within classes minus information over all rows. Negative where the classes are why
+    nodes are alike (redundancy about the label), positive for nodes that are related in other ways
+    by class (synergy). From the row means of sampled rows, as two Gaussians, all terms minus their
+    biases; 0 for dead and constant nodes and in groups of one node.
     """
 
     info = MetricInfo(
@@ -191,7 +190,7 @@ class ClassInteraction:
 
 
 _LEAST_ROWS = 5
-"""Rows of a class that a correlation within it needs, for its bias to be small enough to know."""
+"""Rows of a class that a correlation needs for a good estimate of its bias."""
 
 
 def _averaged(terms: Terms, noise: float, top: int | None) -> Tensor:

@@ -1,9 +1,9 @@
-"""What the other nodes of a layer already say: Gaussian information between nodes, in nats.
+"""Gaussian mutual information of a node and the other nodes of its layer, in nats.
 
-Both metrics give every node a little independent noise, `noise` of its variance. Without it an
-exact duplicate would have infinite information; with it, a pair of duplicates gets
-−½ log(1 − 1/(1+noise)²) from either metric: 6.56 nats at the default of 1e-6, which is about the
-rounding noise of bfloat16.
+Both metrics give every node a little independent noise, `noise` of its variance. Without noise the
+information of an exact duplicate would be infinite. With noise a pair of duplicates gets −½ log(1 −
+1/(1+noise)²) from either metric: 6.56 nats at the default of 1e-6, which is about the rounding
+noise of bfloat16.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 @frozen
 class Redundancy:
-    """Mean information that a node shares with each other node of its group.
+    """Mean Gaussian mutual information of a node with each other node of the group.
 
     Averaged over all other nodes, constant ones included (they share nothing). A plug-in estimate
     unless corrected: independent nodes get about 1/(2N) nats from N independent samples, and the
-    largest few of many partners up to log(nodes)/N more, which no option takes off. 0 for dead and
+    largest few of many partners up to log(nodes)/N more, which no option subtracts. 0 for dead and
     constant nodes and in groups of one node.
 
     The covariance is read in tiles: only sums over partners and the largest are kept. A sketch of
     it costs rank × nodes instead of nodes² / 2 and adds about 1/(2·rank) nats to every pair.
 
     Attributes:
-        positive_only: count negatively correlated partners as sharing nothing, since they cannot
-            stand in for the node without a change of sign.
-        correct_bias: subtract what independent Gaussian nodes would get from as many independent
+        positive_only: count negatively correlated partners as sharing nothing, since they can
+            replace the node only with a change of sign.
+        correct_bias: subtract the estimate of independent Gaussian nodes from as many independent
             samples, and from a sketch; the mean is at least 0. Positions of one row depend on each
-            other, so that for them the correction is too small.
+            other, so that for positions the correction is too small.
     """
 
     info = MetricInfo(
@@ -64,7 +64,6 @@ class Redundancy:
         return (second_moments(self.sketch),)
 
     def sketched(self) -> Redundancy:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -81,11 +80,12 @@ class Redundancy:
 
 @frozen
 class PeerRedundancy:
-    """Information that all other nodes together have about a node: ½ log of its VIF.
+    """Mutual information of a node with all other nodes jointly: ½ log of the VIF.
 
-    1 − exp(−2·score) is the R² of predicting the node from its peers. Needs clearly more samples
-    than nodes; with fewer, every node looks predictable up to the noise, for which reason there is
-    no version from a sketch. 0 for dead and constant nodes and in groups of one node.
+    VIF is the variance inflation factor; 1 − exp(−2·score) is the R² of predicting the node from
+    its peers. Needs clearly more samples than nodes; with fewer, every node looks predictable up to
+    the noise, so that a sketch cannot be used. 0 for dead and constant nodes and in groups of one
+    node.
     """
 
     info = MetricInfo(

@@ -1,4 +1,4 @@
-"""Small sets of nodes, and measures of their joint correlations."""
+"""Small sets of nodes, and means of measures of their joint correlations."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from nodelens_metrics.mathematics.total_correlation import Measure
 
 _AT_ONCE = 2**19
-"""Matrix entries that are worked on at once."""
+"""Matrix entries in memory at once."""
 
 
 class SetMetric(Protocol):
-    """The options of metrics that average over sets."""
+    """Options of metrics that average over sets."""
 
     @property
     def size(self) -> int:
@@ -38,7 +38,7 @@ class SetMetric(Protocol):
 
     @property
     def noise(self) -> float:
-        """Relative variance of the noise given to all."""
+        """Relative variance of the noise that every node gets."""
 
 
 def mean_over_sets(terms: Terms, metric: SetMetric, measure: Measure) -> Tensor:
@@ -60,9 +60,9 @@ def mean_over_sets(terms: Terms, metric: SetMetric, measure: Measure) -> Tensor:
 
 
 def _mean_measure(terms: Terms, members: Tensor, metric: SetMetric, measure: Measure) -> Tensor:
-    """Return the mean over the sets of each node, less its bias; `members` ``(nodes, sets, size)``.
+    """Return each node's mean measure minus its bias; `members` ``(nodes, sets, size)``.
 
-    A node that does not vary is independent of the others in a sample too: it has no bias.
+    A node that does not vary is independent of the others in any sample and has no bias.
     """
     total = members.new_zeros(len(members)).double()
     for weight, rho in terms:
@@ -75,7 +75,7 @@ def _mean_measure(terms: Terms, members: Tensor, metric: SetMetric, measure: Mea
 
 
 def connectedness(terms: Terms) -> Tensor:
-    """Return Σ_j ρ_ij², an order of the nodes that does not depend on how they are numbered."""
+    """Return Σ_j ρ_ij², a sort key of nodes that does not depend on their numbering."""
     import torch
 
     from nodelens_metrics.mathematics.class_correlations import mean_strengths
@@ -84,7 +84,7 @@ def connectedness(terms: Terms) -> Tensor:
 
 
 def joint_correlations(rho: Correlations, members: Tensor, noise: float) -> Tensor:
-    """Return the matrices of sets of nodes ``(..., size)``: ``(..., size, size)``, of full rank."""
+    """Return correlations of node sets ``(..., size)``, ``(..., size, size)``, of full rank."""
     import torch
 
     size = members.shape[-1]
@@ -98,10 +98,10 @@ def joint_correlations(rho: Correlations, members: Tensor, noise: float) -> Tens
 
 
 def with_noise(rho: Tensor, noise: float) -> Tensor:
-    """Return correlations ``(..., n, n)`` of full rank: those of nodes with noise of their own.
+    """Return correlations ``(..., n, n)`` of full rank: of nodes with noise of their own.
 
-    Products in float32 leave eigenvalues below 0, which no correlations have; where they would
-    take the noise away, they are 0.
+    Products in float32 leave eigenvalues below 0, which correlations cannot have; where these would
+    cancel the noise, they become 0.
     """
     import torch
 
@@ -122,7 +122,7 @@ def with_noise(rho: Tensor, noise: float) -> Tensor:
 
 
 def _offsets(nodes: int, size: int, sets: int) -> torch.Tensor:
-    """Return how far behind a node the others of its sets are, ``(sets, size − 1)`` int64."""
+    """Return the offsets of a set's other nodes from its first, ``(sets, size − 1)`` int64."""
     import torch
 
     from nodelens.seeding import generator
@@ -137,9 +137,9 @@ def _offsets(nodes: int, size: int, sets: int) -> torch.Tensor:
 
 
 def measure_biases(measure: Measure, size: int, samples: Tensor) -> Tensor:
-    """Return by how much a measure of 0, 1, … `size` Gaussian nodes is too large, ``(size + 1,)``.
+    """Return the bias of a measure of 0, 1, … `size` Gaussian nodes, ``(size + 1,)``.
 
-    Whatever the nodes share. Raises `NotApplicableError` with too few samples to say.
+    The bias does not depend on the correlations. Raises `NotApplicableError` with too few samples.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Second moments between nodes and numbers about the output, all on the same samples."""
+"""Statistic of second moments of nodes and output numbers on common samples."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class TargetGram:
 
     The samples are those of `TargetMoments`: positions where each has its own prediction (tokens),
     else rows, because the positions of an image share one prediction. Correlations between pixels
-    and correlations with an image's margin do not belong to one distribution. The summary is that
-    of a `Gram`, or of a `GramSketch`, of ``nodes + 3`` nodes, the outputs last.
+    and correlations with an image's margin do not belong to one distribution. The summary is the
+    summary of a `Gram`, or of a `GramSketch`, of ``nodes + 3`` nodes, the outputs last.
 
     Attributes:
-        sketch: the rank of a sketch that takes the place of the whole matrix.
+        sketch: rank of a sketch that replaces the whole matrix.
     """
 
     sketch: int | None = field(default=None, validator=validators.optional(validators.ge(2)))
@@ -41,7 +41,6 @@ class TargetGram:
         return self._inner().floats(_with_outputs(layout))
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         return self._inner().start(_with_outputs(layout))
 
     def update(self, state: State, reading: Reading) -> None:
@@ -49,7 +48,6 @@ class TargetGram:
         self._inner().update(state, _samples(reading))
 
     def merge(self, state: State, other: State) -> None:
-        """Add `other` into `state`."""
         self._inner().merge(state, other)
 
     def summary(self, state: State, keep: Tensor) -> Any:

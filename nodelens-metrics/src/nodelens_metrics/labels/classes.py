@@ -1,4 +1,4 @@
-"""What a node says about class labels, from the mean activation of each row."""
+"""Metrics of a node's row means by class label."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @frozen
 class ClassSelectivity:
-    """How much more a node answers to its favourite class than to the others: 0 to 1.
+    """Class selectivity index: largest class mean against the mean of the others, 0 to 1.
 
     μ_max is the largest class mean, μ_rest the mean of the other class means, every class counting
     alike. Absolute values in the denominator keep the index in [0, 1] for activations that can be
-    negative; for ReLU they change nothing. 0 for a dead node. Selectivity predicts the damage of
-    removing a node poorly (same source), hence no direction.
+    negative; for ReLU they change nothing. 0 for a dead node. Selectivity predicts the loss
+    increase of ablating a node poorly (same source), hence no direction.
     """
 
     info = MetricInfo(
@@ -49,8 +49,8 @@ class ClassSelectivity:
 class FisherRatio:
     """Variance between class means over variance within classes, of row means.
 
-    0 for dead and constant nodes. Where nothing varies within classes the ratio is limited to
-    2⁴⁰ ≈ 10¹², what float64 sums can resolve.
+    0 for dead and constant nodes. Where nothing varies within classes the ratio is limited to 2⁴⁰ ≈
+    10¹², the resolution of float64 sums.
     """
 
     info = MetricInfo(
@@ -69,30 +69,29 @@ class FisherRatio:
         from nodelens_metrics.mathematics.arithmetic import RESOLUTION, ratio, varies
 
         count, means, variances = _classes(group[ClassMoments()], at_least=1)
-        share = (count / count.sum()).unsqueeze(1)
-        total = _total_variance(share, means, variances)
-        within = (share * variances).sum(0)
-        live = varies((share * means).sum(0), total)
+        fraction = (count / count.sum()).unsqueeze(1)
+        total = _total_variance(fraction, means, variances)
+        within = (fraction * variances).sum(0)
+        live = varies((fraction * means).sum(0), total)
         between = (total - within).clamp(min=0.0).masked_fill(~live, 0.0)
         return ratio(between, within.maximum(RESOLUTION * total))
 
 
 FLOOR = 0.75
-"""The least variance within a class, as a share of the variance within classes on average."""
+"""The least variance of a class, as a fraction of the mean variance within classes."""
 
 
 @frozen
 class ClassInformation:
-    """What a node's row mean says about the label, Gaussian within each class.
+    """Mutual information of a node's row mean and the label, Gaussian within each class.
 
     The entropy of the mixture is bounded by that of a Gaussian of the same variance. All variances
-    divide by n − 1, and the bias that this leaves in their logarithms is subtracted. Classes with
-    fewer than two rows are left out of everything. Between 0 and the entropy of the labels; 0 for
-    dead and constant nodes.
+    divide by n − 1, and the bias of their logarithms is subtracted. Classes with fewer than two
+    rows are left out. Between 0 and the entropy of the labels; 0 for dead and constant nodes.
 
     A node that fires on few rows, at random, is silent in some classes by chance. Their variance
-    would be near 0, the class as good as recognised, and the score near the entropy of the labels.
-    So the variance is either one for all classes or, by class, at least 3/4 of that one, which
+    would be near 0, the class nearly certain, and the score near the entropy of the labels. So the
+    variance is either one for all classes or, by class, at least 3/4 of this pooled variance, which
     bounds the gain from unequal variances by ½ log 4/3 = 0.14 nats.
 
     Attributes:
@@ -125,37 +124,37 @@ class ClassInformation:
 
         count, means, variances = _classes(group[ClassMoments()], at_least=2)
         rows = count.sum()
-        share = (count / rows).unsqueeze(1)
-        total = _total_variance(share, means, variances)
-        live = varies((share * means).sum(0), total)
+        fraction = (count / rows).unsqueeze(1)
+        total = _total_variance(fraction, means, variances)
+        live = varies((fraction * means).sum(0), total)
         scale = total.masked_fill(~live, 1.0)
         dof = rows - len(count)
-        pooled = (share * variances).sum(0).maximum(RESOLUTION * scale) * rows / dof
+        pooled = (fraction * variances).sum(0).maximum(RESOLUTION * scale) * rows / dof
         if self.shared_variance:
             conditional = _log_std(pooled, dof)
         else:
             dof = (count - 1).unsqueeze(1)
             within = (variances * (dof + 1) / dof).maximum(FLOOR * pooled)
-            conditional = (share * _log_std(within, dof)).sum(0)
+            conditional = (fraction * _log_std(within, dof)).sum(0)
         information = _log_std(scale * rows / (rows - 1), rows - 1) - conditional
-        entropy = float(-(share * share.log()).sum())
+        entropy = float(-(fraction * fraction.log()).sum())
         return information.clamp(0.0, entropy).masked_fill(~live, 0.0)
 
 
 def bias(dof: Tensor) -> Tensor:
-    """Return by how much ½ log s² is too large, s² of a Gaussian sample with `dof` degrees."""
+    """Return the bias of ½ log s², s² the variance of a Gaussian sample with `dof` degrees."""
     return 0.5 * ((2.0 / dof).log() + (dof / 2.0).digamma())
 
 
 def _log_std(variance: Tensor, dof: Tensor) -> Tensor:
-    """Return ½ log s² less its bias."""
+    """Return ½ log s² minus its bias."""
     return 0.5 * variance.log() - bias(dof)
 
 
-def _total_variance(share: Tensor, means: Tensor, variances: Tensor) -> Tensor:
+def _total_variance(fraction: Tensor, means: Tensor, variances: Tensor) -> Tensor:
     """Return the population variance of the mixture, ``(nodes,)``."""
-    centre = (share * means).sum(0)
-    return (share * (variances + (means - centre).square())).sum(0)
+    centre = (fraction * means).sum(0)
+    return (fraction * (variances + (means - centre).square())).sum(0)
 
 
 def _classes(summary: ClassSummary, at_least: int) -> tuple[Tensor, Tensor, Tensor]:

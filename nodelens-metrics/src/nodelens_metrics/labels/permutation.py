@@ -1,4 +1,4 @@
-"""How often chance alone gives a node as much to say about the label."""
+"""Significance of a node's information about the label, by permutation of the labels."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _AT_ONCE = 2**22
 
 @frozen
 class LabelSignificance:
-    """P-value of a node's information about the label, by permuted labels of sampled rows.
+    """P-value of a node's information about the label, by permutation of the labels.
 
-    The share of label permutations whose information is at least the node's own, the own one
-    counted among them, so that it is never 0. The permutations are the same for all nodes and fixed
-    by `seed`. 1 for dead and constant nodes. Many nodes are many tests: of unrelated nodes, one in
-    twenty is below 0.05. There is no standard error: a p-value is about the sample that it is of.
+    Fraction of label permutations with at least the information of the data's own labels. These
+    count as one permutation, so that the value is never 0. All nodes have the same permutations,
+    fixed by `seed`. 1 for dead and constant nodes. Many nodes are many tests: of unrelated nodes,
+    one in twenty is below 0.05. There is no standard error: a p-value is about one sample.
 
     Attributes:
         estimator: information of binned values, of normal scores, or of the values as Gaussians.
         permutations: label permutations; the smallest p-value is 1/(permutations + 1).
-        bins: bins that values are cut into by the estimator binned, 2 to 255.
-        seed: number that the permutations are drawn from.
+        bins: number of bins of the estimator binned, 2 to 255.
+        seed: seed of the permutations.
     """
 
     info = MetricInfo(
@@ -80,8 +80,8 @@ def label_p_values(
 ) -> Tensor:
     """Return (b + 1)/(m + 1) for every node of x ``(samples, nodes)`` and labels y, ``(nodes,)``.
 
-    Permuting labels changes neither the margins nor their entropies, so that what is compared is
-    −H(bin, label), or the variance between classes, in which both Gaussian estimates increase.
+    Permuting labels changes neither the margins nor their entropies. So −H(bin, label) is compared,
+    or the variance between classes, in which both Gaussian estimates increase.
     """
     import torch
 
@@ -100,7 +100,7 @@ def label_p_values(
 
 
 def _features(x: Tensor, estimator: Estimator, bins: int) -> Tensor:
-    """Return what is summed over the samples of a class, ``(samples, features)``."""
+    """Return the values to be summed over the samples of a class, ``(samples, features)``."""
     from nodelens_metrics.mathematics.estimators import normal_scores, standardised
 
     if estimator == "binned":
@@ -135,9 +135,9 @@ def _bin_members(x: Tensor, bins: int) -> Tensor:
 
 
 def _strength(sums: Tensor, count: Tensor, nodes: int, estimator: Estimator) -> Tensor:
-    """Return what increases with the information, ``(nodes, permutations)``.
+    """Return a value that increases with the information, ``(nodes, permutations)``.
 
-    `sums` are of every feature over every class of every permutation.
+    `sums` are sums of every feature over every class of every permutation.
     """
     import torch
 

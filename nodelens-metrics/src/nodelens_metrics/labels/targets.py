@@ -1,4 +1,4 @@
-"""What a node says about the output and about the label, in nats, by several estimators.
+"""Information of a node about the output and about the label, in nats.
 
 The Gaussian information about the output is exact over the data. The estimators that need ranks,
 bins or neighbours read a random sample of the data's rows (`Reservoir`), a row's mean activation
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 @frozen
 class TaskInformation:
-    """What a node says about the output of the network, as two Gaussians.
+    """Gaussian mutual information of a node and the output of the network.
 
-    By token where the output is per token, else by row, from row means. A node that decides the
+    By token where the output is per token, else by row, from row means. A node that determines the
     target alone gets 6.56 nats at the default noise.
 
     Attributes:
-        correct_bias: subtract what independent samples of unrelated Gaussians give on average,
-            about 1/(2N); at least 0. Tokens of one row depend on each other, so that for them it
-            is too little.
+        correct_bias: subtract the mean estimate from independent samples of unrelated Gaussians,
+            about 1/(2N); at least 0. Tokens of one row depend on each other, so that for tokens the
+            correction is too small.
     """
 
     info = MetricInfo(
@@ -70,13 +70,13 @@ class TaskInformation:
 
 @frozen
 class BinnedInformation:
-    """Information of a node's binned row mean about the label, for relations of any shape.
+    """Mutual information of a node's binned row mean and the label, for any relation.
 
     Bins hold about equally many rows; equal values share a bin. Between 0 and the entropy of the
-    labels. What bins cannot resolve is lost: the more bins, the more rows are needed.
+    labels. Relations finer than a bin are lost, and more bins need more rows.
 
     Attributes:
-        bins: bins that the values are cut into, 2 to 255.
+        bins: number of bins, 2 to 255.
         correct_bias: correct for the number of cells that occur, after Miller and Madow.
     """
 
@@ -110,15 +110,15 @@ class BinnedInformation:
 
 @frozen
 class CopulaInformation:
-    """What the rank of a node's row mean says about the label, Gaussian within each class.
+    """Gaussian-copula mutual information of a node's row mean and the label.
 
-    `class_information` of normal scores: no monotone map of the activation changes it. Ties share
+    `class_information` of normal scores: invariant under monotone maps of the activation. Ties get
     their mean rank. Classes with fewer than two sampled rows are left out. Between 0 and the
     entropy of the labels.
 
     Attributes:
-        shared_variance: one variance for all classes; False takes one by class, at least 3/4 of
-            that one, so that a class in which a node is silent by chance is not a certainty.
+        shared_variance: one variance for all classes; False takes one by class, at least 3/4 of the
+            pooled one, so that a class in which a node is silent by chance is not certain.
     """
 
     info = MetricInfo(
@@ -149,11 +149,11 @@ class CopulaInformation:
 
 @frozen
 class KSGInformation:
-    """What a node's row mean says about the label, from the distances to nearest neighbours.
+    """Mutual information of a node's row mean and the label, by nearest neighbours (KSG).
 
     Needs neither bins nor a Gaussian and has little bias. Ties, as of a node that is often 0, are
-    parted by noise of 1e-10 standard deviations that belongs to the row. At least 0; classes with
-    one sampled row are left out.
+    broken by noise of 1e-10 standard deviations, fixed by the row. At least 0; classes with one
+    sampled row are left out.
 
     Attributes:
         neighbours: neighbours in the own class whose distance is measured; more have less variance

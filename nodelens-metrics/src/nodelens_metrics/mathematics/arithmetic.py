@@ -1,4 +1,4 @@
-"""Divisions and comparisons that decide what dead and constant nodes get."""
+"""Divisions and comparisons that decide the scores of dead and constant nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROUNDING = 2.0**-50
 """A standard deviation below this fraction of the mean is rounding: the node is constant."""
 
 RESOLUTION = 2.0**-40
-"""A part of a variance below this fraction of the whole is not told from zero by float64 sums."""
+"""A part of a variance below this fraction of the whole is zero in float64 sums."""
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -28,9 +28,9 @@ def varies(mean: Tensor, variance: Tensor) -> Tensor:
 def unexplained(moment: Tensor, damping: float) -> Tensor:
     """Return 1 / (M⁻¹)_ii of damped second moments M, 0 for nodes that are always 0.
 
-    What is left of each node's second moment when the others predict it as well as they can.
-    `damping` is added to the diagonal, relative to its mean. Raises `NotApplicableError` where M is
-    singular without it.
+    The part of each node's second moment that the best linear prediction from the other nodes
+    leaves. `damping` is added to the diagonal, relative to its mean. Raises `NotApplicableError`
+    where M is singular without it.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Correlations between nodes from samples, of all of them or class by class."""
+"""Correlations between nodes from samples, of all samples or by class."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _ROOM = 2**23
-"""Entries of matrices that are worked out once, in place of products whenever they are read."""
+"""Entries of matrices that are computed once, instead of products at every read."""
 
 Terms = Sequence[tuple[float, Correlations]]
-"""Correlations of the same nodes, each with its weight in what is worked out from all of them."""
+"""Correlations of the same nodes, each with its weight in their mean."""
 
 
 def factored(values: Tensor) -> FactoredCorrelations:
@@ -26,26 +26,28 @@ def factored(values: Tensor) -> FactoredCorrelations:
 
 
 def within_classes(values: Tensor, labels: Tensor, least: int, *, over_all: float = 0.0) -> Terms:
-    """Return the correlations within each class, weighted by the classes' shares.
+    """Return the correlations within each class, weighted by the fractions of the classes.
 
     Classes with fewer than `least` samples are left out. With a weight `over_all` the correlations
-    over all samples that are left are the last. Raises `NotApplicableError` with fewer than two
-    such classes.
+    over all remaining samples are the last. Raises `NotApplicableError` with fewer than two such
+    classes.
     """
     from nodelens_metrics.mathematics.estimators import class_samples, one_hot
     from nodelens_metrics.mathematics.labelled_rows import settled
 
-    parts = [(share, settled(rows)) for share, rows in class_samples(values, labels, least)]
+    parts = [(fraction, settled(rows)) for fraction, rows in class_samples(values, labels, least)]
     if over_all:
         parts.append((over_all, values[one_hot(labels, least)[0]]))
     small = len(parts) * values.shape[1] ** 2 <= _ROOM
-    return [(share, correlations_of(rows) if small else factored(rows)) for share, rows in parts]
+    return [
+        (fraction, correlations_of(rows) if small else factored(rows)) for fraction, rows in parts
+    ]
 
 
 def mean_strengths(terms: Terms) -> Iterator[tuple[int, Tensor]]:
     """Yield the first row of every tile and the weighted mean of |ρ|, ``(rows, nodes)``.
 
-    All correlations must be of one kind, so that their tiles are alike.
+    All correlations must be of one kind, so that their tiles match.
     """
     for tiles in zip(*(rho.tiles() for _, rho in terms), strict=True):
         weighted = zip(terms, tiles, strict=True)

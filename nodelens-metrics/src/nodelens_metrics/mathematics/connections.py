@@ -1,4 +1,4 @@
-"""The absolute weights that read nodes, in one shape for matrices and all convolutions."""
+"""Absolute weights that read nodes, in one shape for matrices and all convolutions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def output_axis(view: GroupView, part: ParameterSlice) -> int:
-    """Return the axis of what a weight writes, given a part of it along the axis that it reads.
+    """Return the output axis of a weight, given its slice along the axis that it reads.
 
-    Raises `NotApplicableError` for what is neither a matrix nor the weight of a convolution.
+    Raises `NotApplicableError` for a parameter that is neither a matrix nor the weight of a
+    convolution.
     """
     from torch.nn.modules.conv import _ConvNd
 
@@ -31,7 +32,7 @@ def connections(view: GroupView, part: ParameterSlice) -> Tensor:
     """Return |W| of a weight that reads nodes, ``(groups, outputs, inputs, kernel)`` float64.
 
     Outputs and inputs are those of one group of a grouped convolution. Raises `NotApplicableError`
-    for what is neither a matrix nor the weight of a convolution.
+    for a parameter that is neither a matrix nor the weight of a convolution.
     """
     output_axis(view, part)
     weight = view.parameters[part.parameter].detach().abs().double()
@@ -42,7 +43,7 @@ def connections(view: GroupView, part: ParameterSlice) -> Tensor:
 
 
 def by_node(part: ParameterSlice, values: Tensor) -> Tensor:
-    """Return what belongs to each node of numbers of inputs, ``(groups, inputs)``.
+    """Return each node's values from values of inputs, ``(groups, inputs)``.
 
     ``(nodes, components)``: a node of a grouped convolution is a channel of every group.
     """
@@ -67,8 +68,8 @@ def output_strengths(view: GroupView) -> Tensor:
 def strengths(view: GroupView, part: ParameterSlice) -> Tensor:
     """Return the sum of |W| between each node and each output of a weight, ``(nodes, outputs)``.
 
-    Of a stack of matrices, such as the experts of a layer, all count together. Raises
-    `NotApplicableError` for what is neither a matrix nor the weight of a convolution.
+    The matrices of a stack, such as the experts of a layer, count together. Raises
+    `NotApplicableError` for a parameter that is neither a matrix nor the weight of a convolution.
     """
     import torch
 

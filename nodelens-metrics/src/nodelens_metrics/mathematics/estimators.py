@@ -1,8 +1,8 @@
-"""Estimators of information on arrays, in nats: Gaussian, copula and binned, with their biases.
+"""Information estimators on arrays, in nats: Gaussian, copula and binned, with their biases.
 
 Plain functions for metrics, benchmarks and users. `x` is ``(samples, nodes)``, `y` the label of
-every sample, ``(samples,)`` of integers; results are ``(nodes,)`` float64. Samples are taken to be
-independent, and nothing depends on their order.
+every sample, ``(samples,)`` of integers; results are ``(nodes,)`` float64. Samples count as
+independent, and no result depends on their order.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BINS = 8
-"""Bins of about equally many samples that a node's values are cut into."""
+"""Number of bins for a node's values, of about equally many samples."""
 
 FLOOR = 0.75
-"""The least variance within a class, as a share of the variance within classes on average."""
+"""The least variance of a class, as a fraction of the mean variance within classes."""
 
 _AT_ONCE = 2**20
-"""Entries of a table of nodes by samples that are worked on at once."""
+"""Entries of a table of nodes by samples in memory at once."""
 
 
 def some_at_once(work: Callable[[Tensor], Tensor], x: Tensor, each: int = 1) -> Tensor:
-    """Return `work` of x ``(samples, nodes)``, a result per node, done for some nodes at a time.
+    """Return `work` of x ``(samples, nodes)``, a result per node, for some nodes at a time.
 
     `each` is how many numbers the work holds for each of x.
     """
@@ -37,9 +37,9 @@ def some_at_once(work: Callable[[Tensor], Tensor], x: Tensor, each: int = 1) -> 
 
 
 def gaussian_entropy_bias(variables: int, samples: Tensor | float) -> Tensor:
-    """Return by how much the entropy of a Gaussian sample is too large: β(d, N), not positive.
+    """Return the bias of the entropy of a Gaussian sample: β(d, N), not positive.
 
-    The entropy is that of the covariance with divisor N − 1. Finite for more samples than
+    The entropy is computed from the covariance with divisor N − 1. Finite for more samples than
     variables, −∞ or NaN otherwise. Source: the bias term of Ince et al. 2017, 10.1002/hbm.23471,
     β(d, N) = ½ [d log(2/(N − 1)) + Σ_k ψ((N − k)/2)], k = 1…d.
     """
@@ -52,9 +52,9 @@ def gaussian_entropy_bias(variables: int, samples: Tensor | float) -> Tensor:
 
 
 def gaussian_information_bias(left: int, right: int, samples: Tensor | float) -> Tensor:
-    """Return by how much the information between two Gaussian vectors is too large: about dₗdᵣ/2N.
+    """Return the bias of the information between two Gaussian vectors: about dₗdᵣ/2N.
 
-    β(dₗ) + β(dᵣ) − β(dₗ + dᵣ); 0 where there are too few samples to say.
+    β(dₗ) + β(dᵣ) − β(dₗ + dᵣ); 0 with too few samples.
     """
     import torch
 
@@ -63,7 +63,7 @@ def gaussian_information_bias(left: int, right: int, samples: Tensor | float) ->
 
 
 def average_ranks(x: Tensor) -> Tensor:
-    """Return the rank of every sample among its node's, 1 for the smallest; ties share the mean."""
+    """Return the rank of every sample among its node's samples, from 1; ties get the mean."""
     import torch
 
     ordered, order = x.T.contiguous().sort(dim=1)
@@ -80,7 +80,7 @@ def average_ranks(x: Tensor) -> Tensor:
 def normal_scores(x: Tensor) -> Tensor:
     """Return x with Gaussian margins, Φ⁻¹(rank / (N + 1)), ``(samples, nodes)`` float64.
 
-    Ties share their mean rank, so that neither their order nor noise decides. Source: Ince et al.
+    Ties get their mean rank, so that neither their order nor noise matters. Source: Ince et al.
     2017, 10.1002/hbm.23471, copula normalisation.
     """
     import torch
@@ -93,10 +93,10 @@ def normal_scores(x: Tensor) -> Tensor:
 
 
 def one_hot(y: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
-    """Return which samples have a usable label and their classes, ``(usable, classes)`` float64.
+    """Return a mask of samples with a usable label and their classes, ``(usable, classes)``.
 
-    A class is usable with `at_least` samples; labels below 0 do not count. Raises
-    `NotApplicableError` with fewer than two usable classes.
+    The classes are one-hot, float64. A class is usable with `at_least` samples; labels below 0 do
+    not count. Raises `NotApplicableError` with fewer than two usable classes.
     """
     labels = (y[y >= 0].bincount() >= at_least).nonzero().flatten()
     if len(labels) < 2:
@@ -111,10 +111,10 @@ def one_hot(y: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
 def label_information(x: Tensor, y: Tensor, *, bins: int = BINS, correct: bool = True) -> Tensor:
     """Return the information between the binned value of every node and the label.
 
-    Bins hold about N/bins samples each; equal values are never parted, so that a node that is
-    often 0 has a large bin. Corrected after Miller and Madow by (K_xy − K_x − K_y + 1)/2N with K
-    the cells that occur; within [0, H(y)], 0 for constant nodes. Samples labelled below 0 do not
-    count. Raises `NotApplicableError` with fewer than two classes.
+    Bins hold about N/bins samples each; equal values share a bin, so that a node that is often 0
+    has a large bin. Corrected after Miller and Madow by (K_xy − K_x − K_y + 1)/2N with K the cells
+    that occur; within [0, H(y)], 0 for constant nodes. Samples labelled below 0 do not count.
+    Raises `NotApplicableError` with fewer than two classes.
     """
     usable, classes = one_hot(y, at_least=1)
     label, entropy = classes.argmax(1), _surprise(classes.mean(0))
@@ -161,21 +161,21 @@ def _binned_information(x: Tensor, label: Tensor, bins: int, correct: bool) -> T
     return of_x + of_y - of_both - (bias if correct else 0.0)
 
 
-def _surprise(share: Tensor) -> Tensor:
+def _surprise(fraction: Tensor) -> Tensor:
     """Return the entropy of the last axis."""
     import torch
 
-    terms: Tensor = torch.special.xlogy(share, share)
+    terms: Tensor = torch.special.xlogy(fraction, fraction)
     return -terms.sum(-1)
 
 
 def gaussian_label_information(x: Tensor, y: Tensor, *, shared_variance: bool = True) -> Tensor:
     """Return the information between every node and the label, Gaussian within each class.
 
-    With one variance for all classes, or one by class that is at least 3/4 of that one, which a
-    class without any variance would need. Within [0, H(y)], 0 for constant nodes; classes with
-    fewer than two samples are left out. Source: Ince et al. 2017, 10.1002/hbm.23471, Gaussian
-    model with discrete classes: ½ log s² − Σ_c p_c ½ log s_c², less β(1, N) − Σ_c p_c β(1, N_c).
+    With one variance for all classes, or one by class that is at least 3/4 of the pooled one.
+    Within [0, H(y)], 0 for constant nodes; classes with fewer than two samples are left out.
+    Source: Ince et al. 2017, 10.1002/hbm.23471, Gaussian model with discrete classes: ½ log s² −
+    Σ_c p_c ½ log s_c², minus β(1, N) − Σ_c p_c β(1, N_c).
     """
     usable, classes = one_hot(y, at_least=2)
     x = x[usable].double()
@@ -188,19 +188,19 @@ def gaussian_label_information(x: Tensor, y: Tensor, *, shared_variance: bool = 
     means = classes.T @ centred / count.unsqueeze(1)
     squares = (classes.T @ centred.square() - count.unsqueeze(1) * means.square()).clamp(min=0.0)
     pooled = squares.sum(0).maximum(2.0**-40 * scale) / (rows - kinds)
-    share = (count / rows).unsqueeze(1)
+    fraction = (count / rows).unsqueeze(1)
     if shared_variance:
         inside = _log_std(pooled, x.new_tensor(float(rows - kinds)))
     else:
         dof = (count - 1).unsqueeze(1)
-        inside = (share * _log_std((squares / dof).maximum(FLOOR * pooled), dof)).sum(0)
+        inside = (fraction * _log_std((squares / dof).maximum(FLOOR * pooled), dof)).sum(0)
     outside = _log_std(scale / (rows - 1), x.new_tensor(float(rows - 1)))
-    bounded = (outside - inside).clamp(0.0, float(_surprise(share.flatten())))
+    bounded = (outside - inside).clamp(0.0, float(_surprise(fraction.flatten())))
     return bounded.masked_fill(~live, 0.0)
 
 
 def _log_std(variance: Tensor, dof: Tensor) -> Tensor:
-    """Return ½ log s² of a sample variance with `dof` degrees of freedom, less its bias."""
+    """Return ½ log s² minus its bias, s² a sample variance with `dof` degrees of freedom."""
     return 0.5 * variance.log() - gaussian_entropy_bias(1, dof + 1)
 
 
@@ -212,10 +212,10 @@ def copula_label_information(x: Tensor, y: Tensor, *, shared_variance: bool = Tr
 
 
 def copula_information(x: Tensor, y: Tensor, *, noise: float = 1e-6) -> Tensor:
-    """Return the information between every node and numbers y ``(samples,)``, by their copula.
+    """Return the Gaussian-copula information between every node and numbers y ``(samples,)``.
 
-    −½ log(1 − ρ²) of the normal scores, each given noise of that relative variance, less its bias,
-    at least 0; 0 for constants. Source: Ince et al. 2017, 10.1002/hbm.23471, Gaussian copula
+    −½ log(1 − ρ²) of the normal scores, each with noise of relative variance `noise`, minus the
+    bias, at least 0; 0 for constants. Source: Ince et al. 2017, 10.1002/hbm.23471, Gaussian copula
     information of two continuous variables.
     """
     import torch
@@ -238,7 +238,7 @@ def standardised(x: Tensor) -> Tensor:
 
 
 def class_samples(x: Tensor, y: Tensor, at_least: int) -> Iterator[tuple[float, Tensor]]:
-    """Yield each usable class's share of the samples and its samples, ``(samples, nodes)``."""
+    """Yield each usable class's fraction of the samples and its samples, ``(samples, nodes)``."""
     usable, classes = one_hot(y, at_least)
     x = x[usable]
     for member in classes.T:

@@ -1,4 +1,4 @@
-"""Sampled rows with labels, and the numbers about the output that metrics compare nodes with."""
+"""Sampled rows with labels, and output numbers that metrics compare nodes with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Target = Literal["margin", "nll", "entropy"]
 
 OUTPUT_INVARIANCES = frozenset({"activation_shift", "functional", "incoming_scale"})
-"""Scaling an activation and nothing else scales its part of the output as well."""
+"""Scaling an activation alone scales its part of the output as well."""
 
 
 def labelled_rows(samples: int) -> Reservoir:
@@ -23,7 +23,7 @@ def labelled_rows(samples: int) -> Reservoir:
 
 
 def samples_of(group: GroupView, samples: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the sampled rows, ``(rows, nodes)``, and each one's label and number in the data.
+    """Return the sampled rows, ``(rows, nodes)``, with their labels and numbers in the data.
 
     A node whose samples differ by rounding alone is made constant: exactly equal.
     """
@@ -33,7 +33,7 @@ def samples_of(group: GroupView, samples: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def settled(values: Tensor) -> Tensor:
-    """Return samples in which nodes that vary by rounding alone do not vary at all."""
+    """Return samples in which nodes that vary by rounding alone are exactly constant."""
     if not len(values):
         return values
     low, high = values.amin(0), values.amax(0)

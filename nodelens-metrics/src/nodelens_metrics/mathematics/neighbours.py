@@ -1,9 +1,8 @@
 """Nearest-neighbour estimators of information, in nats (Kraskov et al. 2004, Ross 2014).
 
-Both need samples without ties, as their authors say: every sample is moved by 1e-10 of the node's
-standard deviation, by a number that is a hash of the sample's key, so that neither the order of the
-samples nor the node decides. A node that is often exactly 0 is then a mixture with a very narrow
-part, which both estimators handle.
+Both need samples without ties. So every sample is moved by 1e-10 of the node's standard deviation,
+times a hash of the sample's key: neither the order of the samples nor the node matters. A node that
+is often exactly 0 is then a mixture with a very narrow part, which both estimators handle.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ if TYPE_CHECKING:
 NEIGHBOURS = 3
 JITTER = 1e-10
 _SLACK = 1e-15
-"""What rounding may add to a distance, relative to the largest value."""
+"""Rounding error of a distance, relative to the largest value."""
 
 
 def untied(x: Tensor, keys: Tensor) -> Tensor:
-    """Return nodes by samples in units of their standard deviation, ties parted, float64.
+    """Return nodes by samples in units of their standard deviation, ties broken, float64.
 
     `x` is ``(samples, nodes)``; constant nodes are noise alone.
     """
@@ -39,8 +38,8 @@ def ksg_label_information(
     """Return the information between every node and the label, ``(nodes,)``, at least 0.
 
     ψ(N) − ⟨ψ(N_class)⟩ + ψ(k) − ⟨ψ(m)⟩ with m the samples of any class within the distance to the
-    k-th neighbour of the own class; its own error can take it above the entropy of the labels.
-    `keys` are the samples' numbers; classes with one sample are left out. 0 for constant nodes.
+    k-th neighbour of the own class; an estimate can exceed the entropy of the labels. `keys` are
+    the samples' numbers; classes with one sample are left out. 0 for constant nodes.
     Source: Ross 2014, 10.1371/journal.pone.0087357, eq. 2.
     """
     import torch
@@ -103,8 +102,8 @@ def ksg_information(
 ) -> Tensor:
     """Return the information between the columns of x and of y, ``(nodes,)``, at least 0.
 
-    ψ(k) + ψ(N) − ⟨ψ(n_x + 1) + ψ(n_y + 1)⟩, n the samples closer in one coordinate than the k-th
-    neighbour is in the larger of both. Source: Kraskov et al. 2004, cond-mat/0305641, eq. 8
+    ψ(k) + ψ(N) − ⟨ψ(n_x + 1) + ψ(n_y + 1)⟩, n the number of samples closer in one coordinate than
+    the k-th neighbour in the larger of both. Source: Kraskov et al. 2004, cond-mat/0305641, eq. 8
     (algorithm 1). Both are ``(samples, nodes)``; 0 where one is constant or there are not more
     samples than neighbours.
     """

@@ -1,4 +1,4 @@
-"""Options that many metrics have, each with its bounds and its documentation in one place."""
+"""Options that several metrics have, with bounds and documentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nodelens.scoring.shared_options import option
 from nodelens_metrics.mathematics.second_moments import NOISE
 
 SAMPLES = 2048
-"""Rows that are sampled for estimators that need them one by one."""
+"""Number of sampled rows for estimators that need single rows."""
 
 
 def noise() -> Any:
@@ -20,17 +20,17 @@ def noise() -> Any:
     return option(
         NOISE,
         ge(1e-12),
-        doc="relative variance of the independent noise given to every node, and to a target; sets "
-        "what exact duplicates get; at least 1e-12, what float64 resolves.",
+        doc="relative variance of the independent noise of every node, and of a target; decides "
+        "the score of exact duplicates; at least 1e-12, the resolution of float64.",
     )
 
 
 def sketch(**beside: Any) -> Any:
-    """Rank of a sketch in place of the covariance."""
+    """Rank of a sketch instead of the covariance."""
     return option(
         None,
         or_none(ge(2)),
-        doc="rank of the sketch that correlations are estimated from; None takes them exact.",
+        doc="rank of the sketch that correlations are estimated from; None computes them exactly.",
         examples=[16],
         beside=beside,
     )
@@ -38,7 +38,7 @@ def sketch(**beside: Any) -> Any:
 
 def samples(what: str = "rows", default: int = SAMPLES, example: int = 24) -> Any:
     """Size of a sample of rows or positions."""
-    return option(default, ge(8), doc=f"{what} that are sampled.", examples=[example])
+    return option(default, ge(8), doc=f"number of {what} that are sampled.", examples=[example])
 
 
 def top(default: int | None = None) -> Any:
@@ -51,28 +51,28 @@ def top(default: int | None = None) -> Any:
 
 
 def correct_bias(default: bool = False) -> Any:
-    """Whether what few samples give too much is subtracted."""
+    """Whether the bias of few samples is subtracted."""
     return option(
-        default, doc="subtract what independent Gaussian samples, as few as these, give on average."
+        default, doc="subtract the mean estimate from as many independent Gaussian samples."
     )
 
 
 def size(default: int = 3) -> Any:
-    """Size of a set of nodes."""
-    return option(default, ge(3), doc="nodes in a set, 3 or more.")
+    """Number of nodes in a set."""
+    return option(default, ge(3), doc="number of nodes in a set, 3 or more.")
 
 
 def sets() -> Any:
     """Number of sets for each node."""
-    return option(256, ge(1), doc="sets of each node that are averaged.", examples=[5])
+    return option(256, ge(1), doc="number of sets of each node that are averaged.", examples=[5])
 
 
 def target() -> Any:
-    """Number about the output that nodes are compared with."""
+    """Output number that nodes are compared with."""
     return option(
         "margin",
         in_(OUTPUTS),
-        doc="number about the output: margin, nll (−log p of the label) or entropy.",
+        doc="number computed from the output: margin, nll (−log p of the label) or entropy.",
     )
 
 
@@ -80,8 +80,8 @@ def producer() -> Any:
     """Name of one of several weights that write a node."""
     return option(
         None,
-        doc="name of the weight that is asked about, or the last parts of its path; None takes the "
-        "only one that writes the nodes.",
+        doc="name of the weight to read, or the last parts of its path; None takes the only one "
+        "that writes the nodes.",
         examples=["layer"],
     )
 
@@ -92,14 +92,14 @@ def core(**beside: Any) -> Any:
         0.01,
         gt(0.0),
         le(1.0),
-        doc="share of the nodes that are supernodes; at least one is.",
+        doc="fraction of the nodes that are supernodes, at least one node.",
         beside=beside,
     )
 
 
 def steps() -> Any:
     """Number of points on a path."""
-    return option(20, ge(2), doc="points of the path, 2 or more; one gradient each.", examples=[4])
+    return option(20, ge(2), doc="points on the path, 2 or more; one gradient each.", examples=[4])
 
 
 def baseline() -> Any:

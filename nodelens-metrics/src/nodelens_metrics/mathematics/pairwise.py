@@ -18,7 +18,7 @@ def information(rho: Tensor) -> Tensor:
 def pairwise_information(
     x: Tensor, *, noise: float = 1e-6, top: int | None = None, positive_only: bool = False
 ) -> Tensor:
-    """Return what each node shares with the others on average, ``(nodes,)``, from stored samples.
+    """Return the mean information of each node with the others, ``(nodes,)``, from samples.
 
     `x` is ``(samples, nodes)``; products are taken in its precision. See
     `nodelens_metrics.information.redundancy.Redundancy` for the options.
@@ -36,7 +36,7 @@ def mean_information(
     positive_only: bool = False,
     bias: float = 0.0,
 ) -> Tensor:
-    """Return the mean over all partners, or the `top` largest, less `bias` per varying partner.
+    """Return the mean over all partners, or the `top` largest, minus `bias` per varying partner.
 
     Of unrelated nodes half are correlated negatively, so that `positive_only` halves the bias. 0
     for constant nodes; at least 0.

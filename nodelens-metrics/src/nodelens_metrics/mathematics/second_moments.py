@@ -1,4 +1,4 @@
-"""Second moments of a group, exact or from a sketch, and what metrics of these have in common."""
+"""Second moments of a group, exact or from a sketch, and constants of their metrics."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from nodelens.statistics.quantities import Quantity
 
 NOISE = 1e-6
-"""Relative variance of the noise that every node is given."""
+"""Relative variance of the noise that every node gets."""
 
 RANK = 1024
 """Rank of a sketch where the whole covariance does not fit the memory: ρ ± 0.03 to 0.04."""
 
 INVARIANCES = frozenset({"activation_scale", "activation_shift", "functional", "incoming_scale"})
-"""Scale and offset of a node do not matter to what it says."""
+"""Information does not depend on the scale and offset of a node."""
 
 
 COVARIANCE = Gram(reads="input")
-"""The covariance of what a producer's weights are multiplied with."""
+"""Covariance of the input of a producer."""
 
 
 def second_moments(sketch: int | None, of: Quantity = "value") -> Statistic[Any]:
-    """Return the statistic that correlations are read from: exact, or a sketch of some rank."""
+    """Return the statistic of a group's second moments: exact, or a sketch of some rank."""
     from nodelens.statistics.sketch import GramSketch
 
     return Gram(of=of) if sketch is None else GramSketch(of=of, rank=sketch)

@@ -1,4 +1,4 @@
-"""Eigenvalues of covariances and weights, and the numbers that describe a spectrum."""
+"""Eigenvalues of covariances and weights, and measures of a spectrum."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 _STEP, _REACH = 0.6, 75.0
-"""Distance and range of the points in log t at which the spectrum of what is left is looked at."""
+"""Distance and range of the points in log t at which the remaining spectrum is evaluated."""
 
 _MOST = 0.99
-"""Share of the variance above which a node hides the others in the spectrum."""
+"""Fraction of the variance above which a node hides the others in the spectrum."""
 
 ROUNDING = 2.0**-40
 """Eigenvalues below this fraction of their sum are rounding, whose roots would count."""
@@ -84,15 +84,15 @@ def decay(values: Tensor, first: int, weighted: bool) -> Tensor:
 def effective_rank_without_each(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Return the effective rank of a covariance, a scalar, and without each node, ``(nodes,)``.
 
-    What is left without node i has det(S_i + t) = det(S + t) · m_i(t), m_i(t) = Σ_k v_ik²/(λ_k + t)
-    with v_ik the entry of node i in eigenvector k (Cramer's rule). So Σ log(1 + μ/t) over its
+    The covariance without node i has det(S_i + t) = det(S + t) · m_i(t), m_i(t) = Σ_k v_ik²/(λ_k +
+    t) with v_ik the entry of node i in eigenvector k (Cramer's rule). So Σ log(1 + μ/t) over its
     eigenvalues μ is known for every t, and √μ and √μ log μ are integrals of it:
 
         2π √μ = ∫ log(1 + μ/t) t^(−1/2) dt,   2π √μ (log μ − 2) = ∫ log(1 + μ/t) t^(−1/2) log t dt.
 
     In log t the integrands are analytic in a strip of half-width π and fall off at both ends, where
-    equidistant sums converge geometrically: to 10⁻¹³ with the step taken here. All nodes together
-    cost one product of ``nodes² · points``, beside the eigenvectors.
+    equidistant sums converge geometrically: to 10⁻¹³ with the step taken here. Beside the
+    eigenvectors all nodes together take one product of ``nodes² · points``.
     """
     values, vectors = torch.linalg.eigh(covariance)
     scale = values.abs().max().clamp(min=torch.finfo(values.dtype).tiny)
@@ -110,9 +110,9 @@ def effective_rank_without_each(covariance: Tensor) -> tuple[Tensor, Tensor]:
     lost, lost_logs = density.sum(1), (density * s).sum(1)
     total, total_logs = roots.sum(), torch.special.xlogy(roots, poles).sum()
     without = _rank(total + lost, total_logs + 2 * lost + lost_logs)
-    share = shares(covariance.diagonal())
-    for node in (share > _MOST).nonzero().flatten().tolist():  # one at most: what is left is small
-        others = torch.arange(len(share), device=share.device) != node
+    fraction = shares(covariance.diagonal())
+    for node in (fraction > _MOST).nonzero().flatten().tolist():  # at most one
+        others = torch.arange(len(fraction), device=fraction.device) != node
         without[node] = effective_rank(eigenvalues(covariance[others][:, others]))
     return _rank(total, total_logs), without
 
@@ -124,7 +124,7 @@ def _rank(roots: Tensor, logs: Tensor) -> Tensor:
 
 
 FEWEST = 6
-"""Values that a spectrum must have for a power law to be fitted."""
+"""Least number of values for the fit of a power law."""
 
 
 class PowerLaw(NamedTuple):
@@ -183,17 +183,17 @@ def _distances(logs: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
 
 
 _ROUNDING = 1e-24
-"""Squared singular values below this part of the largest one are 0, but for rounding."""
+"""Squared singular values below this fraction of the largest one are rounding."""
 
 
 def bulk_edge(values: Tensor, rows: int, columns: int) -> float:
-    """Return where a random matrix of these sizes would end: the Marchenko–Pastur edge.
+    """Return the Marchenko–Pastur edge: the largest value of a random matrix of these sizes.
 
     `values` are all squared singular values, the largest first, of a ``(rows, columns)`` matrix
     with entries of variance σ², of which the largest lies near σ²(√rows + √columns)² (Marchenko &
-    Pastur 1967). σ² is estimated from the values below the edge, until that changes nothing more
-    (Martin & Mahoney 2021, 1810.01075, section 3.2): what k values above it leave is as random as
-    a matrix of k rows and k columns less. 0 where all that stays below it are zeros.
+    Pastur 1967). σ² is estimated from the values below the edge, until nothing changes (Martin &
+    Mahoney 2021, 1810.01075, section 3.2). With k values above the edge the rest counts as a random
+    matrix of k fewer rows and columns. 0 where all values below the edge are zeros.
     """
     above, values = 0, values[: min(rows, columns)]
     values = values.where(values > _ROUNDING * values[0], 0.0)

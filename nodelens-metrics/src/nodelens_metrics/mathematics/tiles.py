@@ -1,8 +1,8 @@
-"""Correlations between nodes, worked out when they are read: in tiles of rows, or entry by entry.
+"""Correlations between nodes, computed at every read: in tiles of rows, or entry by entry.
 
-Layers of 14 000 nodes have 1.6 GB of float64 correlations. What needs sums over rows, the largest
-entries of rows or small sets of nodes reads them from the triangle that the pass adds up, or from a
-sketch, and never holds the square.
+Layers of 14 000 nodes have 1.6 GB of float64 correlations. Metrics of sums over rows, of the
+largest entries of rows or of small sets of nodes read them from the triangle that the pass adds up,
+or from a sketch, and never hold the square.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from nodelens.statistics.triangle import Triangle
 
 _AT_ONCE = {"cpu": 2**18, "cuda": 2**25}
-"""Entries of a tile, by device: what stays in a processor's cache, or fills a device."""
+"""Entries of a tile, by device: the size of a processor's cache, or enough to fill a device."""
 
 _COPIED = 2**23
 """Entries of samples that are centred at once."""
 
 _LEAST_ROWS = 128
-"""Rows of a product that are worth reading the whole factor for."""
+"""Least rows of a product for which the whole factor is read."""
 
 
 class Correlations(Protocol):
-    """The correlations between the nodes of a group; a constant node has none with others.
+    """Correlations between the nodes of a group; a constant node has none with others.
 
     `live`, ``(nodes,)`` of bool, is False for constant nodes; `count` is the number of samples.
     """
 
     @property
     def live(self) -> Tensor:
-        """Which nodes vary."""
+        """Mask of the nodes that vary."""
 
     @property
     def count(self) -> Tensor:
@@ -62,11 +62,9 @@ class FactoredCorrelations:
 
     @property
     def live(self) -> Tensor:
-        """Which nodes vary."""
         return self.factor.square().sum(0) > 0
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
-        """Yield rows of zᵀz, one on the diagonal."""
         nodes = self.factor.shape[1]
         step = max(_LEAST_ROWS, _rows_at_once(self.factor, nodes))
         for first in range(0, nodes, step):
@@ -88,7 +86,6 @@ class FactoredCorrelations:
         return torch.cat(found).view(shape).double()
 
     def columns(self, nodes: Tensor) -> Tensor:
-        """Return some columns of zᵀz, one on the diagonal."""
         import torch
 
         rho = (self.factor.T @ self.factor[:, nodes]).double().clamp_(-1.0, 1.0)
@@ -106,7 +103,6 @@ class PackedCorrelations:
 
     @property
     def live(self) -> Tensor:
-        """Which nodes vary."""
         return self.variance > 0
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
@@ -126,7 +122,7 @@ class PackedCorrelations:
                 yield first, _with_ones(tile.div_(size), first)
 
     def entries(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return entries of the triangle, found by their place in it."""
+        """Return entries of the triangle, found by their position in it."""
         import torch
 
         row, column = left.minimum(right), left.maximum(right)
@@ -141,7 +137,6 @@ class PackedCorrelations:
         return (found / (size[row] * size[column])).clamp(-1.0, 1.0).where(row != column, 1.0)
 
     def columns(self, nodes: Tensor) -> Tensor:
-        """Return the entries of some columns."""
         import torch
 
         return self.entries(torch.arange(len(self.variance), device=nodes.device)[:, None], nodes)
@@ -152,7 +147,7 @@ class PackedCorrelations:
         return Triangle(len(self.variance))
 
     def _size(self) -> Tensor:
-        """Return standard deviations, infinite for constants, whose correlations are then 0."""
+        """Return standard deviations, infinite for constants, so that their correlations are 0."""
         import torch
 
         std = self.variance.double().sqrt()
@@ -173,8 +168,8 @@ def _with_ones(tile: Tensor, first: int) -> Tensor:
 def correlations_of(x: Tensor) -> PackedCorrelations:
     """Return the correlations of stored samples ``(samples, nodes)``, in their own precision.
 
-    Only the triangle is multiplied out, a little over half of the square. A node whose standard
-    deviation is below eight roundings of its mean is constant.
+    Only the triangle is computed, a little over half of the square. A node whose standard deviation
+    is below eight roundings of its mean is constant.
     """
     import torch
 
@@ -192,10 +187,10 @@ def correlations_of(x: Tensor) -> PackedCorrelations:
 
 
 def correlations_in(summary: GramSummary | SketchSummary) -> Correlations:
-    """Return the correlations of the summary of a `Gram` or of a `GramSketch`.
+    """Return the correlations from the summary of a `Gram` or of a `GramSketch`.
 
-    A sketch adds the noise of as many samples as its rank: its `count` is the number of samples
-    that have as much noise as these and the sketch together.
+    A sketch adds the noise of as many samples as its rank: `count` is the number of samples with as
+    much noise as the data's samples and the sketch together.
     """
     import torch
 

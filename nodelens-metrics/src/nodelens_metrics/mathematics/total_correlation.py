@@ -57,7 +57,7 @@ def _logarithms(covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _of_three(covariance: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log |Σ| of three variables and the sum of that of its pairs."""
+    """Return log |Σ| of three variables and the sum of log |Σ| of the pairs."""
     x, y, z = diagonal.unbind(-1)
     xy, xz, yz = (covariance[..., i, j] for i, j in ((0, 1), (0, 2), (1, 2)))
     pairs = (x * y - xy * xy, x * z - xz * xz, y * z - yz * yz)
@@ -68,9 +68,9 @@ def _of_three(covariance: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor]:
 def o_information_of_triplets(covariance: Tensor) -> Tensor:
     """Return Ω of all triplets i < j < k of n variables, in the order of `torch.combinations`.
 
-    `covariance` is ``(n, n)`` of full rank. With correlations, |Σ_ijk| is
-    (1 − ρ_ij²)(1 − ρ_ik²) − (ρ_jk − ρ_ij ρ_ik)², and Ω is ½ log |Σ_ijk| less ½ log (1 − ρ²) of the
-    three pairs, which are worked out once.
+    `covariance` is ``(n, n)`` of full rank. With correlations, |Σ_ijk| is (1 − ρ_ij²)(1 − ρ_ik²) −
+    (ρ_jk − ρ_ij ρ_ik)², and Ω is ½ log |Σ_ijk| minus ½ log (1 − ρ²) of the three pairs, which are
+    computed once.
     """
     import torch
 
@@ -84,7 +84,7 @@ def o_information_of_triplets(covariance: Tensor) -> Tensor:
 
 
 def _all_triplets(n: int, device: Any) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield the places in an ``(n, n)`` matrix of ij, ik and jk of all triplets, in large parts.
+    """Yield the indices in an ``(n, n)`` matrix of ij, ik and jk of all triplets, in large parts.
 
     The pairs j < k behind i are the end of the list of all pairs.
     """

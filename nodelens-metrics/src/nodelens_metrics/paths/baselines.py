@@ -1,4 +1,4 @@
-"""The straight path from a baseline to the data, in the space of what a model reads."""
+"""Straight path from a baseline to the data, in the space of the model's inputs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
 
 Baseline = Literal["zero", "mean"]
-"""Where a path starts: zeros, or every row's own mean (see `blank` and `mean_token`)."""
+"""Start of a path: zeros, or every row's own mean (see `blank` and `mean_token`)."""
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _MASK = "attention_mask"
-"""The argument that says which tokens count: never moved, whatever its type."""
+"""The argument that says which tokens count: never moved, of any type."""
 
 
 @contextmanager
-def at_point(model: nn.Module, batch: Batch, share: float, baseline: Baseline) -> Iterator[Batch]:
-    """Give the batch, and let embeddings return, what lies at `share` of the way, 0 to 1.
+def at_point(
+    model: nn.Module, batch: Batch, fraction: float, baseline: Baseline
+) -> Iterator[Batch]:
+    """Give the batch, and let embeddings return vectors, at the fraction `fraction` of the path.
 
-    Float tensors among the inputs are moved themselves, but for an attention mask, tokens where
-    they become vectors. From zeros all embeddings move, those of positions included; from the mean
-    those of the batch's own tokens, and the rest, which is the same for all rows, stays. Raises
-    `CaptureError` where nothing that the model reads can be moved.
+    Float tensors among the inputs are moved directly, except an attention mask; tokens are moved as
+    embedding vectors. From zeros all embeddings move, also those of positions. From the mean only
+    the embeddings of the batch's own tokens move: the others are equal for all rows. Raises
+    `CaptureError` where no input of the model can be moved.
     """
     inputs = {key: value for key, value in batch.kwargs.items() if key != _MASK}
     tensors = [v for v in (*batch.args, *inputs.values()) if isinstance(v, Tensor)]
@@ -42,13 +44,13 @@ def at_point(model: nn.Module, batch: Batch, share: float, baseline: Baseline) -
             return output
         moved.append(output)
         start = mean_token(output, batch.mask) if baseline == "mean" else 0.0 * output
-        return start + share * (output - start)
+        return start + fraction * (output - start)
 
     def point(value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
         start = blank(value, batch.mask) if baseline == "mean" else 0.0 * value
-        return start + share * (value - start)
+        return start + fraction * (value - start)
 
     args = tuple(point(value) for value in batch.args)
     kwargs = {**batch.kwargs, **{key: point(value) for key, value in inputs.items()}}
@@ -69,15 +71,15 @@ def at_point(model: nn.Module, batch: Batch, share: float, baseline: Baseline) -
 
 
 def _place(tensor: Tensor) -> int:
-    """Return where a tensor's values lie, which views of it share."""
+    """Return the storage location of a tensor's values, equal for views of one tensor."""
     return tensor.untyped_storage().data_ptr()
 
 
 def blank(values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return every row's own mean in place of its values, ``(rows, …)``; padding does not count.
+    """Return every row's own mean instead of its values, ``(rows, …)``; padding does not count.
 
-    Of images, ``(rows, channels, height, width)`` and beyond, the mean of each channel; of anything
-    else, that of all values of a row. A baseline of the row's own does not depend on the batch.
+    For images, ``(rows, channels, height, width)`` and beyond, the mean of each channel; else the
+    mean of all values of a row. Such a baseline does not depend on the batch.
     """
     axes = tuple(range(2 if values.ndim >= 4 else 1, values.ndim))
     if not axes:

@@ -1,8 +1,8 @@
-"""What a node contributes along a path from a baseline to the data: integrated gradients inside.
+"""Metrics along a path from a baseline to the data: integrated gradients inside a network.
 
-The network is run at many points between a blank input and the real one; the gradients at every
-node on the way are added up, for all nodes of all layers at once. Where the straight gradient is
-flat (a saturated output, a perfect fit) the path is not.
+The network is run at many points between a blank input and the data; the gradients at every node
+are integrated along the path, for all nodes of all layers at once. Where the gradient at the data
+vanishes (a saturated output, a perfect fit), the gradients along the path do not.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _TARGETS = validators.in_(("log_likelihood", "logit"))
 
 @frozen
 class Conductance:
-    """Part of F(x) − F(x₀) that flows through a node: F is what the model says of the label.
+    """Conductance of a node: integrated gradients of the output that pass through the node.
 
-    Complete: over the nodes of a layer that everything passes through the parts sum to the whole,
-    up to the error of the quadrature, which falls with 1/steps² and which
-    `conductance_completeness` shows. Positive where the node speaks for the label. 0 for dead nodes
-    and for those that are the same all along the path.
+    F is the model's output for the label. Complete: over the nodes of a layer that everything
+    passes through the conductances sum to F(x) − F(x₀), up to the error of the quadrature. It falls
+    with 1/steps², and `conductance_completeness` measures it. Positive where the node raises F. 0
+    for dead nodes and for nodes that are constant along the path.
 
     Attributes:
-        target: ``log_likelihood``, minus the loss, or ``logit``, that of the label.
-        absolute: mean of the absolute value by row, so that rows do not cancel.
+        target: F, ``log_likelihood`` (minus the loss) or ``logit`` (of the label).
+        absolute: mean of the absolute value of a row, so that rows do not cancel.
     """
 
     info = MetricInfo(
@@ -69,15 +69,16 @@ class Conductance:
 
 @frozen
 class ConductanceCompleteness:
-    """Share of F(x) − F(x₀) that the conductances of a layer's nodes sum to.
+    """Sum of a layer's conductances as a fraction of the output change along the path.
 
-    1 less the error of the quadrature where everything passes through the layer: take more steps
-    where it is far from 1. What flows past the layer is missing. 0 where the model says the same of
+    1 minus the error of the quadrature where everything passes through the layer: take more steps
+    where the value is far from 1. Paths around the layer are missing. 0 where F is equal at
     baseline and data. Not defined for nodes that are read at several places of the network, as in a
-    residual stream: each of them may carry the whole.
+    residual
+    stream: each place may carry the whole.
 
     Attributes:
-        target: ``log_likelihood``, minus the loss, or ``logit``, that of the label.
+        target: F, ``log_likelihood`` (minus the loss) or ``logit`` (of the label).
     """
 
     info = MetricInfo(
@@ -113,12 +114,12 @@ class ConductanceCompleteness:
 class InternalInfluence:
     """Mean gradient at a node along a path from a baseline to the data.
 
-    How F, what the model says of the label, answers to the node on the way; unlike conductance it
-    does not ask whether the node changes there, so that a dead node may have some. Signed, and it
-    ranks nothing.
+    F is the model's output for the label. Unlike in conductance the gradient is not multiplied by
+    the change of the node, so that a dead node may have influence. Signed, so that nodes are not
+    ranked.
 
     Attributes:
-        target: ``log_likelihood``, minus the loss, or ``logit``, that of the label.
+        target: F, ``log_likelihood`` (minus the loss) or ``logit`` (of the label).
     """
 
     info = MetricInfo(

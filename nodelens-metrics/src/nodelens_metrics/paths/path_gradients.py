@@ -1,4 +1,4 @@
-"""Gradients at every node along a path from a baseline to the data."""
+"""Statistic of gradients at every node along a path from a baseline to the data."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from nodelens.interfaces.statistic import Layout, Reading, State, Visit
 
 PathTarget = Literal["log_likelihood", "logit"]
-"""What is explained: minus the loss of a row, or the logit of its label, summed over positions."""
+"""Function F to explain: minus the loss of a row, or its label's logit, summed over positions."""
 
 _FIELDS = ("conductance", "magnitude", "influence")
 
 
 @frozen(eq=False)
 class PathSummary:
-    """Means over rows along the path, ``(nodes,)`` float64, and of F(x) − F(x₀), `change`.
+    """Means over rows of path integrals, ``(nodes,)`` float64, and of F(x) − F(x₀), `change`.
 
     `conductance` is Σ_t ∫ ∂F/∂a · da, `magnitude` its absolute value by row, `influence` is
     Σ_t ∫ ∂F/∂a dα.
@@ -38,14 +38,14 @@ class PathSummary:
 class PathGradients:
     """Conductance and influence of all nodes of all groups at once.
 
-    Between two points of the path a node's share of the change of F is the mean gradient at the two
+    Between two points of the path a node's part of the change of F is the mean gradient at the two
     times the change of the node (trapezoidal rule): exact where F is quadratic in the node, so
     between two kinks of a network of ReLUs; else the error falls with 1/steps².
 
     Attributes:
-        steps: points of the path, 2 or more; one gradient each.
-        baseline: where the path starts: zeros, or every row's own mean.
-        target: what is explained.
+        steps: number of points on the path, 2 or more; one gradient each.
+        baseline: start of the path: zeros, or every row's own mean.
+        target: F, the function to explain.
     """
 
     steps: int = field(default=20, validator=validators.ge(2))
@@ -67,14 +67,13 @@ class PathGradients:
         return layout.folds * (len(_FIELDS) * layout.width + 2)
 
     def start(self, layout: Layout) -> State:
-        """Return empty sums."""
         from nodelens.statistics.rows import zeros
 
         fields = {name: zeros(layout, layout.width) for name in _FIELDS}
         return {"rows": zeros(layout), "change": zeros(layout), **fields}
 
     def visit(self, visit: Visit, states: dict[str, State]) -> None:
-        """Add what the path of every row shows."""
+        """Add the path integrals of every row."""
         points = _points(self, visit, list(states))
         readings, first = next(points)
         totals = {name: _Integral(readings[name]) for name in states}
@@ -90,7 +89,6 @@ class PathGradients:
                 state[part][visit.fold] += rows.sum(0)
 
     def merge(self, state: State, other: State) -> None:
-        """Add the sums."""
         from nodelens.statistics.rows import add_fields
 
         add_fields(state, other)
@@ -105,7 +103,7 @@ class PathGradients:
 
 @define(eq=False)
 class _Integral:
-    """The trapezoidal sums of one group, ``(rows, nodes)``, up to the `last` point."""
+    """Trapezoidal sums of one group, ``(rows, nodes)``, up to the `last` point."""
 
     last: Reading
     conductance: Tensor = field(init=False)
@@ -120,7 +118,7 @@ class _Integral:
 
     @property
     def rows(self) -> int:
-        """The number of rows with a position that counts."""
+        """Number of rows with a position that counts."""
         valid = self.last.valid
         return len(self.conductance) if valid is None else int(valid.any(1).sum())
 
@@ -136,18 +134,18 @@ class _Integral:
         self.last = reading
 
     def by_row(self, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what is summed over rows, in the order of `_FIELDS`."""
+        """Return the values to be summed over rows, in the order of `_FIELDS`."""
         return self.conductance, self.conductance.abs(), self.influence / (steps - 1)
 
 
 def _points(
     path: PathGradients, visit: Visit, groups: list[str]
 ) -> Iterator[tuple[dict[str, Reading], Tensor]]:
-    """Yield what every group reads, and F by row, from the baseline to the data.
+    """Yield the readings of every group, and F by row, from the baseline to the data.
 
-    Raises `CaptureError` where a gradient at the start, or between it and the data, overflows: at
-    zeros the norms of a language model multiply it by hundreds, layer after layer. What is not
-    finite at the data either is told as such.
+    Raises `CaptureError` where a gradient before the end of the path overflows: at zeros the norms
+    of a language model multiply the gradient by hundreds in every layer. A gradient that is not
+    finite at the data either is reported as such.
     """
     from nodelens.errors import CaptureError, NotFiniteError
     from nodelens_metrics.paths.baselines import at_point
@@ -158,15 +156,15 @@ def _points(
 
     with reading(visit.model, visit.graph, groups, explained) as reader:
         for point in range(path.steps):
-            share = point / (path.steps - 1)
+            fraction = point / (path.steps - 1)
             try:
-                with at_point(visit.model, visit.batch, share, path.baseline) as batch:
+                with at_point(visit.model, visit.batch, fraction, path.baseline) as batch:
                     found = reader.read(batch)
             except NotFiniteError as error:
                 reader.read(visit.batch)
                 other = "mean" if path.baseline == "zero" else "zero"
                 raise CaptureError(
-                    f"at {share:.0%} of the path from {path.baseline} to the data, "
+                    f"at {fraction:.0%} of the path from {path.baseline} to the data, "
                     f"{str(error).partition(';')[0]}; at the data all is finite: try "
                     f"`baseline: {other}` for conductance and influence"
                 ) from error

@@ -1,4 +1,4 @@
-"""One batch at a time through the model: what every group's nodes did, and the gradient there."""
+"""Reader of every group's activations and gradients, one batch at a time."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class _Keep:
-    """A statistic that keeps the last reading of a group."""
+    """Statistic that keeps the last reading of a group."""
 
     last: Reading | None = None
     reads: ReadPoint = "activation"
     requires: frozenset[Need] = frozenset({"gradient", "whole_rows"})
 
     def floats(self, layout: Layout) -> int:
-        """One number per fold, which says nothing."""
+        """One number per fold, a placeholder for the plan."""
         return layout.folds
 
     def start(self, layout: Layout) -> State:
-        """Return a state that is on the layout's device and nothing else."""
+        """Return a state that only holds the layout's device."""
         from nodelens.statistics.rows import zeros
 
         return {"nothing": zeros(layout)}
 
     def update(self, state: State, reading: Reading) -> None:
-        """Keep the reading; the model may change in place what it read."""
+        """Keep a copy of the reading: the model may change the tensor in place."""
         self.last = evolve(reading, values=reading.values.clone(), shared={})
 
     def merge(self, state: State, other: State) -> None:
@@ -52,9 +52,9 @@ class _Keep:
 
 @frozen(eq=False)
 class Reader:
-    """Reads activations and gradients as a capture does: padding, heads and packed rows included.
+    """Reader of activations and gradients as in a capture: padding, heads and packed rows.
 
-    `explained` maps output and batch to one number per row, whose gradient is taken.
+    `explained` maps output and batch to one number per row, whose gradient is computed.
     """
 
     request: CaptureRequest
@@ -63,7 +63,7 @@ class Reader:
     values: list[Tensor] = field(factory=list)
 
     def read(self, batch: Batch) -> tuple[dict[str, Reading], Tensor]:
-        """Return the reading of every group, and what is explained by row, ``(rows,)`` float64."""
+        """Return the reading of every group, and each row's explained number, ``(rows,)``."""
         read_batch(self.request, self.recorder, batch)
         readings = {name: keep.last for name, keep in self.keeps.items() if keep.last is not None}
         return readings, self.values.pop()

@@ -1,7 +1,7 @@
-"""How alike nodes are: cosines, correlations, and what the next group says of them.
+"""Metrics of similarity of nodes: cosines, correlations, and relations to the next group.
 
-Averages are over all other nodes of the group, dead and constant ones included, which are like
-none. Groups of one node get 0.
+Averages are over all other nodes of the group. Dead and constant nodes are included and have
+similarity 0 to all. Groups of one node get 0.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _COUNT: Any = validators.optional(validators.ge(1))
 
 @frozen
 class ActivationCorrelation:
-    """Mean correlation of a node's activation with the activations of all other nodes.
+    """Mean absolute correlation of a node's activation with each other activation.
 
     Attributes:
-        absolute: take |ρ|, so that a node and its negative are alike.
+        absolute: take |ρ|, so that a node and its negative are similar.
     """
 
     info = MetricInfo(
@@ -54,7 +54,6 @@ class ActivationCorrelation:
         return (second_moments(self.sketch),)
 
     def sketched(self) -> ActivationCorrelation:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -73,7 +72,7 @@ class ActivationCorrelation:
 
 @frozen
 class ActivationCosine:
-    """Mean |cosine|, without centring, of a node's activation with all other activations."""
+    """Mean absolute cosine (uncentred) of a node's activation with each other activation."""
 
     info = MetricInfo(
         formula="mean_j |E[a_i a_j]| / sqrt(E[a_i²] E[a_j²]), j ≠ i",
@@ -92,7 +91,6 @@ class ActivationCosine:
         return (second_moments(self.sketch),)
 
     def sketched(self) -> ActivationCosine:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -115,13 +113,13 @@ class ActivationCosine:
 
 @frozen
 class WeightCorrelation:
-    """Mean correlation of a node's incoming weights with the incoming weights of all others.
+    """Mean absolute correlation of a node's incoming weights with each other node's weights.
 
-    `weight_cosine` of weights less their mean over the inputs, which two nodes may share without
-    looking for the same pattern. 0 for nodes all of whose weights are equal.
+    `weight_cosine` of weights minus their mean over the inputs, which two nodes of different
+    patterns may have in common. 0 for nodes all of whose weights are equal.
 
     Attributes:
-        absolute: take |ρ|, so that a node and its negative are alike.
+        absolute: take |ρ|, so that a node and its negative are similar.
     """
 
     info = MetricInfo(
@@ -153,13 +151,14 @@ class WeightCorrelation:
 
 @frozen
 class NextLayerInformation:
-    """What a node says about the nodes of the next group: mean Gaussian information.
+    """Mean Gaussian mutual information of a node with the nodes of the next group.
 
-    The next group is the next one in the forward pass that can be read; it need not read this one.
-    Not defined for the last group. A plug-in estimate: about 1/(2N) nats without any dependence.
+    The next group is the next readable one in the forward pass; its weights need not read this
+    group. Not defined for the last group. A plug-in estimate: about 1/(2N) nats without any
+    dependence.
 
     Attributes:
-        top: average over the `top` nodes that it says most about; None averages all.
+        top: average over the `top` nodes of largest information; None averages all.
     """
 
     info = MetricInfo(
@@ -184,7 +183,7 @@ class NextLayerInformation:
 
 @frozen
 class NextLayerCKA:
-    """How alike a group and the next one are: linear CKA with the unbiased estimate of HSIC.
+    """Linear CKA of a group and the next group, with the unbiased estimate of HSIC.
 
     From the same sampled rows of both groups (row means), at least four. 1 for groups that are
     rotations of each other, around 0 for independent ones. Not defined for the last group.

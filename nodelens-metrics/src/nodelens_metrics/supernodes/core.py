@@ -1,9 +1,10 @@
-"""Supernodes and their halo: the few nodes that carry the loss, and those that write beside them.
+"""Metrics of supernodes, which carry most of the loss proxy, and of their halo.
 
-With q = a·g at a position, LP = ½ E[q²] the loss proxy, v_i the weights that read node i (its
+q = a·g at a position, LP = ½ E[q²] is the loss proxy, and v_i are the weights that read node i (its
 column in the next layer). The *core* are the nodes of the largest LP; its *write support* are the
-outputs that the core writes most to; the *halo* are the other nodes that write most of their weight
-there. Definitions of Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475, and its public code.
+outputs that the core writes most to; the *halo* are the other nodes with most of their weight on
+the write support. Definitions of Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475, and its
+public code.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ _SHARE: Any = [validators.gt(0.0), validators.le(1.0)]
 
 @frozen
 class Supernode:
-    """Whether a node belongs to the core: 1 for the largest loss proxies of the group, else 0.
+    """Core membership: 1 for the nodes of largest loss proxy in the group, else 0.
 
-    Nodes of equal proxy at the border all belong or all do not, so that the core may be larger than
-    asked for, never arbitrary.
+    Nodes of equal proxy at the border are all in the core, or none is, so that the choice is never
+    arbitrary; the core may be larger than requested.
     """
 
     info = MetricInfo(
@@ -57,7 +58,7 @@ class Supernode:
 
 @frozen
 class SupernodeMass:
-    """Share of a layer's loss proxy that its core holds."""
+    """Fraction of a layer's loss proxy in the core, the nodes of largest loss proxy."""
 
     info = MetricInfo(
         formula="Σ_core LP / Σ LP",
@@ -81,10 +82,10 @@ class SupernodeMass:
 
 @frozen
 class CoreConnection:
-    """Share of a node's outgoing weight that goes where the core writes.
+    """Fraction of a node's outgoing weight on the outputs that the core writes most.
 
     Attributes:
-        support: share of the outputs that are the core's write support; at least one is. The
+        support: fraction of the outputs in the core's write support, at least one output. The
             default is the published 256 of 4,096.
     """
 
@@ -109,9 +110,9 @@ class CoreConnection:
 
 @frozen
 class CoreRedundancy:
-    """Information that a node's q shares with q of the core: mean over the closest supernodes.
+    """Mean Gaussian mutual information of a node's q = a·g with the closest supernodes.
 
-    Only positive correlations count. 0 for supernodes themselves, which are not compared.
+    Only positive correlations count. 0 for supernodes themselves.
 
     Attributes:
         top: number of supernodes that are averaged over.
@@ -135,7 +136,6 @@ class CoreRedundancy:
         return (GradientMoments(), second_moments(self.sketch, of="gate"))
 
     def sketched(self) -> CoreRedundancy:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -145,17 +145,17 @@ class CoreRedundancy:
 
 @frozen
 class Scar:
-    """Loss proxy, lowered for nodes of the halo that the core makes redundant.
+    """Loss proxy, lowered for nodes that are redundant with the core (SCAR).
 
     ``prot`` multiplies LP by Protect, which is 1 outside the halo and 0.2 + 0.8 (1 − rank⁸) inside,
     with rank the node's place by redundancy to the core in the halo, 0 to 1. ``conn`` lets that
-    factor act in proportion to Conn. Supernodes are put above all others. About the most redundant
-    tenth of the halo moves noticeably: rank 0.9 is 0.66, rank 0.5 is 0.997.
+    factor act in proportion to Conn. Supernodes rank above all others. Only the most redundant
+    tenth of the halo changes noticeably: Protect is 0.66 at rank 0.9 and 0.997 at rank 0.5.
 
     Attributes:
         variant: SCAR-Prot or SCAR-Conn.
-        halo: share of the other nodes that are the halo.
-        support: share of the outputs that are the core's write support; at least one is. The
+        halo: fraction of the other nodes that are the halo.
+        support: fraction of the outputs in the core's write support, at least one output. The
             default is the published 256 of 4,096.
         top: number of supernodes that redundancy is averaged over.
     """
@@ -183,7 +183,6 @@ class Scar:
         return (GradientMoments(), second_moments(self.sketch, of="gate"))
 
     def sketched(self) -> Scar:
-        """Return the metric from a sketch of rank 1024."""
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
@@ -213,18 +212,18 @@ def _correlations_of_q(group: GroupView, sketch: int | None) -> Correlations:
 
 
 def core_size(nodes: int, share: float) -> int:
-    """Return the number that a share of the nodes or outputs is: rounded, and at least one."""
+    """Return the number of a fraction of the nodes or outputs: rounded, and at least one."""
     return max(1, round(share * nodes))
 
 
 def core_of(proxy: Tensor, share: float) -> Tensor:
-    """Return True for the nodes of the largest loss proxy, ``(nodes,)``; never for dead ones."""
+    """Return True for the nodes of the largest loss proxy, ``(nodes,)``; never for dead nodes."""
     border = proxy.topk(core_size(len(proxy), share)).values[-1]
     return (proxy >= border) & (proxy > 0)
 
 
 def connection(outgoing: Tensor, core: Tensor, support: float) -> Tensor:
-    """Return Conn, ``(nodes,)``, from the strength of what nodes write, ``(nodes, outputs)``."""
+    """Return Conn, ``(nodes,)``, from the outgoing strengths of nodes, ``(nodes, outputs)``."""
     from nodelens_metrics.mathematics.arithmetic import ratio
 
     written = outgoing[core].sum(0)
@@ -245,7 +244,7 @@ def redundancy_to(correlations: Correlations, core: Tensor, top: int) -> Tensor:
 
 
 def halo_of(conn: Tensor, core: Tensor, share: float) -> Tensor:
-    """Return True for the nodes outside the core of the largest connection, ``(nodes,)``."""
+    """Return True for the nodes outside the core with the largest connection, ``(nodes,)``."""
     others = (~core).nonzero().flatten()
     halo = core.new_zeros(len(core))
     if len(others):

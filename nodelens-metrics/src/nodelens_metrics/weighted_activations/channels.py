@@ -1,8 +1,8 @@
-"""Scores of single weights from weight and activation norm, added up over the weights of a node.
+"""Scores of single weights from weight and activation norm, summed over a node's weights.
 
 The methods rank single weights; these are their versions for nodes. Norms are root mean squares
-over positions, padding left out. x_j is what a producer's weights are multiplied with (for a
-convolution its patches), a_i the activation that consumers read.
+over positions without padding. x_j is the input of a producer's weights (for a convolution its
+patches), a_i the activation that consumers read.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _INPUT = Moments(reads="input")
 
 @frozen
 class WandaChannel:
-    """Wanda scores of all weights that write or read a node, added up.
+    """Sum of the Wanda scores of all weights that write or read a node.
 
     For a gated unit: its gate row and its up row, each weight times the norm of its input, plus its
-    down column times the norm of the node. A dead node keeps the score of what writes it.
+    down column times the norm of the node. A dead node keeps the scores of its producers.
     """
 
     info = MetricInfo(
@@ -55,10 +55,10 @@ class WandaChannel:
 
 @frozen
 class RIA:
-    """Relative importance and activations of all weights that read a node, added up.
+    """Sum of the RIA scores (relative importance and activation) of a node's outgoing weights.
 
-    Each weight counts by its share in its output and by its share in its input, so that no output
-    loses all that it reads. 0 for dead nodes and for nodes that nothing reads.
+    Each weight counts by its fraction of the weights of its output and of its input, so that no
+    output loses all of its inputs. 0 for dead nodes and for nodes that nothing reads.
 
     Attributes:
         power: the exponent of the activation norm.
@@ -93,15 +93,15 @@ class RIA:
 
 @frozen
 class DaSS:
-    """Dependency-aware scores of all weights that write or read a gated unit, added up.
+    """Sum of the DaSS scores of all weights that write or read a gated unit.
 
-    What writes the unit counts by the norm of the unit itself, not of its input, to the power of
-    one half; what reads it as in Wanda. The two parts have different units, and their balance
-    depends on the scale of the activations: the paper compares weights within one matrix only. 0
-    for dead nodes.
+    Weights that write the unit count by the norm of the unit itself, not of its input, to the power
+    of one half; weights that read it as in Wanda. The two parts have different units, and their
+    balance depends on the scale of the activations: the paper compares weights within one matrix
+    only. 0 for dead nodes.
 
     Attributes:
-        power: the exponent of the activation norm for the weights that write.
+        power: the exponent of the activation norm for the weights that write the unit.
     """
 
     info = MetricInfo(
@@ -140,8 +140,8 @@ def _relative(group: GroupView, part: ParameterSlice) -> Tensor:
     """Return the relative importance of one weight that reads the nodes, ``(nodes,)``.
 
     Inputs are features: the positions of a kernel count apart, and the channels of a grouped
-    convolution are read by their own outputs. The shares that an input gives its outputs add up
-    to 1.
+    convolution are read by their own outputs. The fractions of an input over its outputs add up to
+    1.
     """
     from nodelens_metrics.mathematics.arithmetic import ratio
     from nodelens_metrics.mathematics.connections import by_node, connections

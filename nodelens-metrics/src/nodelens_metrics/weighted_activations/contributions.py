@@ -1,10 +1,10 @@
-"""What a node adds to the layers that read it: activation times outgoing weights.
+"""Metrics of a node's contribution to the layers that read it: activation times weights.
 
-All stay the same when an activation is scaled and the weights that read it are scaled back. Norms
-of activations are root mean squares over positions, padding left out: published code takes sums
-over the tokens of a row, averaged over rows, which is the same ranking for rows of equal length and
-biased for others. A node of several features (a head, a flattened map) has the mean square of all
-of them together. 0 for dead nodes.
+All are unchanged when an activation is scaled and the weights that read it are scaled back. Norms
+of activations are root mean squares over positions without padding. Published code takes sums over
+the tokens of a row, averaged over rows: an equal ranking for rows of equal length, a biased one for
+others. A node of several features (a head, a flattened map) has the mean square over all of its
+features. 0 for dead nodes.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class WandaSP:
 
 @frozen
 class FlapIFV:
-    """Input feature variance: how much a node fluctuates about its mean.
+    """Input feature variance (FLAP): variance of the activation about the mean.
 
-    The same number as `activation_variance`, under the name of the method that ranks by it. 0 for
-    dead and for constant nodes.
+    Equal to `activation_variance`, under the name of the method that ranks by it. 0 for dead and
+    constant nodes.
     """
 
     info = MetricInfo(
@@ -71,10 +71,10 @@ class FlapIFV:
 
 @frozen
 class FlapWIFV:
-    """Weighted input feature variance: the error of the next layer when a node becomes its mean.
+    """Weighted input feature variance (FLAP): next-layer error when a node becomes its mean.
 
-    Exact for one node of one feature and a linear consumer that reads it once. It goes with a
-    repair that folds the mean into the consumer's bias. 0 for dead and for constant nodes.
+    Exact for one node of one feature and a linear consumer that reads it once. Meant for a repair
+    that adds the mean's contribution to the consumer's bias. 0 for dead and constant nodes.
     """
 
     info = MetricInfo(
@@ -93,9 +93,9 @@ class FlapWIFV:
 
 @frozen
 class FlapWIFN:
-    """Weighted input feature norm: mean |outgoing weight| times the norm of the activation.
+    """Weighted input feature norm (FLAP): mean |outgoing weight| times the activation's RMS.
 
-    The same number as `wanda_sp`, under the name that FLAP gives it.
+    Equal to `wanda_sp`, under FLAP's name.
     """
 
     info = MetricInfo(
@@ -116,7 +116,7 @@ class FlapWIFN:
 class IndependentContribution:
     """Norm of the outgoing weights times the mean absolute activation.
 
-    Every position counts alike; published code adds the means of batches, whatever their size.
+    Every position has equal weight; published code adds the means of batches of any size.
     """
 
     info = MetricInfo(

@@ -1,10 +1,10 @@
-"""The error that removing one node leaves in what reads it, with and without repair.
+"""Error of the next layer after the removal of one node, with and without a repair.
 
 Exact for a linear consumer and one node: the squared error of its output, mean over positions and
 summed over outputs. A consumer that reads a node several times (the kernel positions of a
-convolution, the places of a flattened map) counts as if these were independent. The score belongs
-to the repair that is then carried out: a node that its peers can replace is cheap only if they are
-told to replace it.
+convolution, the positions of a flattened map) counts as if these were independent. The score is for
+one repair: a node that its peers can predict has a small error only if pruning repairs their
+weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REPAIRS = ("none", "mean_bias", "weights", "weights_and_bias")
 
 @frozen
 class ReconstructionError:
-    """Output error of the next layer when a node is removed and the rest is repaired.
+    """Output error of the next layer without the node, after the repair.
 
     ``none`` is the square of Wanda's column score, ``mean_bias`` is FLAP's WIFV, ``weights`` the
     optimal brain surgeon's channel score, ``weights_and_bias`` the variance that the peers do not
@@ -37,8 +37,8 @@ class ReconstructionError:
     alone keeps an exact duplicate from 0 in the last two.
 
     Attributes:
-        repair: what is repaired: nothing, the bias by the node's mean, the weights of the other
-            nodes, or both.
+        repair: the repair after removal: none, the bias by the node's mean, the weights of the
+            other nodes, or both.
         damping: added to the diagonal of the second moments before they are inverted, relative to
             its mean; 0 raises `NotApplicableError` where they are singular. The first two repairs
             invert nothing.
@@ -72,7 +72,7 @@ class ReconstructionError:
         return group.outgoing().square().sum(1) * self._left_over(group)
 
     def _left_over(self, group: GroupView) -> Tensor:
-        """Return the mean square of what is missing in place of the node, ``(nodes,)``."""
+        """Return the mean square of the node's activation that the repair leaves, ``(nodes,)``."""
         from nodelens_metrics.mathematics.arithmetic import unexplained
 
         if self.repair == "none":

@@ -1,6 +1,6 @@
-"""Where a node's incoming weights lie among those of the other nodes of its group.
+"""Metrics of a node's incoming weights relative to the other nodes of its group.
 
-All pairs of nodes, worked out for `CHUNK` nodes at a time.
+All pairs of nodes, computed for `CHUNK` nodes at a time.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 _INCOMING = frozenset({"activation_scale", "activation_shift", "functional"})
 
 CHUNK = 1024
-"""Nodes that are compared with all others at once."""
+"""Number of nodes compared with all others at once."""
 
 CLOSE = 1e-6
-"""Squared distances below this share of the squared norms are worked out from differences."""
+"""Squared distances below this fraction of the squared norms are computed from differences."""
 
 
 @frozen
 class FPGM:
-    """Sum of the distances to the incoming weights of all other nodes (geometric median).
+    """Sum of distances to the incoming weights of all other nodes (geometric median).
 
     A node near the geometric median of its layer can be replaced by the others. Exact duplicates
-    have distance 0 to each other, and both stay comparable with the rest. 0 in groups of one node.
-    The published pruner can drop small filters first; this is its distance alone.
+    have distance 0 to each other, and both remain comparable with the rest. 0 in groups of one
+    node. The published pruner can drop small filters first; this is its distance alone.
     """
 
     info = MetricInfo(
@@ -64,7 +64,7 @@ class WeightCosine:
 
     Attributes:
         top: average the `top` most similar nodes only; None averages all.
-        absolute: count opposite directions as alike.
+        absolute: count opposite directions as similar.
     """
 
     info = MetricInfo(
@@ -97,7 +97,7 @@ class WeightCosine:
 def distances(rows: Tensor) -> Iterator[Tensor]:
     """Yield the distances of `CHUNK` rows at a time to all rows, ``(chunk, rows)``.
 
-    From products, ‖x‖² + ‖y‖² − 2x·y, but for close pairs, where that would be rounding.
+    From products, ‖x‖² + ‖y‖² − 2x·y, except for close pairs, where these would be rounding.
     """
     squares = rows.square().sum(1)
     for first in range(0, len(rows), CHUNK):

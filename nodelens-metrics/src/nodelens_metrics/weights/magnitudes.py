@@ -1,7 +1,7 @@
-"""How large a node's weights are, slice by slice, and beside those of the other nodes.
+"""Magnitudes of a node's weights by slice, absolute and relative to the other nodes.
 
-A slice is what a node owns of one parameter. Biases are left out, and so is the data: a dead ReLU
-is not noticed.
+A slice is a node's part of one parameter. Biases are left out. No data is read: a dead ReLU is not
+noticed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _UNSEEN = frozenset({"activation_scale", "activation_shift"})
 
 @frozen
 class GatedMagnitude:
-    """Norms of every weight that writes or reads a node, added up.
+    """Sum of the norms of every weight that writes or reads a node.
 
     For a gated unit: the norm of its gate row, plus that of its up row, plus that of its down
-    column. Unlike one norm over everything, a small weight does not vanish beside a large one.
+    column. Unlike in one norm over all weights, a small weight does not vanish beside a large one.
 
     Attributes:
         norm: l1, l2, or linf for the largest weight.
@@ -55,7 +55,7 @@ class GatedMagnitude:
 
 @frozen
 class BNScale:
-    """Scale that a normalisation gives a node, without its sign.
+    """Absolute scale that a normalisation layer multiplies a node with.
 
     Several normalisations of the same nodes (a residual stream) are averaged. Meant for networks
     that were trained with an L1 penalty on the scales (network slimming).
@@ -84,11 +84,11 @@ class BNScale:
 
 @frozen
 class GroupNorm:
-    """Mean over all slices of a node of their squared weights, beside the other nodes.
+    """Mean squared norm of a node's slices over all weights, relative to the group's mean.
 
     Slices are the weights that write and read the node, scales of normalisations and depthwise
-    kernels: all that is removed with it, but for biases. As the published code has it by default:
-    sums of |w|ᵖ per slice, the mean over slices, divided by the mean over the nodes.
+    kernels: all that is removed with the node, except biases. As the published code has it by
+    default: sums of |w|ᵖ per slice, the mean over slices, divided by the mean over the nodes.
 
     Attributes:
         power: p; 2 for squares, 1 for absolute weights.
@@ -122,15 +122,15 @@ class GroupNorm:
 
 @frozen
 class LAMP:
-    """Fraction that a node holds of the squared weights of all nodes at least as large.
+    """LAMP score: a node's fraction of the squared weights of all nodes at least as large.
 
-    The published score is of single weights; this is its version for nodes, on the squared L2 norm
-    of their weights. 1 for the largest node, so that global pruning spares one node of every group.
-    Equal nodes get equal scores; sorted one after the other, as the published code has them, the
-    first would get less. 0 for nodes without weights.
+    The published score is of single weights; this is the version for nodes, on the squared L2 norm
+    of their weights. 1 for the largest node, so that global pruning keeps one node of every group.
+    Equal nodes get equal scores, unlike in the published code, which sorts them. 0 for nodes
+    without weights.
 
     Attributes:
-        of: the weights that write a node, or all of its group: those that read it too.
+        of: ``incoming`` for the weights that write a node, ``group`` for those that read it too.
     """
 
     info = MetricInfo(

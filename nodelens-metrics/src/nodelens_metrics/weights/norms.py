@@ -1,7 +1,7 @@
-"""Norms of the weights that write a node, that read it, or both; biases left out.
+"""Norms of the weights that write a node, that read a node, or both, without biases.
 
-Several weights in one role (gate and up projection, two readers) count as one long row; one that
-writes and reads the same nodes (a tied embedding) counts once in the norms of the whole group. A
+Several weights in one role (gate and up projection, two readers) count as one long row. A weight
+that writes and reads the nodes (a tied embedding) counts once in the norms of the whole group. A
 dead ReLU is not noticed: its weights need not be small.
 """
 
@@ -61,7 +61,7 @@ class WeightL2:
 
 @frozen
 class WeightLinf:
-    """Largest weight that writes a node, without its sign."""
+    """Largest absolute weight that writes a node."""
 
     info = MetricInfo(
         formula="max_j |w_ij|",
@@ -95,8 +95,8 @@ class OutgoingL1:
 class OutgoingL2:
     """L2 norm of the weights that read a node.
 
-    Together with an activation norm it bounds what the node adds to the next layer; alone it
-    depends on how the activation is scaled.
+    The product with an activation norm bounds the node's contribution to the next layer. Alone the
+    norm depends on the scale of the activation.
     """
 
     info = MetricInfo(
@@ -114,7 +114,7 @@ class OutgoingL2:
 
 @frozen
 class OutgoingLinf:
-    """Largest weight that reads a node, without its sign."""
+    """Largest absolute weight that reads a node."""
 
     info = MetricInfo(
         formula="max_o |W_oi|",
@@ -130,7 +130,7 @@ class OutgoingLinf:
 
 @frozen
 class GroupL1:
-    """L1 norm of all weights of a node, written and read."""
+    """L1 norm of all weights that write or read a node."""
 
     info = MetricInfo(
         formula="Σ_j |w_ij| + Σ_o |W_oi|",
@@ -146,7 +146,7 @@ class GroupL1:
 
 @frozen
 class GroupL2:
-    """L2 norm of all weights of a node, written and read."""
+    """L2 norm of all weights that write or read a node."""
 
     info = MetricInfo(
         formula="(Σ_j w_ij² + Σ_o W_oi²)^½",
@@ -162,7 +162,7 @@ class GroupL2:
 
 @frozen
 class GroupLinf:
-    """Largest weight that goes with a node, without its sign."""
+    """Largest absolute weight that writes or reads a node."""
 
     info = MetricInfo(
         formula="max(max_j |w_ij|, max_o |W_oi|)",

@@ -1,4 +1,4 @@
-"""Importance that is passed back from the model's outputs along absolute weights."""
+"""Importance propagated back from the model's outputs along absolute weights."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 Final = Literal["weights", "inf_fs"]
 _OUTPUTS = ("model output", "vocabulary")
-"""Why nodes that no weight reads are frozen where they are outputs of the model."""
+"""Reason for which outputs of the model that no weight reads are frozen."""
 
 
 @frozen
 class NISP:
-    """Part of a node in all model outputs, along the absolute weights of all layers behind.
+    """NISP: importance propagated back from the model's outputs along absolute weights.
 
-    The paper ranks the final response layer, the one that the outputs read, by its responses, with
-    a method of choice: its own is ``inf_fs``, and a dead node then counts as one that nothing is
-    correlated with. ``weights`` needs no data: every output counts 1, which gives that layer the
-    sums of its outgoing weights.
+    The paper ranks the final response layer, which the outputs read, by its responses with a method
+    of choice. Its own method is ``inf_fs``; a dead node then counts as uncorrelated with all
+    others. ``weights`` needs no data: every output counts 1, so that the layer gets the sums of its
+    outgoing weights.
 
     Activations, normalisations, pooling, and kernels of which a node owns whole groups (depthwise)
-    pass importance on unchanged, a gate, an attention pattern and what goes through them alike.
-    Where what writes a node has other components than what reads it (a key that several query heads
-    read), they share its importance evenly. In a residual stream a node counts from the point on
-    where it was written, so that a block's neurons answer for all later blocks; the stream's own
-    nodes count from its beginning. The order of the forward pass stands for dependence: a parallel
-    branch that is computed later counts as behind, and a shared module counts at its last call. Not
-    applicable where nodes are read by something that is not a weight, with no heads that say what
-    becomes of them. Reads all weights behind the group.
+    pass importance on unchanged, and so do gates and attention patterns. Where producers and
+    consumers of a node have different components (a key that several query heads read), the
+    importance is divided evenly. In a residual stream a node counts from the point on where it was
+    written, so that a block's neurons answer for all later blocks; the stream's own nodes count
+    from its beginning. The order of the forward pass stands for dependence: a parallel branch that
+    is computed later counts as behind, and a shared module counts at its last call. Not applicable
+    where something that is no weight and no attention head reads the nodes. Reads all weights
+    behind the group.
 
     Attributes:
-        final: what the final response layer is ranked by: its outgoing weights, or infinite feature
+        final: ranking of the final response layer: by outgoing weights, or by infinite feature
             selection on samples of its activations.
     """
 
@@ -75,12 +75,12 @@ class NISP:
 
 @frozen(eq=False)
 class _Propagation:
-    """One way back through a network; `known` are scores of a group from a point on.
+    """One pass back through a network; `known` are scores of a group from a point on.
 
-    Points are numbers of traced tensors, which grow along the forward pass: what is written after a
-    point is read later still, so that the way has an end. Scores are ``(nodes, parts)``, in as many
-    parts as a weight has rows that write a node. `passed` is what a group's nodes get through each
-    weight that reads them, which all points before it share.
+    Points are numbers of traced tensors, which grow along the forward pass: a tensor that is
+    written after a point is read later still, so that the pass ends. Scores are ``(nodes, parts)``,
+    in as many parts as a weight has rows that write a node. `passed` holds the scores of a group's
+    nodes through each weight that reads them, equal for all points before the weight.
     """
 
     final: Final
@@ -88,7 +88,7 @@ class _Propagation:
     passed: dict[tuple[str, ParameterSlice], tuple[Tensor, bool]] = field(factory=dict)
 
     def of(self, view: GroupView, written: int, parts: int) -> Tensor:
-        """Return the scores of a group's nodes for what reads them after `written`."""
+        """Return the scores of a group's nodes from what reads them after `written`."""
         key = (view.group.name, written, parts)
         if key not in self.known:
             self.known[key] = self._read(view, written, parts)
@@ -117,9 +117,9 @@ class _Propagation:
         return total
 
     def _through(self, view: GroupView, part: ParameterSlice) -> tuple[Tensor, bool]:
-        """Return what nodes get from the outputs of one weight that reads them, ``(nodes, parts)``.
+        """Return the scores that nodes get through one weight that reads them, ``(nodes, parts)``.
 
-        And whether these are outputs of the model.
+        The second value says whether the weight writes outputs of the model.
         """
         import torch
 
@@ -159,10 +159,10 @@ class _Propagation:
     def _writers(
         self, view: GroupView, parameter: str, axis: int
     ) -> list[tuple[ChannelGroup, ParameterSlice]]:
-        """Return the groups that a weight writes along an axis, each with its slice of it.
+        """Return the groups that a weight writes along an axis, each with its slice.
 
-        Several groups may cut the same rows (heads, their dimensions, groups of a convolution):
-        those that are read first come first, those that nothing reads last.
+        Several groups may slice the same rows (heads, their dimensions, groups of a convolution):
+        the group that is read first comes first, groups that nothing reads last.
         """
         found = [
             (target, slice_)
@@ -174,7 +174,7 @@ class _Propagation:
 
 
 def _first_read(view: GroupView, group: ChannelGroup) -> float:
-    """Return the first traced tensor in which a group's nodes are read, infinity if in none."""
+    """Return the first traced tensor that reads a group's nodes, infinity without one."""
     readers = group.role("consumer")
     return min((_point(view, group, part, "input") for part in readers), default=float("inf"))
 
@@ -187,7 +187,7 @@ def _responses(view: GroupView) -> Tensor:
 
 
 def _in_parts(score: Tensor, parts: int) -> Tensor:
-    """Return scores ``(nodes, components)`` in as many parts, shared evenly if not one to one."""
+    """Return scores ``(nodes, components)`` in as many parts, divided evenly if not one to one."""
     if score.shape[1] == parts:
         return score
     return score.sum(1, keepdim=True).expand(-1, parts) / parts
@@ -196,9 +196,9 @@ def _in_parts(score: Tensor, parts: int) -> Tensor:
 def _point(
     view: GroupView, group: ChannelGroup, part: ParameterSlice, end: Literal["input", "output"]
 ) -> int:
-    """Return the traced tensor that a weight reads, or its module writes, at the last call.
+    """Return the traced tensor that a weight reads, or that its module writes, at the last call.
 
-    A tied weight is used by every module that has it.
+    A tied weight is used by every module that owns it.
     """
     weight = view.parameters[part.parameter]
     users = {name.rpartition(".")[0] for name, each in view.parameters.items() if each is weight}

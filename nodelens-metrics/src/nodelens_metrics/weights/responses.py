@@ -1,4 +1,4 @@
-"""How much each node of a final response layer matters, from samples of its activations."""
+"""Importance of the nodes of a final response layer, from samples of their activations."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 from nodelens_metrics.mathematics.estimators import average_ranks
 
 MIXING = 0.5
-"""How much the spread counts beside the correlation."""
+"""Weight of the spread relative to the correlation."""
 
 REACH = 0.9
-"""The factor of one more step along a path, as a share of the largest that converges."""
+"""Factor of one more step along a path, as a fraction of the largest factor that converges."""
 
 
 def infinite_feature_selection(values: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""The spectrum of a layer's weights: layer metrics that need no data.
+"""Metrics of the spectrum of a layer's weights, without data.
 
-W is the weight that writes the group (a convolution's kernels flattened to ``(outputs, inputs ·
-kernel)``), σ its singular values, λ = σ². Where several weights write the group (gate and up
-projection, query, key and value, a residual stream) every one has a spectrum of its own, and the
-option `producer` names the one that is asked about. A weight with several groups in one matrix (a
-fused projection) is taken whole as far as it writes the group.
+W is the weight that writes the group (a convolution's kernels flattened to
+``(outputs, inputs · kernel)``), σ its singular values, λ = σ². Where several weights write the
+group (gate and up projection, query, key and value, a residual stream) every one has a spectrum of
+its own, and the option `producer` names the one to read. Of a weight with several groups in one
+matrix (a fused projection) all rows that write the group count.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def _fitted(values: Tensor) -> PowerLaw:
 class WeightAlpha:
     """Exponent of the power law in the tail of a weight's spectrum (WeightWatcher's α).
 
-    Between 2 and 6 in well-trained layers, by the source; larger where a layer has learnt little.
-    The tail starts where the Kolmogorov–Smirnov distance is smallest. For convolutions the source
-    pools the spectra of the kernel positions instead of flattening them.
+    Between 2 and 6 in well-trained layers according to the source; larger in layers that learnt
+    little. The tail starts where the Kolmogorov–Smirnov distance is smallest. For convolutions the
+    source pools the spectra of the kernel positions instead of flattening them.
 
     Attributes:
-        weighted: multiply by log10 λ_max (α̂, α-hat), which takes the layer's scale into account.
+        weighted: multiply by log10 λ_max (α̂, α-hat), which includes the layer's scale.
     """
 
     info = MetricInfo(
@@ -79,7 +79,7 @@ class WeightAlpha:
 
 @frozen
 class WeightAlphaDistance:
-    """How badly a power law fits the tail of a weight's spectrum: Kolmogorov–Smirnov distance."""
+    """Kolmogorov–Smirnov distance of the power law fitted to a weight's spectrum."""
 
     info = MetricInfo(
         formula="max |F_empirical − F_fitted| over the tail",
@@ -121,7 +121,7 @@ class WeightStableRank:
 
 @frozen
 class WeightEffectiveRank:
-    """Effective rank of a weight."""
+    """Effective rank of a weight: exp of the entropy of the normalised singular values."""
 
     info = MetricInfo(
         formula="exp(−Σ p log p), p_k = σ_k / Σ σ",
@@ -143,11 +143,11 @@ class WeightEffectiveRank:
 
 @frozen
 class WeightSpikes:
-    """How far a weight's spectrum sticks out of what a random matrix of its size would have.
+    """Outliers of a weight's spectrum above the Marchenko–Pastur edge of a random matrix.
 
     The Marchenko–Pastur edge λ₊ has the bulk's variance, estimated from the values below it; rows
-    and columns of zeros do not count. Spikes so many that the mean of all puts the edge above them,
-    a third of all directions or more, cannot be told from a bulk.
+    and columns of zeros do not count. Many spikes, a third of all directions or more, cannot be
+    separated from a bulk: their mean puts the edge above them.
 
     Attributes:
         of: the largest value over the edge, or the number of values above it.
@@ -175,5 +175,5 @@ class WeightSpikes:
         live = group.written_by(self.producer).weight != 0
         edge = bulk_edge(values, int(live.any(1).sum()), int(live.any(0).sum()))
         if not 0.0 < float(edge) < float("inf"):
-            raise NotApplicableError("no bulk can be told from the eigenvalues of its weight")
+            raise NotApplicableError("no bulk can be separated from the eigenvalues of its weight")
         return values[:1] / edge if self.of == "largest" else (values > edge).sum().double().view(1)

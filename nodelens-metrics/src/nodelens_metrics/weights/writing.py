@@ -1,8 +1,8 @@
-"""How a node spreads what it writes over the weights that read it.
+"""Metrics of how a node's writing is spread over the weights that read the node.
 
-p_o = |W_oi| / Σ_o |W_oi| is the share of one connection, of all readers together; a kernel of a
-convolution, and a node of several features, count each of their weights. Only the shape counts, not
-the size. A node without outgoing weights has no shape and gets 0.
+p_o = |W_oi| / Σ_o |W_oi| is the fraction of one connection, over all readers together. Every weight
+of a convolution's kernel, and of a node of several features, counts. Only the shape counts, not the
+size. A node without outgoing weights has no shape and gets 0.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class OutgoingEntropy:
         formula="−Σ_o p_o log p_o",
         unit="nats",
         higher_is_better=False,
-        source=f"{_STUDY}; shares by the L1 norm, not verified against its text",
+        source=f"{_STUDY}; fractions by the L1 norm, not verified against its text",
         invariances=_SHAPE,
     )
     statistics = ()
@@ -60,10 +60,10 @@ class OutgoingEntropy:
 
 @frozen
 class WriteConcentration:
-    """Chance that two draws by connection strength pick one connection.
+    """Herfindahl index of a node's outgoing connection strengths.
 
-    1 for a node that writes one thing, one over the number of connections for one that writes all
-    alike: the inverse of the effective number of connections.
+    1 for a node with one connection, one over the number of connections for equal strengths: the
+    inverse of the effective number of connections.
     """
 
     info = MetricInfo(
@@ -81,15 +81,14 @@ class WriteConcentration:
 
 @frozen
 class WriteOverlap:
-    """Share of a node's outgoing strength that goes where its whole group writes most.
+    """Fraction of a node's outgoing strength on the outputs that the whole group writes most.
 
-    Those are the outputs with the largest Σ_i p_oi, where all connections of a node with one output
-    count together: a node counts by its shares, so that one large node does not decide alone.
-    Weights only; the version around a core of nodes that the loss finds
-    important is in the family of supernodes.
+    The outputs are those with the largest Σ_i p_oi, where all connections of a node with one output
+    count together. A node counts by its fractions, so that one large node does not decide alone.
+    Weights only; `core_connection` has the version around a core of nodes by loss proxy.
 
     Attributes:
-        share: how many of the outputs count, as a share of all; at least one does.
+        share: fraction of the outputs that count, at least one output.
     """
 
     info = MetricInfo(

@@ -1,4 +1,4 @@
-"""What the entry point names: descriptions only, nothing heavy is imported."""
+"""The plugin: descriptions only, nothing heavy is imported."""
 
 from nodelens import hookimpl
 from nodelens.plugins.specs import MetricSpec

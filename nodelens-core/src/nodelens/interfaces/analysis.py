@@ -1,4 +1,4 @@
-"""What an analysis is."""
+"""The contract of an analysis."""
 
 from __future__ import annotations
 

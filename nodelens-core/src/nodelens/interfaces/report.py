@@ -1,4 +1,4 @@
-"""What a report writer is."""
+"""The contract of a report writer."""
 
 from __future__ import annotations
 

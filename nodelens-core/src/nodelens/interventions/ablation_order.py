@@ -1,4 +1,4 @@
-"""How many nodes go, and in which order."""
+"""The number and the order of the nodes that are ablated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def removed_count(width: int, fraction: float) -> int:
-    """Return ``fraction * width`` rounded to the nearest node, half up; at least one node stays."""
+    """Return ``fraction * width`` rounded to the nearest node, half up; one node is kept."""
     return min(math.floor(fraction * width + 0.5), width - 1)
 
 
@@ -31,7 +31,7 @@ def removal_order(
     """Return the nodes from the least to the most important, ``(nodes,)``.
 
     Nodes of equal importance are in a random order that `seed` and `purpose` fix: by position, a
-    metric without any information would always take away the same end of the layer.
+    metric without any information would always ablate one end of the layer first.
     """
     ties = random_order(len(importance), seed, "ties", *purpose)
     return np.lexsort((ties, importance)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Plain text in columns, as wide as the terminal and at least readable in 80 columns."""
+"""Plain text in columns, as wide as the terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def columns(rows: Sequence[Sequence[str]], indent: int = 0) -> str:
 
 
 def wrapped(text: str, indent: int) -> str:
-    """Return a text wrapped to the width, every line indented; long words stay whole."""
+    """Return a text wrapped to the width, every line indented; long words are not split."""
     margin = " " * indent
     return textwrap.fill(
         text,

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 def check_plan(label: str, plan: PruningPlan, graph: ChannelGraph) -> None:
     """Raise `PluginError` for the first group of a plan that cannot be pruned as planned."""
     for problem in _problems(plan, graph):
-        raise PluginError(
-            f"pruning method {label!r} made a plan that cannot be applied: {problem}"
-        )
+        raise PluginError(f"pruning method {label!r} made a plan that cannot be applied: {problem}")
 
 
 def _problems(plan: PruningPlan, graph: ChannelGraph) -> Iterator[str]:

@@ -76,6 +76,16 @@ class Backend(Protocol):
 
     A method that may be left out: ``check(dataset: object, evaluations: list[str]) -> None``
     raises an error for a dataset, or for evaluations by their names, before anything is read.
+
+    Example:
+        ::
+
+            @frozen
+            class Linear:
+                def build(self, request):
+                    with own_randomness(request.seed, "linear"):
+                        layer = nn.Linear(math.prod(request.input_shape), request.classes)
+                    return ModelHandle(nn.Sequential(nn.Flatten(), layer), origin="one layer")
     """
 
     def build(self, request: ModelRequest) -> ModelHandle:

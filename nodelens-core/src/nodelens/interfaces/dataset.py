@@ -63,7 +63,19 @@ class LoadedData:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A source of samples: a frozen attrs class whose fields are its options."""
+    """A source of samples: a frozen attrs class whose fields are its options.
+
+    Example:
+        ::
+
+            @frozen
+            class Signs:
+                samples: int = 100
+
+                def load(self):
+                    inputs = torch.linspace(-1, 1, self.samples)[:, None]
+                    return LoadedData(Samples(inputs, (inputs[:, 0] > 0).long()), ("-", "+"))
+    """
 
     def load(self) -> LoadedData:
         """Read the data.

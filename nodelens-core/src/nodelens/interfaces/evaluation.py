@@ -36,6 +36,15 @@ class Evaluation(Protocol):
 
     A method that may be left out: ``check(allowed: Permissions) -> None`` raises an error before
     anything is done, such as one for a missing package.
+
+    Example:
+        ::
+
+            @frozen
+            class Norm:
+                def evaluate(self, request):
+                    norm = sum(float(weight.norm()) for weight in request.model.parameters())
+                    return Finding("evaluation", "norm", "Norms of weights", data={"norm": norm})
     """
 
     def evaluate(self, request: EvaluationRequest) -> Finding:

@@ -46,6 +46,18 @@ class Intervention(Protocol):
 
     A method that may be left out: ``check(allowed: Permissions) -> None`` raises an error before
     anything is done, such as one for a missing package.
+
+    Example:
+        ::
+
+            @frozen
+            class First:
+                def run(self, request):
+                    group = maskable(request.graph)[0]
+                    ablator = open_ablator(request, "zero", [group])
+                    without = ablator.evaluate_without({group.name: [0]})
+                    numbers = {"damage": without.loss - ablator.dense.loss}
+                    return Finding("intervention", "first", "The first node", data=numbers)
     """
 
     def run(self, request: InterventionRequest) -> Finding:

@@ -47,7 +47,20 @@ class PruningPlan:
 
 @runtime_checkable
 class Pruner(Protocol):
-    """A pruning method: a frozen attrs class whose fields are its options."""
+    """A pruning method: a frozen attrs class whose fields are its options.
+
+    Example:
+        ::
+
+            @frozen
+            class Half:
+                def metrics(self):
+                    return ()
+
+                def plan(self, request):
+                    groups = [group for group in request.graph if group.prunable]
+                    return PruningPlan({g.name: tuple(range(0, g.width, 2)) for g in groups})
+    """
 
     def metrics(self) -> tuple[str, ...]:
         """Return the names of the metrics that the method ranks by.

@@ -76,7 +76,21 @@ class Recovered:
 
 @runtime_checkable
 class Recovery(Protocol):
-    """A way to train a pruned model: a frozen attrs class whose fields are its options."""
+    """A way to train a pruned model: a frozen attrs class whose fields are its options.
+
+    Example:
+        ::
+
+            @frozen
+            class Brief:
+                steps: int = 10
+
+                def check(self, request):
+                    FineTune(steps=self.steps).check(request)
+
+                def recover(self, request):
+                    return FineTune(steps=self.steps).recover(request)
+    """
 
     def check(self, request: RecoveryRequest) -> None:
         """Check before a run does any work that nothing would stop the recovery.

@@ -1,4 +1,4 @@
-"""The Python interface: the same words as the command line, on your own model and batches."""
+"""The Python interface: runs of configs, and scores of a user's own model and batches."""
 
 from __future__ import annotations
 

@@ -201,6 +201,5 @@ def test_a_plan_that_cannot_be_carried_out_names_the_method(prune, keep, problem
     with pytest.raises(PluginError) as error:
         prune(keep)
     assert (
-        str(error.value)
-        == f"pruning method 'fixed' made a plan that cannot be applied: {problem}"
+        str(error.value) == f"pruning method 'fixed' made a plan that cannot be applied: {problem}"
     )

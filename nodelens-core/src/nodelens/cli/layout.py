@@ -19,7 +19,7 @@ def width() -> int:
 
 
 def columns(rows: Sequence[Sequence[str]], indent: int = 0) -> str:
-    """Return rows as aligned text; the last column is wrapped into what is left of the width."""
+    """Return rows as aligned text; the last column is wrapped into the rest of the width."""
     if not rows:
         return ""
     count = len(rows[0])

@@ -80,7 +80,7 @@ class LazyGroup(click.Group):
 
 
 def checked_command(target: object, offer: Offer) -> click.Command:
-    """Return what a plugin's command names; raises `PluginError` unless it is a click command."""
+    """Return a plugin's command; raises `PluginError` unless the target is a click command."""
     if not isinstance(target, click.Command):
         raise PluginError(
             f"command {offer.name!r} of {offer.provider}: {offer.spec.target} is no click command"

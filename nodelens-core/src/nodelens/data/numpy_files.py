@@ -87,7 +87,7 @@ def _npy(path: Path) -> NDArray[Any]:
 
 @contextmanager
 def _explained(where: str) -> Iterator[None]:
-    """Turn what opening and parsing files raises into a `DataError` that says where."""
+    """Turn errors of opening and parsing files into a `DataError` that says where."""
     try:
         yield
     except FileNotFoundError as error:

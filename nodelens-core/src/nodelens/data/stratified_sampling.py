@@ -41,7 +41,7 @@ def _draw(targets: Tensor, quota: Tensor, generator: Generator) -> tuple[Tensor,
 
 
 def _rank_in_class(targets: Tensor) -> Tensor:
-    """Return for each sample the number of earlier samples of the same class."""
+    """Return for each sample the number of earlier samples of its class."""
     by_class = targets.argsort(stable=True)
     counts = torch.bincount(targets)
     starts = counts.cumsum(0) - counts

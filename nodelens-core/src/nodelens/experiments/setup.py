@@ -182,7 +182,7 @@ class RunComponents:
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """The metrics, those that others are made of included."""
+        """The metrics of the run, with the dependencies of other metrics."""
         return self.choice.metrics
 
 

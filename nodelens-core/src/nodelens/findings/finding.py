@@ -60,7 +60,7 @@ class Heatmap:
 
 @frozen
 class Series:
-    """Points of one label, with optional standard errors of the same length."""
+    """Points of one label, with optional standard errors, one for each point."""
 
     label: str
     x: tuple[float, ...]

@@ -24,7 +24,7 @@ class Analysis(Protocol):
     """
 
     def analyse(self, scores: Scores, seed: int) -> Finding:
-        """Compute what the scores say; nothing is measured on the model.
+        """Compute a finding from scores; nothing is measured on the model.
 
         Args:
             scores: every node score of the run, with standard errors.

@@ -20,7 +20,7 @@ def removed_count(width: int, fraction: float) -> int:
 
 
 def random_order(width: int, seed: int, *purpose: str | int) -> NDArray[np.int64]:
-    """Return the nodes in a random order, ``(nodes,)``, the same for the same seed and purpose."""
+    """Return the nodes in a random order, ``(nodes,)``, which seed and purpose fix."""
     order: NDArray[np.int64] = torch.randperm(width, generator=generator(seed, *purpose)).numpy()
     return order
 

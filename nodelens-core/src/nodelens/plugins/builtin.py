@@ -1,4 +1,4 @@
-"""The core's own plugin: it offers its components through the same hooks as anyone's."""
+"""The core's own plugin: it offers the core's components through the hooks of plugins."""
 
 from __future__ import annotations
 

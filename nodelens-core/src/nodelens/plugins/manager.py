@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 def load_plugins(
     settings: PluginSettings | None = None, *, block: Sequence[str] = (), strict: bool = False
 ) -> Plugins:
-    """Load what is installed and not left out; a plugin that fails becomes a record.
+    """Load the installed plugins that are not blocked; a plugin that fails becomes a record.
 
     `block` holds distributions or ``distribution:entry`` that are never imported. Raises
     `PluginError` when `settings` names a plugin that is missing or has the wrong version, and

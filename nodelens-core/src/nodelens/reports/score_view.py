@@ -69,7 +69,7 @@ def extremes(scores: Scores) -> Table:
 
 
 def skipped(scores: Scores) -> Table:
-    """Return the table of what was not scored and why."""
+    """Return the table of metrics that did not score a group, with reasons."""
     rows = [(metric, group, reason) for (metric, group), reason in scores.skipped.items()]
     failed = [(metric, "all", reason) for metric, reason in scores.failed.items()]
     return Table(

@@ -29,7 +29,7 @@ def select_nodes(world: World, nodes: Sequence[int]) -> World:
 
 
 def gated(world: World) -> World:
-    """Return the world with a second weight that writes the nodes and reads the same inputs."""
+    """Return the world with a second weight that writes the nodes and reads the inputs."""
     return evolve(world, gate=world.incoming.flip(1) * 0.5 + 0.1)
 
 

@@ -168,7 +168,7 @@ def group_of(world: World) -> ChannelGroup:
 
 
 def next_group(world: World) -> ChannelGroup:
-    """Return the group of the readout: what the layer's consumer writes, read by nothing here."""
+    """Return the group of the readout, which the layer's consumer writes and nothing reads."""
     extent = Extent(len(world.outgoing))
     site = Site("end", "input", "activation", 2, extent, value=3)
     return ChannelGroup("readout:nodes", "nodes", extent.width, sites=(site,), frozen="output")

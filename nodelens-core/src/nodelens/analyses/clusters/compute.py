@@ -164,7 +164,7 @@ def _correlated(
     draws: int,
     random: np.random.Generator,
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield points of a Gaussian copula with the same correlations: one cloud, however elongated.
+    """Yield points of a Gaussian copula with the points' correlations: one elongated cloud.
 
     Every metric keeps its values in each group; only which node has which value is drawn.
     """

@@ -123,7 +123,7 @@ def place_table(found: Sequence[CaseCurves]) -> Iterator[Table]:
 
 
 def left_out_table(left_out: Mapping[str, str]) -> Iterator[Table]:
-    """Yield the table of what was left out and why, if anything was."""
+    """Yield the table of left out metrics and groups with reasons, if there are any."""
     if left_out:
         rows = tuple(left_out.items())
         yield Table("ablation_left_out", "Left out of the ablation", ("what", "why"), rows)

@@ -34,7 +34,7 @@ _NAMED = 3
 
 @frozen(eq=False)
 class MetricComparison:
-    """The best and the worst metric with a direction, among those that cover the most nodes.
+    """The best and the worst metric with a direction, among metrics that cover the most nodes.
 
     `gaps` holds, for every other metric with a direction, how far its Spearman is behind the best,
     over the groups where both are defined; NaN errors where nothing can be said. `p` is the

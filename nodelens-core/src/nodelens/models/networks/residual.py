@@ -38,7 +38,7 @@ def shortcut(inputs: int, width: int, stride: int) -> nn.Module:
 
 
 def stem(inputs: int, width: int, size: str) -> nn.Sequential:
-    """Return the first layers: ``small`` keeps the size (CIFAR), ``large`` quarters it."""
+    """Return the first layers: ``small`` keeps height and width, ``large`` quarters both."""
     large = size == "large"
     kernel, stride = (7, 2) if large else (3, 1)
     steps: OrderedDict[str, nn.Module] = OrderedDict(

@@ -40,7 +40,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Return a public name, imported now (PEP 562)."""
+    """Import and return a public name (PEP 562)."""
     if name == "__version__":
         from nodelens.version import installed_version
 
@@ -51,5 +51,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, also those that are not imported yet."""
+    """Return all public names, imported or not."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The Python interface: the same words as the command line, on your own model and batches."""
+"""The Python interface: runs of configs, and scores of a user's own model and batches."""
 
 from __future__ import annotations
 
@@ -45,26 +45,46 @@ def score(
 ) -> Scores:
     """Score every node of `model` by `metrics`, from one pass over `batches`.
 
-    `batches` yields tensors, ``(inputs, targets)`` or dicts of keyword arguments, in which the
-    first axis runs over samples; it is read once and nothing of it is stored. `metrics` are names,
-    mappings with ``name`` and options, or metric objects; what they are made of is scored as well.
-    Patterns such as ``"weight_*"`` and ``"family:information"`` take all metrics that match and
-    that fit the model and the batches; `Scores.skipped` says for every group what they left out.
-    Where their statistics need more than `memory_budget` (``512MiB``, a number of bytes, or None
-    for no limit), `batches` is read several times, and covariances are kept in fewer folds or as
-    sketches; the log says so. `loss` maps the model's output and the batch to one summed loss per
-    row, ``(rows,)``; left out, the cross-entropy of the logits.
-    `classes` is needed only by class metrics when the model has more outputs than the data has
-    classes. `position_fraction` is the fraction of the positions that products of pairs of nodes
-    are taken from: ``0.125`` takes an eighth, for standard errors up to √8 times as wide. With
-    `stop_when`, such as ``{"metric": "taylor", "top": 0.1, "min_overlap": 0.95}``, no more batches
-    are read once the top of that metric is stable: `Scores.samples` says how many it took, the log
-    whether they were enough.
-    The model stays as it was, on its own device. Raises `NodelensError` subclasses for mistakes.
+    The model is not changed and is run on its own device. Where torch's process group is
+    initialised, every worker must call `score` with equal batches and reads its part of them (batch
+    number modulo world size); every worker returns the scores of all.
 
-    Where torch's process group is initialised, every rank must call this with the same batches and
-    reads its share of them (batch number modulo ranks); every rank returns the scores of all.
-    ``workers=Workers()``, of `nodelens.capture.distributed.workers`, keeps one process apart.
+    Args:
+        model: any module that runs forward on the batches.
+        batches: tensors, ``(inputs, targets)`` or dicts of keyword arguments, whose first axis runs
+            over samples; they are read once, and nothing of them is stored.
+        metrics: names, mappings with ``name`` and options, or metric objects; their dependencies
+            are scored as well. Patterns such as ``"weight_*"`` and ``"family:information"`` take
+            all metrics that match and that fit the model and the batches.
+        loss: maps the model's output and the batch to one summed loss per row, ``(rows,)``; None is
+            the cross-entropy of the logits.
+        folds: number of folds of the samples, for the standard errors.
+        classes: number of classes, for metrics of classes; needed only where the model has more
+            outputs than the data have classes.
+        memory_budget: memory for statistics, such as ``512MiB`` or a number of bytes; None is no
+            limit. Where more is needed, `batches` is read several times, and covariances are kept
+            in fewer folds or as sketches; the log says so.
+        position_fraction: fraction of the positions that products of pairs of nodes are taken from;
+            ``0.125`` gives standard errors up to √8 times as wide.
+        stop_when: a mapping such as ``{"metric": "taylor", "top": 0.1, "min_overlap": 0.95}``: no
+            more batches are read once the top of the metric is stable; the log says whether it was.
+        workers: ``Workers()`` of `nodelens.capture.distributed.workers` keeps one process apart
+            from the process group.
+        plugins: loaded plugins; None loads all that are installed.
+
+    Returns:
+        Values ``(nodes,)`` with standard errors by metric and group; ``samples`` says how many
+        samples were read, ``skipped`` what was not scored in each group, and why.
+
+    Raises:
+        NodelensError: for mistakes in the arguments, and for activations, gradients or losses that
+            are not finite.
+
+    Example:
+        ::
+
+            scores = nodelens.score(model, [(images, labels)], ["activation_rms", "taylor"])
+            print(scores["taylor", "conv1:channels"].values)
     """
     from nodelens.capture.distributed.workers import group_workers
     from nodelens.own_model import Options, score_model
@@ -93,14 +113,32 @@ def run(
     trust_remote_code: bool = False,
     plugins: Plugins | None = None,
 ) -> RunFolder:
-    """Do everything that a config says and return the run folder.
+    """Run all stages of a config and return the run folder.
 
-    `config` is the path of a YAML file or a mapping of the same shape; `overrides` are strings like
-    ``training.epochs=5``. `resume` is the folder of a run that was killed, interrupted or failed,
-    or its id: it goes on, by its own config where none is given. `allow_import` are the prefixes of
-    modules that a config may name for a model, `trust_remote_code` runs the code that comes with a
-    transformers model; a config cannot allow either. Raises `ConfigError` for a config with a
-    ``sweep:`` (see `run_all`), and `RunError` for a run that cannot go on.
+    Args:
+        config: the path of a YAML file, or a mapping of the same shape; None with `resume` takes
+            the config of the run folder.
+        overrides: texts such as ``training.epochs=5``.
+        resume: the folder or the id of a run that was killed, interrupted or failed; finished
+            stages are not run again.
+        allow_import: prefixes of modules that a config may name for a model.
+        trust_remote_code: whether code that comes with a transformers model may run.
+        plugins: loaded plugins; None loads those that the config selects.
+
+    Returns:
+        The run folder, with the record, the findings, the scores and the reports.
+
+    Raises:
+        ConfigError: for all mistakes in a config at once, and for a config with a ``sweep:``, which
+            `run_all` takes.
+        RunError: for a run that cannot be resumed.
+        NodelensError: for data, models and captures that fail.
+
+    Example:
+        ::
+
+            folder = nodelens.run("configs/digits.yaml", "training.epochs=5")
+            print(folder.record()["summary"])
     """
     resumed = None
     if resume is not None:
@@ -115,7 +153,7 @@ def run(
 def _resumed(
     resume: str | Path, config: str | Path | Mapping[str, Any] | None
 ) -> tuple[RunFolder, str | Path | Mapping[str, Any]]:
-    """Return the run and the config that it goes on by."""
+    """Return the run to resume, and its config unless one is given."""
     from nodelens.config.schema import OUTPUT
     from nodelens.storage.run_folder import find_run
 
@@ -131,7 +169,28 @@ def run_all(
     trust_remote_code: bool = False,
     plugins: Plugins | None = None,
 ) -> list[RunFolder]:
-    """Do every run of a config with a ``sweep:`` and return the run folders, in order."""
+    """Run every point of a config with a ``sweep:`` and return the run folders, in order.
+
+    Args:
+        config: the path of a YAML file, or a mapping of the same shape.
+        overrides: texts such as ``training.epochs=5``, which hold for all runs.
+        allow_import: prefixes of modules that a config may name for a model.
+        trust_remote_code: whether code that comes with a transformers model may run.
+        plugins: loaded plugins; None loads those that the config selects.
+
+    Returns:
+        One run folder for each point.
+
+    Raises:
+        NodelensError: for all mistakes in a config at once, before the first run, and for the first
+            run that fails.
+
+    Example:
+        ::
+
+            sweep = {"seed": [0, 1, 2]}
+            folders = nodelens.run_all({"model": "cnn", "data": "digits", "sweep": sweep})
+    """
     allowed = Permissions(tuple(allow_import), trust_remote_code)
     return list(_runs(config, overrides, allowed, plugins, single=False))
 

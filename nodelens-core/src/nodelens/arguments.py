@@ -1,4 +1,4 @@
-"""What the Python interface is given, checked and brought into one form."""
+"""Checks and conversion of the arguments of the Python interface."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def chosen_metrics(chosen: Sequence[Asked], plugins: Plugins) -> MetricChoice:
-    """Return the metrics by name, with all that they are made of; raises `ConfigError`."""
+    """Return the metrics by name, with all their dependencies; raises `ConfigError`."""
     from nodelens.config.metric_dependencies import with_parts
     from nodelens.config.patterns import take
     from nodelens.scoring.metric_choice import MetricChoice
@@ -51,7 +51,7 @@ def chosen_metrics(chosen: Sequence[Asked], plugins: Plugins) -> MetricChoice:
 
 
 def _names_of(chosen: Sequence[Asked]) -> list[str]:
-    """Return the names in the results, or patterns; raises `ConfigError` for wrong lists."""
+    """Return the names of metrics in the results, or patterns; raises `ConfigError`."""
     if isinstance(chosen, str) or not isinstance(chosen, Sequence):
         example = chosen if isinstance(chosen, str) else "activation_rms"
         raise ConfigError([f"metrics: give a list, such as [{example!r}]"])
@@ -113,7 +113,7 @@ def budget_bytes(given: str | int | None) -> int | None:
 
 
 def check_numbers(folds: object, classes: object) -> None:
-    """Raise `ConfigError` for numbers of folds and classes that cannot be."""
+    """Raise `ConfigError` for impossible numbers of folds and classes."""
     if type(folds) is not int or folds < 2:
         raise ConfigError([f"folds: expected a whole number of at least 2, got {folds!r}"])
     if classes is not None and (type(classes) is not int or classes < 2):
@@ -132,7 +132,7 @@ def check_fraction(positions: Any) -> float:
 def stopping_settings(
     stop_when: Mapping[str, Any] | StoppingSettings | None, metrics: Collection[str]
 ) -> StoppingSettings | None:
-    """Return when to stop, from a mapping like ``capture.stop_when`` of a config.
+    """Return the stopping rule of a mapping like ``capture.stop_when`` of a config.
 
     Raises `ConfigError` for a mapping of another shape, and for a metric that is not scored.
     """
@@ -154,7 +154,7 @@ def stopping_settings(
 
 
 def check_forward(model: nn.Module, batch: Batch) -> bool:
-    """Run the model on the first batch, so that a batch that does not fit is refused in words.
+    """Run the model on the first batch, so that a batch that does not fit gets a readable error.
 
     Returns whether its output has logits.
     """
@@ -174,7 +174,7 @@ def check_forward(model: nn.Module, batch: Batch) -> bool:
 
 
 def peeked(batches: Iterable[Any]) -> tuple[Batch, Iterable[Any]]:
-    """Return the first batch, and all batches: to be read again where they can be."""
+    """Return the first batch, and all batches, which can be read again where possible."""
     from nodelens.capture.batches import as_batch
 
     if not isinstance(batches, Iterable):

@@ -1,4 +1,4 @@
-"""The errors a user can meet, each with what to do next."""
+"""The errors that a user can meet; messages say what to do next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class NodelensError(Exception):
-    """A problem that the user can mend: printed without a traceback, exit code 2."""
+    """A problem that the user can solve: printed without a traceback, exit code 2."""
 
 
 class ConfigError(NodelensError):
@@ -30,11 +30,11 @@ class UnknownNameError(NodelensError):
 
 
 class DataError(NodelensError):
-    """Data that cannot be read or used as asked."""
+    """Data that cannot be read or used as requested."""
 
 
 class ModelError(NodelensError):
-    """A model that cannot be built, loaded, traced or run as asked."""
+    """A model that cannot be built, loaded, traced or run as requested."""
 
 
 class CaptureError(NodelensError):
@@ -50,7 +50,7 @@ class RunError(NodelensError):
 
 
 class NotApplicableError(Exception):
-    """Raised by a metric for a group that it is not defined on; the reason goes into the report."""
+    """A group that a metric is not defined on; reports show the reason."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The mode of a model and torch's random state: changed for a while, then put back."""
+"""The mode of a model and torch's random state: changed for a while, then restored."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from nodelens.seeding import derive_seed
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients inside; both as before outside, also when the body raises."""
+    """Set evaluation mode and no gradients, and restore both, also when the body raises."""
     with _mode(model, training=False), torch.no_grad():
         yield
 
 
 @contextmanager
 def training(model: nn.Module) -> Iterator[None]:
-    """Training mode and gradients inside; both as before outside, also when the body raises."""
+    """Set training mode and gradients, and restore both, also when the body raises."""
     with _mode(model, training=True), torch.enable_grad():
         yield
 
@@ -40,7 +40,7 @@ def _mode(model: nn.Module, training: bool) -> Iterator[None]:
 def own_randomness(
     seed: int, *purpose: str | int, device: torch.device | None = None
 ) -> Iterator[None]:
-    """Seed torch's global generators inside, put them back outside, also when the body raises.
+    """Seed torch's global generators, and restore them, also when the body raises.
 
     This is for layers that draw from the global state (initial weights, dropout). The CPU's
     generator is covered, and the one of `device` if that is a CUDA device.
@@ -52,7 +52,7 @@ def own_randomness(
 
 
 def reseed(seed: int, *purpose: str | int, device: torch.device | None = None) -> None:
-    """Seed the generators that `own_randomness` covers, for what is drawn from here on."""
+    """Seed the generators that `own_randomness` covers, for all later draws."""
     value = derive_seed(seed, *purpose)
     torch.default_generator.manual_seed(value)  # torch.manual_seed would reseed every device
     if device is not None and device.type == "cuda":

@@ -47,7 +47,7 @@ log = logging.getLogger("nodelens")
 
 @frozen(eq=False)
 class Options:
-    """How to capture: see `nodelens.score`; `loss` of None is the cross-entropy of the logits."""
+    """The options of a capture, see `nodelens.score`; no `loss` is cross-entropy of the logits."""
 
     loss: Loss | None = None
     folds: int = 8
@@ -60,7 +60,7 @@ class Options:
 
 @frozen(eq=False)
 class _Given:
-    """The model, its groups, and what its nodes are to be scored by."""
+    """The model, its channel groups, and the metrics and options to score its nodes by."""
 
     model: nn.Module
     graph: ChannelGraph
@@ -112,7 +112,7 @@ def _misfit(
     options: Options,
     predicts: bool,
 ) -> str:
-    """Return why a metric does not fit the model or its batches; nothing if it does."""
+    """Return the reason why a metric does not fit the model or its batches; empty if it fits."""
     needs_logits = reads_predictions if options.loss else reads_a_loss
     if needs_logits(metric) and batch.targets is None:
         return "needs labels: give batches of (inputs, targets)"
@@ -126,7 +126,7 @@ def _misfit(
 
 
 def _check_any(choice: MetricChoice) -> None:
-    """Raise `ConfigError` where the patterns take nothing and nothing else is asked for."""
+    """Raise `ConfigError` where the patterns take nothing and no other metric is named."""
     if not choice.metrics:
         reasons = "; ".join(f"{name}: {why}" for name, why in choice.left_out.items())
         raise ConfigError([f"metrics: nothing that the patterns match fits: {reasons}"])
@@ -140,7 +140,7 @@ def _with_left_out(scores: Scores, given: _Given) -> Scores:
 
 
 def _planned(given: _Given, example: Batch) -> Planned:
-    """Return the plan; the number of classes is that of the model's outputs, unless it is given."""
+    """Return the plan; the number of classes is given, or that of the model's outputs."""
     planned = given.plan()
     if planned.plan.targets:
         planned = given.plan(given.options.classes or count_outputs(given.model, example))
@@ -161,7 +161,7 @@ def _rule(given: _Given, planned: Planned) -> StoppingRule | None:
 
 
 def _scored(given: _Given, planned: Planned, batches: Iterable[Any], plugins: Plugins) -> Scores:
-    """Capture and score; states that the memory is too small for are in a file until then."""
+    """Capture and score; states beyond the memory budget lie in a file until they are scored."""
     rule = _rule(given, planned)
     for note in planned.plan.notes:
         log.warning("%s", note)

@@ -1,4 +1,4 @@
-"""How far a long task is: one callback for everything that takes time."""
+"""Progress of long tasks: one callback for everything that takes time."""
 
 from __future__ import annotations
 

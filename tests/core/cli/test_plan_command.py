@@ -97,7 +97,7 @@ def test_a_share_of_the_positions_is_told_with_what_it_costs(nodelens, config):
 
 def test_a_share_that_nothing_is_taken_from_is_told(nodelens, config):
     out = nodelens("plan", config, "metrics=[activation_rms]", "capture.position_fraction=0.5").out
-    assert "0.5 asked for; no metric takes products of pairs of nodes" in out
+    assert "0.5 requested; no metric takes products of pairs of nodes" in out
 
 
 @pytest.mark.parametrize("share", ["0", "1.5", "half"])

@@ -1,4 +1,4 @@
-"""What a run says of its capture: the loss, and the share of the positions that was used."""
+"""The record of a capture: the loss, and the fraction of the positions that was read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_report_says_what_the_share_costs(run):
     found = next(each for each in run.findings() if each.name == "positions")
     assert found.title == "What pairs of nodes were taken from"
     seen, errors = found.headline
-    assert seen.startswith("Products of pairs of nodes saw ")
+    assert seen.startswith("Products of pairs of nodes read ")
     assert seen.endswith(" positions, over all places (capture.position_fraction: 0.25).")
     assert errors.startswith(f"Their standard errors are up to {found.data['errors_up_to']:.2f}")
     assert "What pairs of nodes were taken from" in run.read_text("report.html")

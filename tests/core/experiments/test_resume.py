@@ -175,7 +175,7 @@ def test_an_override_is_not_taken_for_a_config(tmp_path, monkeypatch, capsys, ov
     run = stopped(tmp_path / "outputs", monkeypatch, PLACES["scores"])
     assert main(["run", "--resume", run.path.name, override]) == 2
     told = capsys.readouterr().err
-    assert "--resume goes on with the config that the run has begun with, and" in told
+    assert "--resume uses the config that the run was started with, and" in told
     assert f"start a new run: nodelens run {run.path.relative_to(tmp_path)}" in told
     assert told.splitlines()[0].endswith(f"config.yaml {override}")
     assert run.status() == "failed"

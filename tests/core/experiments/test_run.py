@@ -117,7 +117,7 @@ def test_a_run_that_is_ended_while_a_stage_fails_says_how_that_stage_ended(tmp_p
 
     def end(self: Experiment, name: str, entry: dict) -> None:
         if entry["status"] == "failed":
-            raise RunError("told to end while the stage says that it failed")
+            raise RunError("terminated while the stage says that it failed")
         record(self, name, entry)
 
     monkeypatch.setattr("nodelens.experiments.stages.evaluate", fail)
@@ -126,7 +126,7 @@ def test_a_run_that_is_ended_while_a_stage_fails_says_how_that_stage_ended(tmp_p
     (folder,) = (tmp_path / "out/small").iterdir()
     found = RunFolder.open(folder).record()
     assert (found["status"], found["stages"]["evaluation"]["status"]) == ("failed", "failed")
-    assert "told to end" in found["error"]
+    assert "terminated" in found["error"]
 
 
 def test_a_failure_is_recorded_and_told_without_a_traceback(tmp_path, monkeypatch, capsys):

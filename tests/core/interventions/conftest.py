@@ -14,7 +14,7 @@ GROUP = "0:neurons"
 
 @frozen
 class Additive:
-    """A model whose loss rises by ``contribution * x`` when a node is taken away, exactly.
+    """A model whose loss rises by ``contribution * x`` when a node is ablated, exactly.
 
     Class 0 is right and has logit 0, class 1 has ``500 - sum_j c_j x``: the cross-entropy is that
     logit, to the last digit, so that damages add up and are known.

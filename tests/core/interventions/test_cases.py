@@ -57,7 +57,7 @@ def test_what_cannot_be_ablated_is_left_out_with_the_reason(request_with):
     found = choose_cases(request, "global", None, (0.2,))
     assert found.left_out == {
         B: "no metric scores it",
-        C: "too few nodes (2) to take any away",
+        C: "too few nodes (2) to ablate any",
         OUT: "model output",
         INPUTS: "model input",
         "none": "scores no group that can be ablated",

@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[3] / "nodelens-core" / "docs" / "plugins.md"
 @pytest.mark.parametrize("hook", hook_names())
 def test_every_argument_is_documented(hook):
     function = getattr(hookspecs, hook)
-    _, heading, section = inspect.getdoc(function).partition("Arguments:\n")
+    _, heading, section = inspect.getdoc(function).partition("Args:\n")
     arguments = list(inspect.signature(function).parameters)
     documented = [line.split(":")[0].strip() for line in section.splitlines() if ": " in line]
     assert arguments == [name for name in documented if name in arguments]

@@ -77,12 +77,12 @@ def test_a_version_out_of_range_is_not_kept_out():
     [
         (
             "acme>=2",
-            "plugin acme 1.4.0 is installed, but acme>=2 is asked for; "
+            "plugin acme 1.4.0 is installed, but acme>=2 is requested; "
             "install it with: pip install 'acme>=2'",
         ),
         (
             "nodelens-core>=9",
-            "plugin nodelens-core 0.1.0 is installed, but nodelens-core>=9 is asked for; "
+            "plugin nodelens-core 0.1.0 is installed, but nodelens-core>=9 is requested; "
             "install it with: pip install 'nodelens-core>=9'",
         ),
         (
@@ -92,7 +92,7 @@ def test_a_version_out_of_range_is_not_kept_out():
         ),
         (
             "odd>=1",
-            "plugin odd first is installed, but odd>=1 is asked for; "
+            "plugin odd first is installed, but odd>=1 is requested; "
             "install it with: pip install 'odd>=1'",
         ),
         (
@@ -101,7 +101,7 @@ def test_a_version_out_of_range_is_not_kept_out():
         ),
         (
             "acme:peaks>=2",
-            "plugin acme 1.4.0 is installed, but acme>=2 is asked for; "
+            "plugin acme 1.4.0 is installed, but acme>=2 is requested; "
             "install it with: pip install 'acme>=2'",
         ),
         (
@@ -138,7 +138,7 @@ def test_an_empty_list_means_all():
         (
             "acme:peaks<1",
             "cannot leave out 'acme:peaks<1': plugin acme 1.4.0 is installed, but acme<1 is "
-            "asked for",
+            "requested",
         ),
         ("a b", f"'a b' is not {EXPECTED}"),
     ],
@@ -159,7 +159,7 @@ def test_a_setting_that_keeps_nothing_out_is_only_a_warning(caplog):
     with caplog.at_level(logging.WARNING):
         select(INSTALLED, PluginSettings(disable=("acne",)), [])
     assert caplog.messages == [
-        "'acne' is to stay out, but plugin acne is not installed; did you mean 'acme'?"
+        "'acne' is to be blocked, but plugin acne is not installed; did you mean 'acme'?"
     ]
 
 

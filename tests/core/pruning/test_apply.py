@@ -192,7 +192,7 @@ def test_the_model_is_left_as_it_was(prune):
     [
         ({"0:neuron": (0,)}, "no channel group is called '0:neuron'; did you mean '0:neurons'?"),
         ({"4:neurons": (0,)}, "4:neurons cannot be pruned: model output"),
-        ({A: ()}, "0:neurons: no node stays; at least one has to"),
+        ({A: ()}, "0:neurons: no node is kept; at least one has to be"),
         ({A: (1, 0)}, "0:neurons: expected sorted nodes from 0 to 11, got (1, 0)"),
         ({A: (0, 12)}, "0:neurons: expected sorted nodes from 0 to 11, got (0, 12)"),
     ],
@@ -201,6 +201,5 @@ def test_a_plan_that_cannot_be_carried_out_names_the_method(prune, keep, problem
     with pytest.raises(PluginError) as error:
         prune(keep)
     assert (
-        str(error.value)
-        == f"pruning method 'fixed' made a plan that cannot be carried out: {problem}"
+        str(error.value) == f"pruning method 'fixed' made a plan that cannot be applied: {problem}"
     )

@@ -57,12 +57,12 @@ def test_a_right_method_without_options_passes():
     ("sin", "expected"),
     [
         ("frozen", "names sorted nodes of prunable groups: '4:neurons' is not a group that can be"),
-        ("empty", "never empties a group: 0:neurons: no node stays"),
+        ("empty", "never empties a group: 0:neurons: no node is kept"),
         ("unsorted", "names sorted nodes of prunable groups: 0:neurons: nodes are not sorted"),
-        ("ties", "equal scores are no reason to keep or drop more: 1 nodes go, but 0 where"),
+        ("ties", "equal scores are no reason to keep or drop more: 1 nodes pruned, but 0 where"),
         ("weights", "leaves model and scores as they were: the model's weights were changed"),
-        ("text", "asks for metrics by name: metrics() must return a tuple of names, got 'm'"),
-        ("none", "reaches the sparsity exactly: sparsity 0.25 of 19 nodes took 0"),
+        ("text", "requests metrics by name: metrics() must return a tuple of names, got 'm'"),
+        ("none", "reaches the sparsity exactly: sparsity 0.25 of 19 nodes pruned 0"),
     ],
 )
 def test_each_broken_rule_is_found(sin, expected):

@@ -1,1 +1,1 @@
-"""Analyses: what the scores say about each other."""
+"""Analyses: how scores relate to each other; nothing is measured on the model."""

@@ -23,7 +23,7 @@ def directed(score: Score) -> NDArray[np.float64]:
 
 
 def shown_name(score: Score) -> str:
-    """Return the metric's name, marked where its raw values stand for an importance."""
+    """Return the metric's name, marked ``(raw)`` where the metric has no direction."""
     return f"{score.metric} (raw)" if score.higher_is_better is None else score.metric
 
 

@@ -1,4 +1,4 @@
-"""The core's own commands: what ``nodelens --help`` shows, without importing any of them."""
+"""The table of the core's commands: ``nodelens --help`` shows them without an import."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SECTIONS: Mapping[str, Mapping[str, Lazy]] = {
         "plan": ("nodelens.cli.plan:plan", "Show what a run would do, without running it."),
         "inspect": (
             "nodelens.cli.inspect:inspect",
-            "Show the nodes of a model, and what one costs.",
+            "Show the nodes of a model, and the size of one.",
         ),
         "runs": ("nodelens.cli.runs:runs", "List the runs in an output folder."),
         "report": ("nodelens.cli.report:report", "Write the reports of a run again."),
         "config": ("nodelens.cli.config:config", "Check or show a config; schema for editors."),
     },
     "Look up": {
-        "plugins": ("nodelens.cli.plugins:plugins", "List plugins and what became of them."),
+        "plugins": ("nodelens.cli.plugins:plugins", "List plugins and their status."),
         "metrics": ("nodelens.cli.listings:metrics", "List metrics, or explain one."),
         "backends": ("nodelens.cli.listings:backends", "List sources of models."),
         "datasets": ("nodelens.cli.listings:datasets", "List datasets."),

@@ -1,4 +1,4 @@
-"""``nodelens config``: check a config, show what it means, or describe all configs to an editor."""
+"""``nodelens config``: check a config, show it resolved, or print the JSON Schema of configs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def schema(session: Session) -> None:
 
 
 def _what(runs: Sequence[RunConfig], registry: Registry) -> str:
-    """Return what a checked config stands for, in one line."""
+    """Return a summary of the checked runs of a config, in one line."""
     first = runs[0]
     metrics = expand(first.metrics, registry).components
     counted = {

@@ -1,4 +1,4 @@
-"""What ``run`` and ``plan`` share: from a config file to checked configs and loaded plugins."""
+"""Checked configs and loaded plugins from a config file, for the commands ``run`` and ``plan``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TRUST_REMOTE_CODE = click.option(
 
 
 def permitting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command both options that allow foreign code, as one argument `allowed`."""
+    """Add both options that allow foreign code to a command, as one argument `allowed`."""
 
     @_ALLOW_IMPORT
     @_TRUST_REMOTE_CODE

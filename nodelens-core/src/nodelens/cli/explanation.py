@@ -1,4 +1,4 @@
-"""Everything there is to say about one component, from its class."""
+"""The explanation of one component: description, options and facts, from its class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nodelens.plugins.registry import Offer, Registry
 
 FACTS = ("level", "higher_is_better", "unit", "formula", "source", "invariances", "dead_nodes")
-"""What is told of every metric, see `nodelens.interfaces.metric.MetricInfo`."""
+"""Facts that are shown of every metric, see `nodelens.interfaces.metric.MetricInfo`."""
 
 TITLES = {
     "higher_is_better": "keep",
@@ -67,7 +67,7 @@ def _operator(row: Operator) -> dict[str, Any]:
 
 
 def explanation_text(explanation: dict[str, Any]) -> str:
-    """Return the same for people."""
+    """Return an explanation as text for people."""
     kind, provider = explanation["kind"], "{distribution} {version}".format(**explanation)
     parts = [f"{explanation['name']}: {kind} of {provider}"]
     parts += [_paragraphs(explanation["description"] or explanation["summary"])]
@@ -87,15 +87,15 @@ def _facts(registry: Registry, cls: type) -> dict[str, Any]:
     return {
         **{name: getattr(info, name) for name in FACTS},
         "invariances": sorted(info.invariances),
-        "statistics": _told(cls, lambda metric: [str(each) for each in metric.statistics]),
+        "statistics": _reported(cls, lambda metric: [str(each) for each in metric.statistics]),
         **_parts(cls),
         "cost": cost_of(registry, cls),
     }
 
 
 def _parts(cls: type) -> dict[str, Any]:
-    """Return what only some metrics have: others that they are made of, a sketched version."""
-    made = {"depends_on": _told(cls, lambda metric: list(metric.depends_on))}
+    """Return the facts of some metrics only: their dependencies, and a sketched version."""
+    made = {"depends_on": _reported(cls, lambda metric: list(metric.depends_on))}
     made = made if hasattr(cls, "depends_on") else {}
     if not hasattr(cls, "sketched"):
         return made
@@ -105,8 +105,8 @@ def _parts(cls: type) -> dict[str, Any]:
     }
 
 
-def _told(cls: type, ask: Callable[[Any], list[str]]) -> list[str] | None:
-    """Return what a metric with default options says; None if some have to be given."""
+def _reported(cls: type, ask: Callable[[Any], list[str]]) -> list[str] | None:
+    """Return a property of a metric with default options; None if some have to be given."""
     try:
         metric = with_defaults(cls)
         return None if metric is None else ask(metric)
@@ -126,7 +126,7 @@ def _paragraphs(text: str) -> str:
 
 
 def _fact(key: str, value: object) -> str:
-    """Return a fact for people; what a class of cost means is said with it."""
+    """Return a fact as text for people; a class of cost is explained."""
     if key == "higher_is_better":
         return DIRECTIONS[cast("bool | None", value)]
     if key != "cost" or not isinstance(value, str):
@@ -143,7 +143,7 @@ def _shown(value: object) -> str:
 
 
 def _options(options: list[dict[str, Any]]) -> str:
-    """Return the options, each with its type, its default and below them its documentation."""
+    """Return the options, each with type and default, and the documentation below."""
     if not options:
         return "  no options"
     return "\n".join(["  options", *(line for option in options for line in _option(option))])

@@ -1,4 +1,4 @@
-"""``nodelens inspect``: the channel groups of a model, and what one node of each costs."""
+"""``nodelens inspect``: the channel groups of a model, and the size of one node of each."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def inspect(
     as_json: bool,
     figure: Path | None,
 ) -> None:
-    """Show the nodes of a model: channel groups, who writes and reads them, what one costs.
+    """Show the nodes of a model: channel groups, who writes and reads them, the size of one node.
 
     The model is that of a config, before training, or one of your own as module:function under
     --allow-import, with the --shape of one sample. With --verify, half of the nodes of each
     prunable group are removed in turn, and the result is compared with the masked model, on the
-    samples, on others made from them, and in training.
+    samples, on others made from them, and in training mode.
     """
     from nodelens.graph import infer
     from nodelens.removal.cost import costs
@@ -162,7 +162,7 @@ def _facts(
     if followers:
         yield "followed by", followers
     sites = ", ".join(site.name for site in group.at("activation"))
-    yield "seen at", sites or "no module's input"
+    yield "sites", sites or "no module's input"
     state = "prunable" if group.prunable else f"frozen: {group.frozen}"
     yield "state", state + (", normalised" if group.normalised else "")
     if verdict is not None:
@@ -170,7 +170,7 @@ def _facts(
 
 
 def _several(group: ChannelGroup) -> str:
-    """Say how many indices of the parameter that writes it one node has, if not one."""
+    """Return how many indices of its writing parameter one node has, if not one."""
     for part in group.role("producer"):
         count = part.extent.inner * part.extent.outer
         return f"; {count} indices of {part.parameter}" if count > 1 else ""

@@ -1,4 +1,4 @@
-"""Plain text in columns, as wide as the terminal and at least readable in 80 columns."""
+"""Plain text in columns, as wide as the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def width() -> int:
 
 
 def columns(rows: Sequence[Sequence[str]], indent: int = 0) -> str:
-    """Return rows as aligned text; the last column is wrapped into what is left of the width."""
+    """Return rows as aligned text; the last column is wrapped into the rest of the width."""
     if not rows:
         return ""
     count = len(rows[0])
@@ -34,7 +34,7 @@ def columns(rows: Sequence[Sequence[str]], indent: int = 0) -> str:
 
 
 def wrapped(text: str, indent: int) -> str:
-    """Return a text wrapped to the width, every line indented; long words stay whole."""
+    """Return a text wrapped to the width, every line indented; long words are not split."""
     margin = " " * indent
     return textwrap.fill(
         text,

@@ -1,4 +1,4 @@
-"""A command group that imports a command when it is used, and takes more of them from plugins."""
+"""A command group with commands of plugins, each imported when it is used."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 class LazyGroup(click.Group):
     """The core's commands by table, plugins' commands by registry.
 
-    A plugin cannot take over a command of the core: where it offers the same name, its command is
-    there as ``distribution:name``. So it is where two plugins offer one name.
+    A plugin cannot replace a command of the core: a plugin's command of that name is there as
+    ``distribution:name``. So it is where two plugins offer one name.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands; plugins that cannot be asked leave theirs out."""
+        """Return the names of all commands; plugins that cannot be read add none."""
         try:
             offers = _registry(ctx).match("command")
         except NodelensError:
@@ -31,7 +31,7 @@ class LazyGroup(click.Group):
         return [*CORE_COMMANDS, *_shown(offers)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, imported now; raises `PluginError` if a plugin's cannot be.
+        """Return a command, imported on the call; raises `PluginError` if the import fails.
 
         While a shell completes a line, nothing is raised.
         """
@@ -80,7 +80,7 @@ class LazyGroup(click.Group):
 
 
 def checked_command(target: object, offer: Offer) -> click.Command:
-    """Return what a plugin's command names; raises `PluginError` unless it is a click command."""
+    """Return a plugin's command; raises `PluginError` unless the target is a click command."""
     if not isinstance(target, click.Command):
         raise PluginError(
             f"command {offer.name!r} of {offer.provider}: {offer.spec.target} is no click command"

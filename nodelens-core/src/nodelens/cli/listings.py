@@ -82,7 +82,7 @@ def _list(offers: Mapping[Offer, Mapping[str, str]], kind: Kind, as_json: bool) 
 
 
 def _block(family: str, rows: Sequence[tuple[str, ...]], sizes: Sequence[int]) -> str:
-    """Return one family with its title; kinds that have no families have no title."""
+    """Return the text of one family under its title; kinds without families have no title."""
     cells = [
         (*(cell.ljust(size) for cell, size in zip(row[:-1], sizes, strict=True)), row[-1])
         for row in rows
@@ -92,7 +92,7 @@ def _block(family: str, rows: Sequence[tuple[str, ...]], sizes: Sequence[int]) -
 
 
 def _facts(registry: Registry, offer: Offer) -> dict[str, str]:
-    """Return the level and the cost of a metric, whose module is imported; else nothing."""
+    """Return level and cost of a metric, whose module is imported; empty for other kinds."""
     if not isinstance(offer.spec, MetricSpec):
         return {}
     level, cost = level_and_cost(registry, offer)

@@ -41,7 +41,7 @@ A smallest config:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code.
 
-    0: done. 1: the work failed. 2: a mistake of the user, told on stderr as ``error: …``.
+    0: done. 1: the work failed. 2: a mistake of the user, reported on stderr as ``error: …``.
     130: interrupted.
     """
     _accept_any_terminal()
@@ -63,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _accept_any_terminal() -> None:
-    """Let characters that the terminal does not have be written as escapes, not raise."""
+    """Write characters that the terminal does not have as escapes, without an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -88,7 +88,7 @@ def _tell(error: click.ClickException | NodelensError) -> None:
 
 
 def _help(error: click.UsageError, ctx: click.Context) -> str:
-    """Return what to type, or where an option belongs that was given after the command."""
+    """Return the help command, or the right place of an option given after the command."""
     option = error.option_name if isinstance(error, click.NoSuchOption) else ""
     if ctx.parent is not None and any(option in parameter.opts for parameter in cli.params):
         return f"{option} is an option of {PROGRAM}: give it before the command"

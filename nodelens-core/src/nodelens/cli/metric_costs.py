@@ -1,4 +1,4 @@
-"""What a metric describes and what it costs to read, without importing torch."""
+"""The level of a metric and the class of its cost, without an import of torch."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def level_and_cost(registry: Registry, offer: Offer) -> tuple[str, str]:
 
 
 def cost_of(registry: Registry, cls: type) -> str:
-    """Return the class of cost of a metric with default options and of what it is made of."""
+    """Return the class of cost of a metric with default options and of its dependencies."""
     try:
         metric = with_defaults(cls)
         found = None if metric is None else _costs(registry, metric, frozenset())

@@ -1,4 +1,4 @@
-"""``nodelens plan``: what a run would read, how often, and in how much memory."""
+"""``nodelens plan``: the statistics, passes and memory of a run, before the run starts."""
 
 from __future__ import annotations
 

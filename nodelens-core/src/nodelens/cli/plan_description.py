@@ -1,4 +1,4 @@
-"""A plan as JSON values, and the same for people."""
+"""A plan as JSON values, and as text for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def plan_json(config: RunConfig, study: StudyInputs, planned: Planned) -> dict[str, Any]:
-    """Return everything that is known of a run's passes before it starts."""
+    """Return all that is known of the passes before a run starts."""
     plan, stop_when = planned.plan, config.capture.stop_when
     return {
         "name": config.name,
@@ -66,7 +66,7 @@ def _quadratic_folds(plan: CapturePlan) -> int | None:
 
 
 def _place(plan: CapturePlan, entry: Entry) -> dict[str, Any]:
-    """Return one place that is read, with the number of the pass that reads it."""
+    """Return one place with its statistics, and the number of the pass that reads the place."""
     return {
         "name": entry.name,
         "kind": _kind(entry),
@@ -87,7 +87,7 @@ def _place(plan: CapturePlan, entry: Entry) -> dict[str, Any]:
 
 
 def _call_text(statistic: Any) -> str:
-    """Return a statistic as it is written, without options that have their default."""
+    """Return a statistic as a call, without options that have their default."""
     options = [each for each in fields(type(statistic)) if each.init]
     given = [(each.name, getattr(statistic, each.name), each.default) for each in options]
     written = [f"{name}={value!r}" for name, value, default in given if value != default]
@@ -131,7 +131,7 @@ _TITLES = {
 
 
 def plan_text(plan: dict[str, Any]) -> str:
-    """Return the same for people, at most as wide as the terminal."""
+    """Return a plan as text for people, at most as wide as the terminal."""
     parts = [f"{plan['name']}: {plan['model']}\n{columns(list(_facts(plan)), 2)}"]
     if plan["notes"]:
         notes = "\n".join(wrapped(f"- {note}", 2) for note in plan["notes"])
@@ -184,7 +184,7 @@ def _facts(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _positions_text(positions: dict[str, Any]) -> str:
     if not positions["used"]:
-        return f"{positions['fraction']:g} asked for; no metric takes products of pairs of nodes"
+        return f"{positions['fraction']:g} requested; no metric takes products of pairs of nodes"
     return (
         f"{positions['fraction']:g} of them for pairs of nodes; errors up to "
         f"{positions['errors_up_to']:.2f} times as wide"

@@ -1,4 +1,4 @@
-"""``nodelens plugins``: what is installed, what became of it, whether all of it can be imported."""
+"""``nodelens plugins``: the installed plugins, their status, and a check of their imports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @frozen
 class TargetCheck:
-    """Whether one offered target can be imported and used; `problem` is empty when it can."""
+    """The check of one offered target; `problem` is empty where the target can be used."""
 
     offer: Offer
     problem: str
@@ -38,12 +38,12 @@ class TargetCheck:
         }
 
 
-@click.command(short_help="List plugins and what became of them.")
+@click.command(short_help="List plugins and their status.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--check", "checking", is_flag=True, help="Import everything that they offer.")
 @click.pass_obj
 def plugins(session: Session, as_json: bool, checking: bool) -> None:
-    """List the plugins that are installed, and what became of them.
+    """List the installed plugins with their status.
 
     With --check everything that they offer is imported; the exit code is 1 if anything fails.
     """
@@ -62,7 +62,7 @@ def _checks(registry: Registry) -> list[TargetCheck]:
 
 
 def _problem(registry: Registry, offer: Offer) -> str:
-    """Return why a target cannot be used, or nothing."""
+    """Return the reason why a target cannot be used; empty if there is none."""
     try:
         target = registry.load(offer)
         if offer.spec.kind == "command":

@@ -17,7 +17,7 @@ PLAIN_SECONDS = 10.0
 
 @contextmanager
 def progress_on_stderr(quiet: bool) -> Iterator[Progress]:
-    """Give a progress callback that suits stderr, and tidy up after it."""
+    """Yield a progress callback that suits stderr; clear its line afterwards."""
     if quiet:
         yield silent
     elif sys.stderr.isatty():
@@ -29,14 +29,14 @@ def progress_on_stderr(quiet: bool) -> Iterator[Progress]:
 
 @define
 class PlainLines:
-    """One line per finished task, and one every ten seconds in between."""
+    """Progress as plain lines: one per finished task, and one every ten seconds in between."""
 
     clock: Callable[[], float] = time.monotonic
     started: dict[str, float] = field(factory=dict)
     shown: dict[str, float] = field(factory=dict)
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Print how far `what` is, when it is time to."""
+        """Print how far `what` is, at most every ten seconds."""
         now = self.clock()
         started = self.started.setdefault(what, now)
         if done < total and now - self.shown.setdefault(what, now) < PLAIN_SECONDS:

@@ -48,7 +48,7 @@ def report(session: Session, run: str, formats: tuple[str, ...], output: Path) -
 def _chosen(
     folder: RunFolder, registry: Registry, formats: tuple[str, ...]
 ) -> tuple[Component, ...]:
-    """Return the reports to write; those of the run's config keep their options."""
+    """Return the reports to write; reports of the run's config keep their options."""
     configured = _configured(folder, registry)
     if not formats:
         return configured
@@ -57,7 +57,7 @@ def _chosen(
 
 
 def _configured(folder: RunFolder, registry: Registry) -> tuple[Component, ...]:
-    """Return the reports that the run's config asks for, without checking the rest of it."""
+    """Return the reports of the run's config, without a check of its other sections."""
     raw = read_config(folder.file("config.yaml")) if folder.has("config.yaml") else RawConfig({})
     if "reports" not in raw.value:
         return fields(RunConfig).reports.default or ()

@@ -1,4 +1,4 @@
-"""``nodelens run``: everything that a config says, with progress, and a short summary."""
+"""``nodelens run``: run a config, with progress, and print a short summary."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def run(
     resume: str | None,
     as_json: bool,
 ) -> int:
-    """Do everything that CONFIG says, and print what was found and where it is.
+    """Run all stages of CONFIG, and print what was found and the files written.
 
     Values of the config can be changed on the command line, such as training.epochs=5. A config
     with a sweep makes one run after the other. The exit code is 1 when a metric failed.
 
-    With --resume a run that was killed, interrupted or failed goes on by its own config: what it
-    has finished is not done again.
+    With --resume a run that was killed, interrupted or failed is resumed by its own config:
+    finished stages are not run again.
 
-    Under torchrun each process captures a share of the samples, and the first does all the rest:
+    Under torchrun each process captures a part of the samples, and the first does all the rest:
     torchrun --nproc-per-node 4 -m nodelens run CONFIG
     """
     resumed = None if resume is None else find_run(resume, Path(OUTPUT))
     configs, plugins = checked_configs(session, _config_of(config, resumed), overrides)
     if resumed is not None and len(configs) > 1:
-        raise click.UsageError("--resume goes on with one run, and CONFIG sweeps; leave it out")
+        raise click.UsageError("--resume resumes one run, and CONFIG sweeps; leave CONFIG out")
     from nodelens.experiments.distributed import run_all_workers
 
     rank, _ = launched()
@@ -73,14 +73,14 @@ def run(
 
 
 def _config_of(config: Path | None, resumed: RunFolder | None) -> Path:
-    """Return the config to go by; raises `UsageError` when there is none, or an override instead.
+    """Return the config to use; raises `UsageError` for none, or for an override on resuming.
 
-    A run that goes on by another config would be neither the one nor the other.
+    A run that is resumed by another config would have results of neither.
     """
     if resumed is not None and config is not None and "=" in str(config) and not config.exists():
         raise click.UsageError(
-            f"--resume goes on with the config that the run has begun with, and {config} would "
-            f"change it; leave that out, or start a new run: nodelens run {resumed.config_file()} "
+            f"--resume uses the config that the run was started with, and {config} would change "
+            f"it; leave that out, or start a new run: nodelens run {resumed.config_file()} "
             f"{config}"
         )
     if config is not None:
@@ -99,7 +99,7 @@ def _failed(folder: RunFolder) -> bool:
 
 
 def _summary(folder: RunFolder) -> Iterator[str]:
-    """Yield what was found, finding by finding, then the warnings, then where everything is."""
+    """Yield the headlines of every finding, then the warnings, then the paths of the files."""
     record = folder.record()
     for finding in folder.findings():
         for sentence in finding.headline:

@@ -37,7 +37,7 @@ def runs(output: Path, as_json: bool) -> None:
 
 
 def newest(output: Path) -> RunFolder:
-    """Return the run that was started last; raises `RunError` if there is none of this format."""
+    """Return the newest run; raises `RunError` if there is none of the present format."""
     found = list_runs(output)
     if not found:
         raise RunError(f"no runs in {output}; name the folder with --output, or give a run's path")
@@ -45,7 +45,7 @@ def newest(output: Path) -> RunFolder:
 
 
 def _entry(run: RunFolder) -> dict[str, Any]:
-    """Return what is said of one run as JSON values; a damaged run says so and hides no other."""
+    """Return the entry of one run as JSON values; a damaged run hides no other."""
     try:
         record = run.record()
         status = run.status()

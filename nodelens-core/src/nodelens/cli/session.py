@@ -1,4 +1,4 @@
-"""What the global options say, for every command."""
+"""The global options of the command line, for every command."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Session:
     verbosity: int = 0
 
     def plugins(self, settings: PluginSettings | None = None) -> Plugins:
-        """Return the plugins that a config and the options let in; warn of failed ones."""
+        """Return the plugins that a config and the options allow; warn of failed plugins."""
         loaded = self.survey(settings)
         for record in loaded.records:
             if record.status == "failed":
@@ -44,17 +44,17 @@ class Session:
         return loaded
 
     def survey(self, settings: PluginSettings | None = None) -> Plugins:
-        """Return the same without a warning, for commands that show what failed themselves."""
+        """Return the allowed plugins without a warning, for commands that list failed plugins."""
         return load_plugins(settings, block=self.block, strict=self.strict)
 
     @property
     def log_level(self) -> int:
-        """The level from which on log records are shown."""
+        """The lowest level of log records that are shown."""
         return _LEVELS.get(max(self.verbosity, -1), logging.DEBUG)
 
 
 class EchoHandler(logging.Handler):
-    """Writes log records to what is stderr at that moment; stdout is for results."""
+    """A log handler that writes to the present stderr; stdout is for results."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``warning: text``, and records below a warning without the word."""
@@ -65,7 +65,7 @@ class EchoHandler(logging.Handler):
 
 @contextmanager
 def logging_to_stderr(level: int) -> Iterator[None]:
-    """Show the log records of NodeLens on stderr, and leave logging as it was afterwards."""
+    """Show the log records of NodeLens on stderr, and restore logging afterwards."""
     logger = logging.getLogger("nodelens")
     handler = EchoHandler()
     before = logger.level, logger.propagate

@@ -1,4 +1,4 @@
-"""Samples out of NumPy files."""
+"""The dataset of NumPy files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,6 @@ class Arrays:
             )
 
     def load(self) -> LoadedData:
-        """Read the files; raises `DataError` that names the file, the key and the fault."""
         from nodelens.data.numpy_files import as_loaded
 
         return as_loaded(self._pair(), self.channels)

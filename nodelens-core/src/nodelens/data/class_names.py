@@ -1,4 +1,4 @@
-"""The order of class names, and the numbers of classes in the order of a model's outputs."""
+"""The order of class names, and classes renumbered in the order of a model's outputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def renumbered(splits: Splits, names: tuple[str, ...], origin: str) -> Splits:
-    """Return the splits with classes numbered as in `names`, the outputs of a model in order.
+    """Return the splits with classes numbered as in `names`, a model's outputs in order.
 
     Names after the last one that the data have are left out. Raises `ModelError` where a class of
     the data is not among them.
@@ -48,7 +48,7 @@ def renumbered(splits: Splits, names: tuple[str, ...], origin: str) -> Splits:
 
 
 def _moved(samples: Samples, places: torch.Tensor) -> Samples:
-    """Return samples whose class i is ``places[i]``; what has no label stays so."""
+    """Return samples with ``places[i]`` for class i; positions without a label keep -100."""
     known = samples.targets != IGNORED
     moved = places[samples.targets.clamp(min=0)]
     return evolve(samples, targets=moved.where(known, samples.targets))

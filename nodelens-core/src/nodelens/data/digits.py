@@ -18,7 +18,7 @@ class Digits:
     flat: bool = False
 
     def load(self) -> LoadedData:
-        """Return inputs ``(1797, 1, 8, 8)``, or ``(1797, 64)`` when flat, in [0, 1]."""
+        """Return inputs ``(1797, 1, 8, 8)``, or ``(1797, 64)`` if flat, in [0, 1]."""
         import torch
         from sklearn.datasets import load_digits
 

@@ -1,4 +1,4 @@
-"""The file format of MNIST and its relatives."""
+"""The dataset of idx files, the file format of MNIST and its relatives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES = {
 
 @frozen
 class Idx:
-    """The idx files of the MNIST family (MNIST, Fashion-MNIST, KMNIST, EMNIST), plain or gzipped.
+    """Idx files of the MNIST family (MNIST, Fashion-MNIST, KMNIST, EMNIST), plain or gzipped.
 
     Images become float32 in [0, 1]. Without test files, test samples are taken from the training
     files.
@@ -47,7 +47,6 @@ class Idx:
             raise DataError("idx needs folder, or both train_images and train_labels")
 
     def load(self) -> LoadedData:
-        """Read the files; raises `DataError` that names the file and what is wrong with it."""
         from nodelens.data.idx_files import as_loaded
 
         train = self._part("train", required=True)

@@ -25,7 +25,7 @@ SUFFIXES = frozenset(
 
 @frozen
 class ImageReader:
-    """How one image file becomes an array."""
+    """The reader of one image file into an array."""
 
     size: tuple[int, int] | None
     grayscale: bool
@@ -58,7 +58,7 @@ class ImageReader:
 
 
 def read_folder(root: Path, reader: ImageReader) -> LoadedData:
-    """Return the samples below `root`; raises `DataError` for what is missing or does not fit."""
+    """Return the samples below `root`; raises `DataError` for missing and unfit files."""
     _require_pillow()
     if not root.is_dir():
         raise DataError(f"there is no folder {root} (looked in {Path.cwd()})")

@@ -1,4 +1,4 @@
-"""Images in one folder per class."""
+"""The dataset of images in one folder per class."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ class ImageFolder:
             raise ValueError(f"'size' must be at least 1, got {self.size}")
 
     def load(self) -> LoadedData:
-        """Read every image; raises `DataError` that names the file or folder and what is wrong."""
         from nodelens.data.image_files import ImageReader, read_folder
 
         size = (self.size, self.size) if isinstance(self.size, int) else self.size

@@ -1,4 +1,4 @@
-"""What must hold of samples before anything is done with them."""
+"""Checks of samples before any work is done with them."""
 
 from __future__ import annotations
 

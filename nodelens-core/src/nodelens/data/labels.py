@@ -1,4 +1,4 @@
-"""Labels of any whole numbers, brought to class indices."""
+"""Class indices for labels of any whole numbers."""
 
 from __future__ import annotations
 

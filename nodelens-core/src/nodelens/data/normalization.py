@@ -1,4 +1,4 @@
-"""Bringing every channel to mean 0 and standard deviation 1, as the training split has it."""
+"""Normalization of every channel to mean 0 and standard deviation 1 on the training split."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Normalization:
 
 
 def measure(inputs: Tensor) -> Normalization:
-    """Return the normalization that `inputs`, ``(samples, channels, ...)``, needs.
+    """Return the mean and deviation of every channel of `inputs`, ``(samples, channels, ...)``.
 
     Sums are float64; the deviation divides by the number of values.
     """

@@ -25,7 +25,7 @@ _AXES = {"first": None, "last": 4, "none": 3}
 
 @frozen(eq=False)
 class Pair:
-    """Inputs and targets as they lie in the files, and where that is."""
+    """Inputs and targets as arrays of files, with the places of both for error messages."""
 
     inputs: NDArray[Any]
     targets: NDArray[Any]
@@ -52,7 +52,7 @@ def read_npy_pair(inputs: Path, targets: Path) -> Pair:
 
 
 def as_loaded(pair: Pair, channels: str) -> LoadedData:
-    """Return the samples, channels first; raises `DataError` for what cannot be used."""
+    """Return the samples, channels first; raises `DataError` for arrays that cannot be used."""
     inputs = _inputs(pair.inputs, pair.inputs_at, channels)
     numbers = whole_numbers(pair.targets, pair.targets_at)
     if len(inputs) != len(numbers):
@@ -87,7 +87,7 @@ def _npy(path: Path) -> NDArray[Any]:
 
 @contextmanager
 def _explained(where: str) -> Iterator[None]:
-    """Turn what opening and parsing files raises into a `DataError` that says where."""
+    """Turn errors of opening and parsing files into a `DataError` that says where."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Which samples train the model, choose its weights, calibrate the scores, and test."""
+"""The splits of a dataset: training, validation, calibration and test samples."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Splits:
-    """Samples divided by use, disjoint, each in random order.
+    """The disjoint training, validation and test samples, each in random order.
 
     `validation` and `test` are empty when their fraction is 0. `normalization` was measured on
-    `train` and applied to all three; None when it was not asked for.
+    `train` and applied to all three; None where samples are not normalised.
     """
 
     train: Samples
@@ -35,14 +35,14 @@ class Splits:
 
 
 def split(data: LoadedData, settings: DataSettings, seed: int) -> Splits:
-    """Divide a dataset up with the seed; every split has the class shares of the whole.
+    """Split a dataset by a seed; every split has the class fractions of the whole.
 
     Samples with a label per position have no classes and are drawn at random; integer inputs (token
     ids) are not normalized.
 
     Fractions are of all samples. A dataset's own test samples are the test split; then
-    `test_fraction` is not used, and `subset` takes an equal share of them. Raises `DataError` for
-    data that break their contract and for too few samples.
+    `test_fraction` is not used, and `subset` takes the same fraction of them. Raises `DataError`
+    for data that break their contract and for too few samples.
     """
     check_loaded(data)
     samples, test = _limited(data, settings.subset, seed)
@@ -114,7 +114,7 @@ def _limited(data: LoadedData, subset: int | None, seed: int) -> tuple[Samples, 
 
 
 def _sizes(available: int, settings: DataSettings, own_test: bool) -> tuple[int, int]:
-    """Return how many samples the test and the validation split get."""
+    """Return the numbers of samples of the test and the validation split."""
     tests = 0 if own_test else _size(available, settings.test_fraction, "test_fraction")
     validations = _size(available, settings.validation_fraction, "validation_fraction")
     if tests + validations >= available:

@@ -1,4 +1,4 @@
-"""Drawing samples with a seed, with the class shares of the whole.
+"""Seeded draws of samples with the class fractions of the whole.
 
 Drawn by hand: scikit-learn draws other samples for the same seed, and every score would change.
 """
@@ -10,9 +10,9 @@ from torch import Generator, Tensor
 
 
 def draw_stratified(targets: Tensor, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Return the indices of `count` samples, and of all others, each in random order.
+    """Return the indices of `count` drawn samples and of all other samples, in random order.
 
-    Of every class, as large a share is drawn as of the whole, to within one sample (the largest
+    Of every class the fraction of the whole is drawn, to within one sample (the largest
     remainders are rounded up). `targets` is ``(samples,)``, `count` at most the samples there are.
     """
     return _draw(targets, shares(torch.bincount(targets), count), generator)
@@ -25,7 +25,7 @@ def draw_balanced(targets: Tensor, per_class: int, generator: Generator) -> Tens
 
 
 def shares(counts: Tensor, total: int) -> Tensor:
-    """Return how many of `total` each class gets, in proportion to `counts`; adds up exactly."""
+    """Return the samples of each class, in proportion to `counts`; they add up to `total`."""
     whole = counts * total // counts.sum()
     remainder = counts * total % counts.sum()
     left = total - int(whole.sum())
@@ -41,7 +41,7 @@ def _draw(targets: Tensor, quota: Tensor, generator: Generator) -> tuple[Tensor,
 
 
 def _rank_in_class(targets: Tensor) -> Tensor:
-    """Return how many samples of its own class stand before each sample."""
+    """Return for each sample the number of earlier samples of its class."""
     by_class = targets.argsort(stable=True)
     counts = torch.bincount(targets)
     starts = counts.cumsum(0) - counts

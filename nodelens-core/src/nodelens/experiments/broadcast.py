@@ -1,4 +1,4 @@
-"""What rank 0 broadcasts to the other workers of a run before they capture their shares."""
+"""The message that rank 0 broadcasts to the other workers before the capture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @frozen
 class BroadcastMessage:
-    """Where the run is, whether it captures, on how many threads, and a digest of its samples."""
+    """The folder of the run, whether the run captures, its threads, and a digest of its samples."""
 
     run: str
     captures: bool
@@ -28,7 +28,7 @@ class BroadcastMessage:
 
 
 def broadcast_study(experiment: Experiment, study: StudyInputs) -> None:
-    """Broadcast where the run is, what it reads, and the weights that it has trained.
+    """Broadcast the folder of the run, a digest of its samples, and the trained weights.
 
     Records the number of workers; raises `RunError` where a resumed run had another one.
     """

@@ -1,4 +1,4 @@
-"""The calibration samples as batches, and what tells them and the model from others."""
+"""The calibration samples as batches, and digests of samples and models."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from nodelens.interfaces.dataset import Samples
 
 _PROBES = 256
-"""So many samples, evenly apart, stand for all in a fingerprint; all labels do."""
+"""The number of samples in a fingerprint, evenly apart; all labels are in it."""
 
 
 @frozen(eq=False)
 class FoldBatches:
-    """Samples in the order of their folds, so that no batch lies across two of them.
+    """Batches of samples in the order of their folds; no batch has samples of two folds.
 
     A product of all pairs of nodes is then one product per batch. Every row keeps its number in the
     data, and with it its fold. `shares` is the number of folds that quadratic statistics have.
@@ -50,14 +50,14 @@ class FoldBatches:
 def calibration_batches(
     samples: Samples, size: int, plan: CapturePlan, in_order: bool
 ) -> list[Batch] | FoldBatches:
-    """Return the batches that a plan is best read in; `in_order` keeps the order of the samples."""
+    """Return the batches in the best order for a plan; `in_order` keeps the order of samples."""
     if in_order or not plan.needs("quadratic"):
         return batches(samples, size)
     return FoldBatches(samples, size, plan.folds, plan.quadratic_folds or plan.folds)
 
 
 def fingerprint(samples: Samples) -> str:
-    """Return a digest that tells these samples from others: all labels, some of the rest."""
+    """Return a digest that identifies the samples, from all labels and some of the inputs."""
     digest = hashlib.sha256(str(tuple(samples.inputs.shape)).encode())
     some = torch.linspace(0, len(samples) - 1, min(len(samples), _PROBES)).long()
     fields = (samples.fields[name][some] for name in sorted(samples.fields))
@@ -67,7 +67,7 @@ def fingerprint(samples: Samples) -> str:
 
 
 def fingerprint_of_model(model: nn.Module) -> str:
-    """Return a digest that tells a model's parameters and buffers from others: sums of each."""
+    """Return a digest that identifies a model's parameters and buffers, from sums of each."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         values = tensor.detach().double()

@@ -1,4 +1,4 @@
-"""What a run says of its capture: how much was read, of which share, and what that costs."""
+"""The record of a capture: the samples and positions read, and the effect on standard errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def capture_json(capture: Capture) -> dict[str, Any]:
-    """Return what was captured as JSON values, without the statistics."""
+    """Return the numbers of a capture as JSON values, without the statistics."""
     plan, loss = capture.plan, mean_loss(capture)
     return {
         "samples": capture.samples,
@@ -41,13 +41,13 @@ def capture_json(capture: Capture) -> dict[str, Any]:
 
 
 def loss_numbers(capture: Capture) -> dict[str, float | None]:
-    """Return the mean loss over the calibration samples, where one was computed, for a summary."""
+    """Return the mean loss over the calibration samples for a summary, where one was computed."""
     loss = mean_loss(capture)
     return {} if loss is None else {"calibration_loss": loss.mean, "calibration_loss_se": loss.se}
 
 
 def capture_findings(capture: Capture) -> Iterator[Finding]:
-    """Yield what every report is to say of a capture."""
+    """Yield the findings of a capture that every report shows."""
     if capture.plan.notes:
         yield _plan_finding(capture.plan)
     if capture.plan.thinned:
@@ -64,7 +64,7 @@ def capture_findings(capture: Capture) -> Iterator[Finding]:
 
 
 def warnings_of(counts: Counts) -> list[str]:
-    """Return what a reader of the scores must know of calls that were not read."""
+    """Return warnings about calls of modules that were not read."""
     return [
         f"{count} calls of {path or 'the model'} came after the last one that the example has, and "
         "were not read: its scores are about the calls before"
@@ -83,7 +83,7 @@ def _positions(capture: Capture) -> dict[str, Any]:
 
 
 def _positions_finding(capture: Capture) -> Finding:
-    """Return which share of the positions pairs of nodes were taken from, and what that costs."""
+    """Return the fraction of positions that pairs of nodes read, and their wider errors."""
     data, counts = _positions(capture), capture.counts
     used, all_of = counts.chosen.total(), counts.positions.total()
     return Finding(
@@ -91,11 +91,11 @@ def _positions_finding(capture: Capture) -> Finding:
         name="positions",
         title="What pairs of nodes were taken from",
         headline=(
-            f"Products of pairs of nodes saw {used:,} of {all_of:,} positions, over all places "
+            f"Products of pairs of nodes read {used:,} of {all_of:,} positions, over all places "
             f"(capture.position_fraction: {capture.plan.position_fraction:g}).",
             f"Their standard errors are up to {data['errors_up_to']:.2f} times as wide as from all "
             "positions: by that much where positions are independent, by less where those of a "
-            "sample are alike. The errors shown are those of the share.",
+            "sample are alike. The errors shown are those of this fraction.",
         ),
         warnings=tuple(_singular(capture)),
         data=data,
@@ -103,7 +103,7 @@ def _positions_finding(capture: Capture) -> Finding:
 
 
 def _singular(capture: Capture) -> Iterator[str]:
-    """Yield a warning where a share has fewer positions than a layer has nodes."""
+    """Yield a warning where fewer positions are read than a layer has nodes."""
     seen: Counter[str] = Counter()
     for name, count in capture.counts.chosen.items():
         seen[name.split(" @ ")[0]] += count
@@ -117,7 +117,7 @@ def _singular(capture: Capture) -> Iterator[str]:
 
 
 def _plan_finding(plan: CapturePlan) -> Finding:
-    """Return what the memory budget has changed, so that every report says it."""
+    """Return the changes of the plan by the memory budget, for every report."""
     return Finding(
         kind="capture",
         name="plan",

@@ -1,4 +1,4 @@
-"""The stage that takes the statistics: from the plan to a capture in the run folder."""
+"""The capture stage: from the plan to statistics in the run folder."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 STATISTICS = "statistics.safetensors"
 ABOUT = "capture.json"
 FOLDER = "capture"
-"""Where an unfinished capture keeps its checkpoint; the folder goes when the capture is whole."""
+"""The folder with the checkpoint of an unfinished capture; it is deleted in the end."""
 
 
 def capture_statistics(experiment: Experiment, study: StudyInputs, planned: Planned) -> Capture:
-    """Stream the calibration samples and keep the statistics that the plan asks for.
+    """Stream the calibration samples and keep the statistics of the plan.
 
-    Goes on from the checkpoint of a run that is resumed.
+    A resumed run continues from its checkpoint.
     """
     plan, run = planned.plan, experiment.run
     if "capture" in experiment.completed_stages:
@@ -71,7 +71,7 @@ def _rule(experiment: Experiment, study: StudyInputs, planned: Planned) -> Stopp
 def capture_request(
     experiment: Experiment, study: StudyInputs, plan: CapturePlan, rule: StoppingRule | None = None
 ) -> CaptureRequest:
-    """Return what to capture; every rank has a folder of its own, and rank 0 tells of it."""
+    """Return the capture request; each worker has its own folder, and rank 0 reports progress."""
     samples, settings, run = study.calibration, experiment.config, experiment.run
     workers = experiment.workers
     folder = run.file(f"{FOLDER}/rank-{workers.rank}" if workers.rank else FOLDER)
@@ -106,7 +106,7 @@ def capture_request(
 def _batches(
     experiment: Experiment, samples: Samples, plan: CapturePlan
 ) -> list[Batch] | FoldBatches:
-    """Return the calibration batches, small enough for the first look of a stopping rule."""
+    """Return the calibration batches, small enough for a stopping rule's first look."""
     size, stop_when = experiment.config.data.batch_size, experiment.config.capture.stop_when
     if stop_when is not None:
         size = min(size, FIRST * plan.folds)
@@ -114,7 +114,7 @@ def _batches(
 
 
 def _kept(experiment: Experiment, stage: Stage, capture: Capture) -> Capture:
-    """Write the statistics and what is to be said of them.
+    """Write the statistics and the findings of a capture.
 
     Returns the capture, its states in the file that was written where memory is short.
     """

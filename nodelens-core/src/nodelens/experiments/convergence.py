@@ -1,4 +1,4 @@
-"""The stopping rule of a run: what it is made of, what it must not be, what it found."""
+"""The stopping rule of a run: its checks, its state on resuming, and its finding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nodelens.storage.run_folder import RunFolder
 
 CURVE = "capture/convergence.json"
-"""What was seen so far, for a run that is resumed."""
+"""The file with all looks of the rule so far, for a run that is resumed."""
 
 _NOTE = (
     "The overlap of the top nodes of two halves of the samples, as a mean over splits of the folds "
@@ -55,7 +55,7 @@ def _objection(settings: StoppingSettings, planned: Planned) -> str:
     if len(plan.streams) > 1:
         return (
             f"the memory budget divides the nodes over {len(plan.streams)} passes, and the rule "
-            "looks at all of them at once; raise capture.memory_budget"
+            "reads all of them at once; raise capture.memory_budget"
         )
     if min(plan.folds_of(statistic) for statistic in statistics) < 2:
         return f"{name!r} has one fold in this memory; raise capture.memory_budget"
@@ -63,7 +63,7 @@ def _objection(settings: StoppingSettings, planned: Planned) -> str:
 
 
 def _statistics(name: str, planned: Planned) -> list[Any]:
-    """Return the statistics of a metric and of all that it is made of."""
+    """Return the statistics of a metric and of all its dependencies."""
     metric = planned.metrics[name]
     return [
         *metric.statistics,
@@ -74,7 +74,7 @@ def _statistics(name: str, planned: Planned) -> list[Any]:
 def stopping_rule(
     settings: StoppingSettings, study: StudyInputs, planned: Planned, run: RunFolder
 ) -> StoppingRule:
-    """Return the rule; what it sees is kept in the run folder."""
+    """Return the stopping rule, which writes its looks to the run folder."""
 
     def request(capture: Capture) -> ScoreRequest:
         return ScoreRequest(study.handle.module, study.graph, planned.metrics, capture)
@@ -86,7 +86,7 @@ def stopping_rule(
 
 
 def recalled(run: RunFolder, samples: int) -> list[Look]:
-    """Return what the rule of an interrupted capture had seen up to so many samples."""
+    """Return the looks of an interrupted capture's rule up to a number of samples."""
     known = run.read_json(CURVE) if run.has(CURVE) else []
     looks: list[Look] = restored(list[Look], known, str(run.file(CURVE)))
     return [look for look in looks if look.samples <= samples]
@@ -97,7 +97,7 @@ def _row(look: Look) -> tuple[int, float, float, float]:
 
 
 def convergence_finding(rule: StoppingRule, samples: int, available: int) -> Finding:
-    """Return how many samples the ranking took, with the curve as figure, table and data."""
+    """Return the number of samples that the ranking took, with the curve of its stability."""
     rows = tuple(_row(look) for look in rule.looks)
     return Finding(
         kind="capture",
@@ -114,23 +114,23 @@ def convergence_finding(rule: StoppingRule, samples: int, available: int) -> Fin
 def _sentence(rule: StoppingRule, samples: int, available: int) -> str:
     top = f"the top {100 * rule.top:g} % by {rule.metric}"
     if not rule.looks:
-        return f"There were too few samples to see how stable {top} is."
+        return f"There were too few samples to measure how stable {top} is."
     mean = rule.looks[-1].overlap.mean
     if rule.reached:
         return (
             f"After {samples} of {available} samples {top} was stable: two halves of the samples "
-            f"share {mean:.2f} of it (asked for: {rule.min_overlap:g})."
+            f"overlap by {mean:.2f} (requested: {rule.min_overlap:g})."
         )
     return (
         f"All {samples} samples were read and {top} was not stable: two halves of the samples "
-        f"share {mean:.2f} of it (asked for: {rule.min_overlap:g})."
+        f"overlap by {mean:.2f} (requested: {rule.min_overlap:g})."
     )
 
 
 def _warning(rule: StoppingRule, available: int) -> str:
     return (
         f"the top by {rule.metric} is not stable within the {available} samples; raise "
-        "capture.samples, or ask for less with capture.stop_when.min_overlap"
+        "capture.samples, or lower capture.stop_when.min_overlap"
     )
 
 
@@ -149,7 +149,7 @@ def _plot(rule: StoppingRule) -> LinePlot:
         tuple(each.low for each in seen),
         tuple(each.high for each in seen),
     )
-    target = Line("asked for", (x[0], x[-1]), (rule.min_overlap, rule.min_overlap), style="dashed")
+    target = Line("requested", (x[0], x[-1]), (rule.min_overlap, rule.min_overlap), style="dashed")
     title = f"Stability of the top {100 * rule.top:g} % of the nodes"
     return LinePlot("stability", title, "samples", "overlap of two halves", (curve, target), _NOTE)
 

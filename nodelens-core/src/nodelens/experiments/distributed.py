@@ -1,4 +1,4 @@
-"""Runs by several processes under torchrun: rank 0 does everything, the others help to capture."""
+"""Runs by several workers under torchrun: all capture, and rank 0 does everything else."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def run_all_workers(
     allowed: Permissions | None = None,
     resume: RunFolder | None = None,
 ) -> list[RunFolder]:
-    """Do the runs of some configs, with all processes that torchrun has started.
+    """Run some configs with all workers that torchrun has started.
 
-    Returns the run folders on rank 0. The other ranks capture their share of every run and return
-    nothing. Raises `ConfigError` for what several processes cannot do.
+    Returns the run folders on rank 0. The other workers capture their part of every run and return
+    nothing. Raises `ConfigError` for settings that need one process.
     """
     finished: list[RunFolder] = []
     with joined_group(own_device(choose_device(configs[0].device))) as workers:
@@ -60,9 +60,9 @@ def run_all_workers(
 def follow_experiment(
     config: RunConfig, plugins: Plugins, workers: Workers, allowed: Permissions | None
 ) -> None:
-    """Capture this rank's share of a run, with the weights that rank 0 has trained.
+    """Capture one worker's part of a run, with the weights that rank 0 has trained.
 
-    Raises `CaptureError` when this process has not the samples of rank 0, or when that has ended.
+    Raises `CaptureError` when the worker has other samples than rank 0, or when rank 0 has ended.
     """
     device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
@@ -85,7 +85,7 @@ def follow_experiment(
 
 @contextmanager
 def _quiet(threads: int) -> Iterator[None]:
-    """Use as many CPU threads as rank 0, on which sums depend, and say nothing but errors."""
+    """Use as many CPU threads as rank 0, on which sums depend, and log errors only."""
     log, before = logging.getLogger("nodelens"), torch.get_num_threads()
     level = log.level
     log.setLevel(logging.ERROR)

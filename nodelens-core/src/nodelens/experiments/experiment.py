@@ -1,4 +1,4 @@
-"""What every stage of a run shares."""
+"""The experiment: all that the stages of one run have in common."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Experiment:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        """Time a stage, record it in ``run.json``, tell the observers when it has ended well."""
+        """Time a stage, record it in ``run.json``, and call observers when it has ended well."""
         log.info("%s: started", name)
         started, stage = time.perf_counter(), Stage()
         self._record(name, {"status": "running", "seconds": None})
@@ -83,7 +83,7 @@ class Experiment:
 
 @define
 class Stage:
-    """What a stage hands to observers when it ends, and the artifacts that it has written."""
+    """The result of a stage, which observers get, and the artifacts that the stage has written."""
 
     result: Any = None
     files: list[str] = field(factory=list)

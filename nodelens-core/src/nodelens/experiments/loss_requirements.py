@@ -1,4 +1,4 @@
-"""What a run cannot do with a model that makes no predictions, such as an encoder."""
+"""Checks of a config for a model that makes no predictions, such as an encoder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def reads_classes(metric: Metric) -> bool:
 
 
 def reads_predictions(metric: Metric) -> bool:
-    """Return whether any of a metric's statistics needs logits, whatever the loss is."""
+    """Return whether any of a metric's statistics needs logits, independent of the loss."""
     return bool({"outputs", "sampled_gradient"} & _requirements(metric))
 
 
@@ -53,5 +53,5 @@ def reads_a_loss(metric: Metric) -> bool:
 
 
 def _requirements(metric: Metric) -> set[str]:
-    """Return what the statistics of a metric require, without those that run the model."""
+    """Return the requirements of a metric's statistics, without statistics that run the model."""
     return {need for each in metric.statistics for need in getattr(each, "requires", ())}

@@ -1,4 +1,4 @@
-"""What the patterns of a run took and left out: in its log, its record and its config."""
+"""The metrics that patterns took and left out, in a run's log, record and config."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def record_patterns(experiment: Experiment, chosen: RunComponents, planned: Planned) -> None:
-    """Write what the patterns of a run took to its record, and the names to its config.
+    """Write the metrics that patterns took to the run's record and config.
 
     Raises `RunError` when a resumed run would take other metrics than before.
     """
@@ -51,9 +51,9 @@ def record_patterns(experiment: Experiment, chosen: RunComponents, planned: Plan
 
 
 def record_unscored(run: RunFolder, scores: Scores, unread: Collection[str]) -> None:
-    """Add the metrics of patterns that no group could be scored by to what is left out.
+    """Record the metrics of patterns that could score no group as left out.
 
-    Groups that nothing can be read of, `unread`, say nothing of a metric.
+    Groups that cannot be read, `unread`, do not count against a metric.
     """
     patterns = run.record().get("patterns")
     if patterns is None:

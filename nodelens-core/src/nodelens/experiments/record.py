@@ -1,4 +1,4 @@
-"""What a run says about itself: versions, plugins, code, times."""
+"""The fields of a run's record: versions, plugins, git state, command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit and whether files differ from it, or None outside a git checkout."""
+    """Return the commit and whether there are uncommitted changes; None outside a git checkout."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
@@ -46,7 +46,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def used_components(config: RunConfig, plugins: Plugins) -> dict[str, dict[str, str]]:
-    """Return which distribution every component of the config comes from, by kind."""
+    """Return the distribution of every component of the config, by kind."""
     chosen = {
         "backend": (config.model,),
         "dataset": (config.data.component,),
@@ -83,7 +83,7 @@ def describe(config: RunConfig, plugins: Plugins, device: str) -> dict[str, Any]
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """Return the command as typed, with the program's name instead of its path."""
+    """Return the command line as typed, with the program's name instead of its path."""
     import shlex
 
     return shlex.join([Path(arguments[0]).name, *arguments[1:]]) if arguments else ""

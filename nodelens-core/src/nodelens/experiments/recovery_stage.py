@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Start:
-    """What all recoveries of one pruned model start from and are compared with."""
+    """The pruned model that recoveries start from, with the evaluations to compare with."""
 
     method: str
     pruned: PruningResult
@@ -37,13 +37,13 @@ class Start:
 def check_recoveries(
     experiment: Experiment, study: StudyInputs, recoveries: Mapping[str, Recovery]
 ) -> None:
-    """Raise for what would stop a recovery after hours of other work."""
+    """Check all recoveries of a run, so that none fails after hours of other work."""
     for recovery in recoveries.values():
         recovery.check(_request(experiment, study, study.handle.module))
 
 
 def pending(experiment: Experiment, recoveries: Mapping[str, Recovery], method: str) -> bool:
-    """Say whether any recovery of a method's model is still to be done."""
+    """Return whether any recovery of a method's model is still to be done."""
     return any(_stage(method, label) not in experiment.completed_stages for label in recoveries)
 
 
@@ -56,7 +56,7 @@ def recover_models(
 ) -> None:
     """Train a copy of one pruned model by every recovery, evaluate it and keep it.
 
-    What a killed run has left of a recovery is done again from the pruned model.
+    A recovery that a killed run has not finished starts again from the pruned model.
     """
     for label, recovery in recoveries.items():
         name = _stage(start.method, label)

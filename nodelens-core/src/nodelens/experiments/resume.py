@@ -1,4 +1,4 @@
-"""Going on with a run that was killed, interrupted or failed."""
+"""Resuming of a run that was killed, interrupted or failed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN = 5
 
 
 def check_resumable(run: RunFolder, config: RunConfig, device: str) -> None:
-    """Raise `RunError` unless the run has not finished and would go on as it began.
+    """Raise `RunError` unless the run has not finished and would continue as it was started.
 
     A run that says that it is finished and has no manifest ended while its reports were written.
     """
@@ -56,7 +56,7 @@ def _check_config(run: RunFolder, config: RunConfig, record: Mapping[str, Any]) 
     text = run.config_file().read_text(encoding="utf-8")
     if text_digest(text) not in (record["config"], record.get("resolved_config")):
         raise RunError(
-            f"{run.file(CONFIG)}: changed after the run had started; put it back, or start a new "
+            f"{run.file(CONFIG)}: changed after the run had started; restore it, or start a new "
             "run with it"
         )
     before, given = read_config(run.file(CONFIG)).value, to_mapping(config)
@@ -72,7 +72,7 @@ def _check_config(run: RunFolder, config: RunConfig, record: Mapping[str, Any]) 
 
 
 def _changes(before: Any, after: Any, path: str) -> Iterator[str]:
-    """Yield what differs between two configs, path by path; where runs lie does not count."""
+    """Yield the differences of two configs, path by path; the output folder does not count."""
     if path == "output" or before == after:
         return
     both = (before, after)
@@ -94,7 +94,7 @@ def _warn_of_versions(record: Mapping[str, Any]) -> None:
 
 
 def reopen(run: RunFolder) -> frozenset[str]:
-    """Make a run folder ready to be written to again; return the stages that need not be done.
+    """Prepare a run folder for resuming; return the stages that are kept.
 
     These are all up to the first one that did not finish, or of which an artifact is not as it was
     written. What a killed process left unfinished is deleted.
@@ -140,6 +140,6 @@ def _kept(run: RunFolder) -> list[str]:
 
 
 def note_origin(run: RunFolder, text: str) -> None:
-    """Say in the record where the run that was just resumed goes on from."""
+    """Record the point that the resumed run continues from."""
     *earlier, last = run.record()["resumed"]
     run.update_record(resumed=[*earlier, {**last, "from": text}])

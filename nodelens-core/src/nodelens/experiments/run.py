@@ -60,12 +60,12 @@ def run_experiment(
     resume: RunFolder | None = None,
     workers: Workers | None = None,
 ) -> RunFolder:
-    """Do everything that the config says and return the run folder.
+    """Run all stages of the config and return the run folder.
 
     Names, options and the device are checked before the folder is made. A run that fails or is
-    interrupted says so in ``run.json`` and in its report, and the error goes on to the caller. With
-    `resume`, that run goes on: what it has finished is not done again. Raises `RunError` when it
-    cannot. With `workers` other processes capture shares of the data: see `run_all_workers`.
+    interrupted says so in ``run.json`` and in its report, and the error reaches the caller. With
+    `resume`, that run continues: finished stages are not run again. Raises `RunError` when it
+    cannot. With `workers` other processes capture parts of the data: see `run_all_workers`.
     """
     device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
@@ -91,7 +91,7 @@ def run_experiment(
 
 
 def _check_requirements(config: RunConfig, plugins: Plugins, allowed: Permissions) -> None:
-    """Let the components that can say at once what they lack say so."""
+    """Check labels of evaluations, and call the ``check`` of evaluations and interventions."""
     if "test" in (each.result_name for each in config.evaluations):
         raise ConfigError(["evaluations: 'test' is that of the test samples; give another label"])
     build = plugins.registry.build
@@ -103,7 +103,7 @@ def _check_requirements(config: RunConfig, plugins: Plugins, allowed: Permission
 
 
 def _thread_count(experiment: Experiment) -> int | None:
-    """Return the threads to use; a resumed run keeps those it had, as sums depend on them."""
+    """Return the threads to use; a resumed run keeps its number, on which sums depend."""
     before: int | None = experiment.run.record().get("threads")
     return experiment.config.threads or before
 
@@ -142,11 +142,11 @@ def _about(handle: ModelHandle) -> dict[str, Any]:
 
 
 def _check_data(run: RunFolder, study: StudyInputs) -> None:
-    """Remember the data; raise `RunError` when those of a resumed run are not what they were."""
+    """Record a digest of the data; raise `RunError` when a resumed run has other data."""
     now = [fingerprint(study.calibration), fingerprint(study.splits.test)]
     if run.record().setdefault("data", now) != now:
         raise RunError(
-            f"{run.path}: the data are not those that the run was started on; put them back, or "
+            f"{run.path}: the data are not those that the run was started on; restore them, or "
             "start a new run"
         )
     run.update_record(data=now)
@@ -175,7 +175,7 @@ def _summary(
 def _warn(experiment: Experiment, study: StudyInputs, failed: Mapping[str, str]) -> None:
     warnings = [f"metric {name} failed: {reason}" for name, reason in failed.items()]
     if not study.graph.traced:
-        warnings.append(f"{study.graph.note}: nodes are read at layer outputs, none can go")
+        warnings.append(f"{study.graph.note}: nodes are read at layer outputs, none can be pruned")
     asked, found = experiment.config.capture.samples, len(study.calibration)
     if asked is not None and found < asked != DEFAULT_SAMPLES:
         warnings.append(f"capture.samples asks for {asked}; there are {found} training samples")
@@ -188,7 +188,7 @@ def _warn(experiment: Experiment, study: StudyInputs, failed: Mapping[str, str])
 
 @contextmanager
 def _recorded(experiment: Experiment) -> Iterator[None]:
-    """Write how the run ended, its reports and its manifest, whatever happens."""
+    """Write the end of the run, its reports and its manifest, also after an error."""
     started = time.perf_counter()
     error: BaseException | None = None
     try:
@@ -218,7 +218,7 @@ def _finish(experiment: Experiment, error: BaseException | None, seconds: float)
 
 
 def _record_end(experiment: Experiment, error: BaseException | None, seconds: float) -> None:
-    """Write how the run ended; a stage that could not even write that it ended, ended with it."""
+    """Write how the run ended; a stage that is still recorded as running ended with the run."""
     status, known = _status(error), experiment.run.record()["stages"]
     ended = {name: {**each, "status": status} for name, each in known.items() if _runs(each)}
     experiment.run.update_record(
@@ -236,7 +236,7 @@ def _runs(stage: Mapping[str, Any]) -> bool:
 
 
 def _record_failure(experiment: Experiment, problem: NodelensError, seconds: float) -> None:
-    """Say that the run failed at its end, as far as that can still be written."""
+    """Record that the run failed at its end, as far as that can still be written."""
     try:
         _record_end(experiment, problem, seconds)
         experiment.run.write_manifest()
@@ -258,7 +258,7 @@ def _reason(error: BaseException | None) -> str | None:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Use that many CPU threads for the run, and as many as before afterwards."""
+    """Use a number of CPU threads for the run, and restore the former number afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

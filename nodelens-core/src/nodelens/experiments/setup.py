@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class StudyInputs:
-    """What is studied: the data, the model, and its channel groups.
+    """The inputs of all stages: the data, the model, and its channel groups.
 
     `predicts` says that the model has logits, so that labels give a loss.
     """
@@ -53,7 +53,7 @@ class StudyInputs:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is CUDA when there is one, else the CPU.
+    """Return the named device; ``auto`` is CUDA when there is one, else the CPU.
 
     Raises `ConfigError` when the device is not there.
     """
@@ -116,7 +116,7 @@ def load_subject(
 
 
 def _check_tokens(handle: ModelHandle, splits: Splits) -> None:
-    """Raise `DataError` for token ids that the model has no embedding for, and for long rows."""
+    """Raise `DataError` for token ids without an embedding in the model, and for long rows."""
     if splits.train.inputs.is_floating_point():
         return
     parts = (splits.train, splits.validation, splits.test)
@@ -141,7 +141,7 @@ def example_of(splits: Splits, device: torch.device) -> Batch:
 
 
 def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> bool:
-    """Run the model once, so that a model that does not fit the data is refused in words.
+    """Run the model once, so that a model that does not fit the data gets a readable error.
 
     Returns whether its output has logits; where it has not, it must have vectors to compare.
     """
@@ -182,7 +182,7 @@ class RunComponents:
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """The metrics, those that others are made of included."""
+        """The metrics of the run, with the dependencies of other metrics."""
         return self.choice.metrics
 
 
@@ -221,7 +221,7 @@ def choose_metrics(config: RunConfig, registry: Registry) -> RunComponents:
 
 
 def _check_pairs(pruners: Iterable[str], recoveries: Iterable[str]) -> None:
-    """Raise `ConfigError` where two pairs of a method and a recovery would share a name."""
+    """Raise `ConfigError` where two pairs of a method and a recovery would have one name."""
     seen: set[str] = set()
     for name in (f"{method}.{label}" for method in pruners for label in recoveries):
         if name in seen:
@@ -235,13 +235,13 @@ def _metric(registry: Registry, component: Component) -> Metric:
 
 @frozen
 class MeanActivations:
-    """Asks for the mean of every node, which interventions and pruning replace nodes by."""
+    """Requests the mean of every node, for interventions and pruning that replace by means."""
 
     statistics = (Moments(),)
 
 
 def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -> Planned:
-    """Return what the run's passes will read, and the metrics as they can be scored from that.
+    """Return the plan of the run's passes, and the metrics as the plan can score them.
 
     Raises `ConfigError` for a memory budget that is too small, for a stopping rule that cannot be
     judged within the first pass, and for metrics of classes on data that have none.
@@ -270,7 +270,7 @@ def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -
 
 
 def misfit(study: StudyInputs, metric: Metric) -> str:
-    """Return why a metric does not fit the data or the model; nothing if it does."""
+    """Return the reason why a metric does not fit the data or the model; empty if it fits."""
     if not study.predicts and reads_a_loss(metric):
         return f"needs a loss, {NO_LOSS}"
     if reads_classes(metric):

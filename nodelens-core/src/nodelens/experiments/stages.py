@@ -77,7 +77,7 @@ def test_batches(experiment: Experiment, study: StudyInputs) -> list[Batch]:
 def evaluate_model(
     experiment: Experiment, study: StudyInputs, test: list[Batch]
 ) -> Callable[[], EvaluationResult]:
-    """Evaluate the model on the test split; a resumed run does it again when it is asked for."""
+    """Evaluate the model on the test split; a resumed run evaluates again where needed."""
     if "evaluation" in experiment.completed_stages:
         return cache(lambda: evaluate(study.handle.module, test))
     with experiment.stage("evaluation") as stage:
@@ -88,7 +88,7 @@ def evaluate_model(
 
 
 def run_evaluations(experiment: Experiment, study: StudyInputs) -> None:
-    """Run the evaluations of the config on the model as it is."""
+    """Run the evaluations of the config on the dense model."""
     for component in experiment.config.evaluations:
         stage_name = f"evaluations.{component.result_name}"
         if stage_name in experiment.completed_stages:
@@ -213,7 +213,7 @@ def prune_model(
 def _keep_pruned(
     experiment: Experiment, study: StudyInputs, name: str, pruned: PruningResult, stage: Stage
 ) -> None:
-    """Write what a method has found, its model, and which nodes of the dense model that kept."""
+    """Write the finding of a pruning method, its model, and the plan of kept nodes."""
     stage.result = pruned.finding
     if pruned.model is not None:
         plan = f"pruned/{name}/plan.json"
@@ -225,7 +225,7 @@ def _keep_pruned(
 
 
 def _finding(experiment: Experiment, kind: str, name: str) -> Finding:
-    """Return what a stage has found that a resumed run does not do again."""
+    """Return the stored finding of a stage that a resumed run does not run again."""
     found = experiment.run.findings()
     return next(each for each in found if (each.kind, each.name) == (kind, name))
 

@@ -1,4 +1,4 @@
-"""A run that is told to end says so in its record, as one that fails."""
+"""SIGTERM as an error: a terminated run records it as a failed run does."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def terminable() -> Iterator[None]:
 def _terminated(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # what is still written must not be torn
     raise RunError(
-        "the run was told to end (SIGTERM), by a job scheduler, or by torchrun after another rank "
-        "had failed, whose message then says why; go on with it: nodelens run --resume"
+        "the run was terminated (SIGTERM), by a job scheduler, or by torchrun after another worker "
+        "had failed, whose message then says why; continue with: nodelens run --resume"
     )

@@ -1,4 +1,4 @@
-"""What a stage found, as plain values: any plugin's result is stored and drawn unknown."""
+"""The result of a stage as plain values, which storage and reports handle for any plugin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Cell = str | int | float | bool | None
 
 @frozen
 class Table:
-    """A table with a title; numbers stay numbers so that it can be sorted and exported."""
+    """A table with a title; numbers are kept as numbers for sorting and export."""
 
     name: str
     title: str
@@ -60,7 +60,7 @@ class Heatmap:
 
 @frozen
 class Series:
-    """Points of one label, with optional standard errors of the same length."""
+    """Points of one label, with optional standard errors, one for each point."""
 
     label: str
     x: tuple[float, ...]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nodelens.config.raw import Problem
 
 FORMAT = 1
-"""The format of a finding's JSON: another number is of another version."""
+"""The format of a finding's JSON; another version may have another number."""
 
 
 def finding_to_json(finding: Finding) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def finding_to_json(finding: Finding) -> dict[str, Any]:
 
 
 def finding_from_json(value: Any, what: str) -> Finding:
-    """Return what `finding_to_json` was given; raises `RunError` for all else."""
+    """Return the finding that `finding_to_json` has written; raises `RunError` for other values."""
     known = value if isinstance(value, dict) else {}
     if known and known.get("format") != FORMAT:
         raise RunError(

@@ -1,1 +1,1 @@
-"""What a plugin implements: one contract per kind of component."""
+"""The contracts that plugins implement: one protocol for each kind of component."""

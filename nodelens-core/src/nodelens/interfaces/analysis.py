@@ -1,4 +1,4 @@
-"""What an analysis is."""
+"""The contract of an analysis."""
 
 from __future__ import annotations
 
@@ -11,10 +11,20 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Analysis(Protocol):
-    """A function of scores: a frozen attrs class whose fields are its options."""
+    """A function of scores: a frozen attrs class whose fields are its options.
+
+    Example:
+        ::
+
+            @frozen
+            class Largest:
+                def analyse(self, scores, seed):
+                    best = max(scores.scores.values(), key=lambda score: float(score.values.max()))
+                    return Finding("analysis", "largest", "Largest score", headline=(best.metric,))
+    """
 
     def analyse(self, scores: Scores, seed: int) -> Finding:
-        """Compute what the scores say; nothing is measured on the model.
+        """Compute a finding from scores; nothing is measured on the model.
 
         Args:
             scores: every node score of the run, with standard errors.

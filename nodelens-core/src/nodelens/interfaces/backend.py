@@ -1,4 +1,4 @@
-"""What a backend is given and what it returns."""
+"""The contract of a model backend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Permissions:
-    """Which code that is neither of NodeLens nor of a plugin may run.
+    """Foreign code that a run may execute, beside NodeLens and its plugins.
 
     The command line and the Python interface say so; a config cannot. `imports` are the prefixes of
     modules that a config may name; `remote_code` allows the code that comes with a model.
@@ -29,7 +29,7 @@ class Permissions:
 
 @frozen
 class ModelRequest:
-    """What the model has to fit: the shape of one sample (no batch axis), classes, seed.
+    """The data that a model has to fit: the shape of one sample (no batch axis), classes, seed.
 
     `class_names` are the names of the classes, in the order of the data's numbers, where they are
     known. `allow_import` and `trust_remote_code` are what `Permissions` says.
@@ -45,7 +45,7 @@ class ModelRequest:
 
 @frozen(eq=False)
 class ModelHandle:
-    """A model on the CPU, ready to run, with what its backend knows about it.
+    """A model on the CPU, ready to run, with its backend's knowledge of the model.
 
     `pretrained` is True when the weights come from outside: then training is not needed.
     `origin` says in words where the model comes from. `hints` say which integers of the model and
@@ -75,8 +75,17 @@ class Backend(Protocol):
     """A source of models: a frozen attrs class whose fields are its options.
 
     A method that may be left out: ``check(dataset: object, evaluations: list[str]) -> None``
-    raises what can be said of a dataset, and of evaluations by their names, before anything is
-    read.
+    raises an error for a dataset, or for evaluations by their names, before anything is read.
+
+    Example:
+        ::
+
+            @frozen
+            class Linear:
+                def build(self, request):
+                    with own_randomness(request.seed, "linear"):
+                        layer = nn.Linear(math.prod(request.input_shape), request.classes)
+                    return ModelHandle(nn.Sequential(nn.Flatten(), layer), origin="one layer")
     """
 
     def build(self, request: ModelRequest) -> ModelHandle:
@@ -86,7 +95,7 @@ class Backend(Protocol):
             request: the shape of one sample, the classes and the seed that the model has to fit.
 
         Returns:
-            The model on the CPU, ready to run, with what the backend knows of it.
+            The model on the CPU, ready to run, with the backend's knowledge of the model.
 
         Raises:
             ModelError: where the model cannot be built, with what to do.

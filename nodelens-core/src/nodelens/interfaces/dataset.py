@@ -1,4 +1,4 @@
-"""What a dataset returns."""
+"""The contract of a dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Samples:
-    """Labelled samples.
+    """Samples with their labels and further arguments of the model.
 
     `inputs` is ``(samples, ...)``, float32 or int64 (token ids). `targets` is ``(samples,)`` int64,
     one class each, or ``(samples, positions)``, -100 where a position has no label. `fields` are
@@ -50,7 +50,7 @@ class Samples:
 
 @frozen(eq=False)
 class LoadedData:
-    """What a dataset has: samples to divide up, and test samples if it comes with some.
+    """All data of a dataset: samples to divide, and test samples where the data bring some.
 
     `classes` are the names of the classes; samples with a token per position have none.
     """
@@ -63,7 +63,19 @@ class LoadedData:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A source of samples: a frozen attrs class whose fields are its options."""
+    """A source of samples: a frozen attrs class whose fields are its options.
+
+    Example:
+        ::
+
+            @frozen
+            class Signs:
+                samples: int = 100
+
+                def load(self):
+                    inputs = torch.linspace(-1, 1, self.samples)[:, None]
+                    return LoadedData(Samples(inputs, (inputs[:, 0] > 0).long()), ("-", "+"))
+    """
 
     def load(self) -> LoadedData:
         """Read the data.

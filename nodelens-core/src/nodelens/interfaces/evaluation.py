@@ -1,4 +1,4 @@
-"""What an evaluation is given."""
+"""The contract of an evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class EvaluationRequest:
-    """Everything an evaluation may use.
+    """The model, the seed and the permissions that an evaluation may use.
 
     `model` is on `device` and in evaluation mode. `allowed` says which foreign code may run.
     """
@@ -34,12 +34,21 @@ class EvaluationRequest:
 class Evaluation(Protocol):
     """A measure of a whole model on data of its own: a frozen attrs class of options.
 
-    A method that may be left out: ``check(allowed: Permissions) -> None`` raises what can be said
-    before anything is done, such as a missing package.
+    A method that may be left out: ``check(allowed: Permissions) -> None`` raises an error before
+    anything is done, such as one for a missing package.
+
+    Example:
+        ::
+
+            @frozen
+            class Norm:
+                def evaluate(self, request):
+                    norm = sum(float(weight.norm()) for weight in request.model.parameters())
+                    return Finding("evaluation", "norm", "Norms of weights", data={"norm": norm})
     """
 
     def evaluate(self, request: EvaluationRequest) -> Finding:
-        """Measure the model as it is, change nothing of it, and return what was found.
+        """Measure the whole model; the model is left exactly as before.
 
         Args:
             request: the model, the run's seed and what may be used.

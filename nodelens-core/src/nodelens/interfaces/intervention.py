@@ -1,4 +1,4 @@
-"""What an intervention is given, and what it returns."""
+"""The contract of an intervention."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class InterventionRequest:
-    """Everything an intervention may use.
+    """The model, the scores and the evaluation samples that an intervention may use.
 
     `batches` are the evaluation samples, the same for every point, on the model's device. `means`
     holds the mean activation of every node, ``(nodes,)`` by group, when the run has captured it.
@@ -44,12 +44,24 @@ class InterventionRequest:
 class Intervention(Protocol):
     """A test of scores by ablation: a frozen attrs class whose fields are its options.
 
-    A method that may be left out: ``check(allowed: Permissions) -> None`` raises what can be said
-    before anything is done, such as a missing package.
+    A method that may be left out: ``check(allowed: Permissions) -> None`` raises an error before
+    anything is done, such as one for a missing package.
+
+    Example:
+        ::
+
+            @frozen
+            class First:
+                def run(self, request):
+                    group = maskable(request.graph)[0]
+                    ablator = open_ablator(request, "zero", [group])
+                    without = ablator.evaluate_without({group.name: [0]})
+                    numbers = {"damage": without.loss - ablator.dense.loss}
+                    return Finding("intervention", "first", "The first node", data=numbers)
     """
 
     def run(self, request: InterventionRequest) -> Finding:
-        """Ablate nodes and measure; the model is left exactly as it was.
+        """Ablate nodes and measure the loss increase; the model is left exactly as before.
 
         Args:
             request: the model, its graph, the scores to test, and the evaluation samples.

@@ -1,4 +1,4 @@
-"""What a pruning method is given and what it returns."""
+"""The contract of a pruning method."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class PruningRequest:
-    """Everything a pruning method may use; `scores` holds every metric that it asked for.
+    """The dense model and the scores that a pruning method may use.
 
-    `hints` are what the model's backend knows, for the removal that follows.
+    `scores` holds every metric that the method requests; `hints` are what the model's backend
+    knows, for the removal that follows.
     """
 
     model: nn.Module
@@ -31,10 +32,10 @@ class PruningRequest:
 
 @frozen(eq=False)
 class PruningPlan:
-    """Which nodes are kept.
+    """The nodes that are kept in every channel group.
 
     `keep` maps a group's name to the sorted indices of its kept nodes; groups that are not named
-    stay whole. `replace` is what consumers read in place of a pruned node: ``zero``, or
+    are kept whole. `replace` is what consumers read in place of a pruned node: ``zero``, or
     ``mean``, which goes into the consumers' biases (FLAP, arXiv 2312.11983, eq. 5).
     """
 
@@ -46,16 +47,32 @@ class PruningPlan:
 
 @runtime_checkable
 class Pruner(Protocol):
-    """A pruning method: a frozen attrs class whose fields are its options."""
+    """A pruning method: a frozen attrs class whose fields are its options.
+
+    Example:
+        ::
+
+            @frozen
+            class Half:
+                def metrics(self):
+                    return ()
+
+                def plan(self, request):
+                    groups = [group for group in request.graph if group.prunable]
+                    return PruningPlan({g.name: tuple(range(0, g.width, 2)) for g in groups})
+    """
 
     def metrics(self) -> tuple[str, ...]:
         """Return the names of the metrics that the method ranks by.
 
         They join the metrics of the run, so that one capture serves all methods.
+
+        Returns:
+            Names of metrics, none where the method needs no scores.
         """
 
     def plan(self, request: PruningRequest) -> PruningPlan:
-        """Choose which nodes are kept; nothing is changed.
+        """Choose the nodes that are kept; the model is not changed.
 
         Args:
             request: the dense model, its graph, and the scores of `metrics`.

@@ -1,4 +1,4 @@
-"""What a recovery is given and what it returns."""
+"""The contract of a recovery."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def unmasked(model: nn.Module) -> AbstractContextManager[None]:
-    """Mask nothing."""
+    """Mask no node: the context for a model whose nodes are all removed or kept."""
     return nullcontext()
 
 
 @frozen(eq=False)
 class RecoveryRequest:
-    """Everything a recovery may use.
+    """The pruned model, the dense model and the samples that a recovery may use.
 
     `model` is the pruned model, to be trained in place; `dense` the model before pruning, on the
-    same device, which must stay as it is. `train` are the training samples and `calibration` those
+    same device, which must not change. `train` are the training samples and `calibration` those
     of them that scored the nodes; test samples are not here. `batch_size` is the run's own.
     `masked` is a context for every forward of `model`, with whatever was put around its modules:
     it masks the nodes that could not be removed.
@@ -46,7 +46,7 @@ class RecoveryRequest:
 
 @frozen
 class RecoveryStep:
-    """One change of the weights; losses in nats, measured before it.
+    """The losses of one training step in nats, measured before the weights change.
 
     `labels` is the mean cross-entropy of a labelled position, `divergence` the mean divergence from
     the dense model's predictions, times the square of the temperature, None where that is not
@@ -61,7 +61,7 @@ class RecoveryStep:
 
 @frozen
 class Recovered:
-    """How a recovery went.
+    """The result of a recovery: the losses of every step, and what was trained.
 
     `weights` is the number of trained parameters, `samples` that of the samples it drew from, and
     `batch_size` how many a step took.
@@ -76,7 +76,21 @@ class Recovered:
 
 @runtime_checkable
 class Recovery(Protocol):
-    """A way to train a pruned model: a frozen attrs class whose fields are its options."""
+    """A way to train a pruned model: a frozen attrs class whose fields are its options.
+
+    Example:
+        ::
+
+            @frozen
+            class Brief:
+                steps: int = 10
+
+                def check(self, request):
+                    FineTune(steps=self.steps).check(request)
+
+                def recover(self, request):
+                    return FineTune(steps=self.steps).recover(request)
+    """
 
     def check(self, request: RecoveryRequest) -> None:
         """Check before a run does any work that nothing would stop the recovery.

@@ -1,4 +1,4 @@
-"""What a report writer is."""
+"""The contract of a report writer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Report(Protocol):
-    """A writer that reads a run folder and nothing else: a frozen attrs class of options."""
+    """A writer that reads a run folder and nothing else: a frozen attrs class of options.
+
+    Example:
+        ::
+
+            @frozen
+            class Headlines:
+                def write(self, run):
+                    lines = [line for finding in run.findings() for line in finding.headline]
+                    run.write_text("headlines.txt", "; ".join(lines))
+                    return [run.file("headlines.txt")]
+    """
 
     def write(self, run: RunFolder) -> Sequence[Path]:
         """Write the report into the run folder.

@@ -1,1 +1,1 @@
-"""Interventions: tests of scores by taking nodes away."""
+"""Interventions: tests of scores by ablation."""

@@ -1,4 +1,4 @@
-"""How many nodes go, and in which order."""
+"""The number and the order of the nodes that are ablated."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def removed_count(width: int, fraction: float) -> int:
-    """Return ``fraction * width`` rounded to the nearest node, half up; at least one node stays."""
+    """Return ``fraction * width`` rounded to the nearest node, half up; one node is kept."""
     return min(math.floor(fraction * width + 0.5), width - 1)
 
 
 def random_order(width: int, seed: int, *purpose: str | int) -> NDArray[np.int64]:
-    """Return the nodes in a random order, ``(nodes,)``, the same for the same seed and purpose."""
+    """Return the nodes in a random order, ``(nodes,)``, which seed and purpose fix."""
     order: NDArray[np.int64] = torch.randperm(width, generator=generator(seed, *purpose)).numpy()
     return order
 
@@ -31,7 +31,7 @@ def removal_order(
     """Return the nodes from the least to the most important, ``(nodes,)``.
 
     Nodes of equal importance are in a random order that `seed` and `purpose` fix: by position, a
-    metric without any information would always take away the same end of the layer.
+    metric without any information would always ablate one end of the layer first.
     """
     ties = random_order(len(importance), seed, "ties", *purpose)
     return np.lexsort((ties, importance)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""A model with some of its nodes taken away, evaluated on the same samples every time."""
+"""Evaluation of a model with ablated nodes, always on one set of samples."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Removed = Mapping[str, Sequence[int] | NDArray[np.int64]]
 
 @frozen(eq=False)
 class Ablator:
-    """One request with the evaluation of its unablated model, `dense`, to compare with."""
+    """Evaluates a model with ablated nodes; `dense` is the evaluation of the unablated model."""
 
     request: InterventionRequest
     replace: AblationReplacement
     dense: EvaluationResult
 
     def evaluate_without(self, removed: Removed) -> EvaluationResult:
-        """Evaluate without some nodes, given by group; the model stays as it was."""
+        """Evaluate without some nodes, given by group; the model is not changed."""
         keep = {
             name: np.setdiff1d(np.arange(self.request.graph[name].width), nodes).tolist()
             for name, nodes in removed.items()
@@ -57,5 +57,5 @@ def open_ablator(
 
 
 def maskable(graph: ChannelGraph) -> tuple[ChannelGroup, ...]:
-    """Return the groups whose nodes some module reads: only there can a node be taken away."""
+    """Return the groups whose nodes some module reads: only their nodes can be ablated."""
     return tuple(group for group in graph if group.at("activation"))

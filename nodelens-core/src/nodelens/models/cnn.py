@@ -43,7 +43,7 @@ class CNN:
     readout: Literal["flatten", "average"] = "flatten"
 
     def build(self, request: ModelRequest) -> ModelHandle:
-        """Build the network; equal requests give equal weights, global random state is untouched.
+        """Build the network; equal requests give equal weights.
 
         Raises `ModelError` for samples that are no images and for images too small for the pooling.
         """

@@ -1,4 +1,4 @@
-"""What convolutional models need of a sample's shape."""
+"""The shape of samples that convolutional models can read."""
 
 from __future__ import annotations
 

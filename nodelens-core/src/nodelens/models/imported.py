@@ -30,10 +30,9 @@ class Imported:
     pretrained: bool = False
 
     def build(self, request: ModelRequest) -> ModelHandle:
-        """Import the module, call the function, load the weights; global random state is untouched.
+        """Import the module, call the function and load the weights.
 
-        Raises `ModelError` when the module is not allowed, and for everything that goes wrong in
-        it.
+        Raises `ModelError` where the module is not allowed or the function fails.
         """
         self._check_allowed(request.allow_import)
         from nodelens.models.importing import build_module

@@ -1,4 +1,4 @@
-"""Calling a user's function for a model: every way in which that fails, in words."""
+"""Calls of a user's function for a model, with an error message for every failure."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _function(path: str) -> Any:
 def _check_arguments(path: str, function: Any, arguments: Mapping[str, Any]) -> None:
     try:
         signature = inspect.signature(function)
-    except ValueError:  # some built-in callables do not tell
+    except ValueError:  # some built-in callables have no signature
         return
     try:
         signature.bind(**arguments)
@@ -73,7 +73,7 @@ def _check_arguments(path: str, function: Any, arguments: Mapping[str, Any]) -> 
 
 
 def _check_fits(path: str, module: nn.Module, request: ModelRequest) -> None:
-    """Run two samples of zeros; raise `ModelError` unless one logit per class comes out."""
+    """Run two samples of zeros; raise `ModelError` unless the output is one logit per class."""
     zeros = torch.zeros(2, *request.input_shape, dtype=torch.float32)
     try:
         with evaluating(module):

@@ -26,7 +26,6 @@ class MLP:
     activation: Activation = "relu"
 
     def build(self, request: ModelRequest) -> ModelHandle:
-        """Build the network; equal requests give equal weights, global random state stays."""
         from nodelens.model_state import own_randomness
         from nodelens.models.networks.perceptron import Perceptron
 

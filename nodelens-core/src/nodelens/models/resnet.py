@@ -31,7 +31,7 @@ class ResNet:
     stem: Literal["small", "large"] = "small"
 
     def build(self, request: ModelRequest) -> ModelHandle:
-        """Build the network; equal requests give equal weights, global random state is untouched.
+        """Build the network; equal requests give equal weights.
 
         Raises `nodelens.errors.ModelError` for samples that are no images.
         """

@@ -1,4 +1,4 @@
-"""Loading a file of weights into a model that somebody else built."""
+"""Loading of a weights file into a user's model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 3
 
 
 def load_weights(module: nn.Module, path: str) -> None:
-    """Load a safetensors state dict; raises `ModelError` that lists what does not fit."""
+    """Load a safetensors state dict; raises `ModelError` that lists unfit names and shapes."""
     try:
         state = read_state(Path(path))
     except RunError as error:

@@ -1,1 +1,1 @@
-"""Plugins: what they describe (`specs`), what they answer (`hookspecs`), who asks (`manager`)."""
+"""Plugins: specifications (`specs`), hooks (`hookspecs`), and their loading (`manager`)."""

@@ -1,4 +1,4 @@
-"""What is not loaded: which plugin has a name that is asked for, read without importing any."""
+"""Blocked or failed plugins that may have an unknown name, found without an import."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def absence(records: Sequence[PluginRecord], kind: Kind, name: str) -> str:
-    """Return ``; not loaded: …`` with reasons and ways out; nothing if all plugins are loaded.
+    """Return ``; not loaded: …`` with reasons and ways out; empty if all plugins are loaded.
 
     Of blocked plugins those are listed whose sources have the name, or else the hook of the kind.
     """
@@ -41,14 +41,14 @@ def _registers(record: PluginRecord, kind: Kind) -> bool:
 
 
 def _has(record: PluginRecord, name: str) -> bool:
-    """Say whether the sources of a plugin have a name as a text, or as that of a class."""
+    """Return whether the sources of a plugin have a name as a text, or as a class."""
     quoted = re.compile(rf"[\"']{re.escape(name)}[\"']")
     as_class = re.compile(rf"^class {name.replace('_', '')}\b", re.MULTILINE | re.IGNORECASE)
     return any(quoted.search(text) or as_class.search(text) for text in _sources(record))
 
 
 def _sources(record: PluginRecord) -> Iterator[str]:
-    """Yield the text of the plugin's module, then of its package where that is its own."""
+    """Yield the source of the plugin's module, then of a package of its own."""
     *packages, module = record.target.partition(":")[0].strip().split(".")
     places: list[str] | None = None
     for package in packages:

@@ -1,4 +1,4 @@
-"""The core's own plugin: it offers its components through the same hooks as anyone's."""
+"""The core's own plugin: it offers the core's components through the hooks of plugins."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def nodelens_register_analyses() -> list[AnalysisSpec]:
 
 @hookimpl
 def nodelens_register_interventions() -> list[InterventionSpec]:
-    """Return the tests of scores by taking nodes away."""
+    """Return the tests of scores by ablation."""
     return [
         InterventionSpec(
             "ablation",
             "nodelens.interventions.ablation.options:Ablation",
-            "Loss while nodes go, least or most important first.",
+            "Loss while nodes are ablated, least or most important first.",
         ),
         InterventionSpec(
             "oracle",

@@ -1,4 +1,4 @@
-"""Check objects and classes that claim to be metrics."""
+"""Checks of objects and classes that are given as metrics."""
 
 from __future__ import annotations
 

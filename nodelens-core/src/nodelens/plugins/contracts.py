@@ -1,4 +1,4 @@
-"""What the class of a component must have, read from the contract of its kind."""
+"""Checks of component classes against the protocol of their kind."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def missing_members(kind: Kind, component: type) -> list[str]:
 
 
 def _lacking(member: str, component: type) -> str:
-    """Return a member; where the class has others in its place, with the names of these."""
+    """Return a missing member, with the members of an earlier contract that the class has."""
     found = [name for name in _OLDER_NAMES.get(member, ()) if hasattr(component, name)]
     return f"{member} (in place of {', '.join(found)})" if found else member

@@ -1,4 +1,4 @@
-"""Which plugins are installed: read from the metadata of distributions, nothing is imported."""
+"""Installed plugins, read from the metadata of distributions without an import."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENTRY_POINTS = "entry_points.txt"
 
 @frozen
 class Candidate:
-    """An entry point that may be loaded, and the distribution that brings it.
+    """An entry point that may be loaded, with its distribution.
 
     `problem` says why it cannot be loaded, where that is known beforehand.
     """
@@ -37,13 +37,13 @@ class Candidate:
 
     @property
     def is_core(self) -> bool:
-        """Whether it is the core's own plugin, which is always loaded."""
+        """Whether the plugin is the core's own, which is always loaded."""
         return self.distribution == DISTRIBUTION
 
     def record(
         self, status: PluginStatus, reason: str = "", specs: tuple[ComponentSpec, ...] = ()
     ) -> PluginRecord:
-        """Return the record that says what became of it."""
+        """Return the record of the plugin with its status."""
         target = self.entry_point.value
         return PluginRecord(
             self.name, self.distribution, self.version, status, reason, specs, target
@@ -63,7 +63,7 @@ def discover() -> list[Candidate]:
 
 
 def _mentions_plugins(installed: Distribution) -> bool:
-    """Say whether a distribution may bring plugins; others may be as broken as they like."""
+    """Return whether a distribution may bring plugins; broken metadata of others do no harm."""
     try:
         return GROUP in (installed.read_text(ENTRY_POINTS) or "")
     except (OSError, UnicodeDecodeError):
@@ -71,7 +71,7 @@ def _mentions_plugins(installed: Distribution) -> bool:
 
 
 def _name(installed: Distribution) -> str:
-    """Return the canonical name; empty for what a broken removal has left without metadata."""
+    """Return the canonical name; empty where an incomplete removal has left no metadata."""
     known = installed.read_text("METADATA") or installed.read_text("PKG-INFO")
     return canonical(installed.metadata["Name"] or "") if known else ""
 
@@ -88,6 +88,6 @@ def _candidates(name: str) -> list[Candidate]:
 
 
 def _core() -> Candidate:
-    """Return the core's plugin for sources that are on the path without being installed."""
+    """Return the core's plugin for sources on the path that are not installed."""
     entry = EntryPoint(name="core", value="nodelens.plugins.builtin", group=GROUP)
     return Candidate(DISTRIBUTION, installed_version(), entry)

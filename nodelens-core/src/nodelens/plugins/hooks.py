@@ -19,7 +19,7 @@ RENAMED = {
         "(nodelens.interfaces.operator.Operator) that hold the rules"
     )
 }
-"""Hooks of older plugins, and what to write instead."""
+"""Hooks of older plugins, and their replacements."""
 
 
 def new_manager() -> pluggy.PluginManager:
@@ -35,7 +35,7 @@ def hook_names() -> list[str]:
 
 
 def checked_hooks(plugin: object) -> dict[str, Callable[..., object]]:
-    """Return what a plugin implements, by the name of the hook.
+    """Return the hook implementations of a plugin, by the name of the hook.
 
     Raises `PluginError` for anything that would be ignored or called wrongly.
     """

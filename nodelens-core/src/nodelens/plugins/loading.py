@@ -1,4 +1,4 @@
-"""Loading one plugin: import, checks, and what it offers; whatever goes wrong stays inside."""
+"""Loading of one plugin: import, checks and offers; every failure becomes a record."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def load_plugin(candidate: Candidate, manager: pluggy.PluginManager) -> PluginRecord:
-    """Import a plugin, enter it into the manager and ask what it offers.
+    """Import a plugin, register it with the manager and collect its offers.
 
-    A failure of any sort becomes a record, and the plugin stays out.
+    A failure of any sort becomes a record, and the plugin is not registered.
     """
     if candidate.problem:
         return candidate.record("failed", candidate.problem)
@@ -38,7 +38,7 @@ def load_plugin(candidate: Candidate, manager: pluggy.PluginManager) -> PluginRe
 
 
 def _offers(plugin: object, name: str, manager: pluggy.PluginManager) -> tuple[ComponentSpec, ...]:
-    """Return what the registration hooks of one plugin give; no other plugin is asked."""
+    """Return the offers of one plugin's registration hooks; no other plugin is called."""
     hash(plugin)  # pluggy keeps plugins in sets
     hooks = checked_hooks(plugin)
     specs = tuple(spec for kind in SPEC_KINDS for spec in _registered(hooks, kind))
@@ -54,7 +54,7 @@ def _registered(hooks: Mapping[str, Callable[..., object]], kind: Kind) -> Seque
 
 
 def _checked(answer: Any, kind: Kind, hook: str) -> Sequence[ComponentSpec]:
-    """Return what one hook gave; raises `PluginError` unless it is a list of the right specs."""
+    """Return the answer of one hook; raises `PluginError` unless it lists the right specs."""
     expected = SPEC_KINDS[kind]
     words = f"{hook} must return a list of {expected.__name__}"
     if not isinstance(answer, list | tuple):

@@ -35,10 +35,10 @@ _log = logging.getLogger(__name__)
 def load_plugins(
     settings: PluginSettings | None = None, *, block: Sequence[str] = (), strict: bool = False
 ) -> Plugins:
-    """Load what is installed and not left out; a plugin that fails becomes a record.
+    """Load the installed plugins that are not blocked; a plugin that fails becomes a record.
 
     `block` holds distributions or ``distribution:entry`` that are never imported. Raises
-    `PluginError` when `settings` asks for a plugin that is missing or has the wrong version, and
+    `PluginError` when `settings` names a plugin that is missing or has the wrong version, and
     with `strict` when any plugin fails.
     """
     candidates = discover()
@@ -52,7 +52,7 @@ def load_plugins(
 
 
 def _enter(candidate: Candidate, blocked: str, manager: pluggy.PluginManager) -> PluginRecord:
-    """Load one plugin into the manager, unless it is blocked, and return its record."""
+    """Load one plugin into the manager, unless the plugin is blocked, and return its record."""
     if blocked:
         return candidate.record("blocked", blocked)
     loaded = load_plugin(candidate, manager)
@@ -63,7 +63,7 @@ def _enter(candidate: Candidate, blocked: str, manager: pluggy.PluginManager) ->
 
 @define(eq=False)
 class Plugins:
-    """The plugins of one process: what they offer, and one method per hook.
+    """The plugins of one process: a registry of their components, and one method per hook.
 
     Observers that raise end nothing: the warning names the plugin, goes to the log and to
     `warnings`, and that hook of that plugin is not called again.
@@ -79,7 +79,7 @@ class Plugins:
         self.registry = Registry(self.records)
 
     def operators(self) -> tuple[Operator, ...]:
-        """Return the rows of the plugins' operators, imported now.
+        """Import and return the rows of the plugins' operators.
 
         Raises `PluginError` when one cannot be imported or is no row, or two are of one operator.
         """
@@ -112,27 +112,27 @@ class Plugins:
         return answer
 
     def capture_batch(self, site: Site, batch: Batch) -> None:
-        """Tell observers that one site has read one batch."""
+        """Call the observers of one site that has read one batch."""
         self._observe("nodelens_capture_batch", site=site, batch=batch)
 
     def captured(self, capture: Capture) -> None:
-        """Tell observers that the statistics are complete."""
+        """Call the observers of the complete statistics."""
         self._observe("nodelens_captured", capture=capture)
 
     def scored(self, scores: Scores, run: RunFolder | None) -> None:
-        """Tell observers the scores."""
+        """Call the observers of the scores."""
         self._observe("nodelens_scored", scores=scores, run=run)
 
     def run_started(self, run: RunFolder) -> None:
-        """Tell observers that a run has its folder."""
+        """Call the observers of a run that has its folder."""
         self._observe("nodelens_run_started", run=run)
 
     def stage_finished(self, run: RunFolder, stage: str, result: object) -> None:
-        """Tell observers that a stage has ended well."""
+        """Call the observers of a stage that has ended well."""
         self._observe("nodelens_stage_finished", run=run, stage=stage, result=result)
 
     def run_finished(self, run: RunFolder, error: BaseException | None) -> None:
-        """Tell observers that the run has ended, with what ended it early."""
+        """Call the observers of a run that has ended, with the error that ended it early."""
         self._observe("nodelens_run_finished", run=run, error=error)
 
     def _observe(self, hook: str, **arguments: object) -> None:

@@ -19,7 +19,7 @@ _WORD = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[0-9])(
 
 
 def metric_name(class_name: str) -> str:
-    """Return the name that a metric has from its class: ``ActivationRMS`` is ``activation_rms``."""
+    """Return a metric's name from its class: ``ActivationRMS`` gives ``activation_rms``."""
     return _WORD.sub("_", class_name).lower()
 
 

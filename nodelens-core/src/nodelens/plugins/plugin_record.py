@@ -1,4 +1,4 @@
-"""What became of every plugin that is installed."""
+"""The record of an installed plugin: its status and its offers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PluginStatus = Literal["loaded", "blocked", "failed"]
 
 @frozen
 class PluginRecord:
-    """One plugin and what became of it.
+    """One installed plugin and its status.
 
     Attributes:
         name: ``distribution:entry``, unique.
@@ -22,8 +22,8 @@ class PluginRecord:
         version: the distribution's version.
         status: ``loaded``, ``blocked`` (never imported) or ``failed``.
         reason: one line that says why it is blocked or failed; empty for loaded plugins.
-        specs: what it offers; empty unless it is loaded.
-        target: what its entry point names, ``module`` or ``module:attribute``.
+        specs: the components that it offers; empty unless it is loaded.
+        target: the value of its entry point, ``module`` or ``module:attribute``.
     """
 
     name: str
@@ -41,12 +41,12 @@ class PluginRecord:
 
     @property
     def counts(self) -> dict[Kind, int]:
-        """How many components of each kind it offers."""
+        """The number of offered components, by kind."""
         return dict(Counter(spec.kind for spec in self.specs))
 
     @property
     def line(self) -> str:
-        """Name, version and fate in one line, such as ``acme:main 1.2 failed: …``."""
+        """Name, version and status in one line, such as ``acme:main 1.2 failed: …``."""
         fate = f"{self.status}: {self.reason}" if self.reason else self.status
         return f"{self.name} {self.version} {fate}"
 

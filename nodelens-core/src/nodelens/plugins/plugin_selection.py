@@ -1,4 +1,4 @@
-"""Which plugins stay out, decided from their names and versions before anything is imported."""
+"""Selection of the plugins to load, from names and versions, before anything is imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nodelens.plugins.discovery import Candidate
 
 VARIABLE = "NODELENS_BLOCK_PLUGINS"
-"""Environment variable: what ``--no-plugin`` takes, separated by commas."""
+"""Environment variable with values of ``--no-plugin``, separated by commas."""
 
 DISABLED = "disabled by the config"
 BY_VARIABLE = f"blocked by {VARIABLE}"
@@ -31,20 +31,20 @@ ADVICE: Mapping[str, str] = {
     BY_OPTION: "leave that --no-plugin out",
     NOT_NAMED: "add it to 'plugins:'",
 }
-"""How to let a plugin in, by the reason why it stays out."""
+"""The way to load a plugin, by the reason why the plugin is blocked."""
 
 _log = logging.getLogger(__name__)
 
 
 @frozen
 class Selection:
-    """What is kept out and why; `only` holds what may come in, None means all."""
+    """The plugins to block, with reasons; `only` holds the plugins to load, None means all."""
 
     blocked: Sequence[tuple[PluginRequirement, str]]
     only: Sequence[PluginRequirement] | None
 
     def reason(self, candidate: Candidate) -> str:
-        """Return why a plugin stays out, or nothing."""
+        """Return the reason why a plugin is blocked; empty if it is not."""
         if candidate.is_core:
             return ""
         for requirement, reason in self.blocked:
@@ -58,7 +58,7 @@ class Selection:
 def select(
     candidates: Sequence[Candidate], settings: PluginSettings, block: Sequence[str]
 ) -> Selection:
-    """Return what stays out of `candidates`.
+    """Return the selection among `candidates`.
 
     Raises `PluginError` for a plugin to block that is not installed, for the core, and for a
     plugin in ``settings.only`` that is missing or has another version.
@@ -85,9 +85,9 @@ def _is_meant(candidate: Candidate, requirement: PluginRequirement) -> bool:
 def _check_blocked(
     candidates: Sequence[Candidate], requirement: PluginRequirement, reason: str
 ) -> None:
-    """Raise `PluginError` for the core, and for an option that keeps nothing out.
+    """Raise `PluginError` for the core, and for an option that blocks nothing.
 
-    Settings may be shared by machines, so that one that keeps nothing out is only a warning.
+    Settings may be shared by machines, so that one that blocks nothing is only a warning.
     """
     if requirement.distribution == DISTRIBUTION:
         raise PluginError(f"{DISTRIBUTION} is the program itself and cannot be left out")
@@ -96,7 +96,7 @@ def _check_blocked(
     problem = _problem(candidates, requirement)
     if reason == BY_OPTION:
         raise PluginError(f"cannot leave out {str(requirement)!r}: {problem}")
-    _log.warning("%r is to stay out, but %s", str(requirement), problem)
+    _log.warning("%r is to be blocked, but %s", str(requirement), problem)
 
 
 def _check_wanted(candidates: Sequence[Candidate], requirement: PluginRequirement) -> None:
@@ -106,7 +106,7 @@ def _check_wanted(candidates: Sequence[Candidate], requirement: PluginRequiremen
 
 
 def _problem(candidates: Sequence[Candidate], requirement: PluginRequirement) -> str:
-    """Return why no installed plugin is meant: the distribution, the entry, or the version."""
+    """Return the reason why no plugin is meant: the distribution, the entry, or the version."""
     distribution, entry = requirement.distribution, requirement.entry
     known = {each.distribution for each in candidates} - {DISTRIBUTION}
     if distribution not in known | {DISTRIBUTION}:
@@ -119,12 +119,12 @@ def _problem(candidates: Sequence[Candidate], requirement: PluginRequirement) ->
         return f"{distribution} has no plugin {entry!r}{hint}{others}"
     return (
         f"plugin {distribution} {found[0].version} is installed, "
-        f"but {requirement.wanted} is asked for"
+        f"but {requirement.wanted} is requested"
     )
 
 
 def _advice(candidates: Sequence[Candidate], requirement: PluginRequirement) -> str:
-    """Return what to install, unless what is installed would do but for the entry."""
+    """Return the command that installs a requirement; empty where only the entry is wrong."""
     version = {each.distribution: each.version for each in candidates}
     installed = version.get(requirement.distribution)
     if installed is not None and requirement.fits(installed):

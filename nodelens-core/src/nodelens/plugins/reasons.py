@@ -10,7 +10,7 @@ LONGEST = 300
 
 
 def reason(error: BaseException) -> str:
-    """Return what went wrong in one line, with the file and line number that raised it."""
+    """Return the reason of an error in one line, with the file and line number that raised it."""
     text = " ".join(_sentence(error).split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 

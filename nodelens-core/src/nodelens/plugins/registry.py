@@ -1,4 +1,4 @@
-"""What loaded plugins offer, by kind and name."""
+"""The registry of the components that loaded plugins offer, by kind and name."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Offer:
 
 @frozen
 class Registry:
-    """Looks components up by name, or by ``distribution:name``."""
+    """The components of loaded plugins, by name or by ``distribution:name``."""
 
     records: tuple[PluginRecord, ...]
     offers: tuple[Offer, ...] = field(init=False)
@@ -69,7 +69,7 @@ class Registry:
         )
 
     def names(self, kind: Kind) -> list[str]:
-        """Return the bare names of a kind, sorted, each once."""
+        """Return the bare names of all components of a kind, sorted, each once."""
         return sorted({offer.name for offer in self.offers if offer.spec.kind == kind})
 
     def match(self, kind: Kind, pattern: str = "*") -> list[Offer]:
@@ -83,7 +83,7 @@ class Registry:
         return sorted(named, key=lambda offer: (offer.name, offer.distribution))
 
     def matched(self, kind: Kind, pattern: str) -> list[Offer]:
-        """Return what `match` does; raises `UnknownNameError` if there is nothing."""
+        """Return the offers that a pattern matches; raises `UnknownNameError` if there are none."""
         found = self.match(kind, pattern)
         if not found:
             text = self._unmatched(kind, pattern)
@@ -91,7 +91,7 @@ class Registry:
         return found
 
     def _unmatched(self, kind: Kind, pattern: str) -> str:
-        """Return that a pattern matches nothing, with the name or family that may be meant."""
+        """Return the error of a pattern without a match, with the closest name or family."""
         offers = self.match(kind)
         distribution, colon, bare = pattern.rpartition(":")
         if pattern.startswith(FAMILY):
@@ -104,7 +104,7 @@ class Registry:
         return f"no {kind} matches {pattern!r}{hint}"
 
     def matching(self, kind: Kind, pattern: str) -> list[str]:
-        """Return the names of what `matched` does, each once.
+        """Return the names that a pattern matches, each once.
 
         They are with their distribution where the pattern names distributions.
         """
@@ -113,7 +113,7 @@ class Registry:
         return list(dict.fromkeys(offer.name if bare else offer.qualified for offer in found))
 
     def offer(self, kind: Kind, name: str) -> Offer:
-        """Return the one offer of a name.
+        """Return the only offer of a name.
 
         Raises `UnknownNameError` with the closest match and the plugins that are not loaded, and
         `PluginError` when several plugins offer the name.
@@ -131,7 +131,7 @@ class Registry:
         return found[0]
 
     def load(self, offer: Offer) -> object:
-        """Return what an offer's target names, imported now; raises `PluginError` if that fails."""
+        """Import and return the target of an offer; raises `PluginError` if the import fails."""
         module, _, attribute = offer.spec.target.partition(":")
         try:
             return getattr(import_module(module), attribute)
@@ -152,7 +152,7 @@ class Registry:
         return target
 
     def operator(self, offer: Offer) -> Operator:
-        """Return the row that an offer names; raises `PluginError` unless it is an `Operator`."""
+        """Return the row that an offer names; raises `PluginError` for another type."""
         from nodelens.interfaces.operator import Operator
 
         row = self.load(offer)
@@ -179,7 +179,7 @@ class Registry:
         return text + self.unloaded(kind, name)
 
     def unloaded(self, kind: Kind, name: str) -> str:
-        """Return ``; not loaded: …``: which plugins may offer a name, and how to let them in."""
+        """Return ``; not loaded: …`` with blocked plugins that may offer a name."""
         distribution, colon, bare = name.rpartition(":")
         absent = [
             record

@@ -1,4 +1,4 @@
-"""What a plugin returns from its hooks: typed, light descriptions of its components."""
+"""Specifications: typed, light descriptions of components, which plugins return from hooks."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class AnalysisSpec(ComponentSpec):
 
 @frozen
 class InterventionSpec(ComponentSpec):
-    """A test of scores by taking nodes away; the target is an `Intervention`."""
+    """A test of scores by ablation; the target is an `Intervention`."""
 
     kind: ClassVar[Kind] = "intervention"
 

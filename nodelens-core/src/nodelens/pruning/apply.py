@@ -1,4 +1,4 @@
-"""A pruning plan, carried out by removal and evaluated on the test samples."""
+"""Application of a pruning plan: removal from a copy, and evaluation on the test samples."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class AppliedPlan:
-    """A plan that was carried out on a copy of the model.
+    """A pruning plan that was applied to a copy of the model.
 
     `model` is the copy, smaller by what `removal` says; with None nothing could be removed.
     `refused` are the groups that could only be masked, and why. `graph` is that of the copy.
@@ -55,7 +55,7 @@ class AppliedPlan:
 
 @frozen(eq=False)
 class PruningResult:
-    """What pruning found, and the plan as it was carried out."""
+    """The finding of a pruning method, and the plan as it was applied."""
 
     finding: Finding
     carried: AppliedPlan
@@ -74,12 +74,12 @@ def prune_and_evaluate(
     means: Mapping[str, torch.Tensor],
     dense: EvaluationResult,
 ) -> PruningResult:
-    """Return what a method removes and what that does to the model; the model stays as it was.
+    """Prune a copy of the model by a method and evaluate the copy; the model is not changed.
 
     The nodes are removed from a copy, and the copy is compared with the masked model and evaluated.
     Groups whose removal is refused are masked instead, and the finding says why. `dense` is the
     evaluation of the whole model on the same `batches`. Raises `PluginError` for a plan that cannot
-    be carried out, `CaptureError` if it needs means that were not captured.
+    be applied, `CaptureError` if it needs means that were not captured.
     """
     from nodelens.pruning.pruning_finding import pruned_finding
 
@@ -98,7 +98,7 @@ def apply_plan(
     batches: Sequence[Batch],
     means: Mapping[str, torch.Tensor],
 ) -> AppliedPlan:
-    """Remove from a copy what can be removed, mask the rest; evaluate what comes out.
+    """Remove nodes from a copy where they can be removed, mask the others, and evaluate.
 
     Where the plan puts means in place of nodes, the biases of their readers take these in.
     """
@@ -119,7 +119,7 @@ def _apply_partly(
     means: Mapping[str, torch.Tensor] | None,
     refusal: str,
 ) -> AppliedPlan:
-    """Remove the groups that can be removed each by itself, and mask the others."""
+    """Remove nodes of the groups whose removal is not refused, and mask those of the others."""
     model, example = copy.deepcopy(request.model), batches[0]
     options = {"hints": request.hints, "means": means, **example.kwargs}
     tried = verify(model, request.graph, *example.args, keep=plan.keep, **options)

@@ -1,4 +1,4 @@
-"""The pruned model of a run as a folder that loads, where the model's backend can write one."""
+"""Export of pruned models: weights, and a folder that loads where the backend can write one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class SavedModel:
-    """A model that is worth keeping, the folder of the run that it belongs in, and its story.
+    """A model to save, with its place in the run folder, its method and its findings.
 
-    `findings` are those that its card tells; the last one has measured this very model. `recovery`
+    `findings` are those that its card reports; the last one has measured the model. `recovery`
     is what it was trained by after the method had pruned it.
     """
 
@@ -38,15 +38,15 @@ class SavedModel:
 def keep_model(
     experiment: Experiment, study: StudyInputs, saved_model: SavedModel
 ) -> tuple[Finding, list[str]]:
-    """Write a model's weights, and where its backend can, the folder ``model`` that loads.
+    """Write a model's weights and, where its backend can, the folder ``model`` that loads.
 
-    Returns its finding, which then says what loads the folder, and the names of the files. What a
-    stage that was killed has left there is replaced.
+    Returns its finding, which then says what loads the folder, and the names of the files. Files
+    that a killed stage has left there are overwritten.
     """
     save, finding = study.handle.save, saved_model.findings[-1]
     weights = f"{saved_model.place}/weights.safetensors"
-    told = {"method": saved_model.method, "recovery": saved_model.recovery or ""}
-    write_state(experiment.run.file(weights), saved_model.model.state_dict(), told)
+    metadata = {"method": saved_model.method, "recovery": saved_model.recovery or ""}
+    write_state(experiment.run.file(weights), saved_model.model.state_dict(), metadata)
     if save is None:
         return finding, [weights]
     place = f"{saved_model.place}/model"
@@ -70,7 +70,7 @@ def _clear(folder: Path) -> None:
 
 
 def _facts(experiment: Experiment, study: StudyInputs, saved_model: SavedModel) -> dict[str, Any]:
-    """Return what was done, measured, and on which data, as JSON values."""
+    """Return the method, the measurements and the data of a model as JSON values."""
     config, finding = experiment.config, saved_model.findings[-1]
     result = next(table for table in finding.tables if table.name == f"{finding.name}_result")
     facts = {
@@ -104,6 +104,6 @@ def _options(components: tuple[Component, ...], name: str) -> dict[str, Any]:
 
 
 def _headline(finding: Finding) -> list[str]:
-    """Return what a finding says, without where another model lies."""
+    """Return the headline of a finding, without the place of another model."""
     kept = finding.data.get("model")
     return [said for said in finding.headline if kept is None or said != _where(kept)]

@@ -1,4 +1,4 @@
-"""What is wrong with a pruning plan before anything is done with it."""
+"""Checks of a pruning plan before it is applied."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
 
 def check_plan(label: str, plan: PruningPlan, graph: ChannelGraph) -> None:
-    """Raise `PluginError` for the first thing in a plan that cannot be carried out."""
+    """Raise `PluginError` for the first group of a plan that cannot be pruned as planned."""
     for problem in _problems(plan, graph):
-        raise PluginError(
-            f"pruning method {label!r} made a plan that cannot be carried out: {problem}"
-        )
+        raise PluginError(f"pruning method {label!r} made a plan that cannot be applied: {problem}")
 
 
 def _problems(plan: PruningPlan, graph: ChannelGraph) -> Iterator[str]:
@@ -30,7 +28,7 @@ def _problems(plan: PruningPlan, graph: ChannelGraph) -> Iterator[str]:
         elif groups[name].frozen is not None:
             yield f"{name} cannot be pruned: {groups[name].frozen}"
         elif not nodes:
-            yield f"{name}: no node stays; at least one has to"
+            yield f"{name}: no node is kept; at least one has to be"
         elif list(nodes) != sorted(set(nodes)) or nodes[0] < 0 or nodes[-1] >= groups[name].width:
             yield f"{name}: expected sorted nodes from 0 to {groups[name].width - 1}, got {nodes}"
 
@@ -40,7 +38,7 @@ def check_means(label: str, plan: PruningPlan, means: Mapping[str, torch.Tensor]
     missing = [name for name in plan.keep if name not in means]
     if plan.replace == "mean" and missing:
         raise CaptureError(
-            f"pruning method {label!r} puts means in place of removed nodes, but the means of "
+            f"pruning method {label!r} replaces nodes by their means, but the means of "
             f"{', '.join(missing)} were not captured; add a metric of activations, or choose a "
             "repair that needs no means"
         )

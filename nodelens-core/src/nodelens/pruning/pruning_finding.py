@@ -1,4 +1,4 @@
-"""What pruning did to a model, as sentences, tables and numbers."""
+"""The effect of pruning on a model, as sentences, tables and numbers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Sizes = Mapping[str, tuple[int | None, int | None]]
 def pruned_finding(
     label: str, graph: ChannelGraph, carried: AppliedPlan, compared: PairedEvaluation, sizes: Sizes
 ) -> Finding:
-    """Return what a method removed and what that did; `graph` is that of the dense model."""
+    """Return the removed nodes and their effect as a finding; `graph` is of the dense model."""
     width = {group.name: group.width for group in graph if group.prunable}
     removed = sum(width[name] - len(nodes) for name, nodes in carried.plan.keep.items())
-    share = f"{removed} of {sum(width.values())} prunable nodes"
+    nodes = f"{removed} of {sum(width.values())} prunable nodes"
     percent = f"{100 * removed / max(sum(width.values()), 1):.0f} %"
     return Finding(
         kind="pruning",
         name=label,
         title=f"Pruning: {label}",
         headline=(
-            f"{label} removes {share} ({percent}): {_damage(compared)}",
+            f"{label} removes {nodes} ({percent}): {_damage(compared)}",
             _outcome(carried, sizes),
         ),
         warnings=tuple(_warnings(carried.plan, graph, carried)),
@@ -51,7 +51,7 @@ def pruned_finding(
 
 
 def plan_of(finding: Finding) -> PruningPlan:
-    """Return the plan that a finding of pruning tells of; without what only the method knew."""
+    """Return the plan that a finding of pruning reports, without the method's own data."""
     kept = {name: tuple(nodes) for name, nodes in finding.data["kept"].items()}
     return PruningPlan(kept, finding.data["replace"])
 
@@ -88,7 +88,7 @@ def _damage(compared: PairedEvaluation) -> str:
 
 
 def _outcome(carried: AppliedPlan, sizes: Sizes) -> str:
-    """Say how much smaller the model is, and whether it computes what the masked model computes."""
+    """Return how much smaller the model is, and whether it computes what the masked model does."""
     if carried.removal is None:
         return f"the nodes are masked, not removed: {next(iter(carried.refused.values()), '')}"
     names = {"parameters": "parameters", "macs_per_sample": "multiply-accumulates"}
@@ -108,7 +108,7 @@ def _exactness(verdicts: Sequence[EquivalenceResult]) -> str:
 
 
 def _warnings(plan: PruningPlan, graph: ChannelGraph, carried: AppliedPlan) -> Iterator[str]:
-    """Yield why nothing was removed, and the notes that are not on groups nothing could prune."""
+    """Yield the reasons of masked groups, and the notes about groups that could be pruned."""
     for name, reason in carried.refused.items():
         yield f"the nodes of {name} are masked, not removed: {reason}"
     frozen = tuple(f"{group.name} " for group in graph if not group.prunable)
@@ -156,7 +156,7 @@ def _difference(before: float | None, after: float | None) -> float | None:
 
 
 def _group_table(label: str, width: Mapping[str, int], carried: AppliedPlan) -> Table:
-    """Return nodes before and after, and the verdict of the comparison with the masked model."""
+    """Return the table of nodes before and after, with the equivalence to the masked model."""
     verdicts = {each.group: each for each in carried.removal.verdicts} if carried.removal else {}
     rows = []
     for name, whole in width.items():
@@ -164,7 +164,7 @@ def _group_table(label: str, width: Mapping[str, int], carried: AppliedPlan) -> 
         said = _verdict_text(verdicts.get(name), kept < whole)
         rows.append((name, whole, kept, 1 - kept / whole, said))
     columns = ("group", "nodes", "kept", "sparsity", "removed against masked")
-    note = "Groups that can be pruned; the notes say what stays whole and why."
+    note = "Groups that can be pruned; the notes say which are kept whole and why."
     return Table(f"{label}_groups", f"{label}: nodes kept", columns, tuple(rows), note)
 
 

@@ -43,10 +43,10 @@ class FineTune:
         steps: how often the weights are changed, each time by one batch.
         batch_size: samples of a batch; null takes data.batch_size.
         learning_rate: the largest rate.
-        schedule: whether the rate stays or falls to zero along half a cosine.
+        schedule: whether the rate is constant or falls to zero along half a cosine.
         warmup: steps over which the rate rises before that.
         weight_decay: decoupled, as in AdamW.
-        max_grad_norm: the norm that the gradient is clipped to; null leaves it.
+        max_grad_norm: the norm that the gradient is clipped to; null does not clip it.
         split: all training samples, or those that scored the nodes; never the test samples.
         distillation: how the dense model's predictions are learned as well; null learns the labels
             alone.
@@ -66,7 +66,7 @@ class FineTune:
 
     @classmethod
     def of(cls, recovery: object) -> FineTune:
-        """Return the options of a recovery that has all of these and more."""
+        """Return the options of a recovery whose fields include all options of fine-tuning."""
         return cls(**{each.name: getattr(recovery, each.name) for each in fields(cls)})
 
     def check(self, request: RecoveryRequest) -> None:

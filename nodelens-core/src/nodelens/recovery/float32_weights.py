@@ -1,4 +1,4 @@
-"""Weights of few bits, trained in float32."""
+"""Training of weights of few bits in float32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def in_float32(model: nn.Module) -> Iterator[None]:
-    """Let parameters and buffers of less than 32 bits be float32 for a while, then round them back.
+    """Make parameters and buffers of less than 32 bits float32, and round them back in the end.
 
     A step of AdamW is often smaller than what bfloat16 can add to a weight. The parameters stay the
     same objects, so that ties hold.

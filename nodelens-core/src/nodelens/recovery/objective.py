@@ -1,4 +1,4 @@
-"""What a recovery minimises: the loss of the labels, and the divergence from the dense model."""
+"""The objective of a recovery: the loss of the labels, and the divergence from the dense model."""
 
 from __future__ import annotations
 

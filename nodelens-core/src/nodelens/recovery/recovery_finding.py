@@ -1,4 +1,4 @@
-"""What training did for a pruned model, as sentences, tables, a curve and numbers."""
+"""The effect of a recovery on a pruned model, as sentences, tables, a curve and numbers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from nodelens.training.model_evaluation import EvaluationResult
 
 _POINTS = 60
-"""A curve of more steps is drawn by the means of so many parts."""
+"""The largest number of points of a curve; more steps are averaged in parts."""
 
 _RESOLVED = 2.0
-"""So many standard errors from zero a change has to be to be called one."""
+"""The number of standard errors from zero from which a change counts as one."""
 
 
 _SCALED = " The divergence is times the square of the temperature."
 
 
 def recovered_finding(method: str, label: str, found: RecoveryTraining) -> Finding:
-    """Return what the recovery `label` did for the model that `method` has pruned."""
+    """Return the effect of the recovery `label` on the model that `method` has pruned."""
     name = f"{method}.{label}"
     change = PairedEvaluation(found.pruned, found.after).loss_change
     return Finding(
@@ -41,7 +41,7 @@ def recovered_finding(method: str, label: str, found: RecoveryTraining) -> Findi
 
 
 def refused_finding(method: str, label: str, reason: str) -> Finding:
-    """Return that the model of a method could not be trained, and why."""
+    """Return the finding of a model that could not be trained, with the reason."""
     return Finding(
         kind="recovery",
         name=f"{method}.{label}",
@@ -66,7 +66,7 @@ def _sentences(method: str, label: str, found: RecoveryTraining, change: Estimat
 
 
 def _undone(added: Estimate, back: float) -> str:
-    """Say how much of the loss that pruning has added is gone again."""
+    """Return a sentence on how much of the loss increase of pruning is undone."""
     whole = f"the {added.text('.4f')} nats that pruning has added"
     if back > added.value:
         return f"{whole} are undone, and {back - added.value:.4f} more"
@@ -86,7 +86,7 @@ def _evaluations(found: RecoveryTraining) -> dict[str, EvaluationResult]:
 
 
 def _measure(found: RecoveryTraining) -> tuple[str, str, Callable[[EvaluationResult], Estimate]]:
-    """Return the name of what people ask for, its number format, and how it is read."""
+    """Return the name of the main measure, its number format, and a function that returns it."""
     if found.dense.accuracy_estimate is None:
         return "perplexity", ".4g", lambda each: each.perplexity_estimate
     return "accuracy", ".3f", lambda each: each.accuracy_estimate or each.loss_estimate
@@ -155,7 +155,7 @@ def _curves(steps: Sequence[RecoveryStep]) -> Iterator[Line]:
 
 
 def _part(steps: int) -> int:
-    """Return how many steps one point of the curve stands for."""
+    """Return the number of steps behind one point of the curve."""
     return -(-steps // _POINTS)
 
 

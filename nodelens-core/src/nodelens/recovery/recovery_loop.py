@@ -1,4 +1,4 @@
-"""A number of training steps on a pruned model."""
+"""The training steps of a recovery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pruned model, trained again and evaluated on the test samples."""
+"""Training of a pruned model by a recovery, and its evaluation on the test samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class RecoveryTraining:
-    """How a recovery went, and the model before pruning, after it, and after the recovery."""
+    """The result of a recovery, and the evaluations of the dense, pruned and recovered model."""
 
     recovered: Recovered
     dense: EvaluationResult
@@ -32,10 +32,10 @@ def recover_and_evaluate(
     dense: EvaluationResult,
     pruned: EvaluationResult,
 ) -> RecoveryTraining:
-    """Train the request's model in place and evaluate it, under its masks where it has some.
+    """Train the request's model in place and evaluate it, under its masks where there are any.
 
-    `dense` and `pruned` are the evaluations of the model before pruning and before this, on the
-    same `batches`.
+    `dense` and `pruned` are the evaluations of the model before pruning and before the recovery,
+    on the same `batches`.
     """
     recovered = recovery.recover(request)
     with request.masked(request.model):
@@ -44,7 +44,7 @@ def recover_and_evaluate(
 
 
 def obstacle(carried: AppliedPlan) -> str | None:
-    """Return why a pruned model cannot be trained; None where it can."""
+    """Return the reason why a pruned model cannot be trained; None where it can."""
     for name in carried.refused:
         sites = [site for site in carried.graph[name].sites if site.point == "activation"]
         if any(site.end == "operand" for site in sites):

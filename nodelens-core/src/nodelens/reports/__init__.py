@@ -1,1 +1,1 @@
-"""Reports: what a run found, written for people and for machines from its folder alone."""
+"""Reports: the findings of a run, written for people and for machines from its folder alone."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Drawing:
-    """A plot that was drawn, by format; or the `problem` that it could not be drawn for."""
+    """A drawn plot, by format; or the `problem` that prevented drawing."""
 
     finding: Finding
     plot: Plot
@@ -29,7 +29,7 @@ class Drawing:
 
 
 def draw_all(findings: Sequence[Finding], formats: Sequence[Format]) -> list[Drawing]:
-    """Return every plot of the findings, as SVG and in the formats asked for."""
+    """Return every plot of the findings, as SVG and in the requested formats."""
     wanted: tuple[Format, ...] = tuple(dict.fromkeys(("svg", *formats)))
     return [_drawing(finding, plot, wanted) for finding in findings for plot in finding.plots]
 
@@ -61,7 +61,7 @@ def write_tables(run: RunFolder, findings: Sequence[Finding]) -> list[Path]:
 
 
 def _drawing(finding: Finding, plot: Plot, formats: Sequence[Format]) -> Drawing:
-    """Draw a plot; values that cannot be drawn become a notice in the report, not its end."""
+    """Draw a plot; values that cannot be drawn become a notice in the report."""
     name = figure_name(finding, plot)
     try:
         return Drawing(finding, plot, name, render(plot, formats))

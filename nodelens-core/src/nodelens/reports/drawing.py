@@ -1,4 +1,4 @@
-"""How each kind of plot is drawn on a matplotlib figure."""
+"""Drawing of each kind of plot on a matplotlib figure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAMED = 60
-"""So many bars are named; more are too thin for a label."""
+"""The largest number of bars with labels; more are too thin for a label."""
 
 _RASTERED = 2000
-"""Clouds of more points are stored as pixels: a vector file of them is slow to open."""
+"""The largest number of points drawn as vectors; more are stored as pixels, which open fast."""
 
 
 def draw(plot: Plot) -> Figure:
-    """Return the plot as a figure of its own; call it under `nodelens.reports.style.settings`."""
+    """Return the plot as a figure; call the function under `nodelens.reports.style.settings`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=_size(plot), layout="constrained")

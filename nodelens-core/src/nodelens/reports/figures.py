@@ -43,7 +43,7 @@ def figure_name(finding: Finding, plot: Plot) -> str:
 
 
 def caption(plot: Plot) -> str:
-    """Return what stands under a plot besides its title, error bars explained."""
+    """Return the text under a plot, with error bars explained."""
     bars = plot.se if isinstance(plot, Bars) else ()
     if isinstance(plot, ScatterPlot):
         bars = tuple(se for series in plot.series for se in series.se)
@@ -53,7 +53,7 @@ def caption(plot: Plot) -> str:
 
 @contextmanager
 def _figure_settings() -> Iterator[None]:
-    """Set the look for a while; a label in a script that the font lacks is drawn as boxes."""
+    """Set the figures' style for a while; characters that the font lacks are drawn as boxes."""
     from matplotlib import rc_context
 
     from nodelens.reports.style import settings

@@ -1,4 +1,4 @@
-"""A figure of which channel group feeds which."""
+"""A figure of the channel groups and their connections."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def edges(graph: ChannelGraph) -> list[tuple[str, str]]:
 
 
 def layers(graph: ChannelGraph) -> dict[str, int]:
-    """Return the layer of every group: one more than that of the deepest earlier group it reads."""
+    """Return the layer of every group: one after the deepest earlier group that feeds the group."""
     order = [group.name for group in graph]
     depth = dict.fromkeys(order, 0)
     for name in order:
@@ -46,7 +46,7 @@ def layers(graph: ChannelGraph) -> dict[str, int]:
 
 
 def write_group_figure(graph: ChannelGraph, path: Path) -> None:
-    """Draw the groups as boxes, layer by layer from the top, joined by what feeds what.
+    """Draw the groups as boxes, layer by layer from the top, each joined to the groups it feeds.
 
     Raises `RunError` for another ending than svg, png or pdf, or when the file cannot be written.
     """
@@ -72,7 +72,7 @@ def write_group_figure(graph: ChannelGraph, path: Path) -> None:
 
 
 def _places(depth: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Put groups of one layer side by side."""
+    """Place groups of one layer side by side."""
     filled: dict[int, int] = {}
     places: dict[str, tuple[int, int]] = {}
     for name, layer in depth.items():

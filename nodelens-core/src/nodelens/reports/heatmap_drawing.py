@@ -1,4 +1,4 @@
-"""How a matrix is drawn: cells, their numbers, missing ones hatched."""
+"""Drawing of a matrix: cells with their numbers, missing cells hatched."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from nodelens.findings.finding import Heatmap
 
 _WRITTEN = 14
-"""Heatmaps of up to so many columns show their numbers."""
+"""The largest number of columns of a heatmap that shows its numbers."""
 
 _OUTLINED = 1000
-"""Heatmaps of up to so many cells have gaps between them."""
+"""The largest number of cells of a heatmap with gaps between cells."""
 
 _RASTERED = 2000
-"""Heatmaps of more cells are stored as pixels: a vector file of them is slow to open."""
+"""The largest number of cells drawn as vectors; more are stored as pixels, which open fast."""
 
 
 def size(plot: Heatmap) -> tuple[float, float]:
-    """Return width and height in inches: even cells, room for the labels."""
+    """Return width and height in inches, with even cells and room for the labels."""
     names = 0.075 * max((len(shorten(row)) for row in plot.rows), default=0)
     foot = 0.25 + 0.055 * max((len(shorten(column)) for column in plot.columns), default=0)
     side = min(0.46, (WIDTH - names - 0.8) / max(len(plot.columns), 1))
@@ -59,7 +59,7 @@ def draw_heatmap(axes: Axes, plot: Heatmap) -> None:
 
 
 def _limits(values: NDArray[np.float64], given: tuple[float, float] | None) -> tuple[float, float]:
-    """Return the ends of the colour scale, the same on both sides when values have both signs."""
+    """Return the ends of the colour scale, symmetric when values have both signs."""
     if given is not None:
         return given
     finite = values[np.isfinite(values)]

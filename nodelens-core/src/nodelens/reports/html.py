@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @frozen
 class HtmlReport:
-    """A page that opens anywhere and asks the network for nothing.
+    """A page that opens anywhere, also without a network.
 
     Attributes:
         formats: the kinds of file that every figure is also stored as, in ``figures/``.

@@ -1,4 +1,4 @@
-"""SVG files made part of a page: its colours, its type, ids of their own."""
+"""SVG figures inside a page, in the colours and the type of the page."""
 
 from __future__ import annotations
 

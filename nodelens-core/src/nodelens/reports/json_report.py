@@ -1,4 +1,4 @@
-"""The JSON report: ``summary.json``, what a run found for machines."""
+"""The JSON report ``summary.json``: the findings of a run for machines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ class JsonReport:
     """Key numbers, sentences, warnings and the data of every finding in one strict JSON file."""
 
     def write(self, run: RunFolder) -> Sequence[Path]:
-        """Write ``summary.json`` and return its path."""
         from nodelens.reports.overview import read_content
 
         run.write_json(_NAME, _summary(read_content(run)))

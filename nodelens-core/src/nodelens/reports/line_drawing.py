@@ -1,4 +1,4 @@
-"""How curves are drawn: bands, and names where the curves end."""
+"""Drawing of curves with their bands, and names where the curves end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nodelens.findings.finding import Line, LinePlot
 
 _MARKED = 24
-"""Lines of up to so many points show them."""
+"""The largest number of points of a line that shows its points."""
 
 
 def height(plot: LinePlot) -> float:

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: few digits, real minus signs, errors beside them."""
+"""Numbers as text for readers: few digits, real minus signs, errors beside values."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def _cell(cell: Cell, places: int) -> str:
 
 
 def _decimals(size: float, digits: int) -> int:
-    """Return how many decimals show `digits` significant digits of a number of that size."""
+    """Return the decimals that show `digits` significant digits of a number of a given size."""
     if size == 0 or not math.isfinite(size):
         return 0
     return max(0, digits - 1 - math.floor(math.log10(size)))
 
 
 def _fixed(value: float, places: int) -> str:
-    """Return a number with so many decimals, or with two digits where these would show none."""
+    """Return a number with `places` decimals, or with two digits where these would show none."""
     if value and abs(value) < 10.0 ** (1 - places):
         return _short(value, 2)
     return _plain(value, places)

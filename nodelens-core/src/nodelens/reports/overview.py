@@ -1,4 +1,4 @@
-"""What stands at the top of every report: how the run went, what it found, what to beware of."""
+"""The top of every report: the status of the run, its headlines, warnings and key numbers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Overview:
 
 @frozen(eq=False)
 class RunContent:
-    """What a run folder holds for a report, read once."""
+    """The contents of a run folder for a report, read once."""
 
     record: Mapping[str, Any]
     findings: tuple[Finding, ...]
@@ -56,7 +56,7 @@ class RunContent:
 
 
 def read_content(run: RunFolder) -> RunContent:
-    """Return the record, the findings and the scores of a run, as far as it got."""
+    """Return the record, the findings and the scores of a run, also of an unfinished one."""
     from nodelens.scoring.scores import Scores
 
     stored = run.file("scores.safetensors")

@@ -1,4 +1,4 @@
-"""The page ``report.html``: everything in a run folder, set in one file."""
+"""The page ``report.html``: the contents of a run folder in one file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FigureView:
 
 @frozen
 class SectionView:
-    """What one finding adds to the page."""
+    """The section of one finding on the page."""
 
     key: str
     finding: Finding
@@ -83,7 +83,7 @@ def _html(run: RunFolder, content: RunContent, drawings: Sequence[Drawing]) -> s
 
 
 def _source(loader: PackageLoader, environment: Environment, name: str) -> Markup:
-    """Return a file of the package that stands in the page as it is."""
+    """Return a file of the package that the page includes unchanged."""
     source, _, _ = loader.get_source(environment, name)
     return Markup(source)
 

@@ -1,4 +1,4 @@
-"""What was run: versions, plugins, stages and groups, as tables."""
+"""Tables of the provenance of a run: versions, plugins, stages and groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what identifies the run, as names and texts; what is unknown is left out."""
+    """Return the facts that identify a run, as names and texts; unknown facts are left out."""
     took = record.get("seconds")
     known = {
         "run": record.get("id"),

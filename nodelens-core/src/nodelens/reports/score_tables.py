@@ -22,7 +22,7 @@ def scores_csv(scores: Scores) -> str:
 
 
 def layers_csv(scores: Scores) -> str:
-    """Return what layer metrics say of whole groups, in full precision."""
+    """Return the values of layer metrics as CSV, in full precision."""
     return _csv(LAYER_COLUMNS, layer_rows(scores))
 
 
@@ -42,7 +42,7 @@ def layer_rows(scores: Scores) -> list[tuple[Cell, ...]]:
 
 
 def layers_table(scores: Scores) -> Table:
-    """Return what layer metrics say of whole groups, for the report."""
+    """Return the values of layer metrics as a table of the report."""
     return Table(
         name="layers",
         title="Layers",

@@ -1,4 +1,4 @@
-"""Scores as a page shows them: ordered values of every group, and the nodes at both ends."""
+"""Scores for the page: ordered values of every group, and the nodes at both ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nodelens.scoring.scores import Score, Scores
 
 _PANELS = 24
-"""A metric shows so many groups; ``scores.csv`` has all."""
+"""The largest number of groups that are drawn for a metric; ``scores.csv`` has all."""
 
 _POINTS = 96
 _WIDTH, _HEIGHT, _MARGIN = 160.0, 56.0, 2.0
@@ -69,7 +69,7 @@ def extremes(scores: Scores) -> Table:
 
 
 def skipped(scores: Scores) -> Table:
-    """Return what was not scored and why."""
+    """Return the table of metrics that did not score a group, with reasons."""
     rows = [(metric, group, reason) for (metric, group), reason in scores.skipped.items()]
     failed = [(metric, "all", reason) for metric, reason in scores.failed.items()]
     return Table(

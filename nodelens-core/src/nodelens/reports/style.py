@@ -1,4 +1,4 @@
-"""How every figure looks: colours, type and axes; nothing here imports matplotlib at once."""
+"""The style of all figures: colours, type and axes; importing it does not import matplotlib."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def settings() -> Any:
 
 
 def colour(number: int) -> str:
-    """Return the colour of the series with that number; they repeat after the last."""
+    """Return the colour of a series by number; colours repeat after the last."""
     return PALETTE[number % len(PALETTE)]
 
 
 def shorten(label: str, longest: int = 34) -> str:
-    """Return a label cut in its middle, where names of nodes differ least."""
+    """Return a label shortened in the middle, where names of nodes differ least."""
     if len(label) <= longest:
         return label
     head = (longest - 1) // 2

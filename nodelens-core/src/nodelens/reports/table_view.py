@@ -1,4 +1,4 @@
-"""Tables as a page shows them: texts with few digits, keys to sort by, long ones folded."""
+"""Tables for the page: texts with few digits, keys to sort by, long tables folded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from nodelens.findings.finding import Cell, Table
 
 _FOLDED = 30
-"""Tables of more rows are folded until they are asked for."""
+"""The largest number of rows of a table that is not folded."""
 
 _SHOWN = 2000
-"""A page shows so many rows of one table; the CSV file has all."""
+"""The largest number of rows of a table on a page; the CSV file has all."""
 
 
 @frozen
@@ -54,7 +54,7 @@ class TableView:
 
 
 def view(table: Table, file: str = "") -> TableView:
-    """Return a table as the page shows it; a column of standard errors joins the one before it."""
+    """Return a table for the page; a column of standard errors joins the column before."""
     shown = table.rows[:_SHOWN]
     cells = [tuple(row[index] for row in shown) for index in range(len(table.columns))]
     columns = _columns(table.columns, cells)

@@ -1,1 +1,1 @@
-"""Files of a run: written whole or not at all, plain to read, never pickled."""
+"""Storage of runs: files that are written atomically and never pickled."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from nodelens.errors import RunError
 
 TEMPORARY = ".tmp-"
-"""What the name of an unfinished file starts with."""
+"""The prefix of the name of an unfinished file."""
 
 _CHOOSE = "choose another folder with output=FOLDER"
 _REASONS = {
@@ -29,7 +29,7 @@ _REASONS = {
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part of either.
+    """Write a file atomically: readers get the old content or the new, never a part.
 
     Missing folders are made. Raises `RunError` (path, reason, what to do) when the disk is full or
     read-only or a file is in the way; then no temporary file is left and an old file is untouched.
@@ -38,9 +38,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write a file from parts that need not be in memory together; see `write_bytes`.
+    """Write a file atomically from parts that need not be in memory together.
 
-    What the parts raise while they are made leaves an old file untouched as well.
+    Errors of `chunks` leave an old file untouched as well; see `write_bytes`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,19 +50,19 @@ def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8 with the line ends it has; see `write_bytes`."""
+    """Write a text as UTF-8 with unchanged line ends; see `write_bytes`."""
     write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_error(path: Path, error: OSError) -> RunError:
-    """Return the `RunError` that says which path could not be written, why, and what to do."""
+    """Return the `RunError` of a failed write, with the path, the reason and a way out."""
     plain = (error.strerror or str(error), _CHOOSE)
     reason, advice = _REASONS.get(error.errno or 0, plain)
     return RunError(f"cannot write {path}: {reason}; {advice}")
 
 
 def remove_unfinished(folder: Path) -> list[Path]:
-    """Delete the unfinished files that a killed process left below a folder; return them."""
+    """Delete and return the unfinished files that a killed process left below a folder."""
     found = [path for path in folder.rglob(f"{TEMPORARY}*") if path.is_file()]
     for path in found:
         path.unlink(missing_ok=True)

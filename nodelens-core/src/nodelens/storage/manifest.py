@@ -47,7 +47,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def difference(folder: Path, relative: str, expected: dict[str, Any]) -> str:
-    """Return how a file differs from what `describe` said of it, in one line; empty if not."""
+    """Return the difference of a file from an earlier `describe`, in one line; empty if none."""
     path = folder / relative
     if not path.is_file():
         return f"{relative}: missing"

@@ -1,4 +1,4 @@
-"""File names made of names that users and plugins chose."""
+"""Safe file names from names that users and plugins choose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST = 80
 def file_name(name: str) -> str:
     """Return a name that is safe as a part of a path, different for different names.
 
-    Letters, digits, ``_``, ``.`` and ``-`` stay; anything else becomes ``-``, and a short hash of
+    Letters, digits, ``_``, ``.`` and ``-`` are kept; anything else becomes ``-``, and a hash of
     the original is added, so that ``a/b`` and ``a:b`` do not meet in one file.
     """
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-")[:_LONGEST]

@@ -1,4 +1,4 @@
-"""Which process writes a run folder, and whether it still lives."""
+"""The identity of the process that writes a run folder, and whether the process is alive."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import psutil
 
 _CLOCK = 60.0
-"""Seconds that the clock may be set by while a process runs; its start is told by that clock."""
+"""Seconds that a process's start may differ by, as the clock may be set while it runs."""
 
 
 def this_process() -> dict[str, Any]:
-    """Return what a run's record says of the process that writes it."""
+    """Return the fields of a run's record that identify the writing process."""
     own = psutil.Process()
     return {"pid": own.pid, "process": own.create_time(), "host": platform.node()}
 
 
 def process_alive(pid: int, started: float) -> bool:
-    """Return whether a process of this machine lives that started at a time, in Unix seconds.
+    """Return whether a process of the machine is alive; `started` is its start in Unix seconds.
 
-    Numbers of processes are used again, so that one that started at another time is another one.
+    Process ids are used again, so that one that started at another time is another process.
     """
     try:
         process = psutil.Process(pid)

@@ -1,4 +1,4 @@
-"""The run folder: the only state of a run."""
+"""The run folder, which holds the whole state of a run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RunFolder:
         """Make the folder of a new run; its id is the UTC time, with ``-2``, ``-3``… when taken.
 
         `config` is the text of its resolved config. It is written before the record, so that
-        whatever has a record can go on after its process was killed.
+        whatever has a record can be resumed after its process was killed.
         """
         run = cls(_claim(root / file_name(name)))
         try:
@@ -53,7 +53,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """Return the run in a folder; raises `RunError` if there is none of this format."""
+        """Return the run in a folder; raises `RunError` for no run or another format."""
         run = cls(path)
         if not (path / _RECORD).is_file():
             raise RunError(f"{path}: not a run folder (no {_RECORD}); list them: nodelens runs")
@@ -73,7 +73,7 @@ class RunFolder:
         return self.path / parts
 
     def has(self, relative: str) -> bool:
-        """Return whether the run has that file."""
+        """Return whether the run has a file."""
         return self.file(relative).is_file()
 
     def config_file(self) -> Path:
@@ -83,26 +83,26 @@ class RunFolder:
         return self.file(CONFIG)
 
     def resolve_config(self, text: str) -> None:
-        """Write the config anew, once it is known what is meant by it.
+        """Write the config anew, with the names of metrics in the place of patterns.
 
-        The record knows both texts, so that a run that is killed in between can go on.
+        The record knows both texts, so that a run that is killed in between can be resumed.
         """
         self.update_record(resolved_config=text_digest(text))
         self.write_text(CONFIG, text)
 
     def record(self) -> dict[str, Any]:
-        """Return ``run.json``: what was run, how it went, with which versions."""
+        """Return ``run.json``: the config, the status and the versions of the run."""
         record = self.read_json(_RECORD)
         if not isinstance(record, dict):
             raise RunError(f"{self.file(_RECORD)}: not the record of a run")
         return record
 
     def update_record(self, **fields: object) -> None:
-        """Set fields of ``run.json``; the others stay."""
+        """Set fields of ``run.json``; other fields are kept."""
         self.write_json(_RECORD, self.record() | fields)
 
     def status(self) -> str:
-        """Return the status in words; a record that still says ``running`` may be of a killed run.
+        """Return the status; a record that still says ``running`` may be of a killed run.
 
         ``finished``, ``failed``, ``interrupted``, ``running``, ``killed`` (its process is gone), or
         ``running or killed`` where that cannot be known: the run was started on another machine, or
@@ -141,7 +141,7 @@ class RunFolder:
             ) from error
 
     def write_finding(self, finding: Finding) -> str:
-        """Write ``findings/<kind>.<name>.json`` and return that; equal kind and name replace."""
+        """Write ``findings/<kind>.<name>.json``, overwrite an older one, and return the path."""
         relative = f"findings/{file_name(finding.kind)}.{file_name(finding.name)}.json"
         self.write_json(relative, finding_to_json(finding))
         known = self.record().get("findings", [])
@@ -155,7 +155,7 @@ class RunFolder:
         return [finding_from_json(self.read_json(name), str(self.file(name))) for name in names]
 
     def write_manifest(self) -> None:
-        """Write ``manifest.json``; call it last, since any later change is reported by a check."""
+        """Write ``manifest.json`` as the last file: a check reports any later change."""
         self.write_json(manifest.NAME, manifest.build(self.path))
 
     def check_manifest(self) -> list[str]:
@@ -198,7 +198,7 @@ def _age(run_id: str) -> tuple[str, int]:
 
 
 def _claim(parent: Path) -> Path:
-    """Make a folder that no other run has, also when several start in the same second."""
+    """Make a folder for one run alone, also when several runs start in one second."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path, number = parent / stamp, 1
     try:

@@ -1,4 +1,4 @@
-"""JSON that every reader accepts: no NaN, no infinity, plain values only."""
+"""Strict JSON: no NaN, no infinity, plain values only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def to_text(value: object, what: str) -> str:
 
 
 def plain(value: object, what: str, place: str) -> Any:
-    """Return a value as dicts, lists, text, numbers, bools and None; see `to_text`."""
+    """Return a value as dicts, lists, text, numbers, bools and None, as `to_text` writes it."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
@@ -70,7 +70,7 @@ def _refusal(what: str, place: str, problem: str) -> RunError:
 
 
 def _layout(value: Any, indent: int) -> str:
-    """Lay out a JSON value: what fits a line, and any list of scalars, stays on one line."""
+    """Return the text of a JSON value; short values and lists of scalars take one line."""
     flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if indent + len(flat) <= _WIDTH or not _is_nested(value):
         return flat

@@ -1,4 +1,4 @@
-"""Files of many tensors that are written and read one by one, never all in memory at once."""
+"""Files of many tensors, written and read one tensor at a time."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _TYPES: Mapping[torch.dtype, str] = {
     torch.bool: "BOOL",
 }
 _ALIGNED = 8
-"""The numbers of a safetensors file start at a multiple of this many bytes."""
+"""The alignment of the data of a safetensors file in bytes."""
 
 
 @frozen(eq=False)
 class TensorSource:
-    """One tensor of a file to be written: what it will be, and how to get it."""
+    """One tensor of a file to be written: dtype, shape, and a function that returns the values."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -48,7 +48,7 @@ class TensorSource:
 
 
 def source_of(tensor: Tensor) -> TensorSource:
-    """Return a tensor in memory as something to write."""
+    """Return the source of a tensor in memory."""
     return TensorSource(tensor.dtype, tuple(tensor.shape), lambda: tensor)
 
 
@@ -100,7 +100,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def source_in(path: Path, name: str) -> TensorSource:
-    """Return a tensor of a file as something to write into another."""
+    """Return the source of a tensor in a file, to be copied into another file."""
     types = {kind: dtype for dtype, kind in _TYPES.items()}
     with _opened(path) as file:
         part = file.get_slice(name)

@@ -1,4 +1,4 @@
-"""Arrays and model weights as safetensors: equal content gives equal bytes, nothing is pickled."""
+"""Arrays and model weights as safetensors files; equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PREFIX = 8
 def write_arrays(
     path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> None:
-    """Write named arrays of any shape and numeric dtype; raises `RunError` when it cannot."""
+    """Write named arrays of any shape and numeric dtype; raises `RunError` if writing fails."""
     from safetensors.numpy import save
 
     native = {
@@ -46,7 +46,7 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
 
 
 def write_state(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a state dict; tensors that share memory are written once each."""
+    """Write a state dict; tensors with common memory are each written in full."""
     from safetensors.torch import save
 
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
@@ -68,7 +68,7 @@ def state_to_bytes(state: Mapping[str, Tensor]) -> bytes:
 
 
 def state_from_bytes(data: bytes) -> dict[str, Tensor]:
-    """Return the state dict in such bytes, on the CPU."""
+    """Return the state dict from the bytes of a safetensors file, on the CPU."""
     from safetensors.torch import load
 
     return load(data)
@@ -93,7 +93,7 @@ def _checked(load: Callable[[bytes], _Loaded], data: bytes, path: Path) -> _Load
 
 
 def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return the header and the numbers of a safetensors file."""
+    """Return the header and the data of a safetensors file."""
     end = _PREFIX + int.from_bytes(data[:_PREFIX], "little")
     return json.loads(data[_PREFIX:end]), data[end:]
 

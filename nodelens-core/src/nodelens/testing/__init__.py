@@ -1,4 +1,4 @@
-"""The author kit: what a metric, statistic, pruning method or recovery must satisfy, as checks.
+"""The author kit: checks of metrics, statistics, pruning methods and recoveries.
 
 In a test file::
 

@@ -1,4 +1,4 @@
-"""Small named checks, and the two ways to run them: one pytest case each, or all at once."""
+"""Small named checks, and a function that runs all of them at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import frozen
 
 @frozen(eq=False)
 class Check:
-    """One named expectation; `run` raises `AssertionError` with what went wrong."""
+    """One named check; `run` raises `AssertionError` with what went wrong."""
 
     name: str
     run: Callable[[], None]
@@ -19,7 +19,14 @@ class Check:
 
 
 def failures(checks: Iterable[Check]) -> list[str]:
-    """Run all checks and return one line ``name: what went wrong`` for each that failed."""
+    """Run all checks and return one line for each that failed.
+
+    Args:
+        checks: checks of any component, such as those of `check_metric`.
+
+    Returns:
+        Lines ``name: what went wrong``, none if all checks pass.
+    """
     lines = [_failure(check) for check in checks]
     return [line for line in lines if line is not None]
 

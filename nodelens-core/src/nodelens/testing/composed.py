@@ -1,4 +1,4 @@
-"""A metric that is made of other metrics, together with them."""
+"""A composite metric together with its parts, as one metric."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def composed(metric: Metric, parts: Mapping[str, Metric]) -> Metric:
-    """Return the metric with the others that it is made of, by name, as one that scores alone.
+    """Return a composite metric with its parts, by name, as one metric that scores alone.
 
     Raises `ValueError` when a part is missing.
     """
@@ -48,7 +48,7 @@ class _Composed:
 
     @property
     def statistics(self) -> tuple[AnyStatistic[Any], ...]:
-        """All that the metric and its parts read, each statistic once."""
+        """The statistics of the metric and its parts, each once."""
         return tuple(dict.fromkeys(self._asked(self.metric)))
 
     def _asked(self, metric: Metric) -> Iterator[AnyStatistic[Any]]:
@@ -57,5 +57,5 @@ class _Composed:
             yield from self._asked(self.parts[name])
 
     def score(self, group: GroupView) -> Tensor:
-        """Score a view of a network that has the parts."""
+        """Score a group view by the metric, after its parts."""
         return self.metric.score(evolve(group, network=evolve(group.network, metrics=self.parts)))

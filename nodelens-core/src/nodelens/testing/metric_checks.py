@@ -1,4 +1,4 @@
-"""What a metric has to fulfil on a synthetic layer, one function for each expectation."""
+"""Checks of a metric on a synthetic layer, one function for each expectation."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from nodelens.scoring.view import GroupView
 
 TOLERANCE = 1e-10
-"""Largest difference that rounding may make, relative to the largest score."""
+"""The largest rounding difference, relative to the largest score."""
 
 SINGLE = 2e-5
-"""The same where activations and gradients are float32."""
+"""The largest rounding difference where activations and gradients are float32."""
 
 _BATCHES = (slice(0, 1), slice(1, 12), slice(12, 13), slice(13, None))
 
@@ -107,7 +107,7 @@ def _padding(metric: Metric) -> None:
 
 
 def _fold_left_out(metric: Metric) -> None:
-    """Leave out the only fold in which a node fires: what remains is a dead node."""
+    """Leave out the only fold in which a node fires, so that a dead node remains."""
     worlds = {TOLERANCE: fire_once(make_world(), 2), SINGLE: single(fire_once(make_world(), 2))}
     for tolerance, world in worlds.items():
         view = view_of(world, metric.statistics)
@@ -146,7 +146,7 @@ def _unmodified(metric: Metric) -> None:
 
 
 def _snapshot(view: GroupView) -> dict[str, Tensor]:
-    """Return copies of all that a metric can reach."""
+    """Return copies of all tensors that a metric can reach."""
     found = {f"parameter {name}": value.clone() for name, value in view.parameters.items()}
     for statistic, state in view.states.items():
         found |= {f"{statistic}: {name}": value.clone() for name, value in state.items()}
@@ -154,7 +154,7 @@ def _snapshot(view: GroupView) -> dict[str, Tensor]:
 
 
 def finite(metric: Metric, cases: Sequence[str]) -> None:
-    """Ask for finite scores, or a reason why there are none, in some edge cases."""
+    """Demand finite scores, or a reason why there are none, in some edge cases."""
     for case in cases:
         try:
             found = scores(metric, world_of(case))
@@ -166,13 +166,13 @@ def finite(metric: Metric, cases: Sequence[str]) -> None:
 
 
 def invariant(metric: Metric, rewriting: str) -> None:
-    """Ask for unchanged scores after a rewriting."""
+    """Demand unchanged scores after a rewriting."""
     world = make_world()
     _same(scores(metric, world_of(rewriting)), scores(metric, world), rewriting)
 
 
 def dead(metric: Metric) -> None:
-    """Ask for the importance of a dead node that the metric declares."""
+    """Demand the importance of a dead node that the metric declares."""
     node = 2
     found = scores(metric, silence(make_world(), node))
     importance = found if metric.info.higher_is_better else -found
@@ -185,7 +185,7 @@ def dead(metric: Metric) -> None:
 
 
 def changes(pairs: Sequence[tuple[Metric, Metric]], option: str) -> None:
-    """Ask for another result, of an ordinary layer, a gated one, or one with more nodes."""
+    """Demand another result, of an ordinary layer, a gated one, or one with more nodes."""
     demand(pairs, f"no other value is known: give {option} examples, or variants=[...]")
     worlds = (make_world(), world_of("gated"), make_world(nodes=12))
     same = all(

@@ -1,4 +1,4 @@
-"""The checks of a metric: of its options as they are in full, of other settings in part."""
+"""The checks of a metric: all on its options as they are, some on other settings."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check_metric(
 
 
 def _described(metric: Metric) -> Iterator[Check]:
-    """Yield the checks of what the metric says and imports."""
+    """Yield the checks of a metric's metadata and imports."""
     name = type(metric).__name__
     yield Check(f"{name}: metadata", partial(check_metadata, metric))
     yield Check(f"{name}: options documented", partial(check_options_documented, metric))
@@ -71,7 +71,7 @@ def _numeric(metric: Metric, name: str) -> Iterator[Check]:
 
 
 def _claims(metric: Metric, name: str) -> Iterator[Check]:
-    """Yield the checks of what the metric's `info` says."""
+    """Yield the checks of the invariances and dead nodes that a metric's `info` claims."""
     info = getattr(metric, "info", None)
     if not isinstance(info, MetricInfo):
         return
@@ -101,7 +101,7 @@ def _varied(
 def _effects(
     metric: Metric, variants: Sequence[Mapping[str, Any]], parts: Mapping[str, Metric]
 ) -> Iterator[Check]:
-    """Yield one check for each option: some setting gives another result than without it."""
+    """Yield one check for each option: some setting of the option changes a result."""
     for option in options_of(metric) if variants or attrs.has(type(metric)) else ():
         pairs = [
             (composed(_with(metric, one), parts), composed(_with(metric, other), parts))

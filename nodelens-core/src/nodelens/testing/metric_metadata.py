@@ -1,4 +1,4 @@
-"""Checks of what a metric says about itself."""
+"""Checks of a metric's metadata."""
 
 from __future__ import annotations
 

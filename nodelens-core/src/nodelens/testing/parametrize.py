@@ -19,7 +19,7 @@ def parametrize_with_checks(*components: Any, **options: Any) -> Callable[[_F], 
     Args:
         components: metrics as objects, classes or specifications; statistics, pruning methods and
             recoveries as objects.
-        options: what the function of the kit takes beside the component, such as ``parts``; see
+        options: further arguments of the kit's function, such as ``parts``; see
             `check_metric`, `check_statistic`, `check_pass_statistic`, `check_pruner` and
             `check_recovery`.
 
@@ -47,7 +47,7 @@ def _checks(component: Any, options: dict[str, Any]) -> Iterator[Check]:
 
 
 def _kit_of(component: Any) -> Callable[..., Iterable[Check]]:
-    """Return the function that knows the checks of a component."""
+    """Return the function that returns the checks of a component."""
     from nodelens import testing
 
     if isinstance(component, MetricSpec) or hasattr(component, "score"):

@@ -1,4 +1,4 @@
-"""Checks that every statistic with passes of its own must pass, on a world that is a model."""
+"""Checks of a statistic with passes of its own, on the toy world as a model."""
 
 from __future__ import annotations
 
@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 def check_pass_statistic(
     statistic: PassStatistic[Any], *, holds_parameters: bool = False
 ) -> list[Check]:
-    """Return the checks of one statistic, an instance with its options.
+    """Return the checks of one statistic with passes of its own.
 
-    What it gives must not depend on the order and batching of the rows, drawn numbers included.
-    `holds_parameters` says that its state holds as much as the model has parameters, which `floats`
-    cannot know.
+    Results must not depend on the order and batching of the rows, drawn numbers included.
+
+    Args:
+        statistic: an instance with its options.
+        holds_parameters: whether a state holds as much as the model has parameters, which `floats`
+            cannot know.
+
+    Returns:
+        Named checks, each to be run by itself.
     """
     name, module = str(statistic), type(statistic).__module__
     checks = {**SUMS, **_CHECKS}

@@ -1,4 +1,4 @@
-"""What a pruning method must satisfy, as checks for its author's own test suite.
+"""Checks of a pruning method for its author's own test suite.
 
 In a test file::
 
@@ -27,14 +27,19 @@ _SEEDS = (0, 1, 2)
 
 
 def check_pruner(instance: Pruner) -> Iterator[Check]:
-    """Yield the checks of one pruning method, built with any options.
+    """Yield the checks of one pruning method, on a small network with random scores.
 
-    They run it on a small network with random scores of the metrics that it asks for. Checks of the
-    options ``sparsity`` and ``protect`` are there for methods that have them, by these names.
+    Methods with options ``sparsity`` and ``protect`` get checks of these, too.
+
+    Args:
+        instance: a pruning method with any options.
+
+    Returns:
+        Named checks, each to be run by itself.
     """
     checks: list[tuple[str, Callable[[Pruner], None]]] = [
         ("imports without heavy packages", _light),
-        ("asks for metrics by name", _metric_names),
+        ("requests metrics by name", _metric_names),
         ("names sorted nodes of prunable groups", _prunable),
         ("never empties a group", _never_empty),
         ("the same seed gives the same plan", _deterministic),
@@ -126,7 +131,7 @@ def _prunable(instance: Pruner) -> None:
 def _never_empty(instance: Pruner) -> None:
     for seed in _SEEDS:
         for name, nodes in _plan(instance, seed).keep.items():
-            demand(nodes, f"{name}: no node stays")
+            demand(nodes, f"{name}: no node is kept")
 
 
 def _never_empty_high(instance: Any) -> None:
@@ -140,7 +145,7 @@ def _deterministic(instance: Pruner) -> None:
 
 def _ties(instance: Pruner) -> None:
     removed, tied = _removed(_plan(instance)), _removed(_plan(instance, constant=True))
-    demand(removed == tied, f"{removed} nodes go, but {tied} where all scores are equal")
+    demand(removed == tied, f"{removed} nodes pruned, but {tied} where all scores are equal")
 
 
 def _exact(instance: Any) -> None:
@@ -149,7 +154,7 @@ def _exact(instance: Any) -> None:
         removed = _removed(_plan(evolve(instance, sparsity=sparsity)))
         demand(
             abs(removed - sparsity * total) <= 0.5,
-            f"sparsity {sparsity} of {total} nodes took {removed}",
+            f"sparsity {sparsity} of {total} nodes pruned {removed}",
         )
 
 
@@ -157,7 +162,7 @@ def _protected(instance: Any) -> None:
     first, width = next(iter(_widths().items()))
     plan = _plan(evolve(instance, protect=(first,)))
     kept = len(plan.keep.get(first, range(width)))
-    demand(kept == width, f"{first} is protected, but only {kept} of {width} nodes stay")
+    demand(kept == width, f"{first} is protected, but only {kept} of {width} nodes are kept")
 
 
 def _unmodified(instance: Pruner) -> None:

@@ -1,4 +1,4 @@
-"""Checks of metrics that draw random numbers: the same within their standard errors."""
+"""Checks of metrics that draw random numbers: agreement within standard errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nodelens.interfaces.metric import Metric
 
 LIMIT = 10.0
-"""Standard errors that two estimates may lie apart; a few folds give a rough error."""
+"""The largest distance of two estimates in standard errors; few folds give rough errors."""
 
 
 def draws(metric: Metric) -> bool:

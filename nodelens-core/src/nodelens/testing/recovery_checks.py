@@ -1,4 +1,4 @@
-"""What a recovery must satisfy, as checks for its author's own test suite.
+"""Checks of a recovery for its author's own test suite.
 
 In a test file::
 
@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 
 
 def check_recovery(instance: Recovery) -> Iterator[Check]:
-    """Yield the checks of one recovery, built with any options.
+    """Yield the checks of one recovery, on a small linear network with learnable labels.
 
-    They run it on a small network with linear layers, whose labels can be learned.
+    Args:
+        instance: a recovery with any options.
+
+    Returns:
+        Named checks, each to be run by itself.
     """
     checks: list[tuple[str, Callable[[Recovery], None]]] = [
         ("imports without heavy packages", _light),

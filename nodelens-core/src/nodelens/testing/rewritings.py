@@ -13,7 +13,7 @@ from nodelens.testing.world import CLASSES, World, make_world
 
 
 def select_nodes(world: World, nodes: Sequence[int]) -> World:
-    """Return the world with these nodes, in this order; a node may be named twice."""
+    """Return the world with the given nodes, in their order; a node may be named twice."""
     index = torch.tensor(nodes)
     return evolve(
         world,
@@ -29,12 +29,12 @@ def select_nodes(world: World, nodes: Sequence[int]) -> World:
 
 
 def gated(world: World) -> World:
-    """Return the world with a second weight that writes the nodes and reads the same inputs."""
+    """Return the world with a second weight that writes the nodes and reads the inputs."""
     return evolve(world, gate=world.incoming.flip(1) * 0.5 + 0.1)
 
 
 def select_rows(world: World, rows: Sequence[int]) -> World:
-    """Return the world with these rows, in this order, each in its own fold and class."""
+    """Return the world with the given rows, in their order, each in its own fold and class."""
     index = torch.tensor(rows)
     return evolve(
         world,
@@ -98,7 +98,7 @@ def single(world: World) -> World:
 
 
 def fix(world: World, node: int, value: float) -> World:
-    """Return the world in which one node always has the same value, before and after ReLU."""
+    """Return the world in which one node always has one value, before and after ReLU."""
     pre, activation = world.pre.clone(), world.activation.clone()
     pre[..., node] = value
     activation[..., node] = value

@@ -1,4 +1,4 @@
-"""Checks that every statistic must pass: a sum over rows that may be cut and joined anywhere."""
+"""Checks of a statistic: a sum over rows, whatever their order, batches and merges."""
 
 from __future__ import annotations
 
@@ -26,14 +26,21 @@ from nodelens.testing.world import FOLDS, World, layout_of, make_world
 from nodelens.testing.world_view import accumulate, reading_for
 
 TOLERANCE = 1e-10
-"""Largest difference that rounding may make, relative to the largest value of a field."""
+"""The largest rounding difference, relative to the largest value of a field."""
 
 _TRIALS = 5
 _GRADIENTS = frozenset({"gradient", "sampled_gradient"})
 
 
 def check_statistic(statistic: Statistic[Any]) -> list[Check]:
-    """Return the checks of one statistic, an instance with its options."""
+    """Return the checks of one statistic.
+
+    Args:
+        statistic: an instance with its options.
+
+    Returns:
+        Named checks, each to be run by itself.
+    """
     name, module = str(statistic), type(statistic).__module__
     return [
         Check(f"{name}: light import", partial(check_light, module)),
@@ -71,7 +78,7 @@ def _whole(statistic: Statistic[Any], world: World) -> dict[str, Tensor]:
 
 
 def demand_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Raise `AssertionError` unless two summaries are the same up to rounding."""
+    """Raise `AssertionError` unless two summaries are equal up to rounding."""
     demand(expected, "the summary has no tensor")
     for name, value in expected.items():
         scale = value.abs().max().clamp(min=torch.finfo(value.dtype).tiny)
@@ -80,7 +87,7 @@ def demand_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], wha
 
 
 def _shards(world: World, seed: int) -> list[Tensor]:
-    """Return the rows in a random order, cut at random places; some parts may be empty."""
+    """Return the rows in a random order, split at random places; some parts may be empty."""
     random = generator(seed, "testing", "shards")
     order = torch.randperm(world.rows, generator=random)
     cuts = torch.randint(1, world.rows, (3,), generator=random).sort().values.tolist()
@@ -169,7 +176,7 @@ def _folds(statistic: Statistic[Any]) -> None:
     demand_same(found, _whole(statistic, select_rows(world, kept)), "leaving out folds 1 and 3")
 
 
-def _share(statistic: Statistic[Any]) -> None:
+def _fraction(statistic: Statistic[Any]) -> None:
     world = make_world()
     if "quadratic" not in statistic.requires or "whole_rows" in statistic.requires:
         return
@@ -182,7 +189,7 @@ def _share(statistic: Statistic[Any]) -> None:
 
     batches = [rows for rows in _shards(world, 0) if len(rows)]
     demand_same(
-        added(batches), added([torch.arange(world.rows)]), "batching a share of the samples"
+        added(batches), added([torch.arange(world.rows)]), "batching a fraction of the samples"
     )
 
 
@@ -215,7 +222,7 @@ def _row_sums(statistic: Statistic[Any]) -> None:
     take(summed, wanted)
     statistic.update(states[1], without_values(summed))
     whole, by_sums = (summary_of(statistic, state) for state in states)
-    demand_same(by_sums, whole, "looking at its row_sums alone")
+    demand_same(by_sums, whole, "reading its row_sums alone")
 
 
 def _floats(statistic: Statistic[Any]) -> None:
@@ -275,13 +282,13 @@ SUMS: Mapping[str, Callable[[Any], None]] = {
     "device": _device,
     "equal statistics are shared": _shared,
 }
-"""What holds of every sum over rows, however it comes about."""
+"""Checks of every sum over rows, also of statistics with passes of their own."""
 
 _CHECKS: Mapping[str, Callable[[Statistic[Any]], None]] = {
     **SUMS,
     "merge leaves the other state": _other_unmodified,
     "reading unmodified": _reading_unmodified,
-    "any batching of a share of the samples": _share,
+    "any batching of a fraction of the samples": _fraction,
     "declared inputs suffice": _declared_inputs,
     "declared row sums suffice": _row_sums,
     "saved and resumed": _saved,

@@ -1,4 +1,4 @@
-"""Other settings of a metric's options, drawn from the types and bounds of these."""
+"""Variants of a metric's options, drawn from their types and bounds."""
 
 from __future__ import annotations
 

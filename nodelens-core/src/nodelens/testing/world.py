@@ -100,17 +100,17 @@ def make_world(
 
 
 def with_loss(world: World, wanted: Tensor) -> World:
-    """Return the world with the gradient of ½‖Va − t‖², t ``(rows, positions, outputs)``."""
+    """Return the world with the gradient of ½‖Va − t‖²; t is ``(rows, positions, outputs)``."""
     residual = world.activation @ world.outgoing.T - wanted
     return evolve(world, gradient=residual @ world.outgoing)
 
 
 def reading(world: World, reads: str, rows: Tensor | slice = slice(None)) -> Reading:
-    """Return what a site reads of some rows; the gradient of the pre-activation is that of ReLU.
+    """Return the reading of a site on some rows of the world.
 
-    A pair's second tensor is the readout, a block's the activation and half the pre-activation; the
-    numbers about the output are made from the readout's rows. The positions of nodes are a grid of
-    three columns where they fill it.
+    The gradient of the pre-activation is that of ReLU. A pair's second tensor is the readout, a
+    block's the activation and half the pre-activation; the numbers about the output are made from
+    the readout's rows. The positions of nodes are a grid of three columns where they fill it.
     """
     readout = world.activation.double() @ world.outgoing.T
     slope = torch.ones_like(world.pre[0, 0]) if world.slope is None else world.slope
@@ -144,7 +144,7 @@ def _outputs(world: World, readout: Tensor) -> Tensor:
 def group_of(world: World) -> ChannelGroup:
     """Return the channel group of the layer: a linear producer, its bias, a linear consumer.
 
-    And the scale of a normalisation and a second producer, where the world has them.
+    The scale of a normalisation and a second producer belong to it where the world has them.
     """
     extent = Extent(world.nodes)
     gate = () if world.gate is None else (ParameterSlice("gate.weight", 0, "producer", extent),)
@@ -168,7 +168,7 @@ def group_of(world: World) -> ChannelGroup:
 
 
 def next_group(world: World) -> ChannelGroup:
-    """Return the group of the readout: what the layer's consumer writes, read by nothing here."""
+    """Return the group of the readout, which the layer's consumer writes and nothing reads."""
     extent = Extent(len(world.outgoing))
     site = Site("end", "input", "activation", 2, extent, value=3)
     return ChannelGroup("readout:nodes", "nodes", extent.width, sites=(site,), frozen="output")

@@ -1,4 +1,4 @@
-"""The world as a model that runs, for statistics that run it themselves."""
+"""The toy world as a model that runs, for statistics with passes of their own."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class WorldModel(nn.Module):
         """Return ½‖z − t‖² of every row, summed over its valid positions, ``(rows,)``.
 
         A cube that is flat at the world's own readout is added: gradient and Hessian there do not
-        see it, a path does.
+        contain it, a path does.
         """
         rows = batch.kwargs["row"]
         bend = (output - self.given[rows]).pow(3) / 60
@@ -67,13 +67,13 @@ def _linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
 
 
 def residual(world: World) -> Tensor:
-    """Return dL/dz of the readout, ``(rows, positions, outputs)``: what gives the world's dL/da."""
+    """Return dL/dz of the readout, ``(rows, positions, outputs)``; it gives the world's dL/da."""
     inverse: Tensor = torch.linalg.pinv(world.outgoing)
     return world.gradient.double() @ inverse
 
 
 def batch_of(world: World, rows: Tensor | slice) -> Batch:
-    """Return some rows; the target of every position is a class among the outputs."""
+    """Return a batch of some rows; the target of every position is a class among the outputs."""
     number = torch.arange(world.rows)[rows]
     labels = (world.targets[rows] % len(world.outgoing)).unsqueeze(1)
     return Batch(

@@ -1,4 +1,4 @@
-"""What metrics and statistics see of the toy world."""
+"""Views and states of the toy world for metrics and statistics."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _of_readout(world: World, states: WorldStates) -> WorldStates:
 def reading_for(
     statistic: Statistic[object], world: World, rows: Tensor | slice = slice(None)
 ) -> Reading:
-    """Return what a statistic reads; with drawn labels every second row's gradient is doubled."""
+    """Return a statistic's reading; with drawn labels every second row's gradient is doubled."""
     if "sampled_gradient" in statistic.requires:
         factors = (1.0 + world.index % 2).to(world.gradient)
         world = evolve(world, gradient=world.gradient * factors[:, None, None])
@@ -88,7 +88,7 @@ def view_of(
     statistics: Sequence[AnyStatistic[object]],
     batches: Sequence[Tensor | slice] = WHOLE,
 ) -> GroupView:
-    """Return what a metric sees that declared these statistics and nothing else."""
+    """Return the group view of a metric that declares the given statistics and nothing else."""
     states: dict[Any, State] = {}
     for each in statistics:
         if batches is WHOLE:
@@ -99,7 +99,7 @@ def view_of(
 
 
 def _whole(statistic: AnyStatistic[object], world: World) -> State:
-    """Return a copy of the state after reading all rows at once, which is done once."""
+    """Return a copy of the state after one reading of all rows; the reading is cached."""
     if statistic not in world.read:
         world.read[statistic] = accumulate(statistic, world)
     return {name: value.clone() for name, value in world.read[statistic].items()}
@@ -122,7 +122,7 @@ def _at_readout(world: World, states: WorldStates) -> dict[Any, State]:
 
 
 def view_with(world: World, states: WorldStates) -> GroupView:
-    """Return what a metric sees of finished states."""
+    """Return the group view of finished states."""
     keep = torch.ones(FOLDS, dtype=torch.bool)
     group, following = group_of(world), next_group(world)
     places = {

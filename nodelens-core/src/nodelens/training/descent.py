@@ -1,4 +1,4 @@
-"""One step downhill, and the order of the samples: what every training loop shares."""
+"""One optimizer step, and the order of the samples, for every training loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class BatchLoss:
-    """The mean loss of a batch in nats, and by name the parts that it is made of."""
+    """The mean loss of a batch in nats, and its parts by name."""
 
     total: Tensor
     parts: Mapping[str, Tensor] = field(factory=dict)
@@ -31,11 +31,11 @@ class BatchLoss:
 
 @frozen(eq=False)
 class Descent:
-    """What every step of a training needs.
+    """Optimizer steps on the samples of a training.
 
     `objective` gives the loss of a batch that is on `device`. `max_grad_norm` is what the gradient
-    of all weights is cut to; None leaves it as it is. `advice` says what to do about a loss that is
-    not finite.
+    of all weights is clipped to; None does not clip it. `advice` says what to do about a loss that
+    is not finite.
     """
 
     samples: Samples

@@ -21,7 +21,7 @@ class Estimate:
 
     @classmethod
     def undefined(cls) -> Estimate:
-        """Return the estimate of something that was not measured."""
+        """Return the estimate of a value that was not measured: NaN."""
         return cls(math.nan, math.nan)
 
     def finite(self) -> float | None:

@@ -1,4 +1,4 @@
-"""An evaluation as a report shows it."""
+"""The finding of an evaluation."""
 
 from __future__ import annotations
 

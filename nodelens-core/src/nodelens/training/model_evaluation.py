@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NATS = "nats"
 _LARGEST = 700.0
-"""Nats whose exponential is still a number."""
+"""The largest loss in nats with a finite exponential."""
 
 
 @frozen
@@ -41,7 +41,7 @@ class ClassResult:
 
 @frozen(eq=False)
 class EvaluationResult:
-    """What a model did with every row, in the order of the data.
+    """The loss and the right labels of every row, in the order of the data.
 
     `losses` ``(rows,)`` are sums of nats over the row's positions, `counts` ``(rows,)`` how many
     positions those were (one where a row has one label). `correct` ``(rows,)`` counts those that
@@ -58,16 +58,16 @@ class EvaluationResult:
 
     @property
     def words(self) -> bool:
-        """Whether the losses are of tokens of a vocabulary, so that a perplexity says something."""
+        """Whether the losses are of tokens of a vocabulary, so that a perplexity has a meaning."""
         return self.correct is None and self.unit == NATS
 
     def form(self, places: str) -> str:
-        """Return the number format of a loss: `places`, or as many digits as a distance has."""
+        """Return the number format of a loss: `places` for nats, three digits for distances."""
         return places if self.unit == NATS else ".3g"
 
     @property
     def loss_estimate(self) -> Estimate:
-        """The mean loss of a position in nats: all losses over all positions, divided once."""
+        """The mean loss of a position in nats: the sum of losses over the number of positions."""
         return ratio(self.losses, self.counts)
 
     @property
@@ -166,7 +166,7 @@ def paired(after: EvaluationResult, before: EvaluationResult) -> tuple[float, fl
 
 
 def _device(model: nn.Module) -> torch.device | None:
-    """Return the one device that the model is on, None if it has none or is spread out."""
+    """Return the device of the model, None if it has none or is spread over several."""
     devices = {parameter.device for parameter in model.parameters()}
     return devices.pop() if len(devices) == 1 else None
 

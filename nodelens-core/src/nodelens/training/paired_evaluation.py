@@ -1,4 +1,4 @@
-"""Two evaluations of the same samples, side by side."""
+"""Paired evaluations of two models on one set of samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nodelens.training.model_evaluation import EvaluationResult, paired
 
 @frozen(eq=False)
 class PairedEvaluation:
-    """A model before and after something was done to it, on the same samples in the same order."""
+    """The evaluations of a model before and after a change, on equal samples in equal order."""
 
     before: EvaluationResult
     after: EvaluationResult

@@ -1,4 +1,4 @@
-"""Evaluation without labels: how far the outputs of a changed model move from its own.
+"""Evaluation without labels: the distance of a changed model's outputs from the original ones.
 
 For models without predictions (encoders), which have no loss: the measure of a position is one
 minus the cosine of its output vector and that of the whole model.
@@ -46,7 +46,7 @@ def vectors_of(output: Any) -> Tensor:
 
 
 def with_references(model: nn.Module, batches: Sequence[Batch]) -> list[Batch]:
-    """Return the batches with what the model makes of each, ``(rows, positions, features)``."""
+    """Return the batches with the outputs of the model, ``(rows, positions, features)``."""
     with evaluating(model):
         return [evolve(each, reference=vectors_of(each.call(model))) for each in batches]
 

@@ -78,7 +78,7 @@ def train(
 
 @frozen(eq=False)
 class _Session:
-    """What every epoch needs."""
+    """The model, splits, settings and random state of a training."""
 
     model: nn.Module
     descent: Descent
@@ -139,7 +139,7 @@ def _epoch(session: _Session, number: int) -> Epoch:
 
 
 def _objective(model: nn.Module, label_smoothing: float, batch: Batch) -> BatchLoss:
-    """Return the mean loss of what is labelled."""
+    """Return the mean loss of the labelled positions."""
     logits, targets = logits_of(batch.call(model)), counted_targets(batch)
     flat = logits.flatten(0, -2), targets.flatten()
     return BatchLoss(F.cross_entropy(*flat, label_smoothing=label_smoothing))

@@ -1,4 +1,4 @@
-"""How a training went."""
+"""The result of a training: its history and the chosen epoch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Epoch:
 
 @frozen
 class TrainingResult:
-    """The history, and which epoch's weights the model has now.
+    """The history of a training, and the epoch whose weights the model has.
 
     `stopped_early` says that patience ended the training before its last epoch.
     """

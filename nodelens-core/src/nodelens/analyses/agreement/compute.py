@@ -1,4 +1,4 @@
-"""How much metrics agree: correlations within groups, averaged."""
+"""Rank correlations of metrics within groups, averaged over groups."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOTE = (
 
 @frozen(eq=False)
 class Agreements:
-    """Mean correlations ``(metrics, metrics)``, NaN where undefined; how many nodes, groups."""
+    """Mean correlations ``(metrics, metrics)``, NaN where undefined, with nodes and groups."""
 
     metrics: tuple[str, ...]
     values: NDArray[np.float64]
@@ -32,7 +32,7 @@ class Agreements:
     groups: NDArray[np.int64]
 
     def at(self, row: int, column: int) -> float | None:
-        """Return one correlation, None where no group defines it."""
+        """Return the correlation of two metrics, None where no group defines one."""
         value = float(self.values[row, column])
         return None if np.isnan(value) else value
 
@@ -83,7 +83,7 @@ def _pairs(found: Agreements) -> list[tuple[int, int]]:
 
 
 def _headline(found: Agreements, pairs: Sequence[tuple[int, int]]) -> Iterator[str]:
-    """Yield the extremes among metrics with a direction; a raw correlation's sign means nothing."""
+    """Yield the most and the least alike metrics that have a direction; raw values have no sign."""
     known = [
         pair
         for pair in pairs

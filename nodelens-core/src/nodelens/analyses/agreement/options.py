@@ -21,7 +21,6 @@ class Agreement:
     """
 
     def analyse(self, scores: Scores, seed: int) -> Finding:
-        """Return which metrics say the same and which differ; nothing here is random."""
         from nodelens.analyses.agreement.compute import agreement
 
         return agreement(scores)

@@ -1,4 +1,4 @@
-"""Clustering with its quality: silhouette, stability, and reference draws without clusters."""
+"""Clustering of nodes, with silhouette, stability, and reference draws without clusters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SUBSET = 0.8
 
 @frozen(eq=False)
 class Clustering:
-    """The clustering of some points with the largest silhouette; labels from 0, largest first."""
+    """A clustering by its labels, which count from 0, the largest cluster first."""
 
     labels: NDArray[np.int64]
     silhouette: float
@@ -36,10 +36,10 @@ class Clustering:
 
 @frozen(eq=False)
 class Tested:
-    """A clustering with its stability and p-values; `structure` says whether it holds.
+    """A clustering with its stability and p-values; `structure` says whether there are clusters.
 
     `p_silhouette` is against independent and against correlated metrics. The stability is compared
-    with independent metrics only: one elongated cloud is cut in the same place every time, too.
+    with independent metrics only: one elongated cloud is split in the same place every time, too.
     """
 
     clustering: Clustering
@@ -58,7 +58,7 @@ def cluster_and_test(
 ) -> Tested:
     """Cluster `points`, ``(nodes, metrics)``, and compare with draws that have no clusters.
 
-    `groups`, ``(nodes,)``, numbers the group of each node: draws keep every metric's values there.
+    `groups`, ``(nodes,)``, numbers the group of each node: draws keep every metric's values in it.
     """
     random = np.random.default_rng(derive_seed(seed, "clusters"))
     found = best_clustering(options, points, random)
@@ -164,7 +164,7 @@ def _correlated(
     draws: int,
     random: np.random.Generator,
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield points of a Gaussian copula with the same correlations: one cloud, however elongated.
+    """Yield points of a Gaussian copula with the points' correlations: one elongated cloud.
 
     Every metric keeps its values in each group; only which node has which value is drawn.
     """
@@ -183,7 +183,7 @@ def _members(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def _root(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a square root of the copula's correlations, ``2 sin(pi r / 6)`` of the rank ones."""
+    """Return a root of the copula's correlations, ``2 sin(pi r / 6)`` of rank correlations."""
     centred = points - points.mean(axis=0)
     norms = np.sqrt((centred**2).sum(axis=0))
     unit = centred / np.where(norms > 0, norms, 1.0)

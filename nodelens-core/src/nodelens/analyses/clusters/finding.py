@@ -1,4 +1,4 @@
-"""Clusters of nodes as a finding, or that there are none."""
+"""Clusters of nodes as a finding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TEST_NOTE = (
 
 @frozen(eq=False)
 class Nodes:
-    """Nodes in the space of their ranks: `points` ``(nodes, metrics)``, in (0, 1)."""
+    """Nodes as points of their ranks by metric: `points` ``(nodes, metrics)``, in (0, 1)."""
 
     name: str
     metrics: tuple[str, ...]
@@ -41,7 +41,7 @@ class Nodes:
 
 
 def clusters(options: Clusters, scores: Scores, seed: int) -> Finding:
-    """Cluster the nodes, all together or group by group."""
+    """Return the clusters of the nodes, all together or group by group, as a finding."""
     apart = [(group,) for group in scores.groups]
     sets = [scores.groups] if options.scope == "overall" else apart
     everything = [_nodes(scores, groups) for groups in sets if groups]

@@ -38,7 +38,6 @@ class Clusters:
     nodes: int = field(default=1000, validator=validators.ge(12))
 
     def analyse(self, scores: Scores, seed: int) -> Finding:
-        """Return the clusters, or that there are none."""
         from nodelens.analyses.clusters.finding import clusters
 
         return clusters(self, scores, seed)

@@ -1,4 +1,4 @@
-"""Layer metrics as curves over the number of the layer."""
+"""Layer metrics as curves over the depth of the model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from nodelens.scoring.scores import Score, Scores
 
 _SENTENCES = 8
-"""Ranges that are told in words; a table has all."""
+"""Ranges that are reported as sentences; a table has all."""
 
 _NUMBER = re.compile(r"(?<![A-Za-z0-9])\d+(?![A-Za-z0-9])")
 
 
 @frozen
 class Profile:
-    """One layer metric on groups that differ in the number of the layer: values and errors."""
+    """The values of one layer metric, with errors, on groups that differ in the layer's number."""
 
     metric: str
     pattern: str
@@ -33,7 +33,7 @@ class Profile:
     errors: tuple[float, ...]
 
     def sentence(self) -> str:
-        """Return the range of the values and where its ends are."""
+        """Return a sentence with the range of the values and the layers at both ends."""
         pairs = list(zip(self.values, self.layers, strict=True))
         (low, first), (high, last) = min(pairs), max(pairs)
         return (

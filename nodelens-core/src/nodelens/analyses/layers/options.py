@@ -13,14 +13,13 @@ if TYPE_CHECKING:
 
 @frozen
 class Layers:
-    """What layer metrics say along the depth of the model.
+    """Layer metrics as curves along the depth of the model.
 
     Groups whose names differ in one number only, such as the neurons of every block, are one curve
     over that number. A metric without any layer value, or a group without such a row, has no curve.
     """
 
     def analyse(self, scores: Scores, seed: int) -> Finding:
-        """Return one figure for each layer metric, and its extremes; nothing here is random."""
         from nodelens.analyses.layers.finding import profiles
 
         return profiles(scores)

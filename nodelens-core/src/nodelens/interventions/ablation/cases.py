@@ -1,4 +1,4 @@
-"""Which groups and metrics an ablation covers, and what it leaves out and why."""
+"""The groups and metrics that an ablation covers, and those left out with the reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def choose_cases(
     wanted: Sequence[str] | None,
     fractions: Sequence[float],
 ) -> Cases:
-    """Return what to measure.
+    """Return the groups and metrics to measure.
 
     With the scope ``global``, metrics that score the same groups share a case, so that every metric
     is compared with random removal from exactly its own groups. With ``group`` every group is one.
@@ -73,7 +73,7 @@ def _groups(
         if group.name not in there:
             left_out[group.name] = group.frozen or "no module reads its nodes"
         elif group.width * largest < 0.5 or group.width < 2:
-            left_out[group.name] = f"too few nodes ({group.width}) to take any away"
+            left_out[group.name] = f"too few nodes ({group.width}) to ablate any"
         elif metrics and not any((name, group.name) in request.scores for name in metrics):
             left_out[group.name] = "no metric scores it"
         else:

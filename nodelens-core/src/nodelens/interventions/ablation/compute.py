@@ -1,4 +1,4 @@
-"""Ablation curves: the loss as more and more nodes are taken away."""
+"""Ablation curves: the loss as more and more nodes are ablated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Orders = Mapping[str, NDArray[np.int64]]
 
 @frozen
 class Case:
-    """Groups that lose nodes together, and the metrics that score all of them."""
+    """Groups whose nodes are ablated together, and the metrics that score all these groups."""
 
     name: str
     groups: tuple[ChannelGroup, ...]
@@ -39,7 +39,7 @@ class Case:
 
 @frozen(eq=False)
 class Point:
-    """One evaluation: the fraction asked for, the nodes removed, the fraction reached."""
+    """One evaluation, with the fraction requested, the nodes removed and the fraction reached."""
 
     fraction: float
     removed: int
@@ -98,10 +98,10 @@ class CaseCurves:
         return Estimate(gap.value, math.hypot(gap.se, self._order_error()))
 
     def saving(self, curve: Curve) -> Estimate | None:
-        """Return ``(A_random - A) / A_random``; None where random removal has no resolved damage.
+        """Return ``(A_random - A) / A_random``, the fraction of the random damage that is avoided.
 
-        1 means that removal costs nothing, 0 that it costs as much as at random. The standard error
-        is by linearisation.
+        1 means no loss increase, 0 the loss increase of random removal. None where random removal
+        has no resolved damage. The standard error is by linearisation.
         """
         random = self.random_area()
         if not random.value > 2 * random.se:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def ablation(options: Ablation, request: InterventionRequest) -> Finding:
-    """Measure all curves and return them with what they say."""
+    """Return all ablation curves, with their areas against random removal."""
     chosen = choose_cases(request, options.scope, options.metrics, options.fractions)
     groups = [group for case in chosen.cases for group in case.groups]
     ablator = open_ablator(request, options.replace, groups)
@@ -58,7 +58,7 @@ def ablation(options: Ablation, request: InterventionRequest) -> Finding:
 
 
 def _headline(found: Sequence[CaseCurves], first: First) -> Iterator[str]:
-    """Yield which metric is best, where the most nodes are; counted over the cases if several."""
+    """Yield the metric with the smallest area in the largest case, and how often each is best."""
     ranked = [each for each in found if each.case.metrics]
     if not ranked:
         yield (
@@ -88,12 +88,12 @@ def _infinite(value: float) -> float:
 
 def _sentence(found: CaseCurves, first: First) -> str:
     best = _best(found, first)
-    share = best.points[-1].reached
+    reached = best.points[-1].reached
     praise = "removes most safely" if first == "least" else "finds the nodes that matter best"
     form, unit = best.dense.form(".3f"), best.dense.unit
     text = (
         f"{best.label} {praise} ({found.case.name}): {first}-important-first up to "
-        f"{100 * share:.0f} % of the nodes costs {best.area().text(form)} {unit} on average, "
+        f"{100 * reached:.0f} % of the nodes adds {best.area().text(form)} {unit} on average, "
         f"random order {found.random_area().text(form)}"
     )
     equals = _not_separable(found, best)

@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
 @frozen
 class Ablation:
-    """Loss against the fraction of nodes taken away, in the order of every metric and at random.
+    """Loss against the fraction of ablated nodes, in the order of every metric and at random.
 
     Every point is evaluated on the same samples, so that differences are paired. A fraction of a
-    group of `width` nodes is ``floor(fraction * width + 1/2)`` nodes, and one node always stays.
-    Nodes with equal scores go in a random order that the seed fixes.
+    group of `width` nodes is ``floor(fraction * width + 1/2)`` nodes, and one is always kept.
+    Nodes with equal scores are ablated in a random order that the seed fixes.
 
     Attributes:
-        fractions: shares of the nodes that are taken away; each is one point of the curves.
-        order: whether the least or the most important nodes go first; both draws two curves.
-        scope: global takes the same fraction from every group at once, ranking nodes within their
+        fractions: fractions of the nodes that are ablated; each is one point of the curves.
+        order: whether the least or the most important nodes are ablated first; both draws two
+            curves.
+        scope: global ablates the same fraction of every group at once, ranking nodes within their
             group; group makes one curve per group, with all other groups whole.
         metrics: the metrics to draw curves for; null takes all that have a direction.
         random: number of random orders behind the random curve and its band.
@@ -43,7 +44,6 @@ class Ablation:
     replace: Literal["zero", "mean"] = "zero"
 
     def run(self, request: InterventionRequest) -> Finding:
-        """Return the curves, their areas and what they say about the metrics."""
         from nodelens.interventions.ablation.finding import ablation
 
         return ablation(self, request)

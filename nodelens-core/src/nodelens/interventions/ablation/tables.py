@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 _AREA_NOTE = (
     "Area: mean loss change along the curve (trapezoids over the fractions reached). "
     "Against random: area minus the mean area of the random orders; negative does less damage. "
-    "Saving: (A_random - A) / A_random, 1 costs nothing, 0 costs as much as random; empty where "
-    "random removal does no damage beyond two standard errors. se: standard errors over samples, "
-    "paired; for random they include the spread between the orders."
+    "Saving: (A_random - A) / A_random, 1 without a loss increase, 0 with that of random removal; "
+    "empty where random removal does no damage beyond two standard errors. se: standard errors "
+    "over samples, paired; for random they include the spread between the orders."
 )
 _POINT_NOTE = (
     "Loss change against the unablated model on the same samples, se of the paired "
-    "difference. A fraction of a group is floor(fraction * width + 1/2) nodes, one always stays."
+    "difference. A fraction of a group is floor(fraction * width + 1/2) nodes; one is always kept."
 )
 _BAND = "Band: mean of the random orders ± two standard deviations between orders."
 _NAMES: Mapping[First | None, str] = {
@@ -34,7 +34,7 @@ _NAMES: Mapping[First | None, str] = {
 
 
 def area_table(found: Sequence[CaseCurves]) -> Table:
-    """Return one row per curve: its area, against random, and the share saved."""
+    """Return one row per curve: the area, the area against random, and the saving."""
     columns = (
         "nodes of",
         "metric",
@@ -104,7 +104,7 @@ def _point_rows(case: str, curve: Curve, number: int) -> Iterator[tuple[Cell, ..
 
 
 def place_table(found: Sequence[CaseCurves]) -> Iterator[Table]:
-    """Yield which groups each set of curves takes nodes from, where there are several sets."""
+    """Yield the table of the groups behind each set of curves, where there are several sets."""
     if len(found) > 1:
         rows = tuple(
             (
@@ -119,11 +119,11 @@ def place_table(found: Sequence[CaseCurves]) -> Iterator[Table]:
         note = (
             "Metrics that score different groups are each compared with random removal from them."
         )
-        yield Table("ablation_places", "Where nodes are taken away", columns, rows, note)
+        yield Table("ablation_places", "Where nodes are ablated", columns, rows, note)
 
 
 def left_out_table(left_out: Mapping[str, str]) -> Iterator[Table]:
-    """Yield the table of what was left out and why, if anything was."""
+    """Yield the table of left out metrics and groups with reasons, if there are any."""
     if left_out:
         rows = tuple(left_out.items())
         yield Table("ablation_left_out", "Left out of the ablation", ("what", "why"), rows)

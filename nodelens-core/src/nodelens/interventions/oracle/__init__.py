@@ -1,1 +1,1 @@
-"""Loss increase of single nodes, and which metric predicts it."""
+"""The loss increase of single nodes, and the metrics that predict the increase."""

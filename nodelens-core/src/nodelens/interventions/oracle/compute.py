@@ -1,4 +1,4 @@
-"""The loss change of taking away one node, for every node or a sample of them."""
+"""The loss change of ablating one node, for every node or a sample of nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class AblationEffect:
-    """The measured nodes of one group with the loss change of removing each, in nats.
+    """The loss change of ablating each measured node of one group, in nats.
 
     `nodes`, `change` and `se` are ``(measured,)``; `se` is the standard error of the paired
     difference over samples. A positive change is damage, a negative one an improvement. `noise` is
@@ -38,14 +38,14 @@ class AblationEffect:
 
     @property
     def resolved(self) -> NDArray[np.bool_]:
-        """Where the change is at least two standard errors from zero, or zero on every sample."""
+        """The nodes whose change is two standard errors from zero, or zero on every sample."""
         return np.abs(self.change) >= 2 * self.se
 
     def reliability(self) -> float | None:
-        """Return the share of the variance between nodes that is not measurement noise, 0 to 1.
+        """Return the fraction of the variance between nodes that is not measurement noise.
 
-        No score can be expected to correlate with the measured damage better than about its square
-        root. None for fewer than two nodes, for equal damages and for infinite ones.
+        No score can be expected to correlate with the measured damage better than about the square
+        root of that. None for fewer than two nodes, for equal damages and for infinite ones.
         """
         if len(self.change) < 2 or not np.isfinite(self.change).all() or np.ptp(self.change) == 0:
             return None
@@ -55,7 +55,7 @@ class AblationEffect:
 
 @define
 class _Noise:
-    """The noise between nodes, from the errors of one node after the other.
+    """The measurement noise between nodes, summed from the errors of one node after the other.
 
     All nodes are measured on the same samples, so that their errors have a part in common, which
     moves all changes alike and cannot reorder nodes: it is taken out, by subtracting on every row
@@ -67,7 +67,7 @@ class _Noise:
     common: NDArray[np.float64] | float = 0.0
 
     def add(self, after: EvaluationResult, before: EvaluationResult) -> None:
-        """Take in the error that every row gives to the change of one node."""
+        """Add the errors that the rows give to the change of one node."""
         with np.errstate(invalid="ignore"):  # infinite losses: the noise is NaN, as it should be
             errors = row_errors(after.losses - before.losses, before.counts)
             self.squares += float(errors @ errors)
@@ -121,7 +121,7 @@ def sample_nodes(
 ) -> dict[str, NDArray[np.int64]]:
     """Return the nodes to measure by group, sorted: all, or `count` of them, stratified.
 
-    The strata are equal shares of the nodes, ordered by the mean importance rank of all metrics
+    The strata are equal parts of the nodes, ordered by the mean importance rank of all metrics
     with a direction (at random without any); one node is drawn at random from each.
     """
     return {group.name: np.sort(_drawn(group, scores, count, seed)) for group in groups}

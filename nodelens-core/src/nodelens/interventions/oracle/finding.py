@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def oracle(options: Oracle, request: InterventionRequest) -> Finding:
-    """Measure the damage of single nodes and return it with what predicts it."""
+    """Return the damage of single nodes, and how well each metric predicts the damage."""
     groups = maskable(request.graph)
     sampled = sample_nodes(groups, request.scores, options.nodes, request.seed)
     ablator = open_ablator(request, options.replace, groups)
@@ -69,7 +69,7 @@ def _headline(
         yield _best_sentence(found)
     rows = list(all_nodes(damages))
     if not rows:
-        yield "no node can be taken away: no module reads any group"
+        yield "no node can be ablated: no module reads any group"
         return
     for words, (group, node, change, se, _) in (
         ("most damaging", rows[0]),

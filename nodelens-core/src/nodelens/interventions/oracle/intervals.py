@@ -34,7 +34,7 @@ class Correlation:
 
     @property
     def known(self) -> bool:
-        """Whether there are nodes enough for the interval to say something."""
+        """Whether the interval is known: ten nodes or more."""
         return self.nodes >= FEWEST_NODES
 
     def interval(self) -> tuple[float, float] | None:
@@ -66,7 +66,7 @@ def of_group(kind: CorrelationKind, value: float, nodes: int) -> Correlation:
 
 
 def _inside(kind: CorrelationKind, value: float, nodes: int) -> float:
-    """Return the value, pulled inside of -1 and 1 by half of what one swap of neighbours costs."""
+    """Return the value, moved inside of -1 and 1 by half of the change of one neighbour swap."""
     step = 12 / (nodes * (nodes**2 - 1)) if kind == "spearman" else 4 / (nodes * (nodes - 1))
     limit = 1 - step / 2
     return min(limit, max(-limit, value))

@@ -1,4 +1,4 @@
-"""Which metric predicts the damage best, by how much, and whether better than chance."""
+"""Comparison of metrics by how well each predicts the damage, with permutation tests."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _NAMED = 3
 
 @frozen(eq=False)
 class MetricComparison:
-    """The best and the worst metric with a direction, among those that cover the most nodes.
+    """The best and the worst metric with a direction, among metrics that cover the most nodes.
 
     `gaps` holds, for every other metric with a direction, how far its Spearman is behind the best,
-    over the groups where both are defined; NaN errors where nothing can be said. `p` is the share
-    of permutations of the damages within groups in which the best metric does as well.
+    over the groups where both are defined; NaN errors where nothing can be said. `p` is the
+    fraction of permutations of the damages within groups in which the best metric does as well.
     """
 
     best: Prediction
@@ -56,7 +56,7 @@ class MetricComparison:
 
 @frozen(eq=False)
 class _Group:
-    """The directed metrics that are defined in one group: importances and damages ``(nodes,)``."""
+    """The importances by metric and the damages of one group, each ``(nodes,)``."""
 
     name: str
     change: NDArray[np.float64]
@@ -90,7 +90,7 @@ def compare(
 
 
 def shortened(names: Sequence[str]) -> str:
-    """Return the names, or the first two of more than three and how many more there are."""
+    """Return up to three names as text, else the first two and the number of the others."""
     if len(names) <= _NAMED:
         return ", ".join(names)
     return f"{', '.join(names[:2])} and {len(names) - 2} more"

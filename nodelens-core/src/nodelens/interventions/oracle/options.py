@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 @frozen
 class Oracle:
-    """The true loss change of taking away each node alone, and which metric predicts it.
+    """The true loss change of ablating each node alone, and which metric predicts the change.
 
     Measured on the same samples for every node, with standard errors of the paired differences.
-    Correlations are over all measured nodes, also those whose removal improves the loss.
+    Correlations are over all measured nodes, also those whose ablation improves the loss.
 
     Attributes:
         nodes: nodes measured in each group, one at random from each of so many equal strata along
             the mean importance rank of the metrics; null measures all.
         replace: what is read in place of a node, zero or its mean over the calibration samples.
-        top: share of the measured nodes of a group that counts as the most important ones.
+        top: fraction of the measured nodes of a group that counts as the most important ones.
     """
 
     nodes: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
@@ -30,7 +30,6 @@ class Oracle:
     top: float = field(default=0.25, validator=[validators.gt(0.0), validators.lt(1.0)])
 
     def run(self, request: InterventionRequest) -> Finding:
-        """Return the damage of every measured node and how well each metric predicts it."""
         from nodelens.interventions.oracle.finding import oracle
 
         return oracle(self, request)

@@ -1,4 +1,4 @@
-"""How well a metric predicts the damage of single nodes."""
+"""Rank correlations of a metric with the damage of single nodes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class GroupPrediction:
-    """One metric against the damage in one group.
+    """The prediction of the damage in one group by one metric.
 
     The correlations are None where they are undefined; `note` says why, or that the nodes are too
-    few for an interval. `overlap` is the share of the `k` most damaging nodes among the metric's
+    few for an interval. `overlap` is the fraction of the `k` most damaging nodes in the metric's
     `k` most important ones, corrected for chance: 1 for the same nodes, 0 for as many as by chance.
     """
 
@@ -44,7 +44,7 @@ class GroupPrediction:
 
 @frozen(eq=False)
 class Prediction:
-    """One metric against the damage in all groups that it scores.
+    """The prediction of the damage by one metric, in all groups that the metric scores.
 
     The pooled numbers are means over the groups where they are defined, weighted by measured nodes.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _DAMAGE_NOTE = (
-    "Loss change of taking away this node alone, se of the paired difference over samples; "
+    "Loss change of ablating this node alone, se of the paired difference over samples; "
     "unresolved: under two standard errors."
 )
 _COLUMNS = ("group", "node", "loss change", "se", "resolved")
@@ -77,7 +77,7 @@ def _gap(metric: str, found: MetricComparison | None) -> tuple[float | None, flo
 
 
 def group_table(damages: Sequence[AblationEffect]) -> Table:
-    """Return one row per group: how many nodes were measured, unresolved and better gone."""
+    """Return one row per group: how many nodes were measured, unresolved and improving."""
     columns = ("group", "measured", "unresolved", "improving", "mean change", "reliability")
     rows = tuple(
         (
@@ -91,7 +91,7 @@ def group_table(damages: Sequence[AblationEffect]) -> Table:
         for damage in damages
     )
     note = (
-        "Improving: the loss falls by at least two standard errors. Reliability: share of the "
+        "Improving: the loss falls by at least two standard errors. Reliability: fraction of the "
         "variance between nodes that is not sampling noise (errors that all nodes share on the "
         "same samples do not count, as they cannot reorder nodes); its square root is about the "
         "highest correlation that any score can reach."

@@ -1,4 +1,4 @@
-"""The nonlinearities that the reference networks can have."""
+"""The nonlinearities of the reference networks."""
 
 from __future__ import annotations
 

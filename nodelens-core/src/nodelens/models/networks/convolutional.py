@@ -19,7 +19,7 @@ _POOLS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {
 
 @frozen
 class BlockOptions:
-    """What all convolution blocks of a network share."""
+    """The options of every convolution block of a network."""
 
     kernel_size: int
     batch_norm: bool
@@ -50,7 +50,6 @@ class ConvolutionalNetwork(nn.Module):
         self.head = nn.Linear(channels[-1] * (positions or 1), classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return one logit per class."""
         logits: Tensor = self.head(self.flatten(self.average(self.features(inputs))))
         return logits
 

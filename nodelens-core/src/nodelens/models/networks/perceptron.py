@@ -27,7 +27,6 @@ class Perceptron(nn.Module):
         self.head = nn.Linear(widths[-1], classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return one logit per class."""
         logits: Tensor = self.head(self.hidden(self.flatten(inputs)))
         return logits
 

@@ -38,7 +38,7 @@ def shortcut(inputs: int, width: int, stride: int) -> nn.Module:
 
 
 def stem(inputs: int, width: int, size: str) -> nn.Sequential:
-    """Return the first layers: ``small`` keeps the size (CIFAR), ``large`` quarters it."""
+    """Return the first layers: ``small`` keeps height and width, ``large`` quarters both."""
     large = size == "large"
     kernel, stride = (7, 2) if large else (3, 1)
     steps: OrderedDict[str, nn.Module] = OrderedDict(
@@ -74,7 +74,6 @@ class ResidualNetwork(nn.Module):
         self.apply(_initialise)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return one logit per class, ``(rows, classes)``."""
         maps = self.stages(self.stem(inputs))
         logits: Tensor = self.head(self.flatten(self.average(maps)))
         return logits
@@ -87,6 +86,6 @@ def stage(inputs: int, width: int, count: int, stride: int) -> nn.Sequential:
 
 
 def _initialise(module: nn.Module) -> None:
-    """Draw convolutions as He et al. 2015 (arXiv 1502.01852, eq. 10, by outputs) do."""
+    """Draw the weights of convolutions by He et al. 2015 (arXiv 1502.01852, eq. 10, by outputs)."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

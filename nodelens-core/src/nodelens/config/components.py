@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from nodelens.config.class_keys import entries, limited, values_of
 from nodelens.config.constraints import Constraints
@@ -54,6 +54,8 @@ class ComponentCheck:
     section: str
     registry: ComponentSource
     problems: list[Problem]
+    built: dict[str, object] = field(factory=dict)
+    """What was built to check the options, by the name in results."""
 
     @property
     def kind(self) -> Kind:
@@ -127,7 +129,11 @@ class ComponentCheck:
             self.problems.append(Problem(at, str(error)))
             return None
         built = fit(cls, options, path, self.problems, others)
-        return None if built is INVALID else Component(name, values_of(built), label)
+        if built is INVALID:
+            return None
+        component = Component(name, values_of(built), label)
+        self.built[component.result_name] = built
+        return component
 
     def _pattern(
         self, pattern: str, options: dict[str, Any], label: str | None, at: KeyPath

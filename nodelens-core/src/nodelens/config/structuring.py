@@ -28,7 +28,7 @@ def fit(
     """
     try:
         return converter().structure(value, kind)
-    except (MismatchError, BaseValidationError) as error:
+    except (BaseValidationError, ValueError, TypeError, NodelensError) as error:
         problems.extend(_problems(error, value, path, others))
         return INVALID
 

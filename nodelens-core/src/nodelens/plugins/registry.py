@@ -122,7 +122,7 @@ class Registry:
         found = [
             offer
             for offer in self.offers
-            if offer.spec.kind == kind and key in (offer.name, offer.qualified)
+            if offer.spec.kind == kind and key == (offer.qualified if ":" in key else offer.name)
         ]
         if not found:
             raise UnknownNameError(self._unknown(kind, name))

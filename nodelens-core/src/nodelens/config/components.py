@@ -20,7 +20,7 @@ from nodelens.config.schema import (
 )
 from nodelens.config.structuring import INVALID, fit
 from nodelens.config.words import given
-from nodelens.errors import NodelensError
+from nodelens.errors import NodelensError, with_article
 
 if TYPE_CHECKING:
     from nodelens.plugins.specs import Kind
@@ -82,7 +82,7 @@ class ComponentCheck:
         if isinstance(value, str):
             return self._checked(value, {}, None, path, path, others)
         if not isinstance(value, dict):
-            message = f"expected a {self.kind}: a name, or a mapping with 'name'"
+            message = f"expected {with_article(self.kind)}: a name, or a mapping with 'name'"
             self.problems.append(Problem(path, f"{message}, got {given(value)}"))
             return None
         if not isinstance(value.get("name"), str):
@@ -97,7 +97,7 @@ class ComponentCheck:
 
     def _nameless(self, value: dict[str, Any], path: KeyPath) -> None:
         if "name" in value:
-            words = f"expected the name of a {self.kind}, got {given(value['name'])}"
+            words = f"expected the name of {with_article(self.kind)}, got {given(value['name'])}"
             self.problems.append(Problem((*path, "name"), words))
             return
         key = next(iter(value), None)

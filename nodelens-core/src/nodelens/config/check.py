@@ -15,6 +15,7 @@ from nodelens.config.plugin_section import check_plugins
 from nodelens.config.raw import Problem, RawConfig
 from nodelens.config.schema import (
     COMPONENT_KINDS,
+    SECTIONS,
     SINGLE_SECTIONS,
     CaptureSettings,
     DataSettings,
@@ -24,7 +25,6 @@ from nodelens.config.schema import (
 from nodelens.config.structuring import INVALID, fit, unknown_key
 from nodelens.errors import ConfigError, did_you_mean
 
-SECTIONS = tuple(field.name for field in fields(RunConfig))
 FILE_KEYS = ("extends", "sweep")
 """Keys of a config file that are used up before a single run is checked."""
 

@@ -67,8 +67,10 @@ def _tagged(kind: Any, made: Converter) -> Hook:
     classes = {each.__name__: each for each in get_args(kind)}
 
     def structure(value: Any, _: Any) -> Any:
-        fields = {key: item for key, item in value.items() if key != "type"}
-        return made.structure(fields, classes[value["type"]])
+        cls = classes.get(value.get("type")) if isinstance(value, dict) else None
+        if cls is None:
+            raise MismatchError(kind, value)
+        return made.structure({key: item for key, item in value.items() if key != "type"}, cls)
 
     return structure
 

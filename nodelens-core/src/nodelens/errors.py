@@ -60,3 +60,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def with_article(noun: str) -> str:
+    """Return a noun with ``a`` or ``an`` in front."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -87,6 +87,10 @@ def test_a_label_is_the_name_in_results():
 
 BAD = [
     (
+        "analyses: 3",
+        "analyses: expected an analysis: a name, or a mapping with 'name', got 3",
+    ),
+    (
         "seed: '5'",
         "seed: expected a whole number of at least 0, got the text '5'; take the quotes away",
     ),

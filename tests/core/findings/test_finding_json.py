@@ -48,19 +48,29 @@ def test_findings_come_back_equal(finding):
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "message"),
     [
-        lambda value: None,
-        lambda value: [],
-        lambda value: value | {"surprise": 1},
-        lambda value: {key: item for key, item in value.items() if key != "tables"},
-        lambda value: value | {"plots": [{"type": "PieChart"}]},
-        lambda value: value | {"plots": [{"type": "Bars", "name": "x"}]},
+        (lambda value: None, "not a finding"),
+        (lambda value: [], "not a finding"),
+        (lambda value: value | {"surprise": 1}, "surprise: unknown key"),
+        (
+            lambda value: {key: item for key, item in value.items() if key != "tables"},
+            "not a finding: no 'tables'",
+        ),
+        (
+            lambda value: value | {"plots": [{"type": "PieChart"}]},
+            "plots.0: expected a mapping with the keys ",
+        ),
+        (lambda value: value | {"plots": [3]}, "plots.0: expected a mapping with the keys "),
+        (
+            lambda value: value | {"plots": [{"type": "Bars", "name": "x"}]},
+            "plots.0: the key 'title' is missing",
+        ),
     ],
 )
-def test_anything_else_is_refused(damage):
+def test_anything_else_is_refused(damage, message):
     stored = finding_to_json(Finding("analysis", "x", "X"))
-    with pytest.raises(RunError, match=r"x\.json: not a finding"):
+    with pytest.raises(RunError, match=rf"^x\.json: {message}.* damaged after the run wrote it$"):
         finding_from_json(damage(stored), "x.json")
 
 

@@ -8,12 +8,12 @@ import types
 import pytest
 from attrs import frozen
 
-from nodelens.config.schema import Component
+from nodelens.config.schema import COMPONENT_KINDS, Component
 from nodelens.errors import ConfigError, PluginError, UnknownNameError
 from nodelens.plugins.contracts import missing_members
 from nodelens.plugins.plugin_record import PluginRecord
 from nodelens.plugins.registry import Registry
-from nodelens.plugins.specs import AnalysisSpec, MetricSpec, PrunerSpec
+from nodelens.plugins.specs import SPEC_KINDS, AnalysisSpec, MetricSpec, OperatorSpec, PrunerSpec
 
 
 @frozen
@@ -156,7 +156,8 @@ def test_a_clash_within_a_distribution_is_resolved_by_leaving_one_out():
         (
             (ACME, BETA),
             "taylor2",
-            "no metric is called 'taylor2'; did you mean 'taylor'?; there is a pruner of that name",
+            "no metric is called 'taylor2'; did you mean 'taylor'?; "
+            "there is a pruner of that name; name it under 'pruning:'",
         ),
         (
             (FAILED, BLOCKED),
@@ -176,6 +177,23 @@ def test_an_unknown_name_says_what_may_be_meant(records, name, message):
     with pytest.raises(UnknownNameError) as caught:
         Registry(records).offer("metric", name)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("section", "kind"), COMPONENT_KINDS.items())
+def test_a_name_of_another_kind_is_sent_to_its_section(section, kind):
+    asked = "metric" if kind != "metric" else "report"
+    specs = (SPEC_KINDS[kind]("perplexity", "a:B", "Counts."),)
+    with pytest.raises(UnknownNameError) as caught:
+        Registry((record("acme", *specs),)).offer(asked, "perplexity")
+    article = "an" if kind in ("analysis", "evaluation", "intervention") else "a"
+    end = f"; there is {article} {kind} of that name; name it under '{section}:'"
+    assert str(caught.value) == f"no {asked} is called 'perplexity'{end}"
+
+
+def test_an_operator_has_no_section_to_be_named_in():
+    specs = (OperatorSpec("fold", "a:B", "Folds."),)
+    with pytest.raises(UnknownNameError, match=r"there is an operator of that name$"):
+        Registry((record("acme", *specs),)).offer("metric", "fold")
 
 
 @pytest.mark.parametrize(

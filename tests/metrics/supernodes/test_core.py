@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import nodelens
+from nodelens.testing.rewritings import REWRITINGS
 from nodelens.testing.world import make_world
 from nodelens.testing.world_view import view_of
 from nodelens_metrics.mathematics.tiles import PackedCorrelations
@@ -105,6 +106,26 @@ def test_scar_is_the_proxy_outside_the_halo_and_puts_the_core_on_top():
     lowered = scored(Scar(variant="conn", core=0.2, halo=0.4, support=0.5), world)
     expected = proxy * (1 - conn + conn * protection(shared, halo))
     torch.testing.assert_close(lowered[~core], expected[~core])
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        Supernode(core=0.4),
+        SupernodeMass(core=0.4),
+        CoreConnection(core=0.4, support=0.4),
+        CoreRedundancy(core=0.4),
+        Scar(core=0.4, halo=0.5, support=0.4),
+        Scar(variant="conn", core=0.4, halo=0.5, support=0.4),
+    ],
+    ids=repr,
+)
+def test_only_what_reads_the_write_support_of_several_supernodes_depends_on_scale(metric):
+    world = make_world(nodes=12, seed=2)
+    assert scored(Supernode(core=0.4), world).sum() >= 3
+    same = torch.allclose(scored(metric, world), scored(metric, REWRITINGS["functional"](world)))
+    assert same == ("functional" in metric.info.invariances)
+    assert same != hasattr(metric, "support")
 
 
 def test_redundancy_is_the_correlation_of_q():

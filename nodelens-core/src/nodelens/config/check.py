@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import fields, frozen
+from attrs import field, fields, frozen
 
 from nodelens.config.class_keys import ClassKey, entries
 from nodelens.config.components import ComponentCheck, ComponentSource
@@ -15,9 +15,9 @@ from nodelens.config.plugin_section import check_plugins
 from nodelens.config.raw import Problem, RawConfig
 from nodelens.config.schema import (
     COMPONENT_KINDS,
+    SECTIONS,
     SINGLE_SECTIONS,
     CaptureSettings,
-    Component,
     DataSettings,
     PluginSettings,
     RunConfig,
@@ -25,7 +25,6 @@ from nodelens.config.schema import (
 from nodelens.config.structuring import INVALID, fit, unknown_key
 from nodelens.errors import ConfigError, did_you_mean
 
-SECTIONS = tuple(field.name for field in fields(RunConfig))
 FILE_KEYS = ("extends", "sweep")
 """Keys of a config file that are used up before a single run is checked."""
 
@@ -63,6 +62,7 @@ def run_entries() -> dict[str, ClassKey]:
 class _Check:
     registry: ComponentSource
     problems: list[Problem]
+    metrics: dict[str, object] = field(factory=dict)
 
     def section(self, key: str, value: Any) -> Any:
         """Return the value of one top-level key as `RunConfig` holds it."""
@@ -76,7 +76,8 @@ class _Check:
         elif key == "data":
             return self._data(value)
         elif key in COMPONENT_KINDS:
-            reader = ComponentCheck(key, self.registry, self.problems)
+            built = self.metrics if key == "metrics" else {}
+            reader = ComponentCheck(key, self.registry, self.problems, built)
             return reader.one(value, (key,)) if key in SINGLE_SECTIONS else reader.several(value)
         else:
             return fit(run_entries()[key].kind, value, (key,), self.problems)
@@ -116,11 +117,12 @@ class _Check:
         components = expand(values.get("metrics") or (), self.registry).components
         names = [component.result_name for component in components]
         try:
-            built = {part.result_name: self._metric(part) for part in components}
+            built = {
+                each.result_name: self.metrics.get(each.result_name) or self._metric(each.name)
+                for each in components
+            }
             offered = self.registry.names("metric")
-            with_parts(
-                built, lambda name: self._metric(Component(name)), offered, self.registry.unloaded
-            )
+            with_parts(built, self._metric, offered, self.registry.unloaded)
         except ConfigError as error:
             texts = (text.removeprefix("metrics: ") for text in error.problems)
             self.problems.extend(Problem(("metrics",), text) for text in texts)
@@ -137,9 +139,8 @@ class _Check:
             words = "there is no pruned model to recover; name a method under 'pruning'"
             self.problems.append(Problem(("recovery",), words))
 
-    def _metric(self, component: Component) -> object:
-        cls = self.registry.component("metric", component.name)
-        return structure_options(cls, component.options)
+    def _metric(self, name: str) -> object:
+        return structure_options(self.registry.component("metric", name), {})
 
 
 def _report(raw: RawConfig, problems: list[Problem]) -> None:

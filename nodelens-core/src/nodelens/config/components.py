@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from nodelens.config.class_keys import entries, limited, values_of
 from nodelens.config.constraints import Constraints
@@ -20,7 +20,7 @@ from nodelens.config.schema import (
 )
 from nodelens.config.structuring import INVALID, fit
 from nodelens.config.words import given
-from nodelens.errors import NodelensError
+from nodelens.errors import NodelensError, with_article
 
 if TYPE_CHECKING:
     from nodelens.plugins.specs import Kind
@@ -54,6 +54,8 @@ class ComponentCheck:
     section: str
     registry: ComponentSource
     problems: list[Problem]
+    built: dict[str, object] = field(factory=dict)
+    """What was built to check the options, by the name in results."""
 
     @property
     def kind(self) -> Kind:
@@ -80,7 +82,7 @@ class ComponentCheck:
         if isinstance(value, str):
             return self._checked(value, {}, None, path, path, others)
         if not isinstance(value, dict):
-            message = f"expected a {self.kind}: a name, or a mapping with 'name'"
+            message = f"expected {with_article(self.kind)}: a name, or a mapping with 'name'"
             self.problems.append(Problem(path, f"{message}, got {given(value)}"))
             return None
         if not isinstance(value.get("name"), str):
@@ -95,7 +97,7 @@ class ComponentCheck:
 
     def _nameless(self, value: dict[str, Any], path: KeyPath) -> None:
         if "name" in value:
-            words = f"expected the name of a {self.kind}, got {given(value['name'])}"
+            words = f"expected the name of {with_article(self.kind)}, got {given(value['name'])}"
             self.problems.append(Problem((*path, "name"), words))
             return
         key = next(iter(value), None)
@@ -127,7 +129,11 @@ class ComponentCheck:
             self.problems.append(Problem(at, str(error)))
             return None
         built = fit(cls, options, path, self.problems, others)
-        return None if built is INVALID else Component(name, values_of(built), label)
+        if built is INVALID:
+            return None
+        component = Component(name, values_of(built), label)
+        self.built[component.result_name] = built
+        return component
 
     def _pattern(
         self, pattern: str, options: dict[str, Any], label: str | None, at: KeyPath

@@ -67,8 +67,10 @@ def _tagged(kind: Any, made: Converter) -> Hook:
     classes = {each.__name__: each for each in get_args(kind)}
 
     def structure(value: Any, _: Any) -> Any:
-        fields = {key: item for key, item in value.items() if key != "type"}
-        return made.structure(fields, classes[value["type"]])
+        cls = classes.get(value.get("type")) if isinstance(value, dict) else None
+        if cls is None:
+            raise MismatchError(kind, value)
+        return made.structure({key: item for key, item in value.items() if key != "type"}, cls)
 
     return structure
 
@@ -130,15 +132,20 @@ def _union(kind: Any, made: Converter) -> Hook:
 
 
 def _class(cls: Any, made: Converter) -> Hook:
-    kinds = {entry.name: entry.kind for entry in entries(cls)}
-    typed = [field.evolve(type=kinds[field.name]) for field in fields(cls) if field.name in kinds]
-    inner = make_dict_structure_fn_from_attrs(
-        typed, cls, made, _cattrs_use_alias=True, _cattrs_use_linecache=False
-    )
+    """Structure a mapping; a function is made for classes of which values are given alone."""
+    required = any(entry.required for entry in entries(cls))
+
+    @cache
+    def inner() -> Hook:
+        kinds = {entry.name: entry.kind for entry in entries(cls)}
+        typed = [each.evolve(type=kinds[each.name]) for each in fields(cls) if each.name in kinds]
+        return make_dict_structure_fn_from_attrs(
+            typed, cls, made, _cattrs_use_alias=True, _cattrs_use_linecache=False
+        )
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
             raise MismatchError(cls, value)
-        return inner(value, cls)
+        return inner()(value, cls) if value or required else cls()
 
     return structure

@@ -6,10 +6,9 @@ import re
 from typing import Any
 
 import yaml
-from attrs import fields
 
 from nodelens.config.plain_values import plain
-from nodelens.config.schema import Component, DataSettings, PluginSettings, RunConfig
+from nodelens.config.schema import SECTIONS, Component, DataSettings, PluginSettings, RunConfig
 from nodelens.config.yaml12 import SCALARS, TAG
 
 ORDER = (
@@ -66,9 +65,7 @@ def to_yaml(config: RunConfig) -> str:
 
 def to_mapping(config: RunConfig) -> dict[str, Any]:
     """Return the run as nested dicts and lists, as a config file would hold it."""
-    names = [field.name for field in fields(RunConfig)]
-    ordered = [*ORDER, *(name for name in names if name not in ORDER)]
-    mapping = {name: _section(getattr(config, name)) for name in ordered}
+    mapping = {name: _section(getattr(config, name)) for name in dict.fromkeys([*ORDER, *SECTIONS])}
     if config.plugins == PluginSettings():
         del mapping["plugins"]
     return mapping

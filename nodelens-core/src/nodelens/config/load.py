@@ -14,8 +14,6 @@ from nodelens.config.raw import UNKNOWN_PLACE, KeyPath, RawConfig
 from nodelens.config.yaml12 import parse
 from nodelens.errors import ConfigError, did_you_mean
 
-__all__ = ["RawConfig", "raw_from_mapping", "read_config"]
-
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> RawConfig:
     """Return the config in a file, with everything it extends and the overrides put on top.

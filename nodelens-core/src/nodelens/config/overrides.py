@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import fields, frozen
+from attrs import frozen
 
 from nodelens.config.raw import KeyPath, Marks, RawConfig, dotted
-from nodelens.config.schema import RunConfig, is_component
+from nodelens.config.schema import SECTIONS, is_component
 from nodelens.config.yaml12 import parse
 from nodelens.errors import ConfigError, did_you_mean
 
@@ -25,11 +25,6 @@ class Override:
     def place(self) -> str:
         """What errors show in place of a file and a line."""
         return self.marks[()]
-
-
-def sections() -> list[str]:
-    """Return the top-level keys that a run is made of."""
-    return [attribute.name for attribute in fields(RunConfig)]
 
 
 def parse_override(text: str) -> Override:
@@ -64,7 +59,7 @@ def assign(raw: RawConfig, override: Override) -> RawConfig:
     A component that is a bare name becomes a mapping with that name when one of its options is
     set. Raises `nodelens.errors.ConfigError` when the path leads nowhere.
     """
-    known = [*sections(), "sweep"]
+    known = [*SECTIONS, "sweep"]
     if override.keys[0] not in known:
         hint = did_you_mean(override.keys[0], known)
         raise ConfigError([f"{override.place}: {override.keys[0]!r} is not a section{hint}"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import field, frozen, validators
+from attrs import field, fields, frozen, validators
 
 from nodelens.config.renamed_keys import renamed
 from nodelens.config.sizes import EXPECTED as SIZE_WORDS
@@ -248,3 +248,7 @@ class RunConfig:
     recovery: tuple[Component, ...] = ()
     reports: tuple[Component, ...] = (Component("html"), Component("json"))
     output: str = field(default=OUTPUT, validator=validators.min_len(1))
+
+
+SECTIONS = tuple(each.name for each in fields(RunConfig))
+"""The top-level keys of a run."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import fields
-
 from nodelens.config.check import run_entries
 from nodelens.config.class_keys import entries
 from nodelens.config.components import LABEL, ComponentSource
@@ -11,6 +9,7 @@ from nodelens.config.docstrings import attribute_docs
 from nodelens.config.schema import (
     COMPONENT_KINDS,
     LABELLED_SECTIONS,
+    SECTIONS,
     SINGLE_SECTIONS,
     DataSettings,
     RunConfig,
@@ -53,21 +52,19 @@ def _sections() -> Schema:
     docs = attribute_docs(RunConfig)
     plain = run_entries()
     sections: Schema = {}
-    for field in fields(RunConfig):
-        if field.name in COMPONENT_KINDS:
-            sections[field.name] = _components(field.name)
-        elif field.name == "plugins":
-            sections[field.name] = _plugins()
+    for name in SECTIONS:
+        if name in COMPONENT_KINDS:
+            schema = _components(name)
         else:
-            sections[field.name] = entry_schema(plain[field.name], docs[field.name])
-        sections[field.name]["description"] = docs[field.name]
+            schema = _plugins() if name == "plugins" else entry_schema(plain[name], docs[name])
+        sections[name] = {**schema, "description": docs[name]}
     return {**sections, "extends": _extends(), "sweep": _sweep()}
 
 
 def _components(section: str) -> Schema:
     one = {"$ref": f"#/$defs/{section}"}
     if section in SINGLE_SECTIONS:
-        return dict(one)
+        return one
     return {"anyOf": [one, {"type": "array", "items": one}, {"type": "null"}]}
 
 

@@ -28,7 +28,7 @@ def fit(
     """
     try:
         return converter().structure(value, kind)
-    except (MismatchError, BaseValidationError) as error:
+    except (BaseValidationError, ValueError, TypeError, NodelensError) as error:
         problems.extend(_problems(error, value, path, others))
         return INVALID
 
@@ -38,9 +38,13 @@ def restored(kind: Any, value: Any, what: str) -> Any:
     problems: list[Problem] = []
     found = fit(limited(kind), value, (), problems)
     if problems:
-        text = problems[0].text
-        raise RunError(f"{what}: {text}; it was changed or damaged after the run wrote it")
+        raise damaged(what, problems[0].text)
     return found
+
+
+def damaged(what: str, problem: str) -> RunError:
+    """Return the error of a file that no longer holds what was written."""
+    return RunError(f"{what}: {problem}; it was changed or damaged after the run wrote it")
 
 
 def unknown_key(cls: type, key: str, others: Iterable[str] = ()) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nodelens.config.class_keys import entries
 from nodelens.config.converter import converter
-from nodelens.config.structuring import fit
+from nodelens.config.structuring import damaged, restored
 from nodelens.errors import RunError
 from nodelens.findings.finding import Finding
-
-if TYPE_CHECKING:
-    from nodelens.config.raw import Problem
 
 FORMAT = 1
 """The format of a finding's JSON; another version may have another number."""
@@ -24,20 +21,16 @@ def finding_to_json(finding: Finding) -> dict[str, Any]:
 
 def finding_from_json(value: Any, what: str) -> Finding:
     """Return the finding that `finding_to_json` has written; raises `RunError` for other values."""
-    known = value if isinstance(value, dict) else {}
-    if known and known.get("format") != FORMAT:
+    if not isinstance(value, dict):
+        raise damaged(what, "not a finding")
+    if value.get("format") != FORMAT:
         raise RunError(
-            f"{what}: finding of format {known.get('format')!r}, this version reads {FORMAT}; run "
+            f"{what}: finding of format {value.get('format')!r}, this version reads {FORMAT}; run "
             "again, or use the NodeLens version that wrote it"
         )
-    problems: list[Problem] = []
-    try:
-        fields = {key: item for key, item in known.items() if key != "format"}
-        found: Finding = fit(Finding, fields, (), problems)
-        texts = [each.text for each in problems]
-        texts += [f"no {each.key!r}" for each in entries(Finding) if each.key not in fields]
-    except (KeyError, AttributeError) as error:  # a plot without a kind, or of an unknown one
-        texts = [f"plots: {error}"]
-    if texts:
-        raise RunError(f"{what}: not a finding ({texts[0]}); it was changed after the run wrote it")
+    missing = [each.key for each in entries(Finding) if each.key not in value]
+    if missing:
+        raise damaged(what, f"not a finding: no {missing[0]!r}")
+    fields = {key: item for key, item in value.items() if key != "format"}
+    found: Finding = restored(Finding, fields, what)
     return found

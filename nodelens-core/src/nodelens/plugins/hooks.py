@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
 import pluggy
 
@@ -22,9 +23,17 @@ RENAMED = {
 """Hooks of older plugins, and their replacements."""
 
 
+class HookManager(pluggy.PluginManager):
+    """Finds no hook among Python's own names, which are most of what a module has."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        """Return the options of a hook; None for anything else."""
+        return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
+
+
 def new_manager() -> pluggy.PluginManager:
     """Return a plugin manager that knows every hook and no plugin."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager = HookManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
 
@@ -41,8 +50,8 @@ def checked_hooks(plugin: object) -> dict[str, Callable[..., object]]:
     """
     if inspect.isclass(plugin):
         raise PluginError("the entry point names a class; name a module or an instance")
-    manager, found = pluggy.PluginManager(hookspecs.PROJECT), {}
-    for name in (name for name in dir(plugin) if not name.startswith("__")):
+    manager, found = HookManager(hookspecs.PROJECT), {}
+    for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)
         if options is not None:
             _check_hook(plugin, name, options)

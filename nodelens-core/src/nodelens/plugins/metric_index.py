@@ -11,7 +11,7 @@ from pathlib import Path
 from nodelens.errors import PluginError
 from nodelens.plugins.specs import MetricSpec
 
-_CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
+_CLASS = re.compile(r"\nclass (\w+)")
 _SUMMARY = re.compile(r'r?"""(.*?)(?:"""|\n)')
 _INFO = re.compile(r"\n    info = MetricInfo\(.*(\n {5,}\S.*|\n *$)*", re.MULTILINE)
 _NAME = re.compile(r'\bname="(\w+)"')
@@ -63,13 +63,9 @@ def _sources(package: str) -> Iterator[tuple[str, str]]:
 
 def _metrics(module: str, text: str) -> Iterator[MetricSpec]:
     """Yield one specification for each class of a module that has an `info`."""
-    if "MetricInfo(" not in text:
-        return
-    classes = [*_CLASS.finditer(text)]
-    ends = [following.start() for following in classes[1:]] + [len(text)]
-    for found, end in zip(classes, ends, strict=True):
-        info = _INFO.search(text, found.end(), end)
-        if info:
+    classes = {text.rfind("\nclass ", 0, info.start()): info for info in _INFO.finditer(text)}
+    for start, info in classes.items():
+        if found := _CLASS.match(text, start):
             given = _NAME.search(info[0])
             summary = _SUMMARY.search(text, found.end(), info.start())
             yield MetricSpec(

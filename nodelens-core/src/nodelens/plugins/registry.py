@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from nodelens.config.plugin_requirements import canonical
-from nodelens.config.schema import FAMILY
-from nodelens.errors import PluginError, UnknownNameError, did_you_mean
+from nodelens.config.schema import COMPONENT_KINDS, FAMILY
+from nodelens.errors import PluginError, UnknownNameError, did_you_mean, with_article
 from nodelens.plugins.absence import absence
 from nodelens.plugins.contracts import missing_members
 from nodelens.plugins.plugin_record import PluginRecord
@@ -122,7 +122,7 @@ class Registry:
         found = [
             offer
             for offer in self.offers
-            if offer.spec.kind == kind and key in (offer.name, offer.qualified)
+            if offer.spec.kind == kind and key == (offer.qualified if ":" in key else offer.name)
         ]
         if not found:
             raise UnknownNameError(self._unknown(kind, name))
@@ -173,9 +173,10 @@ class Registry:
     def _unknown(self, kind: Kind, name: str) -> str:
         known = [offer.qualified for offer in self.match(kind)] if ":" in name else self.names(kind)
         text = f"no {kind} is called {name!r}{did_you_mean(name, known)}"
-        others = sorted({offer.spec.kind for offer in self.offers if offer.name == name})
-        if others:
-            text += f"; there is a {others[0]} of that name"
+        for other in sorted({offer.spec.kind for offer in self.offers if offer.name == name}):
+            text += f"; there is {with_article(other)} of that name"
+            sections = [key for key, named in COMPONENT_KINDS.items() if named == other]
+            text += "".join(f"; name it under '{section}:'" for section in sections)
         return text + self.unloaded(kind, name)
 
     def unloaded(self, kind: Kind, name: str) -> str:

@@ -57,14 +57,12 @@ class ComponentSpec:
     summary: str = field(validator=validators.min_len(1))
 
 
-@frozen
 class BackendSpec(ComponentSpec):
     """A source of models; the target is a `nodelens.interfaces.backend.Backend`."""
 
     kind: ClassVar[Kind] = "backend"
 
 
-@frozen
 class DatasetSpec(ComponentSpec):
     """A source of samples; the target is a `nodelens.interfaces.dataset.Dataset`."""
 
@@ -79,56 +77,48 @@ class MetricSpec(ComponentSpec):
     family: str = "other"
 
 
-@frozen
 class AnalysisSpec(ComponentSpec):
     """An analysis of scores; the target is a `nodelens.interfaces.analysis.Analysis`."""
 
     kind: ClassVar[Kind] = "analysis"
 
 
-@frozen
 class InterventionSpec(ComponentSpec):
     """A test of scores by ablation; the target is an `Intervention`."""
 
     kind: ClassVar[Kind] = "intervention"
 
 
-@frozen
 class EvaluationSpec(ComponentSpec):
     """A measure of a whole model; the target is a `nodelens.interfaces.evaluation.Evaluation`."""
 
     kind: ClassVar[Kind] = "evaluation"
 
 
-@frozen
 class PrunerSpec(ComponentSpec):
     """A pruning method; the target is a `nodelens.interfaces.pruner.Pruner`."""
 
     kind: ClassVar[Kind] = "pruner"
 
 
-@frozen
 class RecoverySpec(ComponentSpec):
     """A way to train pruned models; the target is a `nodelens.interfaces.recovery.Recovery`."""
 
     kind: ClassVar[Kind] = "recovery"
 
 
-@frozen
 class ReportSpec(ComponentSpec):
     """A writer of reports; the target is a `nodelens.interfaces.report.Report`."""
 
     kind: ClassVar[Kind] = "report"
 
 
-@frozen
 class CommandSpec(ComponentSpec):
     """A subcommand of ``nodelens``; the target is a click command."""
 
     kind: ClassVar[Kind] = "command"
 
 
-@frozen
 class OperatorSpec(ComponentSpec):
     """An operator of torch; the target is a `nodelens.interfaces.operator.Operator`.
 

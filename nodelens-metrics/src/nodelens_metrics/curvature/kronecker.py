@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from nodelens.statistics.gradients import Labels, gradient_of
 from nodelens.statistics.gram import Gram
 
 if TYPE_CHECKING:
@@ -20,19 +19,10 @@ _PRODUCTS = Gram(reads="preactivation", of="gradient")
 
 @frozen
 class GradientGram:
-    """Products of the gradients of all pairs of nodes, for labels of the data or the model.
+    """Products of the gradients of all pairs of nodes, for labels drawn from the model."""
 
-    Attributes:
-        labels: whose labels the loss is taken with.
-    """
-
-    labels: Labels = "model"
     reads: ClassVar[ReadPoint] = "preactivation"
-
-    @property
-    def requires(self) -> frozenset[Need]:
-        """Gradients of the loss with these labels."""
-        return gradient_of(self.labels) | {"quadratic"}
+    requires: ClassVar[frozenset[Need]] = frozenset({"sampled_gradient", "quadratic"})
 
     def floats(self, layout: Layout) -> int:
         """As many as products of values."""

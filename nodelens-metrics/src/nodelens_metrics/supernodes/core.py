@@ -166,7 +166,7 @@ class Scar:
         higher_is_better=True,
         source=f"{_SOURCE}, SCAR-Prot and SCAR-Conn",
         dead_nodes="lowest",
-        invariances=_FUNCTIONAL,
+        invariances=frozenset({"incoming_scale"}),
     )
 
     variant: Literal["prot", "conn"] = option(

@@ -49,7 +49,7 @@ SCORE = """
 import torch
 from torch import distributed, nn
 import nodelens
-from nodelens.capture.distributed.workers import Ranks
+from nodelens.capture.distributed.workers import Workers
 from two_ranks import build
 
 distributed.init_process_group("gloo")
@@ -59,7 +59,7 @@ x = torch.randn(50, 64, dtype=torch.float64)
 y = torch.arange(50) % 10
 batches = list(zip(x.split(8), y.split(8)))
 scores = nodelens.score(model, batches, ["activation_rms"])
-alone = nodelens.score(model, batches, ["activation_rms"], ranks=Ranks())
+alone = nodelens.score(model, batches, ["activation_rms"], workers=Workers())
 one, other = (each["activation_rms", "a:neurons"] for each in (scores, alone))
 assert scores.samples == 50
 assert abs(one.values - other.values).max() < 1e-10 * abs(other.values).max()

@@ -311,15 +311,3 @@ def test_the_plugins_import_without_torch_or_transformers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_a_model_of_a_gguf_file_is_not_marked_as_quantized():
-    from nodelens_hf.pretrained import _unmark
-
-    model = HuggingFace(config=LLAMA).build(TEXT).module
-    model.hf_quantizer, model.is_quantized = object(), True
-    model.config.quantization_config = {"quant_method": "gguf"}
-    _unmark(model)
-    assert not hasattr(model, "hf_quantizer")
-    assert not hasattr(model, "is_quantized")
-    assert "quantization_config" not in model.config.to_dict()

@@ -6,7 +6,7 @@ import pytest
 
 from nodelens_hf import chunked_tokenizer
 from nodelens_hf.chunked_tokenizer import ids_of
-from nodelens_hf.tokenizers import Tokens, _of_transformers, load_tokenizer
+from nodelens_hf.tokenizers import Tokens, load_tokenizer
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
@@ -64,10 +64,12 @@ KINDS = [byte_level, metaspace, whole_text, word_piece, unigram]
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)
-def tokens(request):
+def tokens(request, tmp_path_factory):
     made, trainer = request.param()
     made.train_from_iterator([text(20_000, seed=1)], trainer)
-    return _of_transformers(transformers.PreTrainedTokenizerFast(tokenizer_object=made))
+    folder = str(tmp_path_factory.mktemp("tokenizer"))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(folder)
+    return load_tokenizer(folder)
 
 
 @pytest.mark.parametrize("piece", [700, 5_000, 39_990])

@@ -29,7 +29,7 @@ def test_a_paragraph_without_end_comes_in_parts(tmp_path):
 
 
 def test_a_line_as_long_as_what_is_read_at_once_ends_no_paragraph(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_PIECE", 10)
+    monkeypatch.setattr(module, "PIECE", 10)
     file = tmp_path / "a.txt"
     file.write_text("a" * 10 + "\nbbb\n\nccc")
     found = [(each.text, each.continues) for each in parts(TextFiles((file,)))]
@@ -38,7 +38,7 @@ def test_a_line_as_long_as_what_is_read_at_once_ends_no_paragraph(tmp_path, monk
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\nmore"])
 def test_parts_of_a_paragraph_make_it_up(tmp_path, monkeypatch, end):
-    monkeypatch.setattr(module, "_PIECE", 8)
+    monkeypatch.setattr(module, "PIECE", 8)
     file = tmp_path / "a.txt"
     text = "one\ntwo\nthree\nfour five six\nseven\n8910111"
     file.write_text(text + end)

@@ -56,6 +56,8 @@ def test_the_weights_are_those_that_were_written(tmp_path, tokenizer_folder, tie
     write_gguf(tmp_path / NAME, made, tokenizer_folder / "tokenizer.json")
     handle = loaded(tmp_path)
     assert handle.pretrained
+    assert not vars(handle.module).keys() & {"hf_quantizer", "is_quantized", "quantization_method"}
+    assert "quantization_config" not in handle.module.config.to_dict()
     assert handle.vocabulary == 300
     found = handle.module.state_dict()
     assert found.keys() == made.state_dict().keys()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
 import nodelens
 import nodelens_hf
@@ -113,21 +113,16 @@ def test_the_saved_model_gives_the_perplexity_that_was_measured(tmp_path, tokeni
 
 
 def test_a_killed_pruning_stage_is_done_again(tmp_path, monkeypatch):
-    from nodelens.pruning import export
-
     config = settings(tmp_path, pruning=[{"name": "magnitude", "sparsity": 0.5, "protect": KEPT}])
-    real = export._facts
 
-    def dies(*given):
-        folder = given[0].run.file("pruned/magnitude/model")
-        folder.mkdir(parents=True)
-        (folder.parent / ".model-left").mkdir()
+    def dies(config, folder, **_):
+        (Path(folder).parent / "model").mkdir()
+        (Path(folder).parent / ".model-left").mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export, "_facts", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(PretrainedConfig, "save_pretrained", dies)
         nodelens.run(config)
-    monkeypatch.setattr(export, "_facts", real)
     (folder,) = (tmp_path / "outputs/lm").iterdir()
     run = nodelens.run(resume=folder)
     assert run.status() == "finished"

@@ -16,9 +16,12 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 PRETRAINED = sorted((ROOT / "configs/pretrained").glob("*.yaml"))
 SMALL = {
     "bytes.yaml": (
-        *("training.epochs=1", "data.windows=96", "capture.samples=32", "capture.folds=4"),
-        *("model.config.num_hidden_layers=2", "recovery.steps=5"),
-    )
+        *("training.epochs=1", "data.windows=48", "data.window=48", "data.batch_size=32"),
+        *("capture.samples=16", "capture.folds=4", "recovery.steps=5"),
+        *("model.config.num_hidden_layers=2", "model.config.hidden_size=48"),
+        "model.config.intermediate_size=64",
+    ),
+    "every_metric.yaml": ("training.epochs=1", "capture.samples=128"),
 }
 """What makes a run of minutes one of seconds."""
 METRICS = load_plugins().registry.names("metric")
@@ -46,7 +49,7 @@ def test_runs(path, tmp_path, capsys, monkeypatch):
 
 def test_two_runs_with_one_seed_give_identical_scores_and_findings(tmp_path):
     for name in ("one", "two"):
-        overrides = [f"output={tmp_path / name}", "reports=[]"]
+        overrides = [f"output={tmp_path / name}", "training.epochs=1", "reports=[]"]
         assert main(["-q", "run", str(ROOT / "configs/digits.yaml"), *overrides]) == 0
     one, two = (
         next(tmp_path.glob(f"{name}/*/*/scores.safetensors")).parent for name in ("one", "two")
@@ -65,6 +68,7 @@ def test_another_seed_gives_other_scores(tmp_path):
         overrides = [
             f"output={out}",
             f"seed={seed}",
+            "training.epochs=1",
             "interventions=[]",
             "analyses=[]",
             "reports=[]",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from nodelens.plugins.manager import load_plugins
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for pattern in ("README.md", "nodelens-*/README.md", "nodelens-*/docs/*.md")
+    for pattern in ("README.md", "docs/*.md", "nodelens-*/README.md", "nodelens-*/docs/*.md")
     for path in ROOT.glob(pattern)
 )
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -79,3 +80,27 @@ def test_commands_in_the_pages_run(line, tmp_path, monkeypatch, capsys):
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_design_names_every_package_of_the_core():
+    table = (ROOT / "nodelens-core/docs/design.md").read_text().split("## Where is what")[1]
+    named = set(re.findall(r"`(\w+)/?`", table.split("Evaluations")[0]))
+    core = ROOT / "nodelens-core/src/nodelens"
+    packages = {path.parent.name for path in core.glob("*/__init__.py")}
+    modules = {path.stem for path in core.glob("[!_]*.py")}
+    assert packages | modules <= named
+
+
+def test_the_paths_in_the_map_for_contributors_are_there():
+    page = (ROOT / "docs/contributing.md").read_text()
+    core = ROOT / "nodelens-core/src"
+    paths = re.findall(r"`((?:nodelens|tests|projects)[\w-]*/[\w./-]+)`", page)
+    assert paths
+    assert [each for each in paths if not ((ROOT / each).exists() or (core / each).exists())] == []
+
+
+def test_the_layers_for_contributors_are_those_that_are_checked():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    lines = "\n".join(layer.replace(" : ", ", ") for layer in layers)
+    assert f"```text\n{lines}\n```" in (ROOT / "docs/contributing.md").read_text()

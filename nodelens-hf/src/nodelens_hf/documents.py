@@ -14,7 +14,7 @@ from nodelens.errors import DataError
 from nodelens_hf import records
 
 SUFFIXES = (".txt", ".md", ".rst", *records.SUFFIXES)
-_PIECE = 1 << 20
+PIECE = 1 << 20
 """Number of bytes of a file read at once."""
 
 
@@ -118,7 +118,7 @@ def _of_text(path: Path) -> Iterator[Document]:
     paragraph: list[str] = []
     size, continues, begins = 0, False, True
     with path.open(encoding="utf-8") as file:
-        while line := file.readline(_PIECE):
+        while line := file.readline(PIECE):
             blank = begins and not line.strip()
             begins = line.endswith("\n")
             if not blank:
@@ -127,7 +127,7 @@ def _of_text(path: Path) -> Iterator[Document]:
             elif paragraph:
                 yield Document("".join(paragraph).rstrip("\n"), continues=continues)
                 paragraph, size, continues = [], 0, False
-            if size >= _PIECE:
+            if size >= PIECE:
                 text = "".join(paragraph)
                 kept = text.rstrip("\n")
                 yield Document(kept, continues=continues)
@@ -161,6 +161,6 @@ def content_key(source: TextFiles, *settings: object) -> str:
         for part in parts:
             digest.update(f"{part.name} {part.stat().st_size} ".encode())
             with part.open("rb") as stream:
-                while piece := stream.read(_PIECE):
+                while piece := stream.read(PIECE):
                     digest.update(piece)
     return digest.hexdigest()[:32]

@@ -7,7 +7,7 @@ import torch
 from attrs import evolve
 from torch import nn
 
-from nodelens.capture.checkpoint.checkpoint import Checkpoint, plan_key
+from nodelens.capture.checkpoint.checkpoint import Checkpoint, Position, plan_key
 from nodelens.capture.engine import run_capture
 from nodelens.capture.plan.planning import make_plan
 from nodelens.capture.request import CaptureRequest
@@ -94,16 +94,23 @@ def test_seconds_say_how_often(subject, tmp_path):
     assert seldom.load(subject[2]) is None
 
 
-def test_a_checkpoint_that_takes_long_comes_more_seldom(tmp_path, monkeypatch):
+def test_a_checkpoint_that_takes_long_comes_more_seldom(subject, tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("nodelens.capture.checkpoint.checkpoint.time.monotonic", lambda: now[0])
-    checkpoint = Checkpoint(tmp_path, seconds=60)
-    checkpoint._clock.cost = 9.0
+
+    def nine_seconds(*_):
+        now[0] += 9.0
+
+    module = "nodelens.capture.checkpoint.checkpoint"
+    monkeypatch.setattr(f"{module}.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(f"{module}.write_states", nine_seconds)
+    checkpoint, always = (Checkpoint(tmp_path, seconds=seconds) for seconds in (60, 0))
+    for each in (always, checkpoint):
+        each.save(subject[2], Position(torch.zeros(4)))
+    written = now[0]
     for seconds, due in ((59.0, False), (61.0, False), (90.0, True)):
-        now[0] = seconds
+        now[0] = written + seconds
         assert checkpoint.due() is due
-    always = Checkpoint(tmp_path, seconds=0)
-    always._clock.cost = 9.0
+    now[0] = written
     assert always.due()
 
 

@@ -108,20 +108,20 @@ def test_ctrl_c_leaves_a_run_that_says_interrupted(tmp_path, monkeypatch, capsys
 
 def test_a_run_that_is_ended_while_a_stage_fails_says_how_that_stage_ended(tmp_path, monkeypatch):
     from nodelens.errors import DataError, RunError
-    from nodelens.experiments.experiment import Experiment
 
     def fail(*args: object, **kwargs: object) -> None:
         raise DataError("the data is gone")
 
-    record = Experiment._record
+    update = RunFolder.update_record
 
-    def end(self: Experiment, name: str, entry: dict) -> None:
-        if entry["status"] == "failed":
+    def end(self: RunFolder, **fields: object) -> None:
+        if any(entry["status"] == "failed" for entry in fields.get("stages", {}).values()):
+            monkeypatch.undo()
             raise RunError("terminated while the stage says that it failed")
-        record(self, name, entry)
+        update(self, **fields)
 
     monkeypatch.setattr("nodelens.experiments.stages.evaluate", fail)
-    monkeypatch.setattr(Experiment, "_record", end)
+    monkeypatch.setattr(RunFolder, "update_record", end)
     assert main(["run", write(tmp_path)]) == 2
     (folder,) = (tmp_path / "out/small").iterdir()
     found = RunFolder.open(folder).record()

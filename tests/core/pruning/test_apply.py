@@ -4,8 +4,10 @@ import json
 import pytest
 import torch
 from attrs import evolve, frozen
+from torch import nn
 
 from nodelens.capture.batches import Batch
+from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError, ModelError, PluginError
 from nodelens.interfaces.pruner import PruningPlan
 from nodelens.masks import mask
@@ -42,7 +44,7 @@ def prune():
 
     def run(keep=KEEP, means=None, **plan):
         pruner = Fixed(PruningPlan(keep, **plan))
-        pruned = prune_and_evaluate("fixed", pruner, request, batches, means or {}, dense)
+        pruned = prune_and_evaluate("fixed", pruner, run.request, batches, means or {}, dense)
         run.model = pruned.model
         return pruned.finding
 
@@ -144,21 +146,28 @@ def test_means_go_into_biases_where_the_plan_says_so(prune):
     assert finding.data["loss"] != prune(means=means).data["loss"]
 
 
-def test_means_that_no_bias_can_take_in_are_put_there_by_masks(prune, monkeypatch):
-    from nodelens.removal import bias_repair
+class Product(nn.Module):
+    """A linear layer that nobody knows as one: no bias takes in what it reads."""
 
-    def only_first(model, site, change):
-        if change.group.name == B:
-            raise ModelError("it has no place for a constant")
-        return real(model, site, change)
+    def __init__(self, linear):
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
 
-    real = bias_repair._reader
-    monkeypatch.setattr(bias_repair, "_reader", only_first)
+    def forward(self, x):
+        return x @ self.weight.T + self.bias
+
+
+def test_means_that_no_bias_can_take_in_are_put_there_by_masks(prune):
+    model = copy.deepcopy(prune.request.model)
+    model[4] = Product(model[4])
+    prune.request = evolve(prune.request, model=model, graph=infer(model, torch.randn(2, 5)))
     means = {A: torch.ones(12), B: torch.full((7,), 2.0)}
     with mask(prune.request.model, prune.request.graph, KEEP, "mean", means):
         masked = evaluate(prune.request.model, prune.batches)
     finding = prune(means=means, replace="mean")
-    assert finding.data["refused"] == {B: "it has no place for a constant"}
+    ((group, reason),) = finding.data["refused"].items()
+    assert group == B
+    assert "cannot go into a bias: 4 (input) is a Product" in reason
     assert [row[4] for row in finding.tables[1].rows] == ["exact", "masked only"]
     assert finding.data["loss"][1] == pytest.approx(masked.loss, rel=1e-4)
 

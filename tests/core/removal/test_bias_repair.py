@@ -9,6 +9,7 @@ from torch import nn
 from nodelens.channels.infer import infer
 from nodelens.errors import ModelError
 from nodelens.masks import mask
+from nodelens.removal.bias_repair import BiasShift
 from nodelens.removal.removal import remove
 from nodelens.removal.verify import verify
 
@@ -144,11 +145,9 @@ def test_normalised_groups_are_proved_with_means_too():
 
 
 def test_a_wrong_bias_is_noticed(monkeypatch):
-    from nodelens.removal import bias_repair
-
     model = EXACT["linear"][0]().double()
-    graph = infer(model, ROWS)
-    monkeypatch.setattr(bias_repair, "_read", lambda module, weight, fill: weight.sum(1))
+    graph, perform = infer(model, ROWS), BiasShift.perform
+    monkeypatch.setattr(BiasShift, "perform", lambda *given: perform(*given[:2], given[2] + 1.0))
     with pytest.raises(ModelError, match="it returns something else than in the masked model"):
         remove(model, graph, halves(graph), ROWS, means=means_of(graph))
 

@@ -88,18 +88,20 @@ SLICES = ("all", "producer", "consumer", "carrier")
 def test_traces_are_those_of_the_matrix_within_their_errors(net, samples, matrix):
     x, y = samples
     diagonal = matrix_of(net, x, y, matrix).diagonal()
-    wanted = {"HessianTrace": diagonal, "OBD": 0.5 * diagonal * flat(net).square()}
-    kinds = {"HessianTrace": HessianTrace, "OBD": OBD}
+    wanted = {"hessian_trace": diagonal, "obd": 0.5 * diagonal * flat(net).square()}
     graph = nodelens.infer(net, x)
-    for slices in SLICES:
-        metrics = [kind(matrix, slices, probes=100) for kind in kinds.values()]
-        scores = nodelens.score(net, [(x, y)], metrics, folds=20)
-        for found in scores:
-            by_role = owned_sums(net, wanted[found.metric], graph[found.group])
-            expected = sum(by_role.values()) if slices == "all" else by_role[slices]
-            distance = (torch.as_tensor(found.values) - expected).abs()
-            assert (distance <= 6 * torch.as_tensor(found.se) + 1e-12).all()
-            assert distance.max() < 0.5 * sum(by_role.values()).abs().max()
+    asked = {f"{name} of {slices}": (name, slices) for name in wanted for slices in SLICES}
+    metrics = [
+        {"name": name, "label": label, "matrix": matrix, "slices": slices, "probes": 100}
+        for label, (name, slices) in asked.items()
+    ]
+    for found in nodelens.score(net, [(x, y)], metrics, folds=20):
+        name, slices = asked[found.metric]
+        by_role = owned_sums(net, wanted[name], graph[found.group])
+        expected = sum(by_role.values()) if slices == "all" else by_role[slices]
+        distance = (torch.as_tensor(found.values) - expected).abs()
+        assert (distance <= 6 * torch.as_tensor(found.se) + 1e-12).all()
+        assert distance.max() < 0.5 * sum(by_role.values()).abs().max()
 
 
 def test_more_probes_give_smaller_errors(net, samples):

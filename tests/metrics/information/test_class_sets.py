@@ -125,7 +125,7 @@ def test_wide_layers_are_worked_out_without_their_matrices(score, metric, monkey
     x[:, 4], x[y == 1, 5], x[:, 6] = 0.7, 0.0, x[:, 7]
     expected = score(metric, x, targets=y)
     for room in (0, 170, 250):
-        monkeypatch.setattr(class_correlations, "_ROOM", room)
+        monkeypatch.setattr(class_correlations, "ROOM", room)
         torch.testing.assert_close(score(metric, x, targets=y), expected)
 
 

@@ -72,7 +72,7 @@ def test_they_are_sums_of_entropies(nodes):
 
 @pytest.mark.parametrize("nodes", [2, 3, 5, 12])
 def test_all_triplets_are_those_of_combinations(nodes, monkeypatch):
-    monkeypatch.setattr(of_sets, "_AT_ONCE", 40)
+    monkeypatch.setattr(of_sets, "AT_ONCE", 40)
     matrix = covariance(nodes)
     sets = torch.tensor(list(combinations(range(nodes), 3)), dtype=torch.int64).view(-1, 3)
     expected = o_information(matrix[sets[:, :, None], sets[:, None, :]])

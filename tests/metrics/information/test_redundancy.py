@@ -92,7 +92,7 @@ def test_fewer_samples_than_nodes_stay_finite(score):
     assert score(PeerRedundancy(), x).isfinite().all()
 
 
-@pytest.mark.parametrize("nodes", [40, 400])
+@pytest.mark.parametrize("nodes", [40, 120])
 def test_rounding_of_float32_products_does_not_outweigh_the_noise(nodes):
     """No node is known better than noise of its own allows, and none is undefined."""
     random = torch.Generator().manual_seed(0)

@@ -207,6 +207,6 @@ def test_some_nodes_at_a_time_get_what_all_at_once_get(monkeypatch, work):
     y = torch.arange(30) % 3
     x = normal(30, 7).relu() + y[:, None]
     expected = work(x, y)
-    monkeypatch.setattr(estimators, "_AT_ONCE", 70)
-    monkeypatch.setattr(permutation, "_AT_ONCE", 400)
+    monkeypatch.setattr(estimators, "AT_ONCE", 70)
+    monkeypatch.setattr(permutation, "AT_ONCE", 400)
     torch.testing.assert_close(work(x, y), expected, rtol=0, atol=1e-12)

@@ -57,9 +57,9 @@ def whole(correlations):
 
 @pytest.mark.parametrize("nodes", WIDTHS)
 def test_tiles_are_the_rows_of_the_correlations(nodes, monkeypatch):
-    monkeypatch.setattr(tiles, "_AT_ONCE", {"cpu": 1000})
-    monkeypatch.setattr(tiles, "_LEAST_ROWS", 7)
-    monkeypatch.setattr(tiles, "_COPIED", 900)
+    monkeypatch.setattr(tiles, "AT_ONCE", {"cpu": 1000})
+    monkeypatch.setattr(tiles, "LEAST_ROWS", 7)
+    monkeypatch.setattr(tiles, "COPIED", 900)
     x = samples(nodes)
     expected = summary_of(Gram(), x).correlation
     factored = FactoredCorrelations(standardised(x), torch.tensor(float(len(x))))
@@ -144,8 +144,8 @@ def test_a_score_does_not_depend_on_the_size_of_tiles(monkeypatch, metric, sketc
     world = make_world(nodes=11)
     metric = evolve(metric, sketch=8) if sketch and hasattr(metric, "sketch") else metric
     expected = scores(metric, world)
-    monkeypatch.setattr(tiles, "_AT_ONCE", {"cpu": 25})
-    monkeypatch.setattr(tiles, "_LEAST_ROWS", 2)
+    monkeypatch.setattr(tiles, "AT_ONCE", {"cpu": 25})
+    monkeypatch.setattr(tiles, "LEAST_ROWS", 2)
     torch.testing.assert_close(scores(metric, world), expected, rtol=1e-9, atol=1e-12)
 
 

@@ -112,12 +112,13 @@ class Patch:
 
 def nodes_along(size: int, extents: list[Extent]) -> Tensor:
     """Return the node that each index of an axis belongs to, ``(size,)``, -1 for none."""
-    nodes = torch.full((size,), -1)
+    nodes = [-1] * size
     for extent in extents:
         for node, indices in enumerate(extent.indices()):
-            inside = [index for index in indices if index < size]
-            nodes[inside] = node
-    return nodes
+            for index in indices:
+                if index < size:
+                    nodes[index] = node
+    return torch.tensor(nodes, dtype=torch.int64)
 
 
 def _spread(tensor: Tensor, axis: int, nodes: Tensor) -> list[int]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nodelens.scoring.view import GroupView
 
 Estimator = Literal["binned", "copula", "gaussian"]
-_AT_ONCE = 2**22
+AT_ONCE = 2**22
 
 
 @frozen
@@ -115,7 +115,7 @@ def _p_values(
     import torch
 
     count, found = classes.sum(0), []
-    step = max(1, _AT_ONCE // (max(features.shape) * len(count)))
+    step = max(1, AT_ONCE // (max(features.shape) * len(count)))
     for some in torch.split(shuffles, step, dim=1):
         sums = features.T @ classes[some].flatten(1)
         found.append(_strength(sums, count, nodes, estimator))

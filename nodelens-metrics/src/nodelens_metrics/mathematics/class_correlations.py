@@ -10,7 +10,7 @@ from nodelens_metrics.mathematics.tiles import Correlations, FactoredCorrelation
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ROOM = 2**23
+ROOM = 2**23
 """Entries of matrices that are computed once, instead of products at every read."""
 
 Terms = Sequence[tuple[float, Correlations]]
@@ -38,7 +38,7 @@ def within_classes(values: Tensor, labels: Tensor, least: int, *, over_all: floa
     parts = [(fraction, settled(rows)) for fraction, rows in class_samples(values, labels, least)]
     if over_all:
         parts.append((over_all, values[one_hot(labels, least)[0]]))
-    small = len(parts) * values.shape[1] ** 2 <= _ROOM
+    small = len(parts) * values.shape[1] ** 2 <= ROOM
     return [
         (fraction, correlations_of(rows) if small else factored(rows)) for fraction, rows in parts
     ]

@@ -21,7 +21,7 @@ BINS = 8
 FLOOR = 0.75
 """The least variance of a class, as a fraction of the mean variance within classes."""
 
-_AT_ONCE = 2**20
+AT_ONCE = 2**20
 """Entries of a table of nodes by samples in memory at once."""
 
 
@@ -32,7 +32,7 @@ def some_at_once(work: Callable[[Tensor], Tensor], x: Tensor, each: int = 1) -> 
     """
     import torch
 
-    step = max(1, _AT_ONCE // max(1, len(x) * each))
+    step = max(1, AT_ONCE // max(1, len(x) * each))
     return torch.cat([work(part) for part in torch.split(x, step, dim=1)], dim=-1)
 
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from nodelens.statistics.sketch import SketchSummary
     from nodelens.statistics.triangle import Triangle
 
-_AT_ONCE = {"cpu": 2**18, "cuda": 2**25}
+AT_ONCE = {"cpu": 2**18, "cuda": 2**25}
 """Entries of a tile, by device: the size of a processor's cache, or enough to fill a device."""
 
-_COPIED = 2**23
+COPIED = 2**23
 """Entries of samples that are centred at once."""
 
-_LEAST_ROWS = 128
+LEAST_ROWS = 128
 """Least rows of a product for which the whole factor is read."""
 
 
@@ -66,7 +66,7 @@ class FactoredCorrelations:
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
         nodes = self.factor.shape[1]
-        step = max(_LEAST_ROWS, _rows_at_once(self.factor, nodes))
+        step = max(LEAST_ROWS, _rows_at_once(self.factor, nodes))
         for first in range(0, nodes, step):
             part = self.factor[:, first : first + step].T @ self.factor
             yield first, _with_ones(part.double(), first)
@@ -155,7 +155,7 @@ class PackedCorrelations:
 
 
 def _rows_at_once(like: Tensor, width: int) -> int:
-    return max(1, _AT_ONCE.get(like.device.type, _AT_ONCE["cpu"]) // width)
+    return max(1, AT_ONCE.get(like.device.type, AT_ONCE["cpu"]) // width)
 
 
 def _with_ones(tile: Tensor, first: int) -> Tensor:
@@ -178,7 +178,7 @@ def correlations_of(x: Tensor) -> PackedCorrelations:
     mean = x.mean(0)
     triangle = Triangle(x.shape[1])
     packed = mean.new_zeros(triangle.size)
-    for some in torch.split(x, max(1, _COPIED // x.shape[1])):
+    for some in torch.split(x, max(1, COPIED // x.shape[1])):
         triangle.add_products(packed, some - mean)
     square = triangle.diagonal(packed)
     rounding = len(x) * (8 * torch.finfo(x.dtype).eps * mean).square()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Measure = Literal["tc", "dtc", "o"]
-_AT_ONCE = 2**19
+AT_ONCE = 2**19
 
 
 def measured(matrices: Tensor, measure: Measure) -> Tensor:
@@ -95,7 +95,7 @@ def _all_triplets(n: int, device: Any) -> Iterator[tuple[Tensor, Tensor, Tensor]
     first = 0
     while first < len(behind):
         last, total = first, 0
-        while last < len(behind) and (last == first or total + behind[last] <= _AT_ONCE):
+        while last < len(behind) and (last == first or total + behind[last] <= AT_ONCE):
             total += behind[last]
             last += 1
         chosen = [pairs[len(pairs) - behind[i] :] for i in range(first, last)]

@@ -110,7 +110,7 @@ def test_calls_that_the_example_does_not_have_are_refused(capture_of):
     with pytest.raises(CaptureError) as raised:
         capture_of(model, [(X[:3], Y[:3]), (X[3:], Y[3:])], (Moments(),), X[:2])
     assert str(raised.value) == (
-        "block.up was called more often than the 3 times of the example, and what it "
+        "block.up was called more often than on the example (3 times), and what it "
         "reads then would be left out; give batches and an example on which the model takes the "
         "same path, such as rows padded to one length"
     )

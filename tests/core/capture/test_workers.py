@@ -254,7 +254,9 @@ def test_ranks_with_different_plans_are_refused():
         asked = (Moments(),) if workers.rank else (Magnitudes(),)
         return request_for(batches, statistics=asked, workers=workers)
 
-    with pytest.raises(CaptureError, match="rank 1 has another plan than rank 0; start all"):
+    with pytest.raises(
+        CaptureError, match="rank 1 has another plan than rank 0; start all workers"
+    ):
         captures(2, differing)
 
 

@@ -279,7 +279,7 @@ def _check_late(point: HookPoint) -> None:
 def _more_calls(path: str, known: int) -> str:
     times = "once" if known == 1 else f"{known} times"
     return (
-        f"{path or 'the model'} was called more often than the {times} of the example, "
+        f"{path or 'the model'} was called more often than on the example ({times}), "
         "and what it reads then would be left out; give batches and an example on which the model "
         "takes the same path, such as rows padded to one length"
     )

@@ -143,7 +143,7 @@ def test_a_run_asks_the_questions_and_says_where_it_was_limited(
     )  # fmt: skip
     finding = json.loads(run.file("findings/evaluation.lm_eval.json").read_text())
     assert [row["measure"] for row in finding["data"]["tasks"]] == ["acc", "acc_norm"]
-    assert finding["warnings"] == ["at most 3 questions of each task were asked"]
+    assert finding["warnings"] == ["at most 3 questions of each task were used"]
     assert finding["headline"][0].startswith("foxes: acc ")
 
 

@@ -49,7 +49,7 @@ def test_test_files_are_cut_with_their_stride(folder):
     ("options", "message"),
     [
         ({"stride": 9, "test_files": ("a",)}, "data.stride 9 is larger than the window 8"),
-        ({"stride": 4}, "data.stride is that of test windows; give data.test_files"),
+        ({"stride": 4}, "data.stride is the stride of test windows; give data.test_files"),
         ({"objective": "label"}, "data.label: objective label needs the field"),
         ({"window": 64}, "the text has 44 tokens and a window 64"),
         ({"files": ("nowhere",)}, "nowhere matches no file"),

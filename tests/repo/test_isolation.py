@@ -88,7 +88,8 @@ def test_core_alone_lists_only_itself(core_alone, tmp_path):
 def test_core_and_metrics_score_without_pruning(tmp_path):
     python = environment(tmp_path, "core", "metrics")
     config = str(ROOT / "configs/digits.yaml")
-    done = run(python, "-m", "nodelens", "-q", "run", config, "pruning=[]", cwd=tmp_path)
+    short = ["pruning=[]", "training.epochs=1", "reports=[]"]
+    done = run(python, "-m", "nodelens", "-q", "run", config, *short, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

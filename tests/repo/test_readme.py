@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -26,6 +27,7 @@ def test_the_main_command_works_in_a_fresh_clone(tmp_path):
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command("main-command")],
         cwd=clone,
+        env={**os.environ, "PIP_NO_COMPILE": "false"},  # "false" is how pip takes --no-compile here
         capture_output=True,
         text=True,
         check=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -27,6 +26,8 @@ def hint(kind: Any, value: Any) -> str:
     if plain in (str, Path) and isinstance(value, bool | int | float):
         return "put it in quotes"
     if origin is Literal and isinstance(value, str):
+        from difflib import get_close_matches
+
         texts = {each.lower(): each for each in arguments if isinstance(each, str)}
         close = get_close_matches(value.lower(), texts, n=1)
         return f"did you mean {texts[close[0]]!r}?" if close else ""

@@ -6,11 +6,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from cattrs import BaseValidationError
-
 from nodelens.config.class_keys import LISTS
 from nodelens.config.constraints import split
-from nodelens.config.converter import MismatchError, converter
+from nodelens.config.converter import REFUSALS, converter
 from nodelens.config.words import UNIONS
 from nodelens.config.yaml12 import plain_scalar
 
@@ -45,6 +43,6 @@ def _item(kind: Any, value: Any) -> str:
         return ""
     try:
         converter().structure(value, kind)
-    except (BaseValidationError, MismatchError):
+    except REFUSALS:
         return ""
     return f"write [{value}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -48,4 +47,6 @@ def wrapped(text: str, indent: int) -> str:
 
 def echo_json(value: object) -> None:
     """Print a value as strict JSON."""
+    import json
+
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

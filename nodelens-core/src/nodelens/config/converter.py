@@ -8,13 +8,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from attrs import fields, has
+from attrs import has
 from cattrs import BaseValidationError, Converter
-from cattrs.gen import make_dict_structure_fn_from_attrs
 
-from nodelens.config.class_keys import entries
+from nodelens.config.class_keys import ClassKey, entries
 from nodelens.config.constraints import split
 from nodelens.config.words import UNIONS, given, words
+from nodelens.errors import NodelensError
 
 Hook = Callable[[Any, Any], Any]
 _CONTAINERS: Mapping[Any, type] = {dict: dict, list: list, tuple: list, set: list, frozenset: list}
@@ -42,10 +42,37 @@ class MismatchError(ValueError):
         return f"expected {words(self.kind)}, got {given(self.value)}"
 
 
+class MissingKeyError(ValueError):
+    """A key without a default that a mapping lacks."""
+
+    def __init__(self, entry: ClassKey) -> None:
+        super().__init__(f"the key {entry.key!r} is missing; it is {words(entry.kind)}")
+
+
+class UnknownKeyError(ValueError):
+    """A key that the class has not."""
+
+    def __init__(self, cls: type) -> None:
+        super().__init__(cls)
+        self.cls = cls
+
+
+class KeysError(ValueError):
+    """What is wrong in a mapping: keys with their errors, in the order in which they stand."""
+
+    def __init__(self, parts: list[tuple[Any, Exception]]) -> None:
+        super().__init__(parts)
+        self.parts = parts
+
+
+REFUSALS = (ValueError, TypeError, NodelensError, BaseValidationError)
+"""What structuring raises, own errors of a class among them."""
+
+
 @cache
 def converter() -> Converter:
     """Return the converter of configs, options, findings and records."""
-    made = Converter(forbid_extra_keys=True)
+    made = Converter()
     made.register_structure_hook_factory(has, _class)
     made.register_structure_hook_factory(_is_annotated, _checked)
     made.register_structure_hook_factory(_is_union, _union)
@@ -122,30 +149,36 @@ def _union(kind: Any, made: Converter) -> Hook:
         for arm, hook in arms:
             try:
                 return hook(value, arm)
-            except BaseValidationError as error:
-                inside.append(error)
             except MismatchError:
                 continue
+            except REFUSALS as error:
+                inside.append(error)
         raise inside[0] if inside else MismatchError(kind, value)
 
     return structure
 
 
 def _class(cls: Any, made: Converter) -> Hook:
-    """Structure a mapping; a function is made for classes of which values are given alone."""
-    required = any(entry.required for entry in entries(cls))
-
-    @cache
-    def inner() -> Hook:
-        kinds = {entry.name: entry.kind for entry in entries(cls)}
-        typed = [each.evolve(type=kinds[each.name]) for each in fields(cls) if each.name in kinds]
-        return make_dict_structure_fn_from_attrs(
-            typed, cls, made, _cattrs_use_alias=True, _cattrs_use_linecache=False
-        )
+    """Structure a mapping key by key; most of a check would go to code that cattrs generates."""
+    known = {entry.key: entry for entry in entries(cls)}
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
             raise MismatchError(cls, value)
-        return inner()(value, cls) if value or required else cls()
+        found: dict[str, Any] = {}
+        parts: list[tuple[Any, Exception]] = []
+        for key, item in value.items():
+            if key not in known:
+                parts.append((key, UnknownKeyError(cls)))
+                continue
+            try:
+                found[key] = made.structure(item, known[key].kind)
+            except REFUSALS as error:
+                parts.append((key, error))
+        missing = [each for key, each in known.items() if each.required and key not in value]
+        parts += [(each.key, MissingKeyError(each)) for each in missing]
+        if parts:
+            raise KeysError(parts)
+        return cls(**found)
 
     return structure

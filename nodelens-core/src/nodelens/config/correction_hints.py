@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from cattrs import BaseValidationError
-
 from nodelens.config.class_keys import LISTS
 from nodelens.config.constraints import split
-from nodelens.config.converter import MismatchError, converter
+from nodelens.config.converter import REFUSALS, converter
 from nodelens.config.words import UNIONS
 from nodelens.config.yaml12 import plain_scalar
 
@@ -27,6 +24,8 @@ def hint(kind: Any, value: Any) -> str:
     if plain in (str, Path) and isinstance(value, bool | int | float):
         return "put it in quotes"
     if origin is Literal and isinstance(value, str):
+        from difflib import get_close_matches
+
         texts = {each.lower(): each for each in arguments if isinstance(each, str)}
         close = get_close_matches(value.lower(), texts, n=1)
         return f"did you mean {texts[close[0]]!r}?" if close else ""
@@ -44,6 +43,6 @@ def _item(kind: Any, value: Any) -> str:
         return ""
     try:
         converter().structure(value, kind)
-    except (BaseValidationError, MismatchError):
+    except REFUSALS:
         return ""
     return f"write [{value}]"

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from cattrs import BaseValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs import IterableValidationError
 
 from nodelens.config.class_keys import entries, limited
-from nodelens.config.converter import MismatchError, converter
+from nodelens.config.converter import (
+    REFUSALS,
+    KeysError,
+    MismatchError,
+    MissingKeyError,
+    UnknownKeyError,
+    converter,
+)
 from nodelens.config.correction_hints import hint
 from nodelens.config.raw import KeyPath, Problem
-from nodelens.config.words import words
-from nodelens.errors import NodelensError, RunError, did_you_mean
+from nodelens.errors import RunError, did_you_mean
 
 INVALID = object()
 """What `fit` gives back after it has reported a problem."""
@@ -28,7 +34,7 @@ def fit(
     """
     try:
         return converter().structure(value, kind)
-    except (BaseValidationError, ValueError, TypeError, NodelensError) as error:
+    except REFUSALS as error:
         problems.extend(_problems(error, value, path, others))
         return INVALID
 
@@ -63,40 +69,25 @@ def _problems(
     """Return the problems of a value in the order in which its keys were written."""
     if isinstance(error, MismatchError):
         return [Problem(path, str(error), hint(error.kind, value))]
-    if not isinstance(error, BaseValidationError):
+    if isinstance(error, KeysError):
+        parts = error.parts
+    elif isinstance(error, IterableValidationError):
+        parts = [(note.index, part) for part, note in error.group_exceptions()[0]]
+    else:
         return [_refusal(error, value, path)]
-    found = list(_parts(error, value, path, others))
-    order = list(value) if isinstance(value, dict) else range(len(value))
-    found.sort(key=lambda part: order.index(part[0]) if part[0] in order else len(order))
-    return [problem for _, problems in found for problem in problems]
-
-
-def _parts(
-    error: Any, value: Any, path: KeyPath, others: Iterable[str]
-) -> Iterator[tuple[Any, list[Problem]]]:
-    """Yield keys, or positions, with their problems."""
-    inside, outside = error.group_exceptions()
-    listed = isinstance(error, IterableValidationError)
-    keys = {} if listed else {entry.name: entry.key for entry in entries(error.cl)}
-    for part, note in inside:
-        key = note.index if listed else keys[note.name]
-        if listed or key in value:
-            yield key, _problems(part, value[key], (*path, key))
+    found: list[Problem] = []
+    for key, part in parts:
+        if isinstance(part, UnknownKeyError):
+            found.append(Problem((*path, key), unknown_key(part.cls, key, others)))
+        elif isinstance(part, MissingKeyError):
+            found.append(Problem(path, str(part)))
         else:
-            text = f"the key {key!r} is missing; it is {words(note.type)}"
-            yield None, [Problem(path, text)]
-    for part in outside:
-        if isinstance(part, ForbiddenExtraKeysError):
-            for key in part.extra_fields:
-                yield key, [Problem((*path, key), unknown_key(error.cl, key, others))]
-        else:
-            yield None, _problems(part, value, path)
+            found += _problems(part, value[key], (*path, key))
+    return found
 
 
 def _refusal(error: Exception, value: Any, path: KeyPath) -> Problem:
-    """Return what a class itself says of its values; an error of another kind goes on."""
-    if not isinstance(error, ValueError | TypeError | NodelensError):
-        raise error
+    """Return what a class itself says of its values."""
     text = str(error.args[0]) if error.args else type(error).__name__
     named = re.match(r"'?(\w+)'?", text)
     return Problem((*path, named[1]) if named and named[1] in value else path, text)

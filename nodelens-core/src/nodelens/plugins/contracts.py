@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,16 @@ _OLDER_NAMES: Mapping[str, tuple[str, ...]] = {
 
 def missing_members(kind: Kind, component: type) -> list[str]:
     """Return the methods and attributes of the contract that a component class lacks."""
+    required = _members(kind)
+    return [_lacking(member, component) for member in required if not hasattr(component, member)]
+
+
+@cache
+def _members(kind: Kind) -> tuple[str, ...]:
     module, _, name = CONTRACTS[kind].partition(":")
     contract = vars(getattr(import_module(module), name))
-    members = [*contract.get("__annotations__", {}), *contract]
-    required = dict.fromkeys(member for member in members if not member.startswith("_"))
-    return [_lacking(member, component) for member in required if not hasattr(component, member)]
+    members = dict.fromkeys([*contract.get("__annotations__", {}), *contract])
+    return tuple(member for member in members if not member.startswith("_"))
 
 
 def _lacking(member: str, component: type) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
@@ -84,12 +85,11 @@ def _check_hook(plugin: object, name: str, options: Mapping[str, object]) -> Non
 
 
 def _check_arguments(function: object, name: str, hook: str) -> None:
-    known = list(inspect.signature(getattr(hookspecs, hook)).parameters)
     assert callable(function)
-    for argument in inspect.signature(function).parameters.values():
+    for argument in signature(function).parameters.values():
         if argument.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
             problem = f"takes {str(argument)!r}; name the arguments one by one"
-        elif argument.name not in known:
+        elif argument.name not in (known := list(signature(getattr(hookspecs, hook)).parameters)):
             problem = f"has an argument {argument.name!r}{_arguments(argument.name, known)}"
         elif argument.default is not inspect.Parameter.empty:
             problem = f"has a default for {argument.name!r}, so the value would never be given"

@@ -1,4 +1,7 @@
-"""Checking the section that chooses which plugins are loaded."""
+"""Checking the section that chooses which plugins are loaded.
+
+Read by hand: a list, one text and a mapping mean the same, each with places of its own.
+"""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ class Scar:
     variant: Literal["prot", "conn"] = option(
         "prot", validators.in_(("prot", "conn")), beside={"halo": 0.5}
     )
-    core: float = options.core()
+    core: float = options.core(halo=0.5, support=0.5)
     halo: float = field(default=0.1, validator=_SHARE)
     support: float = option(1 / 16, *_SHARE, beside={"halo": 0.5})
     top: int = option(5, validators.ge(1), examples=[1], beside={"core": 0.5, "halo": 1.0})

@@ -131,5 +131,7 @@ def test_scores_are_in_the_order_of_the_metrics_and_then_of_the_groups():
 
 @pytest.mark.parametrize(("found", "enough"), [(0.49, False), (0.5, True), (0.51, True)])
 def test_an_overlap_of_min_overlap_is_enough(found, enough):
-    rule = StoppingRule(lambda capture: None, "mean", 0.3, 0.5, [Look(64, Overlap(found, 0.0, 1.0))])
+    rule = StoppingRule(
+        lambda capture: None, "mean", 0.3, 0.5, [Look(64, Overlap(found, 0.0, 1.0))]
+    )
     assert rule.reached is enough

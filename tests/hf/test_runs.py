@@ -133,6 +133,23 @@ def test_a_killed_pruning_stage_is_done_again(tmp_path, monkeypatch):
     ]
 
 
+def test_a_finished_evaluation_is_not_done_again(tmp_path, monkeypatch):
+    perplexity = {"name": "perplexity", "files": [str(tmp_path / "a.txt")], "tokenizer": "bytes"}
+    config = settings(tmp_path, evaluations=[{**perplexity, "window": 32}])
+
+    def ends(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("nodelens.experiments.run.capture_statistics", ends)
+        nodelens.run(config)
+    (folder,) = (tmp_path / "outputs/lm").iterdir()
+    file = folder / "findings/evaluation.perplexity.json"
+    before = file.stat().st_mtime_ns
+    assert nodelens.run(resume=folder).status() == "finished"
+    assert file.stat().st_mtime_ns == before
+
+
 def test_tokens_outside_the_vocabulary_are_refused(tmp_path):
     config = settings(tmp_path)
     config["model"]["config"] = {**LLAMA, "vocab_size": 100}

@@ -17,8 +17,8 @@ from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.scorer import ScoreRequest, compute_scores, subject_of
-from nodelens.scoring.stability import overlap
-from nodelens.scoring.stopping import StoppingRule
+from nodelens.scoring.stability import Overlap, overlap
+from nodelens.scoring.stopping import Look, StoppingRule
 from nodelens.statistics.moments import Moments
 
 G = torch.Generator().manual_seed(0)
@@ -127,3 +127,11 @@ def test_scores_are_in_the_order_of_the_metrics_and_then_of_the_groups():
     assert list(scores.failed) == ["broken"]
     skipped = [metric for metric, _ in scores.skipped]
     assert skipped == sorted(skipped, key=["b", "whole", "broken", "a"].index)
+
+
+@pytest.mark.parametrize(("found", "enough"), [(0.49, False), (0.5, True), (0.51, True)])
+def test_an_overlap_of_min_overlap_is_enough(found, enough):
+    rule = StoppingRule(
+        lambda capture: None, "mean", 0.3, 0.5, [Look(64, Overlap(found, 0.0, 1.0))]
+    )
+    assert rule.reached is enough

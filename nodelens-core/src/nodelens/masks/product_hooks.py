@@ -78,7 +78,10 @@ def watching_products(
             handles.append(
                 module.register_forward_pre_hook(_before(running, path), with_kwargs=True)
             )
-            handles.append(module.register_forward_hook(_after(running, path), always_call=True))
+            # In front of the hooks that are there: nested contexts leave in the reverse order.
+            handles.append(
+                module.register_forward_hook(_after(running, path), always_call=True, prepend=True)
+            )
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(fast and not watches)
     try:

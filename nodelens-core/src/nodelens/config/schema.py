@@ -214,7 +214,7 @@ class RunConfig:
         training: how the model is trained; null studies it as it is.
         capture: which samples the statistics are taken from.
         metrics: what scores the nodes.
-        analyses: what is worked out from the scores.
+        analyses: what is computed from the scores.
         evaluations: measures of the whole model beside its test samples, such as perplexity.
         interventions: tests of the scores by ablating nodes.
         pruning: the pruning methods to compare.

@@ -51,7 +51,7 @@ class Difference:
         return f"{next(iter(self.buffers))} has other values"
 
 
-def skeleton(kind: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
+def empty_model(kind: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
     """Return the model that a configuration builds, its weights not yet initialised."""
     from transformers.initialization import no_init_weights
 

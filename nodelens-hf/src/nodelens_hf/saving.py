@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nodelens.errors import ModelError, RunError
 from nodelens_hf.cards import loading
 from nodelens_hf.config_widths import candidates
-from nodelens_hf.empty_model import Difference, apply, difference, skeleton
+from nodelens_hf.empty_model import Difference, apply, difference, empty_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,10 +75,10 @@ def save(
 
 def _against_own_config(model: PreTrainedModel) -> Difference:
     """Return the differences from the model's configuration, which gets all widths it can state."""
-    changes = difference(skeleton(type(model), model.config), model)
+    changes = difference(empty_model(type(model), model.config), model)
     for candidate in candidates(model, changes) if changes else ():
         try:
-            built = skeleton(type(model), candidate.config)
+            built = empty_model(type(model), candidate.config)
         except (
             AttributeError,
             RuntimeError,
@@ -222,7 +222,7 @@ def _rebuilt(
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    model = skeleton(kind, config)
+    model = empty_model(kind, config)
     try:  # copies have the alignment of fresh tensors: some kernels choose their summation by it
         state = {name: each.clone() for name, each in load_file(path / WEIGHTS_FILE).items()}
     except (OSError, SafetensorError) as error:

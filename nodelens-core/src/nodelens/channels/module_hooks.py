@@ -13,7 +13,7 @@ from nodelens.channels.trace import Port, Trace
 
 
 @contextmanager
-def watching(trace: Trace, model: nn.Module) -> Iterator[None]:
+def hooks_on_modules(trace: Trace, model: nn.Module) -> Iterator[None]:
     """Record the tensors that every module reads and returns while the context is open.
 
     Scripted modules take no hooks: their operators belong to the module that calls them.

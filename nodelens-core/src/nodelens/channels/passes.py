@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.channels.axis_mode import AxisMode
-from nodelens.channels.module_hooks import watching
+from nodelens.channels.module_hooks import hooks_on_modules
 from nodelens.channels.outputs import output_tensors
 from nodelens.channels.trace import Trace, Traced
 from nodelens.interfaces.operator import Operators
@@ -72,7 +72,7 @@ def _run(
             trace.tensors[tensor] = Traced(axes, data=True, value=trace.tick())
             trace.note_rows(axes)
     seen = AxisMode(trace, work.operators, fake)
-    with restored(work.model), plain_kernels(), seen, watching(trace, work.model):
+    with restored(work.model), plain_kernels(), seen, hooks_on_modules(trace, work.model):
         output = functional_call(work.model, tensors, *inputs)
     for tensor in output_tensors(output):
         for axis in trace.axes(tensor):

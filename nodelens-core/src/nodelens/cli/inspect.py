@@ -57,7 +57,7 @@ def inspect(
     from nodelens.removal.cost import costs
     from nodelens.removal.verify import verify
 
-    handle, example = _subject(session, target, overrides, shape, allowed)
+    handle, example = _study(session, target, overrides, shape, allowed)
     model = handle.module
     graph = infer(model, example, operators=session.survey().operators())
     found = costs(model, graph, example[:1])
@@ -72,7 +72,7 @@ def inspect(
         click.echo("\n".join(_as_text(graph, found, verdicts)))
 
 
-def _subject(
+def _study(
     session: Session,
     target: str,
     overrides: tuple[str, ...],
@@ -85,10 +85,10 @@ def _subject(
     configs, plugins = checked_configs(session, Path(target), overrides)
     if len(configs) > 1:
         raise ConfigError([f"{target}: sweeps over {len(configs)} runs; inspect takes one"])
-    from nodelens.experiments.setup import choose_device, load_subject
+    from nodelens.experiments.setup import choose_device, load_study
 
     device = choose_device(configs[0].device)
-    subject = load_subject(configs[0], plugins, device, allowed)
+    subject = load_study(configs[0], plugins, device, allowed)
     return subject.handle, subject.splits.train.inputs[:2].to(device)
 
 

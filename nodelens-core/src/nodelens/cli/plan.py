@@ -38,14 +38,14 @@ def plan(
     from nodelens.experiments.setup import (
         choose_device,
         choose_metrics,
-        load_subject,
+        load_study,
         plan_capture,
     )
 
     plans: list[dict[str, Any]] = []
     for each in configs:
         chosen = choose_metrics(each, plugins.registry)
-        study = load_subject(each, plugins, choose_device(each.device), allowed)
+        study = load_study(each, plugins, choose_device(each.device), allowed)
         plans.append(plan_json(each, study, plan_capture(each, study, chosen)))
     if as_json:
         click.echo(json.dumps(plans, indent=2))

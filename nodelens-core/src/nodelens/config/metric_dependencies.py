@@ -34,9 +34,14 @@ def with_parts(
         for name in dependencies_of(found[owner]):
             if name not in found:
                 if name not in offered:
-                    raise ConfigError(
-                        [_unknown(owner, name, found, offered) + unloaded("metric", name)]
+                    absent = unloaded("metric", name)
+                    hint = (
+                        absent
+                        if "offered by" in absent
+                        else _closest(name, found, offered) + absent
                     )
+                    words = f"metrics: {owner!r} is made of {name!r}, which is no metric{hint}"
+                    raise ConfigError([words])
                 found[name] = build(name)
                 waiting.append(name)
     for name in found:
@@ -56,9 +61,8 @@ def _objections(name: str, found: Mapping[str, Any]) -> list[str]:
     return [f"metrics: {name}: {problem}" for problem in problems]
 
 
-def _unknown(owner: str, name: str, found: Collection[str], offered: Collection[str]) -> str:
-    hint = did_you_mean(name, [*found, *(each for each in offered if ":" not in each)])
-    return f"metrics: {owner!r} is made of {name!r}, which is no metric{hint}"
+def _closest(name: str, found: Collection[str], offered: Collection[str]) -> str:
+    return did_you_mean(name, [*found, *(each for each in offered if ":" not in each)])
 
 
 def _check_circle(name: str, found: Mapping[str, _M], way: tuple[str, ...]) -> None:

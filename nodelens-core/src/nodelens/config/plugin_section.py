@@ -44,7 +44,9 @@ def _names(value: Any, path: KeyPath, problems: list[Problem]) -> tuple[str, ...
     before = len(problems)
     for position, item in enumerate(value):
         if not isinstance(item, str) or not _is_requirement(item):
-            problems.append(Problem((*path, position), f"expected {EXPECTED}, got {given(item)}"))
+            hint = "" if isinstance(item, str | list | dict) else "put it in quotes"
+            words = f"expected {EXPECTED}, got {given(item)}"
+            problems.append(Problem((*path, position), words, hint))
     return tuple(value) if len(problems) == before else ()
 
 

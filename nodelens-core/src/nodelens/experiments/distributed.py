@@ -20,7 +20,7 @@ from nodelens.experiments.calibration import fingerprint
 from nodelens.experiments.capturing import capture_request
 from nodelens.experiments.experiment import Experiment
 from nodelens.experiments.run import run_experiment
-from nodelens.experiments.setup import choose_device, choose_metrics, load_subject, plan_capture
+from nodelens.experiments.setup import choose_device, choose_metrics, load_study, plan_capture
 from nodelens.storage.run_folder import RunFolder
 from nodelens.storage.tensors import state_from_bytes
 
@@ -66,7 +66,7 @@ def follow_experiment(
     """
     device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
-    study = load_subject(config, plugins, device, allowed)
+    study = load_study(config, plugins, device, allowed)
     message = restored(BroadcastMessage, json.loads(workers.spread()), "rank 0")
     weights = workers.spread()
     if message.captures:

@@ -33,7 +33,7 @@ from nodelens.experiments.setup import (
     choose_device,
     choose_metrics,
     graph_json,
-    load_subject,
+    load_study,
     plan_capture,
 )
 from nodelens.experiments.termination import terminable
@@ -110,7 +110,7 @@ def _thread_count(experiment: Experiment) -> int | None:
 
 def _perform(experiment: Experiment, chosen: RunComponents) -> None:
     with experiment.stage("model"):
-        study = load_subject(
+        study = load_study(
             experiment.config, experiment.plugins, experiment.device, experiment.allowed
         )
         experiment.run.update_record(model=_about(study.handle))

@@ -69,7 +69,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def load_subject(
+def load_study(
     config: RunConfig, plugins: Plugins, device: torch.device, allowed: Permissions | None = None
 ) -> StudyInputs:
     """Load the data, build the model on `device` and infer its channel groups.

@@ -26,14 +26,21 @@ CONTRACTS: Mapping[Kind, str] = {
 _OLDER_NAMES: Mapping[str, tuple[str, ...]] = {
     "info": ("better", "unit", "formula", "source", "invariances", "dead", "level", "jackknife"),
     "statistics": ("needs",),
+    "depends_on": ("uses",),
+    "check_dependencies": ("unfit",),
 }
-"""Members of classes for an earlier contract, by the member that takes their place."""
+"""Members of metrics for an earlier contract, by the member that takes their place."""
 
 
 def missing_members(kind: Kind, component: type) -> list[str]:
-    """Return the methods and attributes of the contract that a component class lacks."""
+    """Return the methods and attributes of the contract that a component class lacks.
+
+    A member that may be left out is missing where the class has its earlier form.
+    """
     required = _members(kind)
-    return [_lacking(member, component) for member in required if not hasattr(component, member)]
+    optional = [new for new in _OLDER_NAMES if kind == "metric" and _older(new, component)]
+    members = dict.fromkeys([*required, *optional])
+    return [_lacking(member, component) for member in members if not hasattr(component, member)]
 
 
 @cache
@@ -44,7 +51,11 @@ def _members(kind: Kind) -> tuple[str, ...]:
     return tuple(member for member in members if not member.startswith("_"))
 
 
+def _older(member: str, component: type) -> list[str]:
+    return [name for name in _OLDER_NAMES.get(member, ()) if hasattr(component, name)]
+
+
 def _lacking(member: str, component: type) -> str:
     """Return a missing member, with the members of an earlier contract that the class has."""
-    found = [name for name in _OLDER_NAMES.get(member, ()) if hasattr(component, name)]
+    found = _older(member, component)
     return f"{member} (in place of {', '.join(found)})" if found else member

@@ -13,7 +13,7 @@ from nodelens.plugins.specs import MetricSpec
 
 _CLASS = re.compile(r"\nclass (\w+)")
 _SUMMARY = re.compile(r'r?"""(.*?)(?:"""|\n)')
-_INFO = re.compile(r"\n    info = MetricInfo\(.*(\n {5,}\S.*|\n *$)*", re.MULTILINE)
+_INFO = re.compile(r"\n    info(?:: [^\n=]+)? = MetricInfo\(.*(\n {5,}\S.*|\n *$)*", re.MULTILINE)
 _NAME = re.compile(r'\bname="(\w+)"')
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[0-9])(?=[A-Z])")
 

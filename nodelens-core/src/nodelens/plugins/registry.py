@@ -12,11 +12,11 @@ from attrs import field, frozen
 from nodelens.config.plugin_requirements import canonical
 from nodelens.config.schema import COMPONENT_KINDS, FAMILY
 from nodelens.errors import PluginError, UnknownNameError, did_you_mean, with_article
-from nodelens.plugins.absence import absence
 from nodelens.plugins.contracts import missing_members
 from nodelens.plugins.plugin_record import PluginRecord
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.specs import ComponentSpec, Kind, MetricSpec
+from nodelens.plugins.unloaded import OFFERED, absence
 
 if TYPE_CHECKING:
     from nodelens.config.schema import Component
@@ -172,12 +172,15 @@ class Registry:
 
     def _unknown(self, kind: Kind, name: str) -> str:
         known = [offer.qualified for offer in self.match(kind)] if ":" in name else self.names(kind)
-        text = f"no {kind} is called {name!r}{did_you_mean(name, known)}"
+        text, absent = f"no {kind} is called {name!r}", self.unloaded(kind, name)
+        if absent.startswith(OFFERED):
+            return text + absent
+        text += did_you_mean(name, known)
         for other in sorted({offer.spec.kind for offer in self.offers if offer.name == name}):
             text += f"; there is {with_article(other)} of that name"
             sections = [key for key, named in COMPONENT_KINDS.items() if named == other]
             text += "".join(f"; name it under '{section}:'" for section in sections)
-        return text + self.unloaded(kind, name)
+        return text + absent
 
     def unloaded(self, kind: Kind, name: str) -> str:
         """Return ``; not loaded: …`` with blocked plugins that may offer a name."""

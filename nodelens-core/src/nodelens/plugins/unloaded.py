@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from nodelens.plugins.plugin_record import PluginRecord
 
 
+OFFERED = "; offered by what is not loaded: "
+
+
 def absence(records: Sequence[PluginRecord], kind: Kind, name: str) -> str:
     """Return ``; not loaded: …`` with reasons and ways out; empty if all plugins are loaded.
 
@@ -33,7 +36,7 @@ def absence(records: Sequence[PluginRecord], kind: Kind, name: str) -> str:
     ]
     if not lines:
         return ""
-    return f"; {'offered by what is ' if owners else ''}not loaded: {'; '.join(lines)}"
+    return f"{OFFERED if owners else '; not loaded: '}{'; '.join(lines)}"
 
 
 def _registers(record: PluginRecord, kind: Kind) -> bool:

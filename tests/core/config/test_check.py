@@ -271,7 +271,7 @@ BAD = [
     (
         "plugins: [5]",
         "plugins.0: expected a distribution with an optional entry and version range, "
-        "such as nodelens-metrics:information>=0.1, got 5",
+        "such as nodelens-metrics:information>=0.1, got 5; put it in quotes",
     ),
 ]
 

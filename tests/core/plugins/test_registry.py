@@ -8,9 +8,10 @@ import types
 import pytest
 from attrs import frozen
 
-from nodelens.config.schema import COMPONENT_KINDS, Component
+from nodelens.config.schema import COMPONENT_KINDS, Component, PluginSettings
 from nodelens.errors import ConfigError, PluginError, UnknownNameError
 from nodelens.plugins.contracts import missing_members
+from nodelens.plugins.manager import load_plugins
 from nodelens.plugins.plugin_record import PluginRecord
 from nodelens.plugins.registry import Registry
 from nodelens.plugins.specs import SPEC_KINDS, AnalysisSpec, MetricSpec, OperatorSpec, PrunerSpec
@@ -243,3 +244,22 @@ def test_members_of_an_earlier_contract_are_told_what_takes_their_place():
 
     found = missing_members("metric", Old)
     assert found == ["info (in place of better, unit)", "statistics (in place of needs)"]
+
+
+def test_earlier_names_of_what_may_be_left_out_are_named():
+    class Mixed:
+        info = statistics = ()
+        uses = unfit = score = print
+
+    found = missing_members("metric", Mixed)
+    assert found == ["depends_on (in place of uses)", "check_dependencies (in place of unfit)"]
+
+
+def test_a_plugin_that_has_the_name_is_said_before_all_known_names():
+    registry = load_plugins(PluginSettings(disable=("nodelens-metrics:gradients",))).registry
+    with pytest.raises(UnknownNameError) as caught:
+        registry.offer("metric", "taylor")
+    assert str(caught.value) == (
+        "no metric is called 'taylor'; offered by what is not loaded: nodelens-metrics:gradients "
+        "(disabled by the config; take it out of plugins.disable)"
+    )

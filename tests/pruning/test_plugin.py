@@ -1,5 +1,7 @@
 import pytest
 
+from nodelens.config.check import check_config
+from nodelens.config.load import raw_from_mapping
 from nodelens.config.options import option_fields, structure_options
 from nodelens.errors import ConfigError, UnknownNameError
 from nodelens.interfaces.pruner import Pruner
@@ -46,3 +48,10 @@ def test_earlier_names_of_options_are_answered_with_those_of_today(offer):
 @pytest.mark.parametrize("module", ["nodelens_pruning.plugin", "nodelens_pruning.methods"])
 def test_modules_that_are_listed_import_nothing_heavy(module):
     assert heavy_imports(module) == ""
+
+
+def test_a_metric_that_a_method_ranks_by_has_to_be_there():
+    pruning = {"name": "by_score", "metric": "tailor"}
+    raw = raw_from_mapping({"model": "mlp", "data": "digits", "pruning": pruning})
+    with pytest.raises(ConfigError, match="pruning: 'by_score' ranks by 'tailor': no metric is"):
+        check_config(raw, REGISTRY)

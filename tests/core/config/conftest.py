@@ -88,6 +88,9 @@ class Taylor:
     sparsity: float = field(default=0.5, validator=(validators.ge(0.0), validators.lt(1.0)))
     budget: Budget | None = None
 
+    def metrics(self):
+        return ()
+
 
 COMPONENTS: dict[str, dict[str, type]] = {
     "backend": {"cnn": Net, "mlp": Plain},

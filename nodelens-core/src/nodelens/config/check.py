@@ -23,7 +23,7 @@ from nodelens.config.schema import (
     RunConfig,
 )
 from nodelens.config.structuring import INVALID, fit, unknown_key
-from nodelens.errors import ConfigError, did_you_mean
+from nodelens.errors import ConfigError, NodelensError, did_you_mean
 
 FILE_KEYS = ("extends", "sweep")
 """Keys of a config file that are used up before a single run is checked."""
@@ -48,6 +48,7 @@ def check_config(raw: RawConfig, registry: ComponentSource) -> RunConfig:
     values = {key: check.section(key, value) for key, value in given.items()}
     check.missing(values)
     check.parts(values)
+    check.rankings(values)
     check.recovery(given)
     _report(raw, check.problems)
     return RunConfig(**values)
@@ -132,6 +133,24 @@ class _Check:
             hint = did_you_mean(stop_when.metric, names) or "; there are none"
             words = f"{stop_when.metric!r} is not one of the run's metrics{hint}"
             self.problems.append(Problem(("capture", "stop_when", "metric"), words))
+
+    def rankings(self, values: dict[str, Any]) -> None:
+        """Report pruning methods that rank by a metric that no plugin offers."""
+        named = {component.result_name for component in values.get("metrics") or ()}
+        named.update(self.registry.names("metric"))
+        for component in values.get("pruning") or ():
+            cls = self.registry.component("pruner", component.name)
+            pruner: Any = structure_options(cls, component.options)
+            for metric in pruner.metrics():
+                if metric not in named:
+                    words = f"{component.result_name!r} ranks by {metric!r}"
+                    self._report_metric(words, metric)
+
+    def _report_metric(self, words: str, metric: str) -> None:
+        try:
+            self.registry.component("metric", metric)
+        except NodelensError as error:
+            self.problems.append(Problem(("pruning",), f"{words}: {error}"))
 
     def recovery(self, given: dict[str, Any]) -> None:
         """Report a recovery of nothing."""

@@ -9,7 +9,7 @@ from torch import nn
 import nodelens
 from nodelens.channels import ChannelGraph
 from nodelens.channels.infer import infer as infer_groups
-from nodelens.errors import UnknownNameError
+from nodelens.errors import ModelError, UnknownNameError
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
 KEEP = {"0:neurons": [0, 2, 3]}
@@ -42,3 +42,21 @@ def test_its_verbs_are_those_of_masks_and_removal():
 
 def test_plain_groups_have_no_verbs():
     assert not any(hasattr(ChannelGraph, verb) for verb in ("mask", "remove", "verify"))
+
+
+@pytest.mark.parametrize(
+    "kept", [torch.tensor([1.0, 1, 0, 0, 0, 0]), [0.9, 2.7], [[0, 1]], 3], ids=str
+)
+def test_kept_nodes_are_whole_numbers_or_a_bool_for_each(kept):
+    net = model()
+    graph = nodelens.infer(net, X)
+    with pytest.raises(ModelError, match="0:neurons: expected the numbers of the kept nodes, or a"):
+        graph.mask(net, {"0:neurons": kept}).__enter__()
+    with pytest.raises(ModelError, match="0:neurons: expected the numbers of the kept nodes, or a"):
+        graph.remove(net, {"0:neurons": kept}, X)
+
+
+def test_a_replacement_of_another_name_is_refused():
+    net = model()
+    with pytest.raises(ModelError, match="replace: 'Mean' is no replacement; did you mean 'mean'"):
+        nodelens.infer(net, X).mask(net, KEEP, "Mean").__enter__()

@@ -72,6 +72,8 @@ def _name_of(item: Asked) -> str:
         return type(item).__name__
     if not isinstance(item.get("name"), str):
         raise ConfigError([f"metrics: {dict(item)!r} has no name"])
+    if is_pattern(item["name"]) and len(item) > 1:
+        raise ConfigError([f"metrics: the pattern {item['name']!r} takes no options and no label"])
     return str(item.get("label", item["name"]))
 
 

@@ -17,7 +17,7 @@ from nodelens.capture.losses import row_losses
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.capture.plan.planning import unreadable
 from nodelens.capture.request import CaptureRequest, Loss
-from nodelens.errors import ConfigError, DataError
+from nodelens.errors import DataError
 from nodelens.experiments.capture_record import warnings_of
 from nodelens.experiments.convergence import check_rule
 from nodelens.experiments.loss_requirements import (
@@ -95,7 +95,6 @@ def score_model(
     with torch.inference_mode(False):
         graph = infer(model, *example.args, operators=plugins.operators(), **example.kwargs)
         choice = choice.fitting(lambda each: _misfit(each, model, graph, first, options, predicts))
-        _check_any(choice)
         given = _Given(model, graph, choice, options)
         planned = _planned(given, example)
         check_targets(first, planned.plan.gradient and options.loss is None, planned.plan.targets)
@@ -123,13 +122,6 @@ def _misfit(
     except DataError as error:
         return str(error)
     return unreadable(graph, metric, model)
-
-
-def _check_any(choice: MetricChoice) -> None:
-    """Raise `ConfigError` where the patterns take nothing and no other metric is named."""
-    if not choice.metrics:
-        reasons = "; ".join(f"{name}: {why}" for name, why in choice.left_out.items())
-        raise ConfigError([f"metrics: nothing that the patterns match fits: {reasons}"])
 
 
 def _with_left_out(scores: Scores, given: _Given) -> Scores:

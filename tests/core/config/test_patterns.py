@@ -7,7 +7,7 @@ import pytest
 from nodelens.config.check import check_config
 from nodelens.config.dump import to_yaml
 from nodelens.config.load import raw_from_mapping
-from nodelens.config.patterns import expand
+from nodelens.config.patterns import LABELLED, expand
 from nodelens.config.schema import Component, is_pattern
 from nodelens.errors import ConfigError
 
@@ -126,3 +126,10 @@ def test_a_wrong_pattern_is_one_mistake(registry, sections, message):
     with pytest.raises(ConfigError) as caught:
         checked(registry, sections.pop("metrics", ["rms"]), **sections)
     assert caught.value.problems == (f"config: {message}",)
+
+
+def test_a_pattern_leaves_out_a_name_that_is_the_label_of_another_metric(registry):
+    labelled = Component("taylor", {}, "redundancy")
+    found = expand((labelled, Component("redund*")), registry)
+    assert [each.result_name for each in found.components] == ["redundancy"]
+    assert found.left_out == {"redundancy": LABELLED}

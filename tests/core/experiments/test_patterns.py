@@ -166,3 +166,17 @@ def test_a_pattern_that_matches_nothing_is_an_error(model):
 def test_a_metric_named_outright_that_does_not_fit_stays_an_error(model):
     with pytest.raises(DataError, match="gradient metrics need labels"):
         nodelens.score(model, [X], ["weight_*", "taylor"])
+
+
+def test_a_pattern_takes_no_options_in_python():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3))
+    asked = [{"name": "weight_*", "top": 3}]
+    with pytest.raises(ConfigError, match="the pattern 'weight_\\*' takes no options and no label"):
+        nodelens.score(model, [torch.randn(4, 4)], asked)
+
+
+def test_a_method_ranks_by_a_metric_with_a_label(tmp_path):
+    metrics = [{"name": "weight_l2", "label": "size"}]
+    pruning = {"name": "by_score", "metric": "size"}
+    given = CONFIG | {"output": str(tmp_path), "metrics": metrics, "pruning": pruning}
+    assert nodelens.run(given).record()["status"] == "finished"

@@ -70,6 +70,14 @@ def test_a_metric_is_a_class_with_an_info(package):
     assert "acme.sizes.means" not in sys.modules
 
 
+def test_a_docstring_may_begin_on_the_next_line_and_an_info_have_a_type(package):
+    text = MODULE.replace('"""The mean.', '"""\n    The mean.').replace(
+        "    info = MetricInfo(\n", "    info: MetricInfo = MetricInfo(\n"
+    )
+    specs = metrics_in(package(means=text))
+    assert (specs[0].name, specs[0].summary) == ("mean_rms", "The mean.")
+
+
 def test_modules_are_read_in_the_order_of_their_names(package):
     name = package(b=MODULE, a=MODULE.replace("MeanRMS", "Other"))
     assert [spec.name for spec in metrics_in(name)] == ["other", "short", "mean_rms", "short"]

@@ -10,10 +10,11 @@ from attrs import frozen
 
 from nodelens.config.schema import COMPONENT_KINDS, Component, PluginSettings
 from nodelens.errors import ConfigError, PluginError, UnknownNameError
+from nodelens.interfaces.metric import MetricInfo
 from nodelens.plugins.contracts import missing_members
 from nodelens.plugins.manager import load_plugins
 from nodelens.plugins.plugin_record import PluginRecord
-from nodelens.plugins.registry import Registry
+from nodelens.plugins.registry import Offer, Registry
 from nodelens.plugins.specs import SPEC_KINDS, AnalysisSpec, MetricSpec, OperatorSpec, PrunerSpec
 
 
@@ -263,3 +264,19 @@ def test_a_plugin_that_has_the_name_is_said_before_all_known_names():
         "no metric is called 'taylor'; offered by what is not loaded: nodelens-metrics:gradients "
         "(disabled by the config; take it out of plugins.disable)"
     )
+
+
+def test_a_name_that_the_source_does_not_say_as_the_class_does_is_refused():
+    @frozen
+    class Peak:
+        info = MetricInfo(name="summit", formula="a", unit="1", higher_is_better=True)
+        statistics = ()
+
+        def score(self, group):
+            raise NotImplementedError
+
+    offer = Offer(MetricSpec("peak", "acme:Peak", "Peaks."), "acme:main", "acme", "1.0")
+    with pytest.raises(
+        PluginError, match="Peak.info says name='summit'; write it as name=\"summit\""
+    ):
+        Registry(()).checked(offer, Peak)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import frozen
 
+from nodelens.errors import ConfigError
 from nodelens.scoring.metric_choice import MetricChoice
 
 
@@ -36,6 +38,14 @@ def test_what_an_outright_metric_is_made_of_stays():
 
 def test_a_metric_goes_with_a_part_that_does_not_fit():
     metrics = {"mix": Made(("part",)), "part": Made(("deep",)), "deep": Made(reason="no loss")}
-    choice = MetricChoice(metrics, ("mix",), frozenset({"mix"})).fitting(lambda each: each.reason)
-    assert dict(choice.metrics) == {}
+    metrics["other"] = Made()
+    choice = MetricChoice(metrics, ("mix", "other"), frozenset({"mix"})).fitting(
+        lambda each: each.reason
+    )
+    assert list(choice.metrics) == ["other"]
     assert choice.left_out == {"mix": "no loss"}
+
+
+def test_patterns_that_take_nothing_beside_no_other_metric_are_an_error():
+    with pytest.raises(ConfigError, match="nothing that the patterns match fits: a: no labels"):
+        chosen({"a": Made(reason="no labels")}, "a")

@@ -49,6 +49,7 @@ def structure_options(cls: type, options: Mapping[str, Any], path: str = "") -> 
     """
     from nodelens.config.structuring import fit
 
+    entries(cls)
     problems: list[Problem] = []
     keys = tuple(path.split(".")) if path else ()
     built: object = fit(cls, plain(options), keys, problems)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from nodelens.config.components import ComponentSource
 
 
+LABELLED = "another metric has its name as a label; give that one another label"
+
+
 @frozen
 class Expansion:
     """The metrics of a config, with what patterns match in the place of the patterns.
@@ -35,7 +38,9 @@ def expand(components: Sequence[Component], registry: ComponentSource) -> Expans
     A pattern stands for all metrics that it matches, by name, with their default options. A metric
     that is named outright, or by an earlier pattern, is not taken again.
     """
-    named = {each.result_name for each in components if not is_pattern(each.name)}
+    outright = [each for each in components if not is_pattern(each.name)]
+    named = {each.result_name for each in outright}
+    labels = {each.result_name for each in outright if each.label not in (None, each.name)}
     found: list[Component] = []
     taken: set[str] = set()
     left_out: dict[str, str] = {}
@@ -43,7 +48,9 @@ def expand(components: Sequence[Component], registry: ComponentSource) -> Expans
         if not is_pattern(component.name):
             found.append(component)
             continue
-        fresh, reasons = take(component.name, registry, {*named, *taken, *left_out})
+        fresh, reasons = take(component.name, registry, {*named, *taken, *left_out} - labels)
+        reasons |= {each.result_name: LABELLED for each in fresh if each.result_name in labels}
+        fresh = [each for each in fresh if each.result_name not in labels]
         found += fresh
         taken |= {each.result_name for each in fresh}
         left_out |= reasons

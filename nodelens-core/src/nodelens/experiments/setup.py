@@ -209,7 +209,8 @@ def choose_metrics(config: RunConfig, registry: Registry) -> RunComponents:
 
     ranked_by = [name for pruner in pruners.values() for name in pruner.metrics()]
     for name in ranked_by:
-        metrics.setdefault(name, build(name))
+        if name not in metrics:
+            metrics[name] = build(name)
     recoveries: dict[str, Any] = {
         part.result_name: registry.build("recovery", part) for part in config.recovery
     }

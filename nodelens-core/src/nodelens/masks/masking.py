@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from nodelens.errors import ModelError
+from nodelens.errors import ModelError, did_you_mean
 from nodelens.masks.operand_products import Watch
 from nodelens.masks.patches import MaskedForward, Patch
 from nodelens.masks.product_hooks import watching_products
@@ -114,6 +114,9 @@ def _masked(
     means: Mapping[str, Tensor] | None,
     seed: int,
 ) -> Iterator[None]:
+    if replace not in get_args(Replacement):
+        hint = did_you_mean(str(replace), get_args(Replacement))
+        raise ModelError(f"replace: {replace!r} is no replacement{hint}")
     donors = generator(seed, "mask", "resample") if replace == "resample" else None
     forward = MaskedForward(len(keeps), donors)
     patches: list[Patch] = []
@@ -144,6 +147,11 @@ def kept_nodes(group: ChannelGroup, kept: Sequence[int] | Tensor) -> Tensor:
         if chosen.shape != (group.width,):
             raise ModelError(f"{group.name}: a mask of {len(chosen)} for {group.width} nodes")
         return chosen.cpu()
+    if chosen.ndim != 1 or (chosen.is_floating_point() and chosen.numel()):
+        raise ModelError(
+            f"{group.name}: expected the numbers of the kept nodes, or a bool for each node, got "
+            f"{kept}"
+        )
     if chosen.numel() and not (int(chosen.min()) >= 0 and int(chosen.max()) < group.width):
         raise ModelError(f"{group.name}: nodes run from 0 to {group.width - 1}, got {kept}")
     flags = torch.zeros(group.width, dtype=torch.bool)

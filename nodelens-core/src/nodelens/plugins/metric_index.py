@@ -12,7 +12,7 @@ from nodelens.errors import PluginError
 from nodelens.plugins.specs import MetricSpec
 
 _CLASS = re.compile(r"\nclass (\w+)")
-_SUMMARY = re.compile(r'r?"""(.*?)(?:"""|\n)')
+_SUMMARY = re.compile(r'r?"""\s*(.+?)\s*(?:"""|\n)')
 _INFO = re.compile(r"\n    info(?:: [^\n=]+)? = MetricInfo\(.*(\n {5,}\S.*|\n *$)*", re.MULTILINE)
 _NAME = re.compile(r'\bname="(\w+)"')
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[0-9])(?=[A-Z])")
@@ -58,7 +58,7 @@ def _sources(package: str) -> Iterator[tuple[str, str]]:
     parent = sys.modules.get(package) or import_module(package)
     for folder in parent.__path__:
         for path in sorted(Path(folder).glob("*.py")):
-            yield f"{package}.{path.stem}", path.read_text(encoding="utf-8")
+            yield f"{package}.{path.stem}", path.read_text(encoding="utf-8", errors="replace")
 
 
 def _metrics(module: str, text: str) -> Iterator[MetricSpec]:

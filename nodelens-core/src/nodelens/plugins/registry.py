@@ -149,6 +149,12 @@ class Registry:
             raise PluginError(f"{_described(offer)}: {offer.spec.target} is not a class")
         if missing := missing_members(offer.spec.kind, target):
             raise PluginError(f"{_described(offer)}: {target.__name__} lacks {', '.join(missing)}")
+        named = getattr(getattr(target, "info", None), "name", "")
+        if offer.spec.kind == "metric" and named not in ("", offer.spec.name):
+            raise PluginError(
+                f"{_described(offer)}: {target.__name__}.info says name={named!r}; write it as "
+                f'name="{named}" in the call of MetricInfo'
+            )
         return target
 
     def operator(self, offer: Offer) -> Operator:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import field, frozen
 
+from nodelens.errors import ConfigError
 from nodelens.interfaces.metric import Metric, dependencies_of
 
 
@@ -29,6 +30,7 @@ class MetricChoice:
         """Return the choice without metrics of patterns that do not fit.
 
         `misfit` returns the reason, or nothing. Metrics that another one depends on are kept too.
+        Raises `ConfigError` where patterns left metrics out and no metric is kept.
         """
         outright = self._with_parts(set(self.asked) - self.taken)
         reasons = {name: self._reason(name, misfit) for name in self.taken - outright}
@@ -36,6 +38,9 @@ class MetricChoice:
         kept = self._with_parts(outright | self.taken - unfit.keys())
         metrics = {name: metric for name, metric in self.metrics.items() if name in kept}
         left_out = {**self.left_out, **unfit}
+        if left_out and not metrics:
+            words = "; ".join(f"{name}: {why}" for name, why in sorted(left_out.items()))
+            raise ConfigError([f"metrics: nothing that the patterns match fits: {words}"])
         asked = tuple(name for name in self.asked if name in kept)
         return MetricChoice(metrics, asked, self.taken & kept, dict(sorted(left_out.items())))
 

@@ -48,6 +48,10 @@ class RunError(NodelensError):
     """A run folder that cannot be read or written."""
 
 
+class TerminationError(BaseException):
+    """A run that was told to end; no `Exception`, so that code which catches these lets it pass."""
+
+
 class NotApplicableError(Exception):
     """A group that a metric is not defined on; reports show the reason."""
 

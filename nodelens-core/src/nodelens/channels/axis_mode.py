@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from nodelens.channels.rules.arithmetic import pointwise
 from nodelens.channels.rules.data_dependence import provenance
 from nodelens.channels.rules.operation import Operation, constant, unknown
+from nodelens.channels.rules.selection import counts_up
 from nodelens.interfaces.operator import Operators, row_of
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ def _infer(op: Operation) -> None:
     if source.chosen:
         homes = [trace.homes[each.value] for each in inputs if each.value in trace.homes]
         trace.homes[value] = homes[0] if homes else trace.module
-    results = _results(op, inputs)
+    results, counted = _results(op, inputs), counts_up(op)
     for tensor, axes in zip(op.outputs, results, strict=True):
-        trace.tensors[tensor] = evolve(source, axes=axes, value=value)
+        trace.tensors[tensor] = evolve(source, axes=axes, value=value, counted=counted)
     _note_writes(op, source.data)
 
 

@@ -30,6 +30,7 @@ class Traced:
     A tensor that holds entries of parameters, which of them the input decides, is `chosen`: it is
     data and has `parameters`. `moved` are the parameters each of whose entries is still the entry
     of one index of every axis: it was moved, repeated or scaled, never summed with others.
+    A tensor that is `counted` holds 0, 1, 2, … along its one axis that is longer than 1.
     """
 
     axes: Axes
@@ -38,6 +39,7 @@ class Traced:
     value: int = 0
     chosen: bool = False
     moved: frozenset[str] = frozenset()
+    counted: bool = False
 
 
 @frozen(eq=False)
@@ -133,6 +135,11 @@ class Trace:
         while value in self.picked:
             value = self.picked[value]
             yield value
+
+    def is_counted(self, tensor: Tensor) -> bool:
+        """Whether a tensor still holds 0, 1, 2, … along its one axis that is longer than 1."""
+        known = self.of(tensor)
+        return known.counted and self.value(tensor) == known.value
 
     def is_data(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on the model's input, also through writes to its storage."""

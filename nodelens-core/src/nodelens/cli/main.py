@@ -12,7 +12,7 @@ import click
 
 from nodelens.cli.lazy import LazyGroup
 from nodelens.cli.session import Session, logging_to_stderr
-from nodelens.errors import ConfigError, NodelensError
+from nodelens.errors import ConfigError, NodelensError, TerminationError
 
 PROGRAM = "nodelens"
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
@@ -51,7 +51,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.Abort:
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except (click.ClickException, NodelensError) as error:
+    except (click.ClickException, NodelensError, TerminationError) as error:
         _trace(session, error)
         _tell(error)
         return error.exit_code if isinstance(error, click.ClickException) else MISTAKE
@@ -69,12 +69,12 @@ def _accept_any_terminal() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _trace(session: Session, error: Exception) -> None:
+def _trace(session: Session, error: BaseException) -> None:
     if session.traceback:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
 
 
-def _tell(error: click.ClickException | NodelensError) -> None:
+def _tell(error: click.ClickException | NodelensError | TerminationError) -> None:
     if isinstance(error, click.ClickException):
         lines = [error.format_message()]
     elif isinstance(error, ConfigError):

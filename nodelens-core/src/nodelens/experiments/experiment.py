@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field, frozen
 
 from nodelens.capture.distributed.workers import Workers
+from nodelens.errors import TerminationError
 from nodelens.interfaces.backend import Permissions
 from nodelens.progress import Progress, silent
 from nodelens.storage import manifest
@@ -62,8 +63,7 @@ class Experiment:
         try:
             yield stage
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            self._record(name, {"status": status, "seconds": _since(started)})
+            self._record(name, {"status": status_of(error), "seconds": _since(started)})
             raise
         files = {name: manifest.describe(self.run.file(name)) for name in stage.files}
         entry = {"status": "finished", "seconds": _since(started), "files": files}
@@ -87,6 +87,14 @@ class Stage:
 
     result: Any = None
     files: list[str] = field(factory=list)
+
+
+def status_of(error: BaseException | None) -> str:
+    """Return the status of a run or a stage that an error has ended, or none."""
+    if error is None:
+        return "finished"
+    ended = isinstance(error, KeyboardInterrupt | TerminationError)
+    return "interrupted" if ended else "failed"
 
 
 def _since(started: float) -> float:

@@ -16,13 +16,13 @@ from attrs import asdict, evolve
 from nodelens.capture.distributed.workers import Workers, own_device
 from nodelens.config.dump import to_yaml
 from nodelens.config.schema import CaptureSettings
-from nodelens.errors import ConfigError, NodelensError, RunError
+from nodelens.errors import ConfigError, NodelensError, RunError, TerminationError
 from nodelens.experiments import stages
 from nodelens.experiments.broadcast import broadcast_study
 from nodelens.experiments.calibration import fingerprint
 from nodelens.experiments.capture_record import loss_numbers
 from nodelens.experiments.capturing import capture_statistics
-from nodelens.experiments.experiment import Experiment, log
+from nodelens.experiments.experiment import Experiment, log, status_of
 from nodelens.experiments.pattern_record import record_patterns, record_unscored
 from nodelens.experiments.record import describe
 from nodelens.experiments.recovery_stage import check_recoveries
@@ -219,7 +219,7 @@ def _finish(experiment: Experiment, error: BaseException | None, seconds: float)
 
 def _record_end(experiment: Experiment, error: BaseException | None, seconds: float) -> None:
     """Write how the run ended; a stage that is still recorded as running ended with the run."""
-    status, known = _status(error), experiment.run.record()["stages"]
+    status, known = status_of(error), experiment.run.record()["stages"]
     ended = {name: {**each, "status": status} for name, each in known.items() if _runs(each)}
     experiment.run.update_record(
         status=status,
@@ -244,16 +244,11 @@ def _record_failure(experiment: Experiment, problem: NodelensError, seconds: flo
         log.error("%s", second)
 
 
-def _status(error: BaseException | None) -> str:
-    if error is None:
-        return "finished"
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-
-
 def _reason(error: BaseException | None) -> str | None:
     if error is None or isinstance(error, KeyboardInterrupt):
         return None
-    return str(error) if isinstance(error, NodelensError) else f"{type(error).__name__}: {error}"
+    said = isinstance(error, NodelensError | TerminationError)
+    return str(error) if said else f"{type(error).__name__}: {error}"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""SIGTERM as an error: a terminated run records it as a failed run does."""
+"""SIGTERM as an error: a terminated run records it, whatever code is running."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from nodelens.errors import RunError
+from nodelens.errors import TerminationError
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGTERM into a `RunError` while the context is open, in the main thread."""
+    """Turn SIGTERM into a `TerminationError` while the context is open, in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -25,8 +25,8 @@ def terminable() -> Iterator[None]:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # what is still written must not be torn
-    raise RunError(
+    signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+    raise TerminationError(
         "the run was terminated (SIGTERM), by a job scheduler, or by torchrun after another worker "
         "had failed, whose message then says why; continue with: nodelens run --resume"
     )

@@ -101,7 +101,8 @@ def index_select(op: Operation) -> Sequence[Axes]:
 def index(op: Operation) -> Sequence[Axes]:
     """Pick by index tensors or masks: indexed axes are frozen, the others are kept.
 
-    Picks by one tensor of indices have the axes of that tensor.
+    Picks by one tensor of indices have the axes of that tensor. An axis that is picked by all of
+    its indices in order, as the samples of ``h[arange(rows), last]``, is kept.
     """
     source: Tensor = op.args[0]
     axes = op.axes(source)
@@ -112,8 +113,43 @@ def index(op: Operation) -> Sequence[Axes]:
     found = op.positions(op.output.shape[at : at + count])
     if len(given) == 1 and given[0].dtype != torch.bool:
         found = op.axes(given[0])
+    found = _kept_in_order(op, found)
     left, right = kept[:at], kept[at:]
     return [(*(axes[dim] for dim in left), *found, *(axes[dim] for dim in right))]
+
+
+def _kept_in_order(op: Operation, found: Axes) -> Axes:
+    """Return the axes of the picks, with those of the source that are picked in their order."""
+    kept, dim = list(found), 0
+    for tensor in op.args[1]:
+        if tensor is not None and tensor.numel() == op.args[0].shape[dim]:
+            place = len(kept) - tensor.ndim + _longest(tensor)
+            in_order = tensor.ndim and op.trace.is_counted(tensor)
+            if in_order and kept[place].size == tensor.numel():
+                kept[place] = op.axes(op.args[0])[dim]
+        dim += tensor.ndim if tensor is not None and tensor.dtype == torch.bool else 1
+    return tuple(kept)
+
+
+def _longest(tensor: Tensor) -> int:
+    return max(range(tensor.ndim), key=lambda dim: (tensor.shape[dim], dim), default=0)
+
+
+def counts_up(op: Operation) -> bool:
+    """Return whether an operator returns 0, 1, 2, … along one axis, as ``arange`` does."""
+    if op.output.dtype not in (torch.int32, torch.int64):
+        return False
+    if op.name == "arange":
+        start, step = (op.args[0], op.args[2:]) if len(op.args) > 1 else (0, ())
+        return start == 0 and tuple(step) in ((), (1,))
+    source = op.args[0] if op.args else None
+    if not isinstance(source, Tensor) or source.numel() != op.output.numel():
+        return False
+    if op.name.startswith("lift_fresh"):
+        known = type(source) is Tensor and source.ndim == 1 and not source.is_meta
+        return known and source.tolist() == list(range(len(source)))
+    keeps = op.operator is not None and op.operator.entries == "same"
+    return keeps and op.trace.is_counted(source)
 
 
 def _indexed(op: Operation, indices: Sequence[Tensor | None]) -> tuple[list[int], int, bool]:

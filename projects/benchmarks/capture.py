@@ -81,7 +81,7 @@ def texts() -> list[tuple[Tensor, Tensor]]:
     return [(tokens, tokens.roll(-1, 1)) for tokens in drawn]
 
 
-class Subject:
+class Workload:
     """A model, its batches on the device and its channel graph."""
 
     def __init__(self, model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> None:
@@ -156,14 +156,14 @@ NEURONS = (Moments(), Moments(order=4), Magnitudes(), RowMoments())
 
 def forward() -> None:
     print("ResNet-18, 16 x 3 x 112 x 112, every convolution; base: forward under no_grad")
-    net = Subject(resnet18(), images())
+    net = Workload(resnet18(), images())
     works = {
         "moments to second order (B1)": net.capture(net.plan(MOMENTS)),
         "moments to fourth order, extremes (B1, B2)": net.capture(net.plan(ALL)),
     }
     ratios(net.forward, works)
     print("GPT-2 small, 8 x 128 tokens, MLP neurons; base: forward under no_grad")
-    lm = Subject(gpt2(), texts())
+    lm = Workload(gpt2(), texts())
     works = {
         "moments to second order (B1)": lm.capture(lm.plan(NEURONS[:1], ("neurons",))),
         "moments to fourth order, extremes (B1, B2)": lm.capture(
@@ -176,12 +176,12 @@ def forward() -> None:
 def gradient() -> None:
     chosen = (GradientMoments(), RowGradients())
     print("all gradient statistics (B3, B4); base: forward and backward of a training step")
-    for name, subject, kinds in (
-        ("ResNet-18, every group", Subject(resnet18(), images()), ()),
-        ("GPT-2 small, MLP neurons", Subject(gpt2(), texts()), ("neurons",)),
+    for name, workload, kinds in (
+        ("ResNet-18, every group", Workload(resnet18(), images()), ()),
+        ("GPT-2 small, MLP neurons", Workload(gpt2(), texts()), ("neurons",)),
     ):
         print(f" {name}")
-        ratios(subject.training_step, {"capture": subject.capture(subject.plan(chosen, kinds))})
+        ratios(workload.training_step, {"capture": workload.capture(workload.plan(chosen, kinds))})
 
 
 def gram() -> None:
@@ -195,7 +195,7 @@ def gram() -> None:
     reading = Reading(values, fold, index=index, pivot=pivot)
     ratios(lambda: (flat.T @ flat, None)[1], {"update": lambda: statistic.update(state, reading)})
     print("GPT-2 small, Gram of all MLP neurons in one fold; base: forward under no_grad")
-    lm = Subject(gpt2(), texts())
+    lm = Workload(gpt2(), texts())
     works = {}
     for name, each in (
         ("every token", Gram()),

@@ -212,8 +212,8 @@ def difference(row: Row) -> str:
     return f"{(ours - theirs).abs().max().item():.0e}"
 
 
-def _ratio(share: float) -> str:
-    return f"{share:.2f} of it" if share > 0.5 else f"1/{1 / share:.3g} of it"
+def _ratio(fraction: float) -> str:
+    return f"{fraction:.2f} of it" if fraction > 0.5 else f"1/{1 / fraction:.3g} of it"
 
 
 def main() -> None:

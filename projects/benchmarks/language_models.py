@@ -56,7 +56,7 @@ def llama(layers: int, width: int) -> nn.Module:
     return AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
 
 
-class Subject:
+class Workload:
     """A model, some batches of tokens, and its channel graph."""
 
     def __init__(self, batches: int, layers: int = 4, width: int = 576) -> None:
@@ -94,14 +94,14 @@ def seconds(work: Callable[[], None]) -> float:
 
 
 def speed() -> None:
-    subject = Subject(batches=2)
+    workload = Workload(batches=2)
     tokens = 2 * ROWS * WINDOW
-    plans = {name: subject.plan(name) for name in ("activations", "gradients")}
+    plans = {name: workload.plan(name) for name in ("activations", "gradients")}
     works: dict[str, Callable[[], None]] = {
-        "forward": subject.forward,
-        "activation statistics": lambda: subject.capture(plans["activations"]),
-        "forward and backward of activations": subject.backward,
-        "gradient statistics": lambda: subject.capture(plans["gradients"]),
+        "forward": workload.forward,
+        "activation statistics": lambda: workload.capture(plans["activations"]),
+        "forward and backward of activations": workload.backward,
+        "gradient statistics": lambda: workload.capture(plans["gradients"]),
     }
     times: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
@@ -127,15 +127,15 @@ def peak(name: str, captured: bool) -> None:
 
     A capture of a much smaller model comes first, so that the code that runs is in memory.
     """
-    small = Subject(batches=1, layers=1, width=192)
+    small = Workload(batches=1, layers=1, width=192)
     small.capture(small.plan(name))
-    subject = Subject(batches=4)
-    plan = subject.plan(name)
+    workload = Workload(batches=4)
+    plan = workload.plan(name)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-    work = subject.forward if name == "activations" else subject.backward
+    work = workload.forward if name == "activations" else workload.backward
     work()
     if captured:
-        subject.capture(plan)
+        workload.capture(plan)
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             print(int(line.split()[1]) / 1024, plan.peak_bytes / MIB)

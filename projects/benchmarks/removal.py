@@ -39,7 +39,7 @@ class Outcome:
     """Result of one tool on one model; `error` is empty where the smaller model runs."""
 
     groups: int
-    share: float
+    fraction: float
     seconds: float
     error: str = ""
     note: str = ""
@@ -49,7 +49,7 @@ class Outcome:
         """Return the outcome for a table."""
         if self.error:
             return f"fails: {self.error}"
-        return f"runs, -{100 * self.share:.0f} % parameters {self.note}, {self.seconds:.2f} s"
+        return f"runs, -{100 * self.fraction:.0f} % parameters {self.note}, {self.seconds:.2f} s"
 
 
 @contextmanager
@@ -128,10 +128,10 @@ def with_torch_pruning(model: nn.Module, inputs: object) -> Outcome:
     pruner.step()
     seconds = time.perf_counter() - started
     call(model, inputs)
-    share = 1 - size(model) / before
-    if share <= 0:
+    fraction = 1 - size(model) / before
+    if fraction <= 0:
         return Outcome(groups, 0.0, seconds, error="nothing was pruned, without a message")
-    return Outcome(groups, share, seconds)
+    return Outcome(groups, fraction, seconds)
 
 
 def attempt(

@@ -75,7 +75,7 @@ def tokens(request, tmp_path_factory):
 @pytest.mark.parametrize("piece", [700, 5_000, 39_990])
 def test_pieces_do_not_show(tokens, piece, monkeypatch):
     monkeypatch.setattr(chunked_tokenizer, "PIECE", piece)
-    monkeypatch.setattr(chunked_tokenizer, "SEAM", 100)
+    monkeypatch.setattr(chunked_tokenizer, "OVERLAP", 100)
     whole = text()
     parts = [whole[first : first + 333] for first in range(0, len(whole), 333)]
     found = [each for ids in ids_of(parts, tokens) for each in ids]
@@ -91,7 +91,7 @@ def test_a_long_part_is_divided(tokens, monkeypatch):
 
     seen = Tokens(tokens.encode, tokens.decode, tokens.byte_count, 1, "seen", located=located)
     monkeypatch.setattr(chunked_tokenizer, "PIECE", 4_000)
-    monkeypatch.setattr(chunked_tokenizer, "SEAM", 100)
+    monkeypatch.setattr(chunked_tokenizer, "OVERLAP", 100)
     found = [each for ids in ids_of([text()], seen) for each in ids]
     assert found == tokens.encode([text()])[0]
     assert max(calls) <= 4_300
@@ -107,7 +107,7 @@ def test_where_pieces_agree_nowhere_no_text_is_lost(monkeypatch):
 
     sevens = Tokens(lambda texts: [], str, len, 8, "sevens", located=located)
     monkeypatch.setattr(chunked_tokenizer, "PIECE", 100)
-    monkeypatch.setattr(chunked_tokenizer, "SEAM", 4)
+    monkeypatch.setattr(chunked_tokenizer, "OVERLAP", 4)
     found = [each for ids in ids_of(["x" * 1_000], sevens) for each in ids]
     assert sum(found) == 1_000
 
@@ -125,7 +125,7 @@ def test_a_tokenizer_that_does_not_locate_gets_whole_parts(monkeypatch):
     assert seen == ["x" * 25, "yy" + "z" * 9]
 
 
-def test_bytes_need_no_seam(monkeypatch):
+def test_bytes_need_no_overlap(monkeypatch):
     monkeypatch.setattr(chunked_tokenizer, "PIECE", 3)
     found = [each for ids in ids_of(["naïve", " text"], load_tokenizer("bytes")) for each in ids]
     assert found == list("naïve text".encode())

@@ -58,7 +58,7 @@ def test_universal_dependencies_are_read_without_ranges_and_empty_nodes(tmp_path
 def test_the_first_token_of_a_word_has_its_tag_and_no_other(records):
     data = text(records).load()
     assert data.classes == ("J", "N", "X")
-    assert data.samples.tagged
+    assert data.samples.token_classes
     rows, labels = data.samples.inputs, data.samples.targets
     assert bytes(rows[1, 1:13].tolist()).decode() == "a naïve dog"[:12]
     placed = [(int(place), int(labels[1, place])) for place in (labels[1] != IGNORED).nonzero()]

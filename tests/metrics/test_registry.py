@@ -57,7 +57,7 @@ def test_an_invariance_that_is_not_declared_does_not_hold(spec):
         ("weights.magnitudes:GatedMagnitude", {"norm": "l3"}),
         ("weights.magnitudes:GroupNorm", {"power": 3}),
         ("weights.geometry:WeightCosine", {"top": 0}),
-        ("weights.writing:WriteOverlap", {"share": 0.0}),
+        ("weights.writing:WriteOverlap", {"fraction": 0.0}),
         ("activations.distributions:ActivationQuantile", {"q": 1.0}),
         ("activations.distributions:SignedQuantile", {"bins": 1}),
         ("activations.distributions:MassiveActivation", {"ratio": 0.0}),

@@ -16,6 +16,7 @@ from nodelens.arguments import (
 )
 from nodelens.errors import ConfigError
 from nodelens.interfaces.backend import Permissions
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nodelens.storage.run_folder import RunFolder
 
 
+@renamed_arguments(tokens="position_fraction", until="stop_when", ranks="workers")
 def score(
     model: nn.Module,
     batches: Iterable[Any],

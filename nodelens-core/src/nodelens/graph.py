@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,6 +13,7 @@ from nodelens.channels import infer as channels
 from nodelens.channels.groups import ChannelGraph
 from nodelens.masks import masking
 from nodelens.removal import removal, verify
+from nodelens.renamed_arguments import refuse_earlier_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -74,5 +76,7 @@ def infer(
             with graph.mask(model, {"0:channels": [0, 2, 4, 6]}):
                 masked = model(x)
     """
+    own = signature(model.forward).parameters
+    refuse_earlier_names("infer", kwargs.keys() - own, {"rules": "operators"})
     found = channels.infer(model, *args, operators=operators, **kwargs)
     return ModelGraph(**attrs.asdict(found, recurse=False))

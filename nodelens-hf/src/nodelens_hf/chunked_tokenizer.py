@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 PIECE = 1 << 18
 """Number of characters tokenised at once."""
 
-SEAM = 1 << 10
-"""Number of characters on each side of a seam that are tokenised with both pieces."""
+OVERLAP = 1 << 10
+"""Number of characters on each side of a boundary that are tokenised with both pieces."""
 
 
 def ids_of(parts: Iterable[str], tokens: Tokens) -> Iterator[list[int]]:
     """Yield the ids of the text that `parts` make together, a piece at a time.
 
     Pieces overlap, and the later one takes over at a character where a token starts in both: a
-    prefix of the tokenizer comes once, and a token may lie across a seam. Where the two agree
+    prefix of the tokenizer comes once, and a token may lie across a boundary. Where the two agree
     nowhere in the overlap (thousands of equal characters), and for a tokenizer without token
     offsets, the later piece is tokenised as a text of its own.
     """
-    if tokens.seamless or tokens.located is None:
-        for piece in _pieces(parts, cut=tokens.seamless):
+    if tokens.splits_anywhere or tokens.located is None:
+        for piece in _pieces(parts, split=tokens.splits_anywhere):
             yield from tokens.encode([piece])
         return
     tail: _Located | None = None
-    for piece in _pieces(parts, cut=True):
+    for piece in _pieces(parts, split=True):
         here, first = _located(piece if tail is None else tail.text + piece, tokens), 0
         meeting = None if tail is None else _meeting(tail, here)
         if tail is not None and meeting is None:
@@ -39,7 +39,7 @@ def ids_of(parts: Iterable[str], tokens: Tokens) -> Iterator[list[int]]:
         elif tail is not None and meeting is not None:
             yield tail.ids[: meeting[0]]
             first = meeting[1]
-        last = max(first, here.number_from(len(here.text) - 2 * SEAM))
+        last = max(first, here.number_from(len(here.text) - 2 * OVERLAP))
         yield here.ids[first:last]
         tail = here.after(last)
     if tail is not None:
@@ -60,7 +60,7 @@ class _Located:
 
     def after(self, number: int) -> _Located:
         """Return the tokens from a number on, with the end of the text that they need."""
-        base = max(0, len(self.text) - 3 * SEAM)
+        base = max(0, len(self.text) - 3 * OVERLAP)
         starts = [start - base for start in self.starts[number:]]
         return _Located(self.text[base:], self.ids[number:], starts)
 
@@ -73,7 +73,7 @@ def _located(text: str, tokens: Tokens) -> _Located:
 
 def _meeting(tail: _Located, here: _Located) -> tuple[int, int] | None:
     """Return the numbers of two tokens that start at one character, with text on either side."""
-    last = len(tail.text) - SEAM
+    last = len(tail.text) - OVERLAP
     known: dict[int, int] = {}
     for number, start in enumerate(here.starts):
         if start > last:
@@ -86,12 +86,12 @@ def _meeting(tail: _Located, here: _Located) -> tuple[int, int] | None:
     return None
 
 
-def _pieces(parts: Iterable[str], cut: bool) -> Iterator[str]:
-    """Yield texts of at least `PIECE` characters except the last; `cut` splits longer parts."""
+def _pieces(parts: Iterable[str], split: bool) -> Iterator[str]:
+    """Yield texts of at least `PIECE` characters except the last; `split` splits longer parts."""
     waiting: list[str] = []
     size = 0
     for part in parts:
-        step = PIECE if cut else max(1, len(part))
+        step = PIECE if split else max(1, len(part))
         for first in range(0, len(part), step):
             waiting.append(part[first : first + step])
             size += len(waiting[-1])

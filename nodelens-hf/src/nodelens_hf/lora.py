@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen, validators
 
-from nodelens.config.renamed_keys import renamed
 from nodelens.config.schema import POSITIVE, POSITIVE_OR_NULL
 from nodelens.recovery.fine_tune import Distillation, FineTune, shorter_than_training
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from nodelens.interfaces.recovery import Recovered, RecoveryRequest
 
 
+@renamed_arguments(largest_norm="max_grad_norm")
 @frozen
 class LoRA:
     """Recovery that trains low-rank changes of linear layers and convolutions only.
@@ -50,9 +51,7 @@ class LoRA:
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: int = field(default=0, validator=(validators.ge(0), shorter_than_training))
     weight_decay: float = field(default=0.0, validator=validators.ge(0.0))
-    max_grad_norm: float | None = field(
-        default=1.0, validator=POSITIVE_OR_NULL, metadata=renamed("largest_norm")
-    )
+    max_grad_norm: float | None = field(default=1.0, validator=POSITIVE_OR_NULL)
     split: Literal["train", "calibration"] = "train"
     distillation: Distillation | None = None
 

@@ -48,21 +48,21 @@ class ChoiceResult:
     @property
     def accuracy(self) -> Estimate:
         """Fraction of questions whose right choice has the largest log-likelihood."""
-        return self._share(self.likelihoods)
+        return self._accuracy_of(self.likelihoods)
 
     @property
     def normalised_accuracy(self) -> Estimate:
         """Accuracy by log-likelihood per character of the choice."""
         lengths = ([len(text) for text in each.choices] for each in self.questions)
         pairs = zip(self.likelihoods, lengths, strict=True)
-        return self._share(tuple(values / np.array(length) for values, length in pairs))
+        return self._accuracy_of(tuple(values / np.array(length) for values, length in pairs))
 
     @property
     def chance(self) -> float:
         """Accuracy of guessing."""
         return float(np.mean([1 / len(each.choices) for each in self.questions]))
 
-    def _share(self, values: tuple[NDArray[np.float64], ...]) -> Estimate:
+    def _accuracy_of(self, values: tuple[NDArray[np.float64], ...]) -> Estimate:
         pairs = zip(values, self.questions, strict=True)
         right = np.array([float(each.argmax() == asked.answer) for each, asked in pairs])
         return ratio(right, np.ones(len(right), dtype=np.int64))

@@ -82,9 +82,9 @@ class Text:
 
             return labelled(self, tokens)
         if self.objective == "tags":
-            from nodelens_hf.token_classification import tagged
+            from nodelens_hf.token_classification import labelled_words
 
-            return tagged(self, tokens)
+            return labelled_words(self, tokens)
         if self.objective == "target":
             from nodelens_hf.pairs import pairs
 

@@ -38,7 +38,7 @@ class Sentence:
     tags: tuple[str, ...]
 
 
-def tagged(text: Text, tokens: Tokens) -> LoadedData:
+def labelled_words(text: Text, tokens: Tokens) -> LoadedData:
     """Return padded sentences in which the first token of every word has the word's tag.
 
     Further tokens of a word, tokens that begin, end and pad rows have no label.
@@ -137,7 +137,7 @@ def _samples(
     targets = torch.full_like(inputs, IGNORED)
     for place, (_, labels) in enumerate(rows):
         targets[place, : len(labels)] = torch.tensor(labels, dtype=torch.int64)
-    return Samples(inputs, targets, {"attention_mask": mask}, tagged=True)
+    return Samples(inputs, targets, {"attention_mask": mask}, token_classes=True)
 
 
 def _row(

@@ -32,7 +32,7 @@ class Tokens:
     number of ids, `end` the id that ends a document, `pad` and `mask` the ids of padding and of a
     masked position, None where the tokenizer has none. `identity` names the tokenizer for caches.
     `located` gives the ids of a text and the characters of each, from and to; None for a tokenizer
-    without offsets. `seamless` says that a text may be split anywhere without a change of its ids.
+    without offsets. `splits_anywhere`: a text may be split anywhere without a change of its ids.
     """
 
     encode: Encode
@@ -45,7 +45,7 @@ class Tokens:
     pad: int | None = None
     mask: int | None = None
     located: Callable[[str], tuple[list[int], list[tuple[int, int]]]] | None = None
-    seamless: bool = False
+    splits_anywhere: bool = False
 
 
 def load_tokenizer(source: str, gguf_file: str | None = None) -> Tokens:
@@ -147,7 +147,7 @@ def _bytes() -> Tokens:
         pad=257,
         mask=258,
         located=_located_bytes,
-        seamless=True,
+        splits_anywhere=True,
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen, validators
 
-from nodelens.config.renamed_keys import renamed
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from nodelens.interfaces.pruner import PruningPlan, PruningRequest
@@ -20,12 +20,13 @@ def _sparsity() -> Any:
 
 
 def _min_nodes() -> Any:
-    return field(default=1, validator=validators.ge(1), metadata=renamed("minimum"))
+    return field(default=1, validator=validators.ge(1))
 
 
 _POSITIVE: Any = validators.deep_mapping(validators.instance_of(str), validators.ge(1))
 
 
+@renamed_arguments(minimum="min_nodes", multiples="round_to")
 @frozen
 class MagnitudePruner:
     """Filters with the smallest L1 norm of their weights are pruned first.
@@ -48,9 +49,7 @@ class MagnitudePruner:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     min_nodes: int = _min_nodes()
-    round_to: dict[str, int] = field(
-        factory=dict, validator=_POSITIVE, hash=False, metadata=renamed("multiples")
-    )
+    round_to: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
 
     def metrics(self) -> tuple[str, ...]:
         return ("weight_l1",)
@@ -61,6 +60,7 @@ class MagnitudePruner:
         return plan_by_metric(request, Budget.of(self), self.metrics()[0])
 
 
+@renamed_arguments(minimum="min_nodes", multiples="round_to")
 @frozen
 class TaylorPruner:
     """Nodes with the smallest squared first-order loss change are pruned first.
@@ -83,9 +83,7 @@ class TaylorPruner:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     min_nodes: int = _min_nodes()
-    round_to: dict[str, int] = field(
-        factory=dict, validator=_POSITIVE, hash=False, metadata=renamed("multiples")
-    )
+    round_to: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
 
     def metrics(self) -> tuple[str, ...]:
         return ("taylor",)
@@ -96,6 +94,7 @@ class TaylorPruner:
         return plan_by_metric(request, Budget.of(self), self.metrics()[0])
 
 
+@renamed_arguments(minimum="min_nodes", multiples="round_to")
 @frozen
 class RandomPruner:
     """Random nodes are pruned, fixed by the run's seed.
@@ -115,9 +114,7 @@ class RandomPruner:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     min_nodes: int = _min_nodes()
-    round_to: dict[str, int] = field(
-        factory=dict, validator=_POSITIVE, hash=False, metadata=renamed("multiples")
-    )
+    round_to: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
 
     def metrics(self) -> tuple[str, ...]:
         return ()
@@ -128,6 +125,7 @@ class RandomPruner:
         return plan_at_random(request, Budget.of(self))
 
 
+@renamed_arguments(minimum="min_nodes", multiples="round_to")
 @frozen
 class ScorePruner:
     """Nodes with the lowest importance by any metric are pruned first.
@@ -149,9 +147,7 @@ class ScorePruner:
     protect: tuple[str, ...] = ()
     repair: Repair = "none"
     min_nodes: int = _min_nodes()
-    round_to: dict[str, int] = field(
-        factory=dict, validator=_POSITIVE, hash=False, metadata=renamed("multiples")
-    )
+    round_to: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
 
     def metrics(self) -> tuple[str, ...]:
         return (self.metric,)

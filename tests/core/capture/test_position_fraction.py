@@ -1,4 +1,4 @@
-"""A share of the positions for products of pairs of nodes: `capture.position_fraction`."""
+"""A fraction of the positions for products of pairs of nodes: `capture.position_fraction`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nodelens.statistics.weight_gradients import WeightGradients
 from nodelens.testing.statistic_checks import tensors_of
 
 CPU = torch.device("cpu")
-SHARE = 0.25
+FRACTION = 0.25
 KEEP = torch.ones(4, dtype=torch.bool)
 PAIRS = (
     Gram(),
@@ -67,7 +67,7 @@ def cut(batch, sizes):
     return [{name: each[n] for name, each in parts.items()} for n in range(len(sizes))]
 
 
-def captured(batches, statistics=PAIRS + OTHERS, fraction=SHARE, **options):
+def captured(batches, statistics=PAIRS + OTHERS, fraction=FRACTION, **options):
     model = Tokens().double()
     given = {name: value[:3] for name, value in rows().items() if name != "labels"}
     graph = infer(model, **given)
@@ -93,16 +93,16 @@ def reading(number=200, positions=12, nodes=3, **fields):
     return Reading(values, index % 4, index=index, **fields)
 
 
-def test_the_share_is_as_large_as_asked_for():
-    some = some_samples(reading(number=2000), SHARE)
+def test_the_fraction_is_as_large_as_asked_for():
+    some = some_samples(reading(number=2000), FRACTION)
     assert some.values.shape[1:] == (1, 3)
-    assert len(some.fold) / 24_000 == pytest.approx(SHARE, abs=0.01)
+    assert len(some.fold) / 24_000 == pytest.approx(FRACTION, abs=0.01)
 
 
 def test_every_sample_keeps_its_row_s_fold_number_label_and_gradient():
     whole = reading(targets=torch.arange(200) % 7)
     whole = evolve(whole, gradient=2 * whole.values, outputs=torch.arange(600.0).view(200, 1, 3))
-    some = some_samples(whole, SHARE)
+    some = some_samples(whole, FRACTION)
     torch.testing.assert_close(some.values[:, 0], whole.values[some.index, some.start])
     assert torch.equal(some.gradient, 2 * some.values)
     assert torch.equal(some.fold, some.index % 4)
@@ -112,8 +112,8 @@ def test_every_sample_keeps_its_row_s_fold_number_label_and_gradient():
 
 def test_positions_are_the_same_at_every_site_and_padding_is_never_among_them():
     valid = torch.arange(12) < torch.arange(200).unsqueeze(1) % 12 + 1
-    one = some_samples(reading(), SHARE)
-    other = some_samples(reading(nodes=5, valid=valid, site=3), SHARE)
+    one = some_samples(reading(), FRACTION)
+    other = some_samples(reading(nodes=5, valid=valid, site=3), FRACTION)
     chosen = set(zip(other.index.tolist(), other.start.tolist(), strict=True))
     all_of = set(zip(one.index.tolist(), one.start.tolist(), strict=True))
     assert chosen == {(row, at) for row, at in all_of if valid[row, at]}
@@ -135,7 +135,9 @@ def test_a_covariance_is_that_of_the_chosen_positions():
         a = F.gelu(model.up(model.embed(batch["input_ids"])))
     real = batch["attention_mask"].bool()
     index = torch.arange(len(a))
-    some = some_samples(Reading(a * real.unsqueeze(-1), index % 4, valid=real, index=index), SHARE)
+    some = some_samples(
+        Reading(a * real.unsqueeze(-1), index % 4, valid=real, index=index), FRACTION
+    )
     found = Gram().summary(got.states["up:neurons"][Gram()], KEEP)
     assert int(found.count) == len(some.fold) < int(real.sum())
     expected = torch.cov(some.values[:, 0].T, correction=0)
@@ -143,7 +145,7 @@ def test_a_covariance_is_that_of_the_chosen_positions():
 
 
 def test_all_other_statistics_see_every_position():
-    one, other = (captured([rows()], OTHERS, fraction) for fraction in (1.0, SHARE))
+    one, other = (captured([rows()], OTHERS, fraction) for fraction in (1.0, FRACTION))
     check_same(other, one)
     assert not other.plan.thinned
 
@@ -201,7 +203,7 @@ def test_what_was_seen_is_counted_site_by_site():
     assert counts.positions["up:neurons @ mid (input)"] == real
     gram = Gram().summary(got.states["up:neurons"][Gram()], KEEP)
     assert counts.chosen["up:neurons @ mid (input)"] == int(gram.count)
-    assert counts.share == pytest.approx(SHARE, abs=0.1)
+    assert counts.fraction == pytest.approx(FRACTION, abs=0.1)
     assert got.plan.widening == 2.0
 
 
@@ -210,7 +212,7 @@ def test_batches_without_a_chosen_position_are_no_harm():
     check_same(one, other)
 
 
-def test_a_share_that_leaves_nothing_is_an_error():
+def test_a_fraction_that_leaves_nothing_is_an_error():
     with pytest.raises(DataError) as raised:
         captured([rows()], (Gram(),), fraction=1e-6)
     real = int(rows()["attention_mask"].sum())
@@ -221,7 +223,7 @@ def test_a_share_that_leaves_nothing_is_an_error():
     )
 
 
-def test_a_capture_of_another_share_is_not_scored_in_its_place(tmp_path):
+def test_a_capture_of_another_fraction_is_not_scored_in_its_place(tmp_path):
     path = tmp_path / "statistics.safetensors"
     got = captured([rows()])
     save_capture(path, got)
@@ -248,7 +250,7 @@ def test_the_positions_of_every_call_of_a_module_are_counted():
     model, given = Twice().double(), {k: v for k, v in rows().items() if k != "labels"}
     graph = infer(model, **{name: value[:3] for name, value in given.items()})
     asked = [Asking((Gram(reads="input"), Gram(reads="preactivation", of="gradient"), Gram()))]
-    plan = evolve(make_plan(graph, asked, folds=4, model=model), position_fraction=SHARE)
+    plan = evolve(make_plan(graph, asked, folds=4, model=model), position_fraction=FRACTION)
     got = run_capture(CaptureRequest(model, graph, [rows()], plan, CPU))
     real = int(rows()["attention_mask"].sum())
     counts = {name: n for name, n in got.counts.positions.items() if name.startswith("mid (input)")}

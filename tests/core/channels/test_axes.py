@@ -85,7 +85,7 @@ def test_concatenations_of_different_cuts_are_cut_at_every_border():
 def test_a_cut_variable_becomes_a_concatenation():
     solver = Solver()
     axis = solver.fresh(10)
-    front, back = solver.cut(axis, 3)
+    front, back = solver.split(axis, 3)
     assert [leaf.extent for leaf in solver.leaves(axis)] == [Extent(3), Extent(7, offset=3)]
     assert solver.resolve(front).size == 3
     assert solver.resolve(back).size == 7
@@ -94,15 +94,15 @@ def test_a_cut_variable_becomes_a_concatenation():
 def test_a_cut_inside_a_block_freezes_with_the_reason():
     solver = Solver()
     axis = Product((solver.fresh(3), solver.fresh(4)))
-    solver.cut(axis, 6)
+    solver.split(axis, 6)
     reasons = {leaf.variable.frozen for leaf in solver.leaves(axis)}
-    assert reasons == {"cut after 6 of 12 indices, inside a block"}
+    assert reasons == {"split after 6 of 12 indices, inside a block"}
 
 
 def test_a_cut_between_blocks_of_a_product_cuts_its_first_factor():
     solver = Solver()
     heads, dim = solver.fresh(5), solver.fresh(4)
-    front, back = solver.cut(Product((heads, dim)), 8)
+    front, back = solver.split(Product((heads, dim)), 8)
     assert sizes(solver, front) == [2, 4]
     assert sizes(solver, back) == [3, 4]
 

@@ -119,7 +119,7 @@ def test_concatenation_gives_each_producer_its_segment():
 
 
 class Gated(nn.Module):
-    """A fused gate and up projection, cut in two, as in Phi-3."""
+    """A fused gate and up projection, split in two, as in Phi-3."""
 
     def __init__(self):
         super().__init__()
@@ -409,7 +409,7 @@ def test_unknown_group_name_gives_the_closest():
 
 
 def test_where_the_code_cuts_an_axis_is_told():
-    class Cuts(nn.Module):
+    class Splits(nn.Module):
         def __init__(self):
             super().__init__()
             self.a, self.b, self.c = nn.Linear(4, 9), nn.Linear(5, 3), nn.Linear(4, 3)
@@ -418,9 +418,9 @@ def test_where_the_code_cuts_an_axis_is_told():
             front, back = F.relu(self.a(x)).split([5, 4], -1)
             return self.b(front) + self.c(back)
 
-    graph = infer(Cuts(), torch.zeros(3, 4))
-    cuts = [(group.width, group.cut) for group in graph if group.prunable]
-    assert cuts == [
-        (5, "cut at index 5 of 9 by split_with_sizes in the model"),
-        (4, "cut at index 5 of 9 by split_with_sizes in the model"),
+    graph = infer(Splits(), torch.zeros(3, 4))
+    splits = [(group.width, group.split_at) for group in graph if group.prunable]
+    assert splits == [
+        (5, "split at index 5 of 9 by split_with_sizes in the model"),
+        (4, "split at index 5 of 9 by split_with_sizes in the model"),
     ]

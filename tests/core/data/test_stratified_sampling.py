@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodelens.data.stratified_sampling import draw_stratified, shares
+from nodelens.data.stratified_sampling import draw_stratified, proportional_counts
 
 COUNTS = st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any)
 
@@ -11,7 +11,7 @@ COUNTS = st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any)
 @settings(max_examples=100, deadline=None)
 def test_shares_add_up_and_are_within_one_of_proportion(counts, fraction):
     total = round(sum(counts) * fraction)
-    given_out = shares(torch.tensor(counts), total).tolist()
+    given_out = proportional_counts(torch.tensor(counts), total).tolist()
     assert sum(given_out) == total
     for count, share in zip(counts, given_out, strict=True):
         assert 0 <= share <= count

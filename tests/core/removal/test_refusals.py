@@ -1,4 +1,4 @@
-"""What a refusal says: the line of the model's code, the cut, and names that are taken."""
+"""What a refusal says: the line of the model's code, the split, and names that are taken."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_line_with_a_number_is_quoted():
 
 def test_the_cut_is_told():
     told = _refusal(Sliced().eval(), "a:neurons", [0, 1])
-    assert "; a:neurons is cut at index 4 of 8 by slice in the model, from a:neurons:2: " in told
+    assert "; a:neurons is split at index 4 of 8 by slice in the model, from a:neurons:2: " in told
 
 
 def test_halves_are_removed_in_one_call_where_one_alone_is_refused():
@@ -100,7 +100,7 @@ def test_gates_of_a_recurrent_cell_are_no_cut():
     told = _refusal(FixedState().eval(), "cell:residual", [0, 1])
     assert "hidden0 has inconsistent hidden_size" in told
     assert "x.new_zeros(len(x), 5)" in told
-    assert "is cut at" not in told
+    assert "is split at" not in told
 
 
 @pytest.mark.parametrize("name", ["keep", "means", "seed"])

@@ -65,11 +65,11 @@ def test_the_seed_chooses_the_nodes():
     assert len(random_keep(group, 0.99, 0)) == 1
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.5, 7])
-def test_a_share_that_is_none_is_refused(share):
+@pytest.mark.parametrize("fraction", [0, 1, -0.5, 7])
+def test_a_share_that_is_none_is_refused(fraction):
     model = Three()
-    with pytest.raises(ModelError, match="share is the fraction of nodes removed"):
-        verify(model, infer(model, X), X, share=share)
+    with pytest.raises(ModelError, match="fraction is the fraction of nodes removed"):
+        verify(model, infer(model, X), X, fraction=fraction)
 
 
 def test_a_model_that_does_not_run_on_the_example_says_so():

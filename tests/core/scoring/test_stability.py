@@ -16,7 +16,7 @@ from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
 from nodelens.errors import CaptureError
 from nodelens.interfaces.metric import MetricInfo
-from nodelens.scoring.scorer import ScoreRequest, compute_scores, subject_of
+from nodelens.scoring.scorer import ScoreRequest, compute_scores, context_of
 from nodelens.scoring.stability import Overlap, overlap
 from nodelens.scoring.stopping import Look, StoppingRule
 from nodelens.statistics.moments import Moments
@@ -85,14 +85,14 @@ def test_the_overlap_is_the_mean_jaccard_index_over_halves_of_the_folds(metric, 
             both = sum(len(a & b) for a, b in zip(one, other, strict=True))
             either = sum(len(a | b) for a, b in zip(one, other, strict=True))
             expected.append(both / either)
-    found = overlap(subject_of(given), "mean", 0.3)
+    found = overlap(context_of(given), "mean", 0.3)
     assert found.mean == pytest.approx(sum(expected) / 3)
     assert (found.low, found.high) == (min(expected), max(expected))
 
 
 def test_one_fold_with_samples_says_nothing():
     given = request({"mean": Mean()}, rows=1)
-    assert overlap(subject_of(given), "mean", 0.3) is None
+    assert overlap(context_of(given), "mean", 0.3) is None
     rule = StoppingRule(lambda capture: given, "mean", 0.3, 0.5)
     rule.look(given.capture)
     assert (rule.looks, rule.reached) == ([], False)
@@ -103,7 +103,7 @@ def test_a_metric_that_raises_is_named():
     with pytest.raises(
         CaptureError, match=r"capture\.stop_when: broken of 0:neurons failed: ZeroDiv"
     ):
-        overlap(subject_of(given), "broken", 0.3)
+        overlap(context_of(given), "broken", 0.3)
 
 
 def test_looks_come_at_growing_numbers_of_samples():

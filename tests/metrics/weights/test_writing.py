@@ -31,11 +31,11 @@ def test_concentration_is_one_over_the_effective_number(score):
 
 
 @pytest.mark.parametrize(
-    ("share", "expected"), [(0.1, [0.25, 1.0, 0.0]), (0.5, [0.5, 1.0, 0.0])], ids=str
+    ("fraction", "expected"), [(0.1, [0.25, 1.0, 0.0]), (0.5, [0.5, 1.0, 0.0])], ids=str
 )
-def test_overlap_counts_the_outputs_with_the_most_shares(score, share, expected):
-    """The first output gets 1/4 + 1 of the shares, the others 1/4 each."""
-    assert score(WriteOverlap(share=share), A, v=V).tolist() == pytest.approx(expected)
+def test_overlap_counts_the_outputs_with_the_most_shares(score, fraction, expected):
+    """The first output gets 1/4 + 1 of the fractions, the others 1/4 each."""
+    assert score(WriteOverlap(fraction=fraction), A, v=V).tolist() == pytest.approx(expected)
 
 
 def test_a_large_node_does_not_decide_alone_where_the_group_writes(score):
@@ -43,11 +43,11 @@ def test_a_large_node_does_not_decide_alone_where_the_group_writes(score):
     assert score(WriteOverlap(), A, v=v).tolist() == pytest.approx([1.0, 1.0, 0.0])
 
 
-def overlap(strength, share):
+def overlap(strength, fraction):
     """Return the overlap from strengths ``(nodes, outputs)``."""
-    shares = strength / strength.sum(1, keepdim=True)
-    most = shares.sum(0).topk(max(1, round(share * shares.shape[1]))).indices
-    return shares[:, most].sum(1)
+    fractions = strength / strength.sum(1, keepdim=True)
+    most = fractions.sum(0).topk(max(1, round(fraction * fractions.shape[1]))).indices
+    return fractions[:, most].sum(1)
 
 
 def test_all_components_of_a_head_write_the_same_outputs():
@@ -57,7 +57,7 @@ def test_all_components_of_a_head_write_the_same_outputs():
     group = ChannelGroup("heads", "heads", 2, slices=(part,))
     view = GroupView(group, {}, {"o.weight": weight}, torch.ones(1, dtype=torch.bool))
     expected = overlap(weight.abs().view(5, 2, 3).sum(2).T, 0.4)
-    torch.testing.assert_close(WriteOverlap(share=0.4).score(view), expected)
+    torch.testing.assert_close(WriteOverlap(fraction=0.4).score(view), expected)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -67,7 +67,7 @@ def test_the_outputs_of_a_convolution_are_channels(kind, groups):
     model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), kind(4, 6, 2, groups=groups), nn.ReLU())
     model = model.append(nn.Conv2d(6, 2, 1)).double()
     x = torch.randn(3, 2, 5, 5).double()
-    found = nodelens.score(model, [x], [{"name": "write_overlap", "share": 0.34}], folds=2)
+    found = nodelens.score(model, [x], [{"name": "write_overlap", "fraction": 0.34}], folds=2)
     strength = model[2].weight.detach().abs().sum((2, 3))
     if kind is nn.ConvTranspose2d:
         strength = strength.unflatten(0, (groups, -1)).transpose(0, 1).flatten(1)

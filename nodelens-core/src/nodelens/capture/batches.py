@@ -27,7 +27,7 @@ class Batch:
 
     `decoder_mask`, ``(rows, target positions)`` of bool, is the mask of what the decoder of an
     encoder-decoder reads. Sites distinguish the two by their number of positions, so that these
-    differ. `tagged` says that the labels of positions are classes, not tokens of a vocabulary.
+    differ. `token_classes`: the labels of positions are classes, not tokens of a vocabulary.
     `reference`, ``(rows, positions, features)``, is the output of a model without predictions
     before it was changed.
     """
@@ -40,7 +40,7 @@ class Batch:
     index: Tensor | None = None
     segments: Tensor | None = None
     decoder_mask: Tensor | None = None
-    tagged: bool = False
+    token_classes: bool = False
     reference: Tensor | None = None
 
     def __attrs_post_init__(self) -> None:

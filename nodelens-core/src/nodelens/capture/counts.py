@@ -37,7 +37,7 @@ class Counts:
             getattr(self, each.name).update(getattr(other, each.name))
 
     @property
-    def share(self) -> float:
+    def fraction(self) -> float:
         """The fraction of the samples that was chosen, over all sites; 1 where all are used."""
         total = self.positions.total()
         return self.chosen.total() / total if total else 1.0

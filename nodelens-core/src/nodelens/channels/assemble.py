@@ -173,7 +173,7 @@ def _group(model: nn.Module, trace: Trace, draft: _Draft) -> ChannelGroup:
         sites=tuple(draft.sites.values()),
         frozen=_frozen(model, draft),
         normalised=variable.normalised,
-        cut=variable.cut,
+        split_at=variable.split_at,
     )
 
 

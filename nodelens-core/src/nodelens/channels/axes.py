@@ -111,7 +111,7 @@ class Solver:
             leaf.variable.frozen = self._earlier(leaf.variable.frozen, variable.frozen)
             leaf.variable.normalised |= variable.normalised
             leaf.variable.attention = leaf.variable.attention or variable.attention
-            leaf.variable.cut = leaf.variable.cut or variable.cut
+            leaf.variable.split_at = leaf.variable.split_at or variable.split_at
 
     def _earlier(self, one: str | None, other: str | None) -> str | None:
         """Return one of two reasons, where both are given the one of the earlier phase."""
@@ -146,10 +146,10 @@ class Solver:
     def _align_first(
         self, parts: Sequence[Expression], others: Sequence[Expression]
     ) -> tuple[Sequence[Expression], Sequence[Expression]]:
-        """Unify the first parts of two axes, cutting the longer, and return the other parts.
+        """Unify the first parts of two axes, splitting the longer, and return the other parts.
 
-        An axis that meets itself shifted would be cut at every index, and all parts unified: it is
-        frozen as a whole.
+        An axis that meets itself shifted would be split at every index, and all parts unified:
+        it is frozen as a whole.
         """
         first, second = parts[0], others[0]
         if first.size < second.size:
@@ -161,7 +161,7 @@ class Solver:
             for part in (*parts, *others):
                 self.freeze(part, "an axis that meets itself shifted")
             return [], []
-        front, back = self._cut_inside(first, second.size) or self.cut(first, second.size)
+        front, back = self._split_inside(first, second.size) or self.split(first, second.size)
         self.unify(front, second)
         return [back, *parts[1:]], others[1:]
 
@@ -169,8 +169,8 @@ class Solver:
         ours = {id(leaf.variable) for leaf in self.leaves(part)}
         return any(id(leaf.variable) in ours for other in others for leaf in self.leaves(other))
 
-    def cut(self, expression: Expression, at: int) -> tuple[Expression, Expression]:
-        """Cut an axis in two after `at` indices, refining it; freeze it where impossible."""
+    def split(self, expression: Expression, at: int) -> tuple[Expression, Expression]:
+        """Split an axis in two after `at` indices, refining it; freeze it where impossible."""
         expression = self.resolve(expression)
         if isinstance(expression, Concatenation):
             return self._cut_parts(expression.parts, at)
@@ -181,14 +181,16 @@ class Solver:
             front, back = self.fresh(at // inner), self.fresh(head.size - at // inner)
             self._bind(head, Concatenation((front, back)))
             return product([front, *factors[1:]]), product([back, *factors[1:]])
-        reason = f"cut after {at} of {expression.size} indices, inside a block"
+        reason = f"split after {at} of {expression.size} indices, inside a block"
         self.freeze(expression, reason)
         return self.fresh(at, reason), self.fresh(expression.size - at, reason)
 
-    def _cut_inside(self, expression: Expression, at: int) -> tuple[Expression, Expression] | None:
-        """Cut a product inside one of its repetitions; None where no repetition holds the cut.
+    def _split_inside(
+        self, expression: Expression, at: int
+    ) -> tuple[Expression, Expression] | None:
+        """Split a product inside one of its repetitions; None where no repetition holds the place.
 
-        Every repetition is cut at the same index: `(2, a + b)` after `a` is `a` and
+        Every repetition is split at the same index: `(2, a + b)` after `a` is `a` and
         `b + (1, a + b)`.
         """
         if not isinstance(expression, Product) or not isinstance(expression.factors[0], Variable):
@@ -197,7 +199,7 @@ class Solver:
         before, inside = divmod(at, inner.size)
         if not inside:
             return None
-        left, right = self.cut(inner, inside)
+        left, right = self.split(inner, inside)
         counts = [before, 1, head.size - before - 1]
         front, middle, back = (self.fresh(count) if count else None for count in counts)
         self._bind(head, concatenation([part for part in (front, middle, back) if part]))
@@ -212,7 +214,7 @@ class Solver:
             at -= rest[0].size
             front.append(rest.pop(0))
         if at:
-            left, right = self.cut(rest[0], at)
+            left, right = self.split(rest[0], at)
             front.append(left)
             rest[0] = right
         return concatenation(front), concatenation(rest)

@@ -25,8 +25,8 @@ class Variable:
     normalised: bool = False
     attention: tuple[str, str] | None = None
     """The part in attention, ``heads``, ``head_dim``, ``value_dim``, and the module."""
-    cut: str = ""
-    """Where the model cuts the variable from other indices of an axis, in words."""
+    split_at: str = ""
+    """Where the model splits the variable from other indices of an axis, in words."""
 
 
 @frozen(eq=False)

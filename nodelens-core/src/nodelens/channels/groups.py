@@ -152,8 +152,8 @@ class ChannelGroup:
 
     A group with a `frozen` reason can be scored, never removed. `normalised` marks groups where the
     number of nodes enters the computation (a LayerNorm over them): there, removing a node is not
-    the same as replacing it by zero. `cut` says where the model's code cuts the nodes from others
-    of one axis, by numbers that may not follow a removal.
+    the same as replacing it by zero. `split_at` says where the model's code splits the nodes from
+    others of one axis, by numbers that may not follow a removal.
     """
 
     name: str
@@ -163,7 +163,7 @@ class ChannelGroup:
     sites: tuple[Site, ...] = ()
     frozen: str | None = None
     normalised: bool = False
-    cut: str = ""
+    split_at: str = ""
 
     @property
     def prunable(self) -> bool:

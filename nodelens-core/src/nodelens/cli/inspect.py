@@ -61,15 +61,15 @@ def inspect(
     model = handle.module
     graph = infer(model, example, operators=session.survey().operators())
     found = costs(model, graph, example[:1])
-    verdicts = verify(model, graph, example, hints=handle.hints) if verified else []
+    results = verify(model, graph, example, hints=handle.hints) if verified else []
     if figure is not None:
         from nodelens.reports.group_figure import write_group_figure
 
         write_group_figure(graph, figure)
     if as_json:
-        echo_json(_as_json(graph, found, verdicts))
+        echo_json(_as_json(graph, found, results))
     else:
-        click.echo("\n".join(_as_text(graph, found, verdicts)))
+        click.echo("\n".join(_as_text(graph, found, results)))
 
 
 def _study(
@@ -88,8 +88,8 @@ def _study(
     from nodelens.experiments.setup import choose_device, load_study
 
     device = choose_device(configs[0].device)
-    subject = load_study(configs[0], plugins, device, allowed)
-    return subject.handle, subject.splits.train.inputs[:2].to(device)
+    study = load_study(configs[0], plugins, device, allowed)
+    return study.handle, study.splits.train.inputs[:2].to(device)
 
 
 def _own_model(
@@ -117,9 +117,7 @@ def _own_model(
     return handle, drawn.to(parameter)
 
 
-def _as_json(
-    graph: ChannelGraph, found: Costs, verdicts: list[EquivalenceResult]
-) -> dict[str, Any]:
+def _as_json(graph: ChannelGraph, found: Costs, results: list[EquivalenceResult]) -> dict[str, Any]:
     return {
         "traced": graph.traced,
         "note": graph.note,
@@ -128,12 +126,12 @@ def _as_json(
         "mixed": graph.mixed,
         "model": asdict(found.model),
         "groups": [{**asdict(group), "node": asdict(found.nodes[group.name])} for group in graph],
-        "verdicts": [asdict(verdict) for verdict in verdicts],
+        "verdicts": [asdict(result) for result in results],
     }
 
 
-def _as_text(graph: ChannelGraph, found: Costs, verdicts: list[EquivalenceResult]) -> Iterator[str]:
-    said = {verdict.group: verdict for verdict in verdicts}
+def _as_text(graph: ChannelGraph, found: Costs, results: list[EquivalenceResult]) -> Iterator[str]:
+    said = {result.group: result for result in results}
     prunable = sum(group.prunable for group in graph)
     yield f"{len(graph)} groups, {prunable} prunable; {_cost(found.model)} per sample"
     if graph.note:
@@ -153,7 +151,7 @@ def _as_text(graph: ChannelGraph, found: Costs, verdicts: list[EquivalenceResult
 
 
 def _facts(
-    group: ChannelGroup, cost: Cost, verdict: EquivalenceResult | None
+    group: ChannelGroup, cost: Cost, result: EquivalenceResult | None
 ) -> Iterator[tuple[str, str]]:
     yield "one node", _cost(cost) + _several(group)
     yield "written by", _owners(group, "producer") or "nothing"
@@ -165,8 +163,8 @@ def _facts(
     yield "sites", sites or "no module's input"
     state = "prunable" if group.prunable else f"frozen: {group.frozen}"
     yield "state", state + (", normalised" if group.normalised else "")
-    if verdict is not None:
-        yield "removal", str(verdict).removeprefix(f"{verdict.group}: ")
+    if result is not None:
+        yield "removal", str(result).removeprefix(f"{result.group}: ")
 
 
 def _several(group: ChannelGroup) -> str:

@@ -78,7 +78,7 @@ def _place(plan: CapturePlan, entry: Entry) -> dict[str, Any]:
                 "statistic": _call_text(statistic),
                 "at": statistic.reads,
                 "folds": plan.folds_of(statistic),
-                "share": plan.position_fraction if plan.thins(statistic) else 1.0,
+                "fraction": plan.position_fraction if plan.thins(statistic) else 1.0,
                 "bytes": 8 * statistic.floats(plan.layout(entry, statistic)),
             }
             for statistic in entry.statistics
@@ -208,5 +208,5 @@ def _place_text(plan: dict[str, Any], place: dict[str, Any]) -> str:
 
 
 def _statistic_text(statistic: dict[str, Any]) -> str:
-    share = statistic["share"]
-    return str(statistic["statistic"]) + (f" of {share:g}" if share < 1.0 else "")
+    fraction = statistic["fraction"]
+    return str(statistic["statistic"]) + (f" of {fraction:g}" if fraction < 1.0 else "")

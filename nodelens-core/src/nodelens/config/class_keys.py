@@ -14,7 +14,6 @@ from attrs import NOTHING, Attribute, Factory, evolve, fields, frozen, has
 
 from nodelens.config.constraints import Constraints, read_constraints
 from nodelens.config.plain_values import plain
-from nodelens.config.renamed_keys import RENAMED_FROM
 from nodelens.errors import PluginError
 
 UNLIMITED = (NoneType, bool)
@@ -36,7 +35,6 @@ class ClassKey:
     kind: Any  # Any: types
     required: bool
     default: Any  # Any: plain values, or attrs.NOTHING
-    renamed_from: str | None = None
 
 
 @cache
@@ -71,7 +69,7 @@ def _entry(cls: type, field: Attribute[Any]) -> ClassKey:
     except TypeError as error:
         raise PluginError(f"{where}: {error}") from None
     key, required = field.alias or field.name, field.default is NOTHING
-    return ClassKey(key, field.name, kind, required, default, field.metadata.get(RENAMED_FROM))
+    return ClassKey(key, field.name, kind, required, default)
 
 
 def _annotation(cls: type, field: Attribute[Any]) -> Any:

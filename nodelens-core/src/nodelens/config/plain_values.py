@@ -11,7 +11,7 @@ from attrs import asdict, has
 
 
 def plain(value: Any) -> Any:
-    """Return dicts, lists and scalars that say the same; sets are sorted, paths become text.
+    """Return a value as dicts, lists and scalars; sets are sorted, paths become text.
 
     Raises TypeError for what YAML cannot hold.
     """

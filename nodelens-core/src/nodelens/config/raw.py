@@ -55,7 +55,7 @@ class RawConfig:
     marks: Marks = Marks()
 
     def without(self, key: str) -> RawConfig:
-        """Return the same config without one top-level key."""
+        """Return the config without one top-level key."""
         value = {name: item for name, item in self.value.items() if name != key}
         return RawConfig(value, Marks(self.marks.outside([(key,)])))
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, fields, frozen, validators
 
-from nodelens.config.renamed_keys import renamed
 from nodelens.config.sizes import EXPECTED as SIZE_WORDS
 from nodelens.config.sizes import PATTERN as SIZE
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from nodelens.config.raw import KeyPath
@@ -19,7 +19,7 @@ POSITIVE: Callable[[Any, Any, Any], None] = validators.gt(0)
 POSITIVE_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(POSITIVE)
 AT_LEAST_0_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(validators.ge(0.0))
 SIZE_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(validators.matches_re(SIZE))
-SHARE = (validators.gt(0.0), validators.le(1.0))
+FRACTION_OR_ALL = (validators.gt(0.0), validators.le(1.0))
 FRACTION = (validators.ge(0.0), validators.lt(1.0))
 OUTPUT = "outputs"
 """The folder that holds all runs, unless a config says otherwise."""
@@ -110,9 +110,9 @@ class DataSettings:
     Attributes:
         component: the dataset and its own options.
         batch_size: samples that go through the model at once.
-        test_fraction: share of the samples that is kept for the final evaluation; not used by
+        test_fraction: fraction of the samples that is kept for the final evaluation; not used by
             datasets that come with their own test samples.
-        validation_fraction: share of the training samples that chooses the best weights.
+        validation_fraction: fraction of the training samples that chooses the best weights.
         subset: number of samples that are kept, chosen by the seed; null keeps all.
         normalize: whether inputs get mean 0 and standard deviation 1 over the training samples.
     """
@@ -136,7 +136,7 @@ class TrainingSettings:
         weight_decay: decoupled for adamw, an L2 penalty for the others.
         momentum: of sgd; the others ignore it.
         schedule: whether the learning rate stays or falls to zero along half a cosine.
-        label_smoothing: share of the target that is spread over all classes.
+        label_smoothing: fraction of the target that is spread over all classes.
         patience: epochs without a better validation loss after which training stops; null never
             stops early.
     """
@@ -151,28 +151,30 @@ class TrainingSettings:
     patience: int | None = field(default=None, validator=POSITIVE_OR_NULL)
 
 
+@renamed_arguments(stable="min_overlap")
 @frozen
 class StoppingSettings:
     """When enough samples have been read: once the two halves of them agree about the top nodes.
 
     Attributes:
         metric: the metric whose top nodes have to be stable, as it is named in the results.
-        top: the share of each group's nodes that is the top.
+        top: the fraction of each group's nodes that is the top.
         min_overlap: the overlap (Jaccard) of the two tops that is enough.
     """
 
     metric: str = field(validator=validators.min_len(1))
     top: float = field(default=0.1, validator=(validators.gt(0.0), validators.lt(1.0)))
-    min_overlap: float = field(default=0.95, validator=SHARE, metadata=renamed("stable"))
+    min_overlap: float = field(default=0.95, validator=FRACTION_OR_ALL)
 
 
+@renamed_arguments(tokens="position_fraction", until="stop_when")
 @frozen
 class CaptureSettings:
     """Which samples the statistics are taken from (always of the training split), and how.
 
     Attributes:
         samples: number of samples; null takes all.
-        folds: shares of the samples that are kept apart for standard errors.
+        folds: parts of the samples that are kept apart for standard errors.
         balanced: whether every class gives the same number of samples.
         memory_budget: the memory for statistics, such as 512MiB or 4GiB; a plan that needs more
             reads the data several times, or keeps covariances in fewer folds or as sketches, and
@@ -194,8 +196,8 @@ class CaptureSettings:
         validator=SIZE_OR_NULL,
         metadata={"expected": SIZE_WORDS},
     )
-    position_fraction: float = field(default=1.0, validator=SHARE, metadata=renamed("tokens"))
-    stop_when: StoppingSettings | None = field(default=None, metadata=renamed("until"))
+    position_fraction: float = field(default=1.0, validator=FRACTION_OR_ALL)
+    stop_when: StoppingSettings | None = field(default=None)
     checkpoint_seconds: float | None = field(default=60.0, validator=AT_LEAST_0_OR_NULL)
 
 

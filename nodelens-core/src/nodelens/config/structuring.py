@@ -20,6 +20,7 @@ from nodelens.config.converter import (
 from nodelens.config.correction_hints import hint
 from nodelens.config.raw import KeyPath, Problem
 from nodelens.errors import RunError, did_you_mean
+from nodelens.renamed_arguments import earlier_names
 
 INVALID = object()
 """What `fit` gives back after it has reported a problem."""
@@ -55,11 +56,9 @@ def damaged(what: str, problem: str) -> RunError:
 
 def unknown_key(cls: type, key: str, others: Iterable[str] = ()) -> str:
     """Return what to say of a key that a class does not know: its name today, or close ones."""
-    known = entries(cls)
-    for entry in known:
-        if entry.renamed_from == key:
-            return f"unknown key; it is called {entry.key!r} now"
-    closest = did_you_mean(key, [*(entry.key for entry in known), *others])
+    if key in earlier_names(cls):
+        return f"unknown key; it is called {earlier_names(cls)[key]!r} now"
+    closest = did_you_mean(key, [*(entry.key for entry in entries(cls)), *others])
     return f"unknown key{closest or '; no options are taken here'}"
 
 

@@ -94,7 +94,7 @@ def _batch(samples: Samples, first: int) -> Batch:
         mask=None if mask is None else mask.bool(),
         first=first,
         decoder_mask=None if other is None else other.bool(),
-        tagged=samples.tagged,
+        token_classes=samples.token_classes,
     )
 
 
@@ -109,8 +109,8 @@ def _limited(data: LoadedData, subset: int | None, seed: int) -> tuple[Samples, 
     samples, _ = _draw(data.samples, subset, seed, "subset")
     if data.test is None:
         return samples, None
-    share = max(1, round(len(data.test) * subset / available))
-    return samples, _draw(data.test, share, seed, "test subset")[0]
+    count = max(1, round(len(data.test) * subset / available))
+    return samples, _draw(data.test, count, seed, "test subset")[0]
 
 
 def _sizes(available: int, settings: DataSettings, own_test: bool) -> tuple[int, int]:

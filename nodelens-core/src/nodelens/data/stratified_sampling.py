@@ -15,7 +15,7 @@ def draw_stratified(targets: Tensor, count: int, generator: Generator) -> tuple[
     Of every class the fraction of the whole is drawn, to within one sample (the largest
     remainders are rounded up). `targets` is ``(samples,)``, `count` at most the samples there are.
     """
-    return _draw(targets, shares(torch.bincount(targets), count), generator)
+    return _draw(targets, proportional_counts(torch.bincount(targets), count), generator)
 
 
 def draw_balanced(targets: Tensor, per_class: int, generator: Generator) -> Tensor:
@@ -24,7 +24,7 @@ def draw_balanced(targets: Tensor, per_class: int, generator: Generator) -> Tens
     return _draw(targets, quota, generator)[0]
 
 
-def shares(counts: Tensor, total: int) -> Tensor:
+def proportional_counts(counts: Tensor, total: int) -> Tensor:
     """Return the samples of each class, in proportion to `counts`; they add up to `total`."""
     whole = counts * total // counts.sum()
     remainder = counts * total % counts.sum()

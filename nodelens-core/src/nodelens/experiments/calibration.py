@@ -27,19 +27,20 @@ class FoldBatches:
     """Batches of samples in the order of their folds; no batch has samples of two folds.
 
     A product of all pairs of nodes is then one product per batch. Every row keeps its number in the
-    data, and with it its fold. `shares` is the number of folds that quadratic statistics have.
+    data, and with it its fold. Quadratic statistics have
+    `quadratic_folds` folds.
     """
 
     samples: Samples
     size: int
     folds: int
-    shares: int
+    quadratic_folds: int
 
     def __iter__(self) -> Iterator[Batch]:
         numbers = torch.arange(len(self.samples))
-        share = folds_of(numbers, self.folds) % self.shares
-        for each in range(self.shares):
-            for part in torch.split(numbers[share == each], self.size):
+        fold = folds_of(numbers, self.folds) % self.quadratic_folds
+        for each in range(self.quadratic_folds):
+            for part in torch.split(numbers[fold == each], self.size):
                 yield from self._batch(part)
 
     def _batch(self, numbers: Tensor) -> Iterator[Batch]:

@@ -78,7 +78,7 @@ def _positions(capture: Capture) -> dict[str, Any]:
         "fraction": capture.plan.position_fraction,
         "positions": dict(counts.positions),
         "used": dict(counts.chosen),
-        "errors_up_to": counts.share**-0.5,
+        "errors_up_to": counts.fraction**-0.5,
     }
 
 

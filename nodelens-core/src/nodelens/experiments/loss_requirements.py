@@ -48,8 +48,8 @@ def reads_predictions(metric: Metric) -> bool:
 
 def reads_a_loss(metric: Metric) -> bool:
     """Return whether any of a metric's statistics needs gradients, predictions or own passes."""
-    taps = {str(each.reads) for each in metric.statistics}
-    return bool({"model", "loss"} & taps or _OF_A_LOSS & _requirements(metric))
+    reads = {str(each.reads) for each in metric.statistics}
+    return bool({"model", "loss"} & reads or _OF_A_LOSS & _requirements(metric))
 
 
 def _requirements(metric: Metric) -> set[str]:

@@ -21,13 +21,13 @@ class Samples:
     one class each, or ``(samples, positions)``, -100 where a position has no label. `fields` are
     further arguments of the model by name, ``(samples, ...)`` each; ``attention_mask`` also says
     which positions count, and ``decoder_attention_mask`` which of a decoder's, whose number then
-    differs. `tagged` says that the labels of positions are classes (parts of speech), not tokens.
+    differs. `token_classes`: the labels of positions are classes (parts of speech), not tokens.
     """
 
     inputs: Tensor
     targets: Tensor
     fields: Mapping[str, Tensor] = field(factory=dict)
-    tagged: bool = False
+    token_classes: bool = False
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -45,7 +45,7 @@ class Samples:
     def take(self, index: Tensor | slice) -> Samples:
         """Return the samples at `index`, ``(k,)`` of int64 or a slice, in that order."""
         fields = {name: values[index] for name, values in self.fields.items()}
-        return Samples(self.inputs[index], self.targets[index], fields, self.tagged)
+        return Samples(self.inputs[index], self.targets[index], fields, self.token_classes)
 
 
 @frozen(eq=False)

@@ -81,7 +81,7 @@ class Patch:
         return self._by_sample(tensor, axis, gone, fill)
 
     def _by_sample(self, tensor: Tensor, axis: int, gone: Tensor, fill: Tensor) -> Tensor:
-        """Replace nodes that differ from sample to sample, or by those of another sample."""
+        """Replace nodes whose choice, or whose replacement, differs from sample to sample."""
         rows, count = self._samples(tensor)
         if rows.axis % tensor.ndim == axis:
             raise ModelError(f"{self.site.name}: its samples and nodes share one axis")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, fields, frozen, validators
 
-from nodelens.config.renamed_keys import renamed
 from nodelens.config.schema import POSITIVE, POSITIVE_OR_NULL
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from nodelens.interfaces.recovery import Recovered, RecoveryRequest
@@ -33,6 +33,7 @@ def shorter_than_training(recovery: Any, attribute: Any, warmup: int) -> None:
         raise ValueError(f"warmup of {warmup} steps leaves none of {recovery.steps} at full rate")
 
 
+@renamed_arguments(largest_norm="max_grad_norm")
 @frozen
 class FineTune:
     """All weights of the pruned model are trained for a number of steps with AdamW.
@@ -58,9 +59,7 @@ class FineTune:
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: int = field(default=0, validator=(validators.ge(0), shorter_than_training))
     weight_decay: float = field(default=0.0, validator=validators.ge(0.0))
-    max_grad_norm: float | None = field(
-        default=1.0, validator=POSITIVE_OR_NULL, metadata=renamed("largest_norm")
-    )
+    max_grad_norm: float | None = field(default=1.0, validator=POSITIVE_OR_NULL)
     split: Literal["train", "calibration"] = "train"
     distillation: Distillation | None = None
 

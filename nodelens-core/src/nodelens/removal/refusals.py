@@ -26,7 +26,7 @@ class Blame:
 
 
 def refusal(case: RemovalCase, blame: Blame, remaining: Trouble, trials: int) -> str:
-    """Return the text of a refusal: the groups, the failure, its line, and cuts in the code."""
+    """Return the text of a refusal: the groups, the failure, its line, and splits in the code."""
     groups = ", ".join(each.group.name for each in blame.groups)
     why = f"{blame.plain}; " if blame.plain else ""
     tried = "1 setting" if trials == 1 else f"{trials} settings"
@@ -35,7 +35,7 @@ def refusal(case: RemovalCase, blame: Blame, remaining: Trouble, trials: int) ->
         f"nodes of {groups} cannot be removed: {why}in {remaining.module or 'the model'}, "
         f"{remaining.reason} ({at}{tried} of the model's integers tried)",
         *(_advice(remaining) if remaining.line else []),
-        *(_cut(case, each.group) for each in blame.groups if each.group.cut),
+        *(_split(case, each.group) for each in blame.groups if each.group.split_at),
         "the model is as before",
     ]
     return "; ".join(parts)
@@ -50,15 +50,15 @@ def _advice(remaining: Trouble) -> list[str]:
     return [f"keep a multiple of {half} nodes (of {single} in float32)"]
 
 
-def _cut(case: RemovalCase, group: ChannelGroup) -> str:
-    """Return where the code cuts a group from others, and which of these can lose nodes with it."""
+def _split(case: RemovalCase, group: ChannelGroup) -> str:
+    """Return where the code splits a group from others, and which of them lose nodes with it."""
     removed = [each.group.name for each in case.changes]
     others = [
         each.name
         for each in case.graph
-        if each.prunable and each.cut == group.cut and each.name not in removed
+        if each.prunable and each.split_at == group.split_at and each.name not in removed
     ]
     together = (
         f", from {', '.join(others)}: remove as many there in the same call" if others else ""
     )
-    return f"{group.name} is {group.cut}{together}"
+    return f"{group.name} is {group.split_at}{together}"

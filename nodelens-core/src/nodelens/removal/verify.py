@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from nodelens.removal.forward import Example
 from nodelens.removal.journal import Journal
 from nodelens.removal.removal import perform_removal
 from nodelens.removal.removal_options import check_arguments
+from nodelens.renamed_arguments import refuse_earlier_names
 from nodelens.seeding import generator
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def verify(
     model: nn.Module,
     graph: ChannelGraph,
     *args: Any,
-    share: float = 0.5,
+    fraction: float = 0.5,
     seed: int = 0,
     keep: Mapping[str, Sequence[int] | Tensor] | None = None,
     hints: Sequence[AttributeRule | AttributeHint] = (),
@@ -42,7 +44,7 @@ def verify(
         model: the model to try removals on.
         graph: the channel groups of the model.
         *args: example inputs, on which the smaller and the masked model are compared.
-        share: the fraction of the nodes of each group that is removed, between 0 and 1, at random.
+        fraction: of the nodes of each group, between 0 and 1: so many are removed, at random.
         seed: the seed of the random nodes.
         keep: the nodes to keep by group name, in place of random ones; other groups are left out.
         hints: rules for integer attributes, as for `remove`.
@@ -54,16 +56,19 @@ def verify(
 
     Raises:
         ModelError: for a fraction outside (0, 1).
+        ConfigError: for `share`, which `fraction` was called, unless the model has such an input.
     """
-    check_arguments(share=share, seed=seed, hints=hints, means=means)
+    own = signature(model.forward).parameters
+    refuse_earlier_names("verify", kwargs.keys() - own, {"share": "fraction"})
+    check_arguments(fraction=fraction, seed=seed, hints=hints, means=means)
     if keep is not None:
         check_arguments(keep=keep)
-    if not 0 < share < 1:
-        raise ModelError(f"share is the fraction of nodes removed, between 0 and 1, got {share}")
+    if not 0 < fraction < 1:
+        raise ModelError(f"fraction is that of the nodes removed, between 0 and 1, got {fraction}")
     example = Example(args, kwargs)
     rules = list(hints)
     if keep is None:
-        keep = {each.name: random_keep(each, share, seed) for each in graph if each.prunable}
+        keep = {each.name: random_keep(each, fraction, seed) for each in graph if each.prunable}
     return [
         _checked(model, graph, graph[name], kept, example, rules, means)
         for name, kept in keep.items()

@@ -108,8 +108,8 @@ def _drawing(score: Score, label: str) -> Markup:
     x = np.linspace(_MARGIN, _WIDTH - _MARGIN, points)
 
     def height(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        share = (numbers - bottom) / ((top - bottom) or 1.0)
-        return _HEIGHT - _MARGIN - share * (_HEIGHT - 2 * _MARGIN)
+        fraction = (numbers - bottom) / ((top - bottom) or 1.0)
+        return _HEIGHT - _MARGIN - fraction * (_HEIGHT - 2 * _MARGIN)
 
     middle, upper, lower = height(values), height(values + reach), height(values - reach)
     band = _points(np.r_[x, x[::-1]], np.r_[upper, lower[::-1]])

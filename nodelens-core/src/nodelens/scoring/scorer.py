@@ -73,7 +73,7 @@ def compute_scores(request: ScoreRequest) -> Scores:
     Where a metric is undefined the reason is in `skipped`; a metric whose code raises, or that
     gives values that are not finite, is in `failed` while the others are scored.
     """
-    results, context = _Results(), subject_of(request)
+    results, context = _Results(), context_of(request)
     entries = request.capture.plan.entries
     for number, entry in enumerate(entries):
         if request.progress:
@@ -87,7 +87,7 @@ def compute_scores(request: ScoreRequest) -> Scores:
     return results.by_metric(request)
 
 
-def subject_of(request: ScoreRequest) -> ScoringContext:
+def context_of(request: ScoreRequest) -> ScoringContext:
     """Return the context that the scores of a request are computed from."""
     model, capture = request.model, request.capture
     tensors = [

@@ -8,7 +8,7 @@ from itertools import count
 from attrs import define, field, frozen
 
 from nodelens.capture.result import Capture
-from nodelens.scoring.scorer import ScoreRequest, subject_of
+from nodelens.scoring.scorer import ScoreRequest, context_of
 from nodelens.scoring.stability import Overlap, overlap
 
 FIRST, GROWTH = 8, 2**0.5
@@ -58,7 +58,7 @@ class StoppingRule:
         """Record the overlap of the top nodes, once per number of samples."""
         if self.looks and self.looks[-1].samples == capture.samples:
             return
-        found = overlap(subject_of(self.request(capture)), self.metric, self.top)
+        found = overlap(context_of(self.request(capture)), self.metric, self.top)
         if found is not None:
             self.looks.append(Look(capture.samples, found))
             if self.keep is not None:

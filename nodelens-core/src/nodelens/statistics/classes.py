@@ -8,6 +8,7 @@ from attrs import field, frozen, validators
 
 from nodelens.errors import DataError
 from nodelens.interfaces.statistic import IGNORED, RowSums
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,7 @@ class ClassSummary:
     variance: Tensor
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class ClassMoments:
     """Mean and variance of each row's mean activation, by the row's class (block B10).

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from attrs import frozen
 
 from nodelens.interfaces.statistic import RowSums
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,7 @@ class GradientSummary:
     centred_q2: Tensor
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class GradientMoments:
     """Means over positions of g, g², q, |q|, q², q⁴ and ((a−μ)g)² (block B3).
@@ -144,6 +146,7 @@ class RowGradientSummary:
     abs_mean_q: Tensor
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class RowGradients:
     """Means over rows of Q, |Q|, Q², Q⁴ and |mean_t q|, with Q_n = Σ_t q of row n (block B4).

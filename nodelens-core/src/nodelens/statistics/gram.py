@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen, validators
 
+from nodelens.renamed_arguments import renamed_arguments
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -59,6 +61,7 @@ class GramSummary:
         return rho
 
 
+@renamed_arguments(tap="reads", tokens="position_fraction")
 @frozen
 class Gram:
     """Sums of products of all pairs of nodes (blocks B6, B7, B8 and B15, by `reads` and `of`).

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import field, frozen, validators
 
+from nodelens.renamed_arguments import renamed_arguments
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -83,6 +85,7 @@ def _cell_at(counts: Tensor, q: float) -> tuple[Tensor, Tensor]:
     return cell.squeeze(-1), within.squeeze(-1)
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class LogHistogram:
     """Counts of every node's values in bins of equal width in log |a|, by sign (block B12).

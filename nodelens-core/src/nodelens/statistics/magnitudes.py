@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from attrs import frozen
 
 from nodelens.interfaces.statistic import RowSums
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,7 @@ class MagnitudeSummary:
         return self.maximum.abs().maximum(self.minimum.abs())
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class Magnitudes:
     """Mean |a|, the fraction of |a| ≤ `tolerance`, and extremes (block B1)."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
+from nodelens.renamed_arguments import renamed_arguments
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -23,6 +25,7 @@ class MapSummary:
     mean: Tensor
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class MapRanks:
     """The rank of each node's feature map, averaged over rows (block B16).
@@ -61,6 +64,7 @@ class MapRanks:
         return _summary(state, keep)
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class NuclearNorms:
     """Each node's part of the nuclear norm of a row's activation, averaged over rows (block B16).
@@ -133,9 +137,9 @@ def nuclear_contributions(matrix: Tensor) -> Tensor:
     left, sizes, _ = torch.linalg.svd(matrix)
     k = max(1, int((sizes > sizes[:1] * torch.finfo(sizes.dtype).eps).sum()))
     u, sizes = left[:, :k], sizes[:k]
-    share = (1.0 - left[:, k:].norm(dim=-1, keepdim=True)).clamp(min=0.0)
+    lost = (1.0 - left[:, k:].norm(dim=-1, keepdim=True)).clamp(min=0.0)
     norm = u.norm(dim=-1, keepdim=True)
-    away, toward = (u / norm).where(norm > 0, 0.0), (share * u / norm).where(norm > 0, 0.0)
+    away, toward = (u / norm).where(norm > 0, 0.0), (lost * u / norm).where(norm > 0, 0.0)
     eye = torch.eye(k, dtype=u.dtype, device=u.device)
     step = max(1, ROOM // k**2)
     rest = [

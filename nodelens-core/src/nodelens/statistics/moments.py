@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from attrs import field, frozen, validators
 
 from nodelens.interfaces.statistic import RowSums
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,7 @@ class MomentSummary:
         return self.variance.sqrt()
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class Moments:
     """Moments of every node over all positions (block B1; at the input, block B5).
@@ -128,6 +130,7 @@ class RowSummary:
     mean_peak: Tensor
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class RowMoments:
     """Moments of each row's mean activation (block B2): rows are images or sequences.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen, validators
 
+from nodelens.renamed_arguments import renamed_arguments
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -30,6 +32,7 @@ class ReservoirSummary:
     targets: Tensor | None = None
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class Reservoir:
     """The samples with the smallest hashes of their number in the data (block B13).

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen, validators
 
+from nodelens.renamed_arguments import renamed_arguments
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -53,6 +55,7 @@ class SketchSummary:
         return rho
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class GramSketch:
     """A sketch Z of the products of all pairs of nodes (blocks B7s and B8).

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from nodelens.interfaces.statistic import OUTPUTS
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +38,7 @@ class TargetSummary:
         return (self.covariance / scale.where(scale > 0, 1.0)).clamp(-1.0, 1.0)
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class TargetMoments:
     """Sums of products of nodes with margin, −log p and entropy of the prediction (block B9).

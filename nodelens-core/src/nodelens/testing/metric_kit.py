@@ -43,13 +43,13 @@ def check_metric(
     Raises:
         ValueError: where a metric that this one depends on is missing.
     """
-    subject, given = _instance(metric), parts or {}
-    tried = [*drawn_variants(type(subject)), *variants] if attrs.has(type(subject)) else []
+    instance, given = _instance(metric), parts or {}
+    tried = [*drawn_variants(type(instance)), *variants] if attrs.has(type(instance)) else []
     return [
-        *_described(subject),
-        *_numeric(composed(subject, given), type(subject).__name__),
-        *_varied(subject, tried, given),
-        *_effects(subject, tried, given),
+        *_described(instance),
+        *_numeric(composed(instance, given), type(instance).__name__),
+        *_varied(instance, tried, given),
+        *_effects(instance, tried, given),
     ]
 
 

@@ -181,7 +181,7 @@ def _rows(model: nn.Module, batch: Batch) -> EvaluationResult:
     losses = row_losses(output, batch).cpu().double().numpy()
     targets = counted_targets(batch)
     counts = (targets != IGNORED).reshape(len(targets), -1).sum(1).cpu().numpy()
-    if targets.ndim != 1 and not batch.tagged:
+    if targets.ndim != 1 and not batch.token_classes:
         return EvaluationResult(losses, counts, None, None)
     if targets.ndim != 1:
         hits = (logits_of(output).argmax(-1) == targets).flatten(1).sum(1)

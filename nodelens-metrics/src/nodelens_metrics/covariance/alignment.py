@@ -174,8 +174,8 @@ class InputDirections:
 
         profile = directions_of(group, self.producer).profile()
         total = profile.sum(1)
-        share = ratio(profile, total.unsqueeze(1))
-        number: Tensor = torch.special.entr(share).sum(1).exp()
+        fraction = ratio(profile, total.unsqueeze(1))
+        number: Tensor = torch.special.entr(fraction).sum(1).exp()
         return number.where(total > 0, 0.0)
 
 
@@ -207,8 +207,8 @@ class SpectralAlignment:
         values, producer = found.values, found.producer
         before = values.cumsum(-1) - values
         leading = (before < self.variance * values.sum(-1, keepdim=True)) & (values > 0)
-        share = (found.along.square() * leading[producer.block]).sum((1, 2))
-        return ratio(share, producer.rows.square().sum((1, 2)))
+        energy = (found.along.square() * leading[producer.block]).sum((1, 2))
+        return ratio(energy, producer.rows.square().sum((1, 2)))
 
 
 @frozen

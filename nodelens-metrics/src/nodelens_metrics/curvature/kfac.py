@@ -135,8 +135,8 @@ class EigenDamageShare:
         values, vectors = torch.linalg.eigh(moment)
         energy = ((group[_WRITTEN].second_moment @ vectors) * vectors).sum(0)
         scores = 0.5 * group[RowLength()] * values.clamp(min=0.0) * energy.clamp(min=0.0)
-        shares: Tensor = vectors.square() @ scores
-        return shares.masked_fill(moment.diagonal() == 0, 0.0)
+        sums: Tensor = vectors.square() @ scores
+        return sums.masked_fill(moment.diagonal() == 0, 0.0)
 
 
 def _products(labels: Labels) -> Any:

@@ -59,7 +59,7 @@ class Traces:
 
     @property
     def passes(self) -> str:
-        """How often it goes through the model."""
+        """Number of passes of the statistic through the model."""
         product = "Hessian" if self.matrix == "hessian" else "Gauss–Newton matrix"
         weighted = ", weighted" if self.weighted else ""
         return f"1 gradient, and {self.probes} products with the {product}{weighted}"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
+from nodelens.renamed_arguments import renamed_arguments
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -27,6 +29,7 @@ class CentredRowSummary:
     mean_square: Tensor
 
 
+@renamed_arguments(tap="reads")
 @frozen
 class CentredRowGradients:
     """Means over rows of C and C² with C = Σ_t (a − μ)g, μ the mean over all positions.

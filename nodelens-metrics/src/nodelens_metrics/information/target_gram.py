@@ -37,7 +37,7 @@ class TargetGram:
         return second_moments(self.sketch)
 
     def floats(self, layout: Layout) -> int:
-        """Those of the matrix with three more nodes."""
+        """Size of a state: a matrix of three nodes more than the group has."""
         return self._inner().floats(_with_outputs(layout))
 
     def start(self, layout: Layout) -> State:

@@ -39,7 +39,7 @@ def squared_singular_values(matrix: Tensor) -> Tensor:
     return eigenvalues(small @ small.T).flip(0)
 
 
-def shares(values: Tensor) -> Tensor:
+def fractions(values: Tensor) -> Tensor:
     """Return non-negative values divided by their sum over the last axis; all 0 if that is 0."""
     total = values.sum(-1, keepdim=True)
     return torch.where(total > 0, values / total.where(total > 0, 1.0), 0.0)
@@ -52,7 +52,7 @@ def effective_rank(values: Tensor) -> Tensor:
     moments have the eigenvalues λ.
     """
     total = values.sum(-1, keepdim=True)
-    p = shares(values.where(values > ROUNDING * total, 0.0).sqrt())
+    p = fractions(values.where(values > ROUNDING * total, 0.0).sqrt())
     rank: Tensor = torch.special.entr(p).sum(-1).exp()
     return rank.where(p.sum(-1) > 0, 0.0)
 
@@ -60,7 +60,7 @@ def effective_rank(values: Tensor) -> Tensor:
 def spectral_entropy(values: Tensor) -> Tensor:
     """Return −Σ p log p / log n with p = λ/Σλ over the last axis of n values, 0 to 1."""
     n = values.shape[-1]
-    entropy: Tensor = torch.special.entr(shares(values.clamp(min=0.0))).sum(-1)
+    entropy: Tensor = torch.special.entr(fractions(values.clamp(min=0.0))).sum(-1)
     return entropy / log(n) if n > 1 else entropy * 0.0
 
 
@@ -110,7 +110,7 @@ def effective_rank_without_each(covariance: Tensor) -> tuple[Tensor, Tensor]:
     lost, lost_logs = density.sum(1), (density * s).sum(1)
     total, total_logs = roots.sum(), torch.special.xlogy(roots, poles).sum()
     without = _rank(total + lost, total_logs + 2 * lost + lost_logs)
-    fraction = shares(covariance.diagonal())
+    fraction = fractions(covariance.diagonal())
     for node in (fraction > _MOST).nonzero().flatten().tolist():  # at most one
         others = torch.arange(len(fraction), device=fraction.device) != node
         without[node] = effective_rank(eigenvalues(covariance[others][:, others]))

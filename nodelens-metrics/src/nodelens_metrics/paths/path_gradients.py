@@ -59,7 +59,7 @@ class PathGradients:
 
     @property
     def passes(self) -> str:
-        """How often it goes through the model."""
+        """Number of passes of the statistic through the model."""
         return f"{self.steps} gradients along a path from {self.baseline}"
 
     def floats(self, layout: Layout) -> int:

@@ -211,14 +211,14 @@ def _correlations_of_q(group: GroupView, sketch: int | None) -> Correlations:
     return correlations_in(group[second_moments(sketch, of="gate")])
 
 
-def core_size(nodes: int, share: float) -> int:
+def core_size(nodes: int, fraction: float) -> int:
     """Return the number of a fraction of the nodes or outputs: rounded, and at least one."""
-    return max(1, round(share * nodes))
+    return max(1, round(fraction * nodes))
 
 
-def core_of(proxy: Tensor, share: float) -> Tensor:
+def core_of(proxy: Tensor, fraction: float) -> Tensor:
     """Return True for the nodes of the largest loss proxy, ``(nodes,)``; never for dead nodes."""
-    border = proxy.topk(core_size(len(proxy), share)).values[-1]
+    border = proxy.topk(core_size(len(proxy), fraction)).values[-1]
     return (proxy >= border) & (proxy > 0)
 
 
@@ -243,12 +243,12 @@ def redundancy_to(correlations: Correlations, core: Tensor, top: int) -> Tensor:
     return mean.masked_fill(core, 0.0)
 
 
-def halo_of(conn: Tensor, core: Tensor, share: float) -> Tensor:
+def halo_of(conn: Tensor, core: Tensor, fraction: float) -> Tensor:
     """Return True for the nodes outside the core with the largest connection, ``(nodes,)``."""
     others = (~core).nonzero().flatten()
     halo = core.new_zeros(len(core))
     if len(others):
-        count = max(1, round(share * len(others)))
+        count = max(1, round(fraction * len(others)))
         halo[others] = conn[others] >= conn[others].topk(count).values[-1]
     return halo
 

@@ -86,9 +86,9 @@ class RIA:
         parts = group.group.role("consumer")
         if not parts:
             raise NotApplicableError("no parameter reads these nodes")
-        shares = torch.stack([_relative(group, part) for part in parts]).sum(0)
+        sums = torch.stack([_relative(group, part) for part in parts]).sum(0)
         rms = group[Moments()].rms
-        return shares * rms.pow(self.power).masked_fill(rms == 0, 0.0)
+        return sums * rms.pow(self.power).masked_fill(rms == 0, 0.0)
 
 
 @frozen

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen, validators
 
 from nodelens.interfaces.metric import MetricInfo
+from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,9 +53,9 @@ class OutgoingEntropy:
 
         import torch
 
-        shares = outgoing_shares(group)
-        entropy: Tensor = torch.special.entr(shares).sum(1)
-        connections = shares.shape[1]
+        fractions = outgoing_fractions(group)
+        entropy: Tensor = torch.special.entr(fractions).sum(1)
+        connections = fractions.shape[1]
         return entropy / log(connections) if self.normalise and connections > 1 else entropy
 
 
@@ -76,9 +77,10 @@ class WriteConcentration:
     statistics = ()
 
     def score(self, group: GroupView) -> Tensor:
-        return outgoing_shares(group).square().sum(1)
+        return outgoing_fractions(group).square().sum(1)
 
 
+@renamed_arguments(share="fraction")
 @frozen
 class WriteOverlap:
     """Fraction of a node's outgoing strength on the outputs that the whole group writes most.
@@ -88,7 +90,7 @@ class WriteOverlap:
     Weights only; `core_connection` has the version around a core of nodes by loss proxy.
 
     Attributes:
-        share: fraction of the outputs that count, at least one output.
+        fraction: fraction of the outputs that count, at least one output.
     """
 
     info = MetricInfo(
@@ -102,19 +104,19 @@ class WriteOverlap:
     )
     statistics = ()
 
-    share: float = field(default=0.1, validator=(validators.gt(0.0), validators.lt(1.0)))
+    fraction: float = field(default=0.1, validator=(validators.gt(0.0), validators.lt(1.0)))
 
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.mathematics.arithmetic import ratio
         from nodelens_metrics.mathematics.connections import output_strengths
 
         strength = output_strengths(group)
-        shares = ratio(strength, strength.sum(1, keepdim=True))
-        count = max(1, round(self.share * shares.shape[1]))
-        return shares[:, shares.sum(0).topk(count).indices].sum(1)
+        fractions = ratio(strength, strength.sum(1, keepdim=True))
+        count = max(1, round(self.fraction * fractions.shape[1]))
+        return fractions[:, fractions.sum(0).topk(count).indices].sum(1)
 
 
-def outgoing_shares(group: GroupView) -> Tensor:
+def outgoing_fractions(group: GroupView) -> Tensor:
     """Return p, ``(nodes, connections)``; zeros for a node without outgoing weights."""
     from nodelens_metrics.mathematics.arithmetic import ratio
 

@@ -29,7 +29,7 @@ log = logging.getLogger("nodelens")
 
 NAME = "checkpoint.safetensors"
 FORMAT = "nodelens checkpoint 3"
-_SHARE = 10
+_FEWEST_TIMES = 10
 """The smallest time between two files, in times that one takes to write."""
 
 
@@ -113,7 +113,7 @@ class Checkpoint:
         """
         if self.seconds is None:
             return False
-        wait = max(self.seconds, _SHARE * self._clock.cost) if self.seconds else 0.0
+        wait = max(self.seconds, _FEWEST_TIMES * self._clock.cost) if self.seconds else 0.0
         return time.monotonic() - self._clock.written >= wait
 
     def save(self, plan: CapturePlan, position: Position) -> None:

@@ -99,7 +99,7 @@ class Accumulator:
         if not thinned:
             return
         some = some_samples(reading, self.plan.position_fraction)
-        if now.first_share(point):
+        if now.first_choice(point):
             self.counts.positions[point.name] += _samples(reading)
             self.counts.chosen[point.name] += len(some.fold)
         for statistic in thinned:

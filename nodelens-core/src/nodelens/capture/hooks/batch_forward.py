@@ -51,7 +51,7 @@ class BatchForward:
     without a gradient, which a recomputation is to compute; `arrived` counts gradients by labels
     and hook point. `outputs` are numbers about the model's output. `queue` holds tensors that are
     read together (`queued` bytes), with the version of each. `held` waits for the batch's end,
-    `first` for the other tensor of two, `afterwards` for the model's output. `shares` are the hook
+    `first` for the other tensor of two, `afterwards` for the model's output. `chosen` are the hook
     points whose chosen samples were counted.
     """
 
@@ -73,7 +73,7 @@ class BatchForward:
     afterwards: list[tuple[HookPoint, Reading, int]] = field(factory=list)
     outputs: Tensor | None = None
     samples: dict[tuple[bool, torch.device], BatchRows] = field(factory=dict)
-    shares: set[tuple[str, int]] = field(factory=set)
+    chosen: set[tuple[str, int]] = field(factory=set)
 
     @classmethod
     def of(cls, batch: Batch) -> BatchForward:
@@ -125,11 +125,11 @@ class BatchForward:
             )
         return self.samples[tokens, device]
 
-    def first_share(self, point: HookPoint) -> bool:
+    def first_choice(self, point: HookPoint) -> bool:
         """Return whether samples of a hook point are chosen for the first time in the batch."""
         key = (point.name, point.number)
-        known = key in self.shares
-        self.shares.add(key)
+        known = key in self.chosen
+        self.chosen.add(key)
         return not known
 
     @property

@@ -27,7 +27,7 @@ def within(plan: CapturePlan, budget: int, fewest: int = 1) -> CapturePlan:
     plan = evolve(plan, budget=budget)
     if plan.bytes <= budget:
         return plan
-    folds = [plan.folds // share for share in (2, 4) if plan.folds % share == 0]
+    folds = [plan.folds // parts for parts in (2, 4) if plan.folds % parts == 0]
     for fewer in (f for f in folds if f > FEWEST):
         reduced = _folded(plan, fewer)
         if reduced.bytes <= budget:

@@ -70,16 +70,16 @@ class Operation:
         for axis in axes:
             self.trace.solver.freeze(axis, f"{doing} in {self.trace.where}")
 
-    def cut(self, axis: Expression, at: int) -> tuple[Expression, Expression]:
-        """Cut an axis in two, and record where: a number in the code may not follow a removal.
+    def split(self, axis: Expression, at: int) -> tuple[Expression, Expression]:
+        """Split an axis in two, and record where: a number in the code may not follow a removal.
 
-        Torch's recurrent cells alone cut without a check (``unsafe_chunk``), into as many as gates.
+        Torch's recurrent cells alone split without a check (``unsafe_chunk``), one part per gate.
         """
-        parts = self.trace.solver.cut(axis, at)
+        parts = self.trace.solver.split(axis, at)
         for part in () if self.name.startswith("unsafe") else parts:
             for leaf in self.trace.solver.leaves(part):
-                place = f"cut at index {at} of {axis.size} by {self.name} in {self.trace.where}"
-                leaf.variable.cut = leaf.variable.cut or place
+                place = f"split at index {at} of {axis.size} by {self.name} in {self.trace.where}"
+                leaf.variable.split_at = leaf.variable.split_at or place
         return parts
 
     def mixes(self, axes: Iterable[Expression], doing: str) -> None:

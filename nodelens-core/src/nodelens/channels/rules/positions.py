@@ -67,7 +67,7 @@ def channel_shuffle(op: Operation) -> Sequence[Axes]:
 def patches(op: Operation) -> Sequence[Axes]:
     """``(…, channels, h, w)`` to ``(…, channels × patch, patches)`` (``nn.Unfold``)."""
     axes = op.axes(op.args[0])
-    op.freeze(axes[-2:], "cut into patches")
+    op.freeze(axes[-2:], "split into patches")
     inside = op.positions((op.output.shape[-2] // axes[-3].size,))
     return [(*axes[:-3], product([axes[-3], *inside]), *op.positions(op.output.shape[-1:]))]
 
@@ -83,12 +83,12 @@ def unpatched(op: Operation) -> Sequence[Axes]:
 
 
 def windows(op: Operation) -> Sequence[Axes]:
-    """Cut an axis into windows, which is frozen; the axis of a window comes last."""
+    """Split an axis into windows, which is frozen; the axis of a window comes last."""
     axes, dim = op.axes(op.args[0]), int(op.args[1])
     dim %= len(axes)
-    op.freeze([axes[dim]], "cut into windows")
-    cut = op.positions((op.output.shape[dim], op.output.shape[-1]))
-    return [(*axes[:dim], cut[0], *axes[dim + 1 :], cut[1])]
+    op.freeze([axes[dim]], "split into windows")
+    windows = op.positions((op.output.shape[dim], op.output.shape[-1]))
+    return [(*axes[:dim], windows[0], *axes[dim + 1 :], windows[1])]
 
 
 def diagonal(op: Operation) -> Sequence[Axes]:

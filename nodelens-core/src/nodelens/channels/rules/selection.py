@@ -27,9 +27,9 @@ def slice_(op: Operation) -> Sequence[Axes]:
     start = op.argument(2, "start", 0) or 0
     start = min(max(start + size if start < 0 else start, 0), size)
     if start > 0:
-        _, middle = op.cut(middle, start)
+        _, middle = op.split(middle, start)
     if length < middle.size:
-        middle, _ = op.cut(middle, length)
+        middle, _ = op.split(middle, length)
     return [(*axes[:dim], middle, *axes[dim + 1 :])]
 
 

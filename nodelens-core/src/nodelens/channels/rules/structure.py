@@ -1,4 +1,4 @@
-"""Rules for operators that rearrange axes: views, copies, concatenations, cuts, pads."""
+"""Rules for operators that rearrange axes: views, copies, concatenations, splits, pads."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ def stack(op: Operation) -> Sequence[Axes]:
 
 
 def split(op: Operation) -> Sequence[Axes]:
-    """Cut one axis into consecutive parts (``split``, ``split_with_sizes``, ``chunk``)."""
+    """Split one axis into consecutive parts (``split``, ``split_with_sizes``, ``chunk``)."""
     dim = op.argument(2, "dim", 0) % op.args[0].ndim
     axes = op.axes(op.args[0])
     rest = axes[dim]
     results: list[Axes] = []
     for part in op.outputs[:-1]:
-        front, rest = op.cut(rest, part.shape[dim])
+        front, rest = op.split(rest, part.shape[dim])
         results.append((*axes[:dim], front, *axes[dim + 1 :]))
     return [*results, (*axes[:dim], rest, *axes[dim + 1 :])]
 
@@ -158,10 +158,10 @@ def pad(op: Operation) -> Sequence[Axes]:
 
 
 def glu(op: Operation) -> Sequence[Axes]:
-    """Cut an axis in two halves, of which one gates the other."""
+    """Split an axis in two halves, of which one gates the other."""
     dim = op.argument(1, "dim", -1) % op.output.ndim
     axes = op.axes(op.args[0])
-    front, back = op.trace.solver.cut(axes[dim], op.output.shape[dim])
+    front, back = op.trace.solver.split(axes[dim], op.output.shape[dim])
     op.unify(front, back)
     return [(*axes[:dim], front, *axes[dim + 1 :])]
 

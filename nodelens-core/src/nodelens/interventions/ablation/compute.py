@@ -106,10 +106,12 @@ class CaseCurves:
         random = self.random_area()
         if not random.value > 2 * random.se:
             return None
-        share = curve.area().value / random.value
-        rows = (curve.row_areas() - share * self._random_rows()) / random.value
+        fraction = curve.area().value / random.value
+        rows = (curve.row_areas() - fraction * self._random_rows()) / random.value
         sampling = ratio(rows, curve.dense.counts).se
-        return Estimate(1 - share, math.hypot(sampling, share * self._order_error() / random.value))
+        return Estimate(
+            1 - fraction, math.hypot(sampling, fraction * self._order_error() / random.value)
+        )
 
     def random_changes(self, at: int) -> NDArray[np.float64]:
         """Return the loss change of every random order at one point, ``(orders,)``."""

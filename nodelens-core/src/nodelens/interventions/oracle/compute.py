@@ -49,8 +49,8 @@ class AblationEffect:
         """
         if len(self.change) < 2 or not np.isfinite(self.change).all() or np.ptp(self.change) == 0:
             return None
-        share = self.noise / float(np.var(self.change, ddof=1))
-        return max(0.0, 1.0 - share) if np.isfinite(share) else None
+        noise = self.noise / float(np.var(self.change, ddof=1))
+        return max(0.0, 1.0 - noise) if np.isfinite(noise) else None
 
 
 @define
@@ -138,7 +138,7 @@ def _drawn(group: ChannelGroup, scores: Scores, count: int | None, seed: int) ->
     ]
     mean = np.mean(ranks, axis=0) if ranks else np.zeros(group.width)
     order = np.lexsort((chance, mean))
-    return np.array([share[chance[share].argmin()] for share in np.array_split(order, count)])
+    return np.array([part[chance[part].argmin()] for part in np.array_split(order, count)])
 
 
 def all_nodes(damages: Sequence[AblationEffect]) -> Iterator[tuple[str, int, float, float, bool]]:

@@ -83,8 +83,8 @@ def pooled(parts: Sequence[Correlation]) -> Correlation | None:
     nodes = sum(part.nodes for part in parts)
     if not nodes:
         return None
-    shares = [(part.nodes / nodes, part) for part in parts]
-    value = math.fsum(share * part.value for share, part in shares)
-    below = math.hypot(*(share * (part.value - part.low) for share, part in shares))
-    above = math.hypot(*(share * (part.high - part.value) for share, part in shares))
+    weights = [(part.nodes / nodes, part) for part in parts]
+    value = math.fsum(weight * part.value for weight, part in weights)
+    below = math.hypot(*(weight * (part.value - part.low) for weight, part in weights))
+    above = math.hypot(*(weight * (part.high - part.value) for weight, part in weights))
     return Correlation(value, max(-1.0, value - below), min(1.0, value + above), nodes)

@@ -36,9 +36,25 @@ def test_samples_are_what_their_numbers_say(values):
     assert len({*zip(row.tolist(), position.tolist(), strict=True)}) == 16
 
 
-def test_every_fold_keeps_its_share(values):
+def test_folds_that_are_left_out_take_their_samples_along(values):
+    whole = sample(Reservoir(size=16), values)
     found = sample(Reservoir(size=16), values, keep=[True, False, False, True])
-    assert (found.index % 4).long().bincount().tolist() == [4, 0, 0, 4]
+    left = whole.index[((whole.index % 4) == 0) | ((whole.index % 4) == 3)]
+    assert 0 < len(left) < 16
+    assert torch.equal(found.index, left)
+
+
+@pytest.mark.parametrize("size", [47, 48, 50])
+def test_uneven_folds_lose_no_sample(values, size):
+    fold = torch.zeros(12, dtype=torch.int64)
+    fold[:3] = torch.tensor([1, 3, 3])
+    statistic = Reservoir(size=size)
+    states = [statistic.start(Layout(values.shape[-1], 4)) for _ in range(2)]
+    for state, rows in zip(states, torch.arange(12).split(7), strict=True):
+        statistic.update(state, Reading(values=values[rows], fold=fold[rows], index=rows))
+    statistic.merge(*states)
+    found = statistic.summary(states[0], torch.ones(4, dtype=torch.bool))
+    assert len(found.values) == min(size, 48)
 
 
 def test_sites_of_different_width_keep_the_same_samples(values):

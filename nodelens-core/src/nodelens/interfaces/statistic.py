@@ -184,6 +184,8 @@ class Statistic(Protocol[SummaryT]):
     has ended, with NaN in place of the values. Statistics of pairs of nodes do not have it. A class
     attribute ``additive = True`` says that every field but a pivot is a sum over rows, which
     `rows.add_rows` adds to the reading's fold, so that rows can be weighted (see `Bootstrap`).
+    ``pooled = True`` says that all folds share the places of a sample of fixed size: what is kept
+    of a fold depends on the others (see `Reservoir`).
 
     Example:
         ::

@@ -155,7 +155,7 @@ def _values(
     view = view_of(context, metric, group, torch.ones(len(rows), dtype=torch.bool))
     values = metric.score(view).double()
     used = rows.nonzero().flatten().tolist()
-    if not _has_error(context, metric) or len(used) < 2:
+    if not has_error(context, metric) or len(used) < 2:
         return values, None, 0
     without = []
     for fold in used:
@@ -172,7 +172,8 @@ def _all_metrics(context: ScoringContext, metric: Metric) -> list[Metric]:
     return [metric, *(each for part in parts for each in _all_metrics(context, part))]
 
 
-def _has_error(context: ScoringContext, metric: Metric) -> bool:
+def has_error(context: ScoringContext, metric: Metric) -> bool:
+    """Return whether leaving out folds gives standard errors of a metric's scores."""
     asked = [each for each in _all_metrics(context, metric) if each.statistics]
     allowed = metric.info.jackknife
     return bool(asked) and allowed and all(has_jackknife(each) for each in asked)

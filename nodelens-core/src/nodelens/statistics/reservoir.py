@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import field, frozen, validators
 
@@ -37,12 +37,13 @@ class ReservoirSummary:
 class Reservoir:
     """The samples with the smallest hashes of their number in the data (block B13).
 
-    Each fold keeps an equal part of `size`, which makes a stratified sample: whatever folds are
-    left out, the others are complete. Sites with the same positions keep the same samples.
+    A random sample of all samples, or all of them where there are no more than `size`; each knows
+    its fold. Sites with the same positions keep the same samples. The places of a state are shared
+    by all folds, so that uneven folds lose none.
 
     Attributes:
         reads: the read point.
-        size: samples that all folds keep together.
+        size: samples that are kept.
         per: a sample is one position, or one row: the mean of its values, the sum of its gates.
         of: the value, or the gate q = a·g, summed over a node's components.
         targets: keep the rows' labels too; the data must have them.
@@ -57,6 +58,7 @@ class Reservoir:
         default="value", validator=validators.in_(("value", "gate"))
     )
     targets: bool = False
+    pooled: ClassVar[bool] = True
 
     @property
     def requires(self) -> frozenset[Need]:
@@ -67,10 +69,10 @@ class Reservoir:
         return needs_of(self.of) | rows | labels
 
     def floats(self, layout: Layout) -> int:
-        return layout.folds * self._room(layout.folds) * (layout.width + 3 + self.targets)
+        return layout.folds * self._room(layout.folds) * (layout.width + 4 + self.targets)
 
     def _room(self, folds: int) -> int:
-        return max(1, self.size // folds)
+        return -(-self.size // folds)
 
     def start(self, layout: Layout) -> State:
         """Return empty places, marked by a hash of infinity."""
@@ -81,6 +83,7 @@ class Reservoir:
         room = self._room(layout.folds)
         state = {
             "hash": zeros(layout, room).fill_(torch.inf),
+            "fold": zeros(layout, room),
             "index": zeros(layout, room),
             "position": zeros(layout, room),
             "values": zeros(layout, room, layout.width),
@@ -90,14 +93,11 @@ class Reservoir:
     def update(self, state: State, reading: Reading) -> None:
         """Keep the samples with the smallest hashes of the state and the reading."""
         hashes = self._hashes(reading)
-        for fold in set(reading.fold.tolist()):
-            rows = (reading.fold == fold).nonzero().flatten()
-            flat = hashes[rows].flatten()
-            chosen = flat.topk(min(len(flat), state["hash"].shape[1]), largest=False).indices
-            chosen = chosen[flat[chosen] < state["hash"][fold].max()]
-            row, position = rows[chosen // hashes.shape[1]], chosen % hashes.shape[1]
-            found = self._found(reading, row, position)
-            _keep(state, fold, {"hash": flat[chosen], **found})
+        flat = hashes.flatten()
+        chosen = flat.topk(min(len(flat), self.size), largest=False).indices
+        chosen = chosen[flat[chosen] < state["hash"].max()]
+        row, position = chosen // hashes.shape[1], chosen % hashes.shape[1]
+        self._keep(state, {"hash": flat[chosen], **self._found(reading, row, position)})
 
     def _hashes(self, reading: Reading) -> Tensor:
         """Return a hash per sample, ``(rows, samples)`` float64, infinite where none counts."""
@@ -128,6 +128,7 @@ class Reservoir:
         else:
             values = quantity_of(reading, self.of)[row, position].double()
         found = {
+            "fold": reading.fold[row].double(),
             "index": reading.index[row].double(),
             "position": (start + position).double(),
             "values": values,
@@ -138,26 +139,25 @@ class Reservoir:
         return found
 
     def merge(self, state: State, other: State) -> None:
-        for fold in range(len(state["hash"])):
-            found = {name: value[fold].to(state[name].device) for name, value in other.items()}
-            _keep(state, fold, found)
+        device = state["hash"].device
+        self._keep(state, {name: value.flatten(0, 1).to(device) for name, value in other.items()})
+
+    def _keep(self, state: State, found: State) -> None:
+        """Merge found samples into a state, keeping the smallest hashes, in place."""
+        import torch
+
+        every = {name: torch.cat([state[name].flatten(0, 1), found[name]]) for name in state}
+        smallest = every["hash"].topk(self.size, largest=False).indices
+        for name, value in every.items():
+            state[name].flatten(0, 1)[: self.size] = value[smallest]
 
     def summary(self, state: State, keep: Tensor) -> ReservoirSummary:
-        kept = {name: value[keep].flatten(0, 1) for name, value in state.items()}
-        order = kept["hash"].argsort()
-        order = order[kept["hash"][order].isfinite()]
-        values, index, position = (kept[name][order] for name in ("values", "index", "position"))
-        return ReservoirSummary(
-            values, index, position, kept["targets"][order] if self.targets else None
+        flat = {name: value.flatten(0, 1) for name, value in state.items()}
+        order = flat["hash"].argsort()
+        kept = keep.to(order.device)[flat["fold"][order].long()] & flat["hash"][order].isfinite()
+        values, index, position = (
+            flat[name][order[kept]] for name in ("values", "index", "position")
         )
-
-
-def _keep(state: State, fold: int, found: State) -> None:
-    """Merge found samples into those of a fold, keeping the smallest hashes, in place."""
-    import torch
-
-    every = {name: torch.cat([state[name][fold], found[name]]) for name in state}
-    room = state["hash"].shape[1]
-    smallest = every["hash"].topk(room, largest=False).indices
-    for name, value in every.items():
-        state[name][fold] = value[smallest]
+        return ReservoirSummary(
+            values, index, position, flat["targets"][order[kept]] if self.targets else None
+        )

@@ -169,6 +169,8 @@ def _padding(statistic: Statistic[Any]) -> None:
 
 
 def _folds(statistic: Statistic[Any]) -> None:
+    if getattr(statistic, "pooled", False):
+        return
     world = make_world()
     kept = [row for row in range(world.rows) if int(world.fold[row]) in (0, 2)]
     keep = torch.tensor([True, False, True, False])

@@ -125,10 +125,8 @@ class ZeroFraction:
         return (Magnitudes(tolerance=self.tolerance),)
 
     def score(self, group: GroupView) -> Tensor:
-        from nodelens_metrics.activations.distributions import share_below
-
         if self.relative:
-            return share_below(group[LogHistogram()], self.tolerance * group[Moments()].rms)
+            return group[LogHistogram()].share_below(self.tolerance * group[Moments()].rms)
         return group[Magnitudes(tolerance=self.tolerance)].zero_fraction
 
 

@@ -1,7 +1,8 @@
 """Metrics of the distribution of a node's activation over magnitudes, from log bins.
 
-Bins span 40 powers of two, 2⁻²⁴ to 2¹⁶, for either sign; with 64 bins one is a factor of 1.54 wide.
-What lies within a bin is interpolated in log |a|, so that a quantile is off by a bin at most.
+A node's bins span the 40 powers of two up to its largest |a|, for either sign; with 64 bins one is
+a factor of 1.54 wide. What lies within a bin is interpolated in log |a|, so that a quantile is off
+by a bin at most; a group where a quantile lies below the bins of a node is not scored.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from nodelens.interfaces.statistic import Statistic
     from nodelens.scoring.view import GroupView
-    from nodelens.statistics.histograms import HistogramSummary
 
 _SHARE = (validators.gt(0.0), validators.lt(1.0))
 _BINS = (validators.ge(2), validators.le(1024))
@@ -156,26 +156,7 @@ class MassiveActivation:
 
     def score(self, group: GroupView) -> Tensor:
         peak = group[Magnitudes()].peak
-        median = _median_of_all(group[LogHistogram(bins=self.bins)])
+        found = group[LogHistogram(bins=self.bins)].together()
+        median = evolve(found, zeros=found.zeros * 0.0).magnitude_quantile(0.5)
         threshold = (self.ratio * median).clamp(min=self.magnitude)
         return (peak >= threshold).double() if self.flag else peak / threshold
-
-
-def share_below(summary: HistogramSummary, bound: Tensor) -> Tensor:
-    """Return the fraction of samples with |a| up to a bound of each node, ``(nodes,)``."""
-    counts = summary.positive + summary.negative
-    edges = summary.edges.log()
-    low, width = edges[:-1], edges[1:] - edges[:-1]
-    inside = ((bound.log().unsqueeze(1) - low) / width).clamp(0.0, 1.0)
-    return (summary.zeros + (counts * inside).sum(1)) / summary.count.clamp(min=1.0)
-
-
-def _median_of_all(summary: HistogramSummary) -> Tensor:
-    """Return the median |a| over all nodes, without zeros, ``(1,)``; 0 without values."""
-    together = evolve(
-        summary,
-        positive=summary.positive.sum(0, keepdim=True),
-        negative=summary.negative.sum(0, keepdim=True),
-        zeros=summary.zeros[:1] * 0.0,
-    )
-    return together.magnitude_quantile(0.5)

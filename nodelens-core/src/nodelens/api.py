@@ -10,7 +10,10 @@ from nodelens.arguments import (
     budget_bytes,
     check_fraction,
     check_numbers,
+    check_samples,
+    chosen_loss,
     chosen_metrics,
+    name_list,
     plain_module,
     stopping_settings,
 )
@@ -21,8 +24,8 @@ from nodelens.renamed_arguments import renamed_arguments
 if TYPE_CHECKING:
     from torch import nn
 
+    from nodelens.arguments import LossGiven
     from nodelens.capture.distributed.workers import Workers
-    from nodelens.capture.request import Loss
     from nodelens.config.schema import StoppingSettings
     from nodelens.interfaces.metric import Metric
     from nodelens.plugins.manager import Plugins
@@ -36,9 +39,11 @@ def score(
     batches: Iterable[Any],
     metrics: Sequence[str | Mapping[str, Any] | Metric],
     *,
-    loss: Loss | None = None,
+    loss: LossGiven = None,
+    samples: int | None = None,
     folds: int = 8,
     classes: int | None = None,
+    class_names: Sequence[str] = (),
     memory_budget: str | int | None = "2GiB",
     position_fraction: float = 1.0,
     stop_when: Mapping[str, Any] | StoppingSettings | None = None,
@@ -58,11 +63,15 @@ def score(
         metrics: names, mappings with ``name`` and options, or metric objects; their dependencies
             are scored as well. Patterns such as ``"weight_*"`` and ``"family:information"`` take
             all metrics that match and that fit the model and the batches.
-        loss: maps the model's output and the batch to one summed loss per row, ``(rows,)``; None is
-            the cross-entropy of the logits.
+        loss: a name (``"mse"``, see ``nodelens losses``), a mapping with ``name`` and options, a
+            `nodelens.interfaces.loss.Loss`, or a function of the model's output and the batch that
+            returns one summed loss per row, ``(rows,)``. None is the model's own loss where its
+            type says which (transformers), else the cross-entropy of the logits.
+        samples: the number of samples to read; None reads all batches.
         folds: number of folds of the samples, for the standard errors.
         classes: number of classes, for metrics of classes; needed only where the model has more
-            outputs than the data have classes.
+            outputs than the data have classes, or the loss is none of classes.
+        class_names: the names of the model's outputs, in their order, for labels that are text.
         memory_budget: memory for statistics, such as ``512MiB`` or a number of bytes; None is no
             limit. Where more is needed, `batches` is read several times, and covariances are kept
             in fewer folds or as sketches; the log says so.
@@ -94,9 +103,12 @@ def score(
 
     loaded = plugins or load_plugins()
     check_numbers(folds, classes)
+    check_samples(samples)
     chosen = chosen_metrics(metrics, loaded)
     options = Options(
-        loss=loss,
+        loss=chosen_loss(loss, loaded),
+        class_names=name_list(class_names),
+        samples=samples,
         folds=folds,
         classes=classes,
         budget=budget_bytes(memory_budget),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
     from nodelens.capture.batches import Batch
     from nodelens.config.schema import StoppingSettings
+    from nodelens.interfaces.loss import Loss, RowLoss
     from nodelens.interfaces.metric import Metric
     from nodelens.plugins.manager import Plugins
     from nodelens.plugins.registry import Registry
     from nodelens.scoring.metric_choice import MetricChoice
 
     Asked = str | Mapping[str, Any] | Metric
+    LossGiven = str | Mapping[str, Any] | Loss | Callable[[Any, Batch], Any] | None
 
 
 def chosen_metrics(chosen: Sequence[Asked], plugins: Plugins) -> MetricChoice:
@@ -88,6 +90,46 @@ def _metric(registry: Registry, item: Asked) -> Metric:
     return checked_metric(
         _name_of(item), registry.build("metric", Component(item["name"], options))
     )
+
+
+def chosen_loss(given: object, plugins: Plugins, argument: str = "loss") -> RowLoss | None:
+    """Return a loss that is given as name, mapping, object or function; raises `ConfigError`."""
+    from nodelens.config.schema import Component
+    from nodelens.interfaces.loss import Loss, RowLoss
+    from nodelens.losses.function import FunctionLoss
+
+    if given is None:
+        return None
+    if isinstance(given, str):
+        given = {"name": given}
+    if isinstance(given, Mapping):
+        name = given.get("name")
+        if not isinstance(name, str):
+            raise ConfigError([f"{argument}: {dict(given)!r} has no name"])
+        options = {key: value for key, value in given.items() if key != "name"}
+        built: Any = plugins.registry.build("loss", Component(name, options))
+        return RowLoss(built, name.rpartition(":")[2])
+    if isinstance(given, Loss):
+        return RowLoss(given, type(given).__name__)
+    if callable(given):
+        return RowLoss(FunctionLoss(given), f"the function given as {argument}")
+    words = "a name, a mapping with 'name', a Loss or a function of (output, batch)"
+    raise ConfigError([f"{argument}: expected {words}, got {type(given).__name__}"])
+
+
+def check_samples(samples: object) -> None:
+    """Raise `ConfigError` for an impossible number of samples."""
+    if samples is not None and (type(samples) is not int or samples < 1):
+        raise ConfigError([f"samples: expected a whole number of at least 1, got {samples!r}"])
+
+
+def name_list(names: Any) -> tuple[str, ...]:
+    """Return the names of classes; raises `ConfigError` unless they are texts, each once."""
+    if isinstance(names, str) or not all(isinstance(each, str) for each in names or ()):
+        raise ConfigError([f"class_names: expected a list of names, got {names!r}"])
+    if len(set(names or ())) < len(names or ()):
+        raise ConfigError(["class_names: a name is there twice"])
+    return tuple(names or ())
 
 
 def plain_module(model: object) -> nn.Module:
@@ -158,33 +200,42 @@ def stopping_settings(
 def check_forward(model: nn.Module, batch: Batch) -> bool:
     """Run the model on the first batch, so that a batch that does not fit gets a readable error.
 
-    Returns whether its output has logits.
+    Returns whether its output has logits. Raises `DataError` for inputs without an axis of samples.
     """
     import torch
 
     from nodelens.capture.engine import untouched
     from nodelens.capture.losses import has_logits
 
+    with untouched(model), torch.no_grad():
+        output = batch.call(model)
+        _check_sample_axis(model, batch)
+    return has_logits(output)
+
+
+def _check_sample_axis(model: nn.Module, batch: Batch) -> None:
+    """Raise `DataError` where inputs of one axis are one sample, not a row of samples."""
+    import torch
+
+    if len(batch.args) != 1 or batch.args[0].ndim != 1 or batch.rows < 2:
+        return
     try:
-        with untouched(model), torch.no_grad():
-            return has_logits(batch.call(model))
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
-        raise ModelError(
-            f"the model does not run on the first batch: {type(error).__name__}: {reason}"
+        batch.rows_where(torch.arange(batch.rows) < 1).call(model)
+    except ModelError as error:
+        raise DataError(
+            f"the inputs have shape {tuple(batch.args[0].shape)}, which is one sample without an "
+            "axis of samples; give (samples, features), such as inputs[None] for one"
         ) from error
 
 
-def peeked(batches: Iterable[Any]) -> tuple[Batch, Iterable[Any]]:
+def peeked(batches: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
     """Return the first batch, and all batches, which can be read again where possible."""
-    from nodelens.capture.batches import as_batch
-
     if not isinstance(batches, Iterable):
         raise DataError(f"batches must be an iterable of batches, got {type(batches).__name__}")
     iterator = iter(batches)
     for value in iterator:
         again = batches if iterator is not batches else chain([value], iterator)
-        return as_batch(value), again
+        return value, again
     raise DataError("there are no batches; give at least one sample")
 
 
@@ -201,10 +252,12 @@ def count_outputs(model: nn.Module, batch: Batch) -> int:
     import torch
 
     from nodelens.capture.engine import untouched
-    from nodelens.capture.losses import logits_of
+    from nodelens.capture.losses import class_logits, logits_of
 
     with untouched(model), torch.no_grad():
-        return int(logits_of(batch.call(model)).shape[-1])
+        output = batch.call(model)
+    found = logits_of(output) if batch.targets is None else class_logits(output, batch.targets)
+    return int(found.shape[-1])
 
 
 def check_targets(batch: Batch, for_gradients: bool, for_classes: bool) -> None:

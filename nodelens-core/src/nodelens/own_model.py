@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,12 @@ import torch
 from attrs import evolve, field, frozen
 
 from nodelens.arguments import check_forward, check_targets, count_outputs, device_of, peeked
+from nodelens.capture.batches import as_batch
 from nodelens.capture.distributed.workers import Workers, group_workers
-from nodelens.capture.losses import row_losses
+from nodelens.capture.losses import OWN_LOSS
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.capture.plan.planning import unreadable
-from nodelens.capture.request import CaptureRequest, Loss
+from nodelens.capture.request import CaptureRequest
 from nodelens.errors import DataError
 from nodelens.experiments.capture_record import warnings_of
 from nodelens.experiments.convergence import check_rule
@@ -25,8 +26,12 @@ from nodelens.experiments.loss_requirements import (
     reads_a_loss,
     reads_classes,
     reads_predictions,
+    undefined_under,
 )
 from nodelens.graph import infer
+from nodelens.losses.choice import check_returned_loss, resolved
+from nodelens.losses.function import FunctionLoss
+from nodelens.own_batches import BatchReader, OwnBatches, label_parameters
 from nodelens.scoring.scorer import ScoreRequest
 from nodelens.scoring.stopping import StoppingRule
 
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from nodelens.capture.result import Capture
     from nodelens.channels.groups import ChannelGraph
     from nodelens.config.schema import StoppingSettings
+    from nodelens.interfaces.loss import LabelMeaning, RowLoss
     from nodelens.interfaces.metric import Metric
     from nodelens.plugins.manager import Plugins
     from nodelens.scoring.metric_choice import MetricChoice
@@ -47,15 +53,41 @@ log = logging.getLogger("nodelens")
 
 @frozen(eq=False)
 class Options:
-    """The options of a capture, see `nodelens.score`; no `loss` is cross-entropy of the logits."""
+    """The options of a capture, see `nodelens.score`."""
 
-    loss: Loss | None = None
+    loss: RowLoss | None = None
+    class_names: tuple[str, ...] = ()
+    samples: int | None = None
     folds: int = 8
     classes: int | None = None
     budget: int | None = None
     position_fraction: float = 1.0
     stop_when: StoppingSettings | None = None
     workers: Workers = field(factory=group_workers)
+
+
+@frozen(eq=False)
+class _Labelled:
+    """A user's batches, read by what labels mean to the model, and the loss that scores it."""
+
+    first: Batch
+    batches: Iterable[Batch]
+    own: OwnBatches
+    loss: RowLoss
+    meaning: LabelMeaning | None
+    chosen: bool
+
+    def check(self, model: nn.Module, example: Batch) -> None:
+        """Raise `DataError` where it cannot be told which loss is meant; name what is left out."""
+        if isinstance(self.loss.loss, FunctionLoss):
+            return
+        if self.meaning is not None:
+            if self.meaning.problem:
+                raise DataError(f"{self.meaning.problem}; {OWN_LOSS}")
+            for term in self.meaning.left_out:
+                log.warning("the model's own loss is taken without its %s", term)
+        elif not self.chosen and self.own.reader.takes:
+            check_returned_loss(model, example, self.loss)
 
 
 @frozen(eq=False)
@@ -66,6 +98,7 @@ class _Given:
     graph: ChannelGraph
     choice: MetricChoice
     options: Options
+    loss: RowLoss
 
     def plan(self, classes: int = 0) -> Planned:
         given = self.options
@@ -89,39 +122,73 @@ def score_model(
     plugins: Plugins,
 ) -> Scores:
     """Score every node of a model from one pass over batches; see `nodelens.score`."""
-    first, rest = peeked(batches)
-    example = first.to(device_of(model))
+    study = _labelled(model, batches, options, plugins)
+    example = study.first.to(device_of(model))
     predicts = check_forward(model, example)
     with torch.inference_mode(False):
         graph = infer(model, *example.args, operators=plugins.operators(), **example.kwargs)
-        choice = choice.fitting(lambda each: _misfit(each, model, graph, first, options, predicts))
-        given = _Given(model, graph, choice, options)
+        choice = choice.fitting(lambda each: _misfit(each, model, graph, study, options, predicts))
+        given = _Given(model, graph, choice, options, study.loss)
         planned = _planned(given, example)
-        check_targets(first, planned.plan.gradient and options.loss is None, planned.plan.targets)
-        scores = _with_left_out(_scored(given, planned, rest, plugins), given)
+        _check_labels(study, planned, choice, options)
+        if planned.plan.gradient or planned.plan.targets:
+            study.check(model, example)
+        scores = _with_left_out(_scored(given, planned, study.batches, plugins), given)
+    for warning in study.own.warnings():
+        log.warning("%s", warning)
     plugins.scored(scores, None)
     return scores
+
+
+def _labelled(
+    model: nn.Module, values: Iterable[Any], options: Options, plugins: Plugins
+) -> _Labelled:
+    """Return the batches, by what labels mean to the model, and the loss that scores it."""
+    value, values = peeked(values)
+    known = plugins.labels(model)
+    names = options.class_names or (known.class_names if known else ())
+    takes = label_parameters(model)
+    plain = as_batch(value, takes=takes, class_names=names).to(device_of(model))
+    meaning = known.interpret(plain) if known else None
+    loss = resolved(options.loss, meaning.loss if meaning else None)
+    reader = BatchReader(takes, meaning, names, as_given=isinstance(loss.loss, FunctionLoss))
+    own = OwnBatches(values, reader, options.samples)
+    again = iter(own) if isinstance(values, Iterator) else own
+    return _Labelled(own.first(value), again, own, loss, meaning, options.loss is not None)
+
+
+def _check_labels(
+    study: _Labelled, planned: Planned, choice: MetricChoice, options: Options
+) -> None:
+    """Raise `DataError` for labels that are missing, and for metrics that the loss rules out."""
+    plan, own = planned.plan, isinstance(study.loss.loss, FunctionLoss)
+    check_targets(study.first, plan.gradient and not own, plan.targets)
+    for name, metric in choice.metrics.items():
+        if why := undefined_under(study.loss, metric, options.classes is not None):
+            raise DataError(f"{name} {why}")
 
 
 def _misfit(
     metric: Metric,
     model: nn.Module,
     graph: ChannelGraph,
-    batch: Batch,
+    study: _Labelled,
     options: Options,
     predicts: bool,
 ) -> str:
     """Return the reason why a metric does not fit the model or its batches; empty if it fits."""
-    needs_logits = reads_predictions if options.loss else reads_a_loss
-    if needs_logits(metric) and batch.targets is None:
+    own = isinstance(study.loss.loss, FunctionLoss)
+    needs_logits = reads_predictions if own else reads_a_loss
+    if needs_logits(metric) and study.first.targets is None:
         return "needs labels: give batches of (inputs, targets)"
     if needs_logits(metric) and not predicts:
         return f"needs a loss, {NO_LOSS}"
     try:
-        check_targets(batch, False, reads_classes(metric))
+        check_targets(study.first, False, reads_classes(metric))
     except DataError as error:
         return str(error)
-    return unreadable(graph, metric, model)
+    why = undefined_under(study.loss, metric, options.classes is not None)
+    return why or unreadable(graph, metric, model)
 
 
 def _with_left_out(scores: Scores, given: _Given) -> Scores:
@@ -134,6 +201,7 @@ def _with_left_out(scores: Scores, given: _Given) -> Scores:
 def _planned(given: _Given, example: Batch) -> Planned:
     """Return the plan; the number of classes is given, or that of the model's outputs."""
     planned = given.plan()
+    check_targets(example, False, planned.plan.targets)
     if planned.plan.targets:
         planned = given.plan(given.options.classes or count_outputs(given.model, example))
     if given.options.stop_when is not None:
@@ -164,7 +232,7 @@ def _scored(given: _Given, planned: Planned, batches: Iterable[Any], plugins: Pl
             batches,
             planned.plan,
             device_of(given.model),
-            given.options.loss or row_losses,
+            given.loss,
             store=Path(folder),
             enough=rule,
             workers=given.options.workers,

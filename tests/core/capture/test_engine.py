@@ -16,7 +16,7 @@ from nodelens.capture.losses import row_losses
 from nodelens.capture.plan.capture_plan import CapturePlan, PlanEntry
 from nodelens.capture.request import CaptureRequest
 from nodelens.channels.infer import infer
-from nodelens.errors import CaptureError, DataError
+from nodelens.errors import CaptureError, DataError, ModelError
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.gram import Gram
@@ -171,7 +171,7 @@ def test_everything_of_the_model_is_restored_also_when_it_raises():
     model.conv.weight.requires_grad_(False)
     wanted = [p.requires_grad for p in model.parameters()]
     x, y = data(11)
-    with pytest.raises(RuntimeError, match="on purpose"):
+    with pytest.raises(ModelError, match="on purpose"):
         capture(model, chunks(x, y, [6, 5]))
     assert [p.requires_grad for p in model.parameters()] == wanted
     assert all(module.training for module in model.modules())

@@ -26,7 +26,7 @@ class Attention(nn.Module):
         self.q = nn.Linear(WIDTH, heads * DIM)
         self.k, self.v = nn.Linear(WIDTH, groups * DIM), nn.Linear(WIDTH, groups * DIM)
         self.o = nn.Linear(heads * DIM, WIDTH)
-        self.head = nn.Linear(WIDTH, 5)
+        self.head = nn.Linear(WIDTH, 6)
 
     def mixed(self, x):
         q, k, v = self.q(x), self.k(x), self.v(x)

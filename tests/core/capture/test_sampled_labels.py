@@ -84,7 +84,7 @@ def test_the_draw_belongs_to_the_token_whatever_the_padding():
     targets = torch.zeros(1, 5, dtype=torch.long)
     masks = torch.tensor([[1, 1, 1, 0, 0]]).bool(), torch.tensor([[0, 0, 1, 1, 1]]).bool()
     one, other = (
-        sampled_labels(padded, Batch((padded,), targets=targets, mask=mask)).targets[mask]
+        sampled_labels(padded, Batch((padded,), targets=targets, mask=mask), -1).targets[mask]
         for padded, mask in zip((right, left), masks, strict=True)
     )
     assert torch.equal(one, other)

@@ -127,7 +127,7 @@ def test_infer_is_public(model):
     [
         ({"model": None}, "the model must be a torch.nn.Module, got NoneType"),
         ({"batches": None}, "batches must be an iterable of batches, got NoneType"),
-        ({"batches": [(X[:, :3], Y)]}, "the model does not run on the first batch: RuntimeError"),
+        ({"batches": [(X[:, :3], Y)]}, "the model does not run on batch 1 ((40, 3)): RuntimeError"),
         ({"batches": [(X, Y + 1)]}, "label 3 does not fit a model of 3 outputs (0 to 2; -100"),
         ({"batches": [(X, Y.float())]}, "targets must be class indices, got torch.float32"),
         ({"batches": [(X, Y[:5])]}, "do not fit targets of shape (5,)"),

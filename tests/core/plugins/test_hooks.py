@@ -148,4 +148,4 @@ def test_a_class_is_not_a_plugin(distribution):
 
 def test_every_hook_has_a_name():
     assert "nodelens_register_metrics" in hook_names()
-    assert len(hook_names()) == 19
+    assert len(hook_names()) == 21

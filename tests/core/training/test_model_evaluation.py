@@ -7,7 +7,7 @@ from torch import nn
 
 from nodelens.capture.batches import Batch
 from nodelens.data.splits import batches
-from nodelens.errors import DataError
+from nodelens.errors import DataError, ModelError
 from nodelens.interfaces.dataset import Samples
 from nodelens.training.evaluation_finding import evaluation_finding
 from nodelens.training.model_evaluation import evaluate, paired
@@ -75,7 +75,7 @@ def test_evaluation_mode_without_gradients_and_all_as_before():
 def test_modes_are_restored_when_the_model_raises():
     model = nn.Sequential(nn.Dropout(), Raises())
     model[0].eval()
-    with pytest.raises(KeyError):
+    with pytest.raises(ModelError, match="KeyError: 'broken'"):
         evaluate(model, batches(Samples(LOGITS, TARGETS), 2))
     assert (model.training, model[0].training, model[1].training) == (True, False, True)
     assert torch.is_grad_enabled()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -10,9 +10,9 @@ import torch
 from attrs import evolve, field, frozen
 from torch import Tensor, nn
 
+from nodelens.capture.label_values import TARGET_KEYS, check_arguments, label_tensor, widened
+from nodelens.capture.model_call import called
 from nodelens.errors import DataError
-
-_TARGET_KEYS = ("labels", "label", "targets", "target")
 
 
 @frozen(eq=False)
@@ -29,12 +29,12 @@ class Batch:
     encoder-decoder reads. Sites distinguish the two by their number of positions, so that these
     differ. `token_classes`: the labels of positions are classes, not tokens of a vocabulary.
     `reference`, ``(rows, positions, features)``, is the output of a model without predictions
-    before it was changed.
+    before it was changed. `number` counts the batches of a pass from 1, for messages.
     """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(factory=dict)
-    targets: Tensor | None = None
+    targets: Tensor | None = field(default=None, converter=widened)
     mask: Tensor | None = None
     first: int = 0
     index: Tensor | None = None
@@ -42,6 +42,7 @@ class Batch:
     decoder_mask: Tensor | None = None
     token_classes: bool = False
     reference: Tensor | None = None
+    number: int = 0
 
     def __attrs_post_init__(self) -> None:
         other = self.decoder_mask
@@ -124,31 +125,35 @@ class Batch:
         )
 
     def call(self, model: nn.Module) -> Any:
-        """Run the model on the batch."""
-        return model(*self.args, **self.kwargs)
+        """Run the model on the batch; `ModelError` names the batch and the likely reason."""
+        return called(model, self)
 
 
-def as_batch(value: Any, first: int = 0) -> Batch:
+def as_batch(
+    value: Any, first: int = 0, takes: Collection[str] = (), class_names: Sequence[str] = ()
+) -> Batch:
     """Return a `Batch` for a tensor, ``(inputs, targets)``, ``(inputs,)``, a dict, or a `Batch`.
 
-    Dicts, and dataclasses by their fields, are keyword arguments; ``labels``/``targets`` are taken
-    out as targets, and ``attention_mask`` also says which positions count, as
-    ``decoder_attention_mask`` does of a decoder's; without it all ``decoder_input_ids`` count.
-    Raises `DataError` for anything else.
+    Dicts, and dataclasses by their fields, are keyword arguments; ``labels``, ``targets`` or ``y``
+    are taken out as targets, unless the model `takes` them, a parameter of that name.
+    ``attention_mask`` also says which positions count, as ``decoder_attention_mask`` does of a
+    decoder's; without it all ``decoder_input_ids`` count. `class_names` are the classes of labels
+    that are text. Raises `DataError` for anything else.
     """
     if isinstance(value, Batch):
         return value if value.index is not None else evolve(value, first=first)
     if isinstance(value, Tensor):
         return Batch(args=(value,), first=first)
     if isinstance(value, Mapping):
-        return _from_mapping(value, first)
+        return _from_mapping(value, first, takes, class_names)
     if is_dataclass(value) and not isinstance(value, type):
-        return _from_mapping(
-            {each.name: getattr(value, each.name) for each in fields(value)}, first
-        )
+        named = {each.name: getattr(value, each.name) for each in fields(value)}
+        return _from_mapping(named, first, takes, class_names)
     if isinstance(value, Sequence) and len(value) in (1, 2) and isinstance(value[0], Tensor):
-        targets = value[1] if len(value) == 2 else None
-        if targets is None or isinstance(targets, Tensor):
+        if len(value) == 1:
+            return Batch(args=(value[0],), first=first)
+        if isinstance(value[1], Tensor) or _are_names(value[1]):
+            targets = label_tensor(value[1], class_names)
             return Batch(args=(value[0],), targets=targets, first=first)
     raise DataError(
         f"cannot read a batch of type {_type_of(value)}; "
@@ -165,9 +170,21 @@ def _type_of(value: Any) -> str:
     return f"{name} of {', '.join(type(item).__name__ for item in value) or 'nothing'}"
 
 
-def _from_mapping(value: Mapping[str, Any], first: int) -> Batch:
+def _are_names(labels: Any) -> bool:
+    return isinstance(labels, list | tuple) and bool(labels) and isinstance(labels[0], str)
+
+
+def _from_mapping(
+    value: Mapping[str, Any], first: int, takes: Collection[str], class_names: Sequence[str]
+) -> Batch:
     kwargs = dict(value)
-    targets = next((kwargs.pop(key) for key in _TARGET_KEYS if key in kwargs), None)
+    keys = [key for key in TARGET_KEYS if kwargs.get(key) is not None]
+    key = next((each for each in keys if each not in takes), keys[0] if keys else None)
+    targets = None if key is None else label_tensor(kwargs[key], class_names, key)
+    if key is not None:
+        kwargs = {name: each for name, each in kwargs.items() if name != key or key in takes}
+        kwargs |= {key: targets} if key in takes else {}
+    check_arguments(kwargs)
     mask = kwargs.get("attention_mask")
     counts = _counts(mask) if isinstance(mask, Tensor) and mask.ndim == 2 else None
     return Batch(

@@ -20,6 +20,7 @@ from nodelens.progress import Progress
 if TYPE_CHECKING:
     from nodelens.capture.checkpoint.checkpoint import Checkpoint
     from nodelens.capture.result import Capture
+    from nodelens.interfaces.loss import RowLoss
 
 Loss = Callable[[Any, Batch], Tensor]
 
@@ -41,7 +42,7 @@ class CaptureRequest:
     batches: Iterable[Any]
     plan: CapturePlan
     device: torch.device
-    loss: Loss = row_losses
+    loss: Loss | RowLoss = row_losses
     total: int = 0
     progress: Progress | None = None
     observe: Callable[[Site, Batch], None] | None = None

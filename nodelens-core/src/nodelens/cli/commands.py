@@ -24,6 +24,7 @@ SECTIONS: Mapping[str, Mapping[str, Lazy]] = {
         "metrics": ("nodelens.cli.listings:metrics", "List metrics, or explain one."),
         "backends": ("nodelens.cli.listings:backends", "List sources of models."),
         "datasets": ("nodelens.cli.listings:datasets", "List datasets."),
+        "losses": ("nodelens.cli.listings:losses", "List losses, or explain one."),
         "analyses": ("nodelens.cli.listings:analyses", "List analyses of scores."),
         "interventions": (
             "nodelens.cli.listings:interventions",

@@ -115,6 +115,7 @@ def _brief(offer: Offer, facts: Mapping[str, str]) -> dict[str, str]:
 metrics = listing("metric")
 backends = listing("backend")
 datasets = listing("dataset")
+losses = listing("loss")
 analyses = listing("analysis")
 interventions = listing("intervention")
 evaluations = listing("evaluation")

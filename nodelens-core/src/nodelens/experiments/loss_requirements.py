@@ -10,6 +10,7 @@ from nodelens.errors import ConfigError
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
     from nodelens.experiments.setup import RunComponents
+    from nodelens.interfaces.loss import RowLoss
     from nodelens.interfaces.metric import Metric
 
 _OF_A_LOSS = frozenset({"gradient", "sampled_gradient", "outputs"})
@@ -34,6 +35,21 @@ def _problems(config: RunConfig, chosen: RunComponents) -> Iterator[str]:
             yield f"metrics: {name} needs a loss, {NO_LOSS}; {_ADVICE}"
     for name in chosen.recoveries:
         yield f"recovery: {name} needs a loss, {NO_LOSS}; leave it out"
+
+
+def undefined_under(loss: RowLoss, metric: Metric, classes_given: bool = False) -> str:
+    """Return why a metric is undefined under a loss; empty where it is defined."""
+    needs = _requirements(metric)
+    if "sampled_gradient" in needs and loss.distribution is None:
+        return f"draws labels from the model, and {loss.name} is no distribution over labels"
+    if "outputs" in needs and loss.distribution != "classes":
+        return f"is about probabilities of classes, and {loss.name} gives classes none"
+    if "targets" in needs and loss.distribution != "classes" and not classes_given:
+        return (
+            f"compares classes, and {loss.name} is no loss of classes (in Python, classes= says "
+            "that the labels are classes all the same)"
+        )
+    return ""
 
 
 def reads_classes(metric: Metric) -> bool:

@@ -10,6 +10,7 @@ from nodelens.plugins.specs import (
     BackendSpec,
     DatasetSpec,
     InterventionSpec,
+    LossSpec,
     RecoverySpec,
     ReportSpec,
 )
@@ -50,6 +51,25 @@ def nodelens_register_datasets() -> list[DatasetSpec]:
             "nodelens.data.image_folder:ImageFolder",
             "Images in one folder per class.",
         ),
+    ]
+
+
+@hookimpl
+def nodelens_register_losses() -> list[LossSpec]:
+    """Return the common losses."""
+    return [
+        LossSpec(
+            "cross_entropy",
+            "nodelens.losses.cross_entropy:CrossEntropy",
+            "Cross-entropy of class numbers, also per position.",
+        ),
+        LossSpec("mse", "nodelens.losses.regression:MSE", "Squared error, with R² and MAE."),
+        LossSpec(
+            "bce",
+            "nodelens.losses.binary:BCE",
+            "Cross-entropy of labels that are 0 or 1, with accuracy and F1.",
+        ),
+        LossSpec("own", "nodelens.losses.own:Own", "The loss that the model itself defines."),
     ]
 
 

@@ -14,6 +14,7 @@ CONTRACTS: Mapping[Kind, str] = {
     "backend": "nodelens.interfaces.backend:Backend",
     "dataset": "nodelens.interfaces.dataset:Dataset",
     "metric": "nodelens.interfaces.metric:Metric",
+    "loss": "nodelens.interfaces.loss:Loss",
     "analysis": "nodelens.interfaces.analysis:Analysis",
     "intervention": "nodelens.interfaces.intervention:Intervention",
     "evaluation": "nodelens.interfaces.evaluation:Evaluation",

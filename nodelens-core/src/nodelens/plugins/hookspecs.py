@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from nodelens.capture.batches import Batch
     from nodelens.capture.request import CaptureRequest
     from nodelens.capture.result import Capture
     from nodelens.channels.groups import Site
+    from nodelens.interfaces.loss import ModelLabels
     from nodelens.plugins.specs import (
         AnalysisSpec,
         BackendSpec,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
         DatasetSpec,
         EvaluationSpec,
         InterventionSpec,
+        LossSpec,
         MetricSpec,
         OperatorSpec,
         PrunerSpec,
@@ -86,6 +90,23 @@ def nodelens_register_metrics() -> Sequence[MetricSpec]:
             @hookimpl
             def nodelens_register_metrics():
                 return [MetricSpec(name="peak", target="mypkg.peak:Peak", summary="Largest |a|.")]
+    """
+    raise AssertionError("a specification, never called")
+
+
+@hookspec
+def nodelens_register_losses() -> Sequence[LossSpec]:
+    """Offer losses; called once, when plugins are loaded.
+
+    Returns:
+        One specification for each loss.
+
+    Example:
+        ::
+
+            @hookimpl
+            def nodelens_register_losses():
+                return [LossSpec(name="huber", target="mypkg.huber:Huber", summary="Huber loss.")]
     """
     raise AssertionError("a specification, never called")
 
@@ -231,6 +252,25 @@ def nodelens_register_operators() -> Sequence[OperatorSpec]:
                 return [OperatorSpec("gate", "mypkg.operators:GATE", "A fused gate.")]
     """
     raise AssertionError("a specification, never called")
+
+
+@hookspec(firstresult=True)
+def nodelens_labels(model: Module) -> ModelLabels | None:
+    """Say what labels mean to a model of a known type; the first answer counts.
+
+    Asked for models of the user's own; a backend says so itself, in its handle.
+
+    Args:
+        model: the model, a torch.nn.Module, not to be changed.
+
+    Returns:
+        The names of the outputs, and a function that finds the model's own loss on a batch; None
+        for a model of another type.
+
+    Example:
+        A plugin of a library whose language models shift their labels returns a `ModelLabels` for
+        its classes, else None.
+    """
 
 
 @hookspec(firstresult=True)

@@ -20,10 +20,13 @@ from nodelens.plugins.reasons import reason
 from nodelens.plugins.registry import Registry
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nodelens.capture.batches import Batch
     from nodelens.capture.request import CaptureRequest
     from nodelens.capture.result import Capture
     from nodelens.channels.groups import Site
+    from nodelens.interfaces.loss import ModelLabels
     from nodelens.interfaces.operator import Operator
     from nodelens.scoring.scorer import ScoreRequest
     from nodelens.scoring.scores import Scores
@@ -90,6 +93,17 @@ class Plugins:
                 raise PluginError(f"two plugins have a row for {row.name}; block one of them")
             found[row.name] = row
         return tuple(found.values())
+
+    def labels(self, model: nn.Module) -> ModelLabels | None:
+        """Return what the first plugin that knows the model's type says about its labels."""
+        from nodelens.interfaces.loss import ModelLabels
+
+        answer = self._manager.hook.nodelens_labels(model=model)
+        if not isinstance(answer, ModelLabels | None):
+            raise PluginError(
+                f"nodelens_labels must return ModelLabels, not {type(answer).__name__}"
+            )
+        return answer
 
     def capture(self, request: CaptureRequest) -> Capture:
         """Return the statistics from the first engine that takes the request."""

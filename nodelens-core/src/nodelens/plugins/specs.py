@@ -13,6 +13,7 @@ Kind = Literal[
     "backend",
     "dataset",
     "metric",
+    "loss",
     "analysis",
     "intervention",
     "evaluation",
@@ -27,6 +28,7 @@ PLURALS: Mapping[Kind, str] = {
     "backend": "backends",
     "dataset": "datasets",
     "metric": "metrics",
+    "loss": "losses",
     "analysis": "analyses",
     "intervention": "interventions",
     "evaluation": "evaluations",
@@ -75,6 +77,12 @@ class MetricSpec(ComponentSpec):
 
     kind: ClassVar[Kind] = "metric"
     family: str = "other"
+
+
+class LossSpec(ComponentSpec):
+    """A loss that models minimise; the target is a `nodelens.interfaces.loss.Loss`."""
+
+    kind: ClassVar[Kind] = "loss"
 
 
 class AnalysisSpec(ComponentSpec):
@@ -135,6 +143,7 @@ SPEC_KINDS: Mapping[Kind, type[ComponentSpec]] = {
         BackendSpec,
         DatasetSpec,
         MetricSpec,
+        LossSpec,
         AnalysisSpec,
         InterventionSpec,
         EvaluationSpec,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from attrs import evolve
 from torch import Tensor
 
 from nodelens.capture.batches import Batch, as_batch
@@ -43,7 +44,7 @@ def sharded_batches(
     """
     first = 0
     for number, value in enumerate(request.batches):
-        batch = as_batch(value, first)
+        batch = _numbered(value, first, number + 1)
         if not batch.rows:
             continue
         if not first:
@@ -53,6 +54,13 @@ def sharded_batches(
         elif not first and first_elsewhere:
             first_elsewhere(batch.to(request.device))
         first += batch.rows
+
+
+def _numbered(value: Any, first: int, number: int) -> Batch:
+    try:
+        return evolve(as_batch(value, first), number=number)
+    except DataError as error:
+        raise DataError(f"batch {number}: {error}") from error
 
 
 def _check_same(done: Position, batch: Batch) -> None:

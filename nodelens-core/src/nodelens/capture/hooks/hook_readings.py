@@ -17,7 +17,6 @@ from nodelens.capture.hooks.site_reading import (
     samples_first,
     valid_positions,
 )
-from nodelens.capture.losses import label_counts
 from nodelens.capture.producer_inputs import features_of, outputs_of
 from nodelens.errors import CaptureError
 from nodelens.interfaces.statistic import Reading
@@ -92,10 +91,10 @@ def gradient_at(
     return blanked(laid.values, of.valid if laid.tokens else None)
 
 
-def loss_reading(now: BatchForward, losses: Tensor, folds: int) -> Reading:
+def loss_reading(now: BatchForward, losses: Tensor, labels: Tensor, folds: int) -> Reading:
     """Return the loss of each row and its number of labels, ``(rows, 1, 2)``."""
     known = now.samples_on(losses.device, folds, tokens=False)
-    labels = label_counts(now.batch).to(losses)
+    labels = labels.to(losses)
     valid = (labels > 0).unsqueeze(1)
     both = torch.stack([losses, labels], dim=-1).unsqueeze(1)
     return Reading(blanked(both, valid), known.fold, valid=valid, index=known.index)

@@ -11,7 +11,7 @@ from attrs import evolve
 from torch import Tensor, nn
 
 from nodelens.capture.hooks.site_reading import folds_of
-from nodelens.capture.losses import output_numbers, sampled_labels
+from nodelens.capture.losses import counts_of, drawn_labels, numbers_of
 from nodelens.errors import DataError, ModelError
 from nodelens.interfaces.statistic import PassStatistic, Visit
 from nodelens.seeding import generator
@@ -36,17 +36,26 @@ def read_batch(request: CaptureRequest, recorder: Recorder, batch: Batch) -> Non
         check_differentiable(request.model)
     recorder.begin(batch)
     try:
-        given = _differentiable(batch) if graded else batch
-        with torch.set_grad_enabled(graded), _rooted(request.model, graded):
-            output = given.call(request.model)
-            recorder.forwarded(output_numbers(output, given) if "outputs" in needs else None)
-            if graded:
-                _backward(request, recorder, given, output, needs)
-            elif recorder.reads_losses:
-                recorder.take_losses(checked_losses(request.loss(output, given), given))
+        _read(request, recorder, batch, needs)
         recorder.end()
+    except DataError as error:
+        raise DataError(f"batch {batch.number}: {error}" if batch.number else str(error)) from error
     finally:
         recorder.forget()
+
+
+def _read(request: CaptureRequest, recorder: Recorder, batch: Batch, needs: frozenset[str]) -> None:
+    graded = any(point.graded for point in recorder.points)
+    given = _differentiable(batch) if graded else batch
+    with torch.set_grad_enabled(graded), _rooted(request.model, graded):
+        output = given.call(request.model)
+        numbers = numbers_of(request.loss, output, given) if "outputs" in needs else None
+        recorder.forwarded(numbers)
+        if graded:
+            _backward(request, recorder, given, output, needs)
+        elif recorder.reads_losses:
+            losses = checked_losses(request.loss(output, given), given)
+            recorder.take_losses(losses, counts_of(request.loss, given))
 
 
 def check_differentiable(model: nn.Module) -> None:
@@ -71,13 +80,13 @@ def _backward(
     if data or recorder.reads_losses:
         losses = differentiable_losses(request.loss(output, batch), batch)
     if recorder.reads_losses:
-        recorder.take_losses(losses)
+        recorder.take_losses(losses, counts_of(request.loss, batch))
     if data:
         recorder.begin_backward("data")
         losses.sum().backward(retain_graph=both)  # type: ignore[no-untyped-call]
     if both:
         recorder.begin_backward("model")
-        drawn = sampled_labels(output, batch)
+        drawn = drawn_labels(request.loss, output, batch)
         differentiable_losses(request.loss(output, drawn), batch).sum().backward()  # type: ignore[no-untyped-call]
 
 

@@ -91,10 +91,10 @@ class Recorder:
         now.afterwards.clear()
         now.outputs = outputs
 
-    def take_losses(self, losses: Tensor) -> None:
-        """Update statistics of the loss of each row with the data's labels, ``(rows,)``."""
+    def take_losses(self, losses: Tensor, labels: Tensor) -> None:
+        """Update statistics of the loss of each row and its number of labels, ``(rows,)``."""
         now = self._during()
-        reading = loss_reading(now, losses.detach(), self.plan.folds)
+        reading = loss_reading(now, losses.detach(), labels, self.plan.folds)
         self._into.add_losses(reading)
         now.sums.append(
             FiniteCheck(losses.detach().unsqueeze(1), now.numbers, "the loss", nodes=False)

@@ -17,9 +17,9 @@ from transformers import (
 
 import nodelens
 from nodelens.capture.batches import as_batch
+from nodelens.capture.own_batches import BatchReader, label_parameters
 from nodelens.errors import DataError
 from nodelens.losses.choice import resolved
-from nodelens.own_batches import BatchReader, label_parameters
 from nodelens_hf.model_labels import labels_of
 
 SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "vocab_size": 31}

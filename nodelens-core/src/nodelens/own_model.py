@@ -15,6 +15,7 @@ from nodelens.arguments import check_forward, check_targets, count_outputs, devi
 from nodelens.capture.batches import as_batch
 from nodelens.capture.distributed.workers import Workers, group_workers
 from nodelens.capture.losses import OWN_LOSS
+from nodelens.capture.own_batches import BatchReader, OwnBatches, label_parameters
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.capture.plan.planning import unreadable
 from nodelens.capture.request import CaptureRequest
@@ -31,7 +32,6 @@ from nodelens.experiments.loss_requirements import (
 from nodelens.graph import infer
 from nodelens.losses.choice import check_returned_loss, resolved
 from nodelens.losses.function import FunctionLoss
-from nodelens.own_batches import BatchReader, OwnBatches, label_parameters
 from nodelens.scoring.scorer import ScoreRequest
 from nodelens.scoring.stopping import StoppingRule
 

@@ -1,4 +1,4 @@
-"""The author kit: checks of metrics, statistics, pruning methods and recoveries.
+"""The author kit: checks of metrics, losses, statistics, pruning methods and recoveries.
 
 In a test file::
 
@@ -11,6 +11,7 @@ In a test file::
 """
 
 from nodelens.testing.checks import Check, failures
+from nodelens.testing.loss_checks import check_loss
 from nodelens.testing.metric_kit import check_metric
 from nodelens.testing.parametrize import parametrize_with_checks
 from nodelens.testing.pass_checks import check_pass_statistic
@@ -20,6 +21,7 @@ from nodelens.testing.statistic_checks import check_statistic
 
 __all__ = [
     "Check",
+    "check_loss",
     "check_metric",
     "check_pass_statistic",
     "check_pruner",

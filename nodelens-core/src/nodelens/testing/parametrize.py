@@ -17,11 +17,11 @@ def parametrize_with_checks(*components: Any, **options: Any) -> Callable[[_F], 
     """Run a test once for each check of each component.
 
     Args:
-        components: metrics as objects, classes or specifications; statistics, pruning methods and
-            recoveries as objects.
+        components: metrics as objects, classes or specifications; losses, statistics, pruning
+            methods and recoveries as objects.
         options: further arguments of the kit's function, such as ``parts``; see
-            `check_metric`, `check_statistic`, `check_pass_statistic`, `check_pruner` and
-            `check_recovery`.
+            `check_metric`, `check_loss`, `check_statistic`, `check_pass_statistic`, `check_pruner`
+            and `check_recovery`.
 
     Returns:
         A decorator for a test with an argument ``check``, which calls ``check.run()``.
@@ -52,6 +52,8 @@ def _kit_of(component: Any) -> Callable[..., Iterable[Check]]:
 
     if isinstance(component, MetricSpec) or hasattr(component, "score"):
         return testing.check_metric
+    if hasattr(component, "row_losses"):
+        return testing.check_loss
     if hasattr(component, "plan"):
         return testing.check_pruner
     if hasattr(component, "recover"):

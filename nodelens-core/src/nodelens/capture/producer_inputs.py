@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from attrs import frozen
 from torch import Tensor, nn
@@ -31,11 +33,12 @@ def input_shape(module: nn.Module) -> InputShape | None:
     if isinstance(module, nn.Linear):
         return InputShape(module.in_features, module.out_features)
     if isinstance(module, _CONVOLUTIONS):
-        fan_in = module.weight[0].numel()
-        return InputShape(fan_in * module.groups, module.out_channels, module.groups)
-    weight = getattr(module, "weight", None)
-    if type(module).__name__ == "Conv1D" and isinstance(weight, Tensor):
-        return InputShape(*weight.shape)
+        features = module.in_channels * math.prod(module.kernel_size)
+        return InputShape(features, module.out_channels, module.groups)
+    if type(module).__name__ == "Conv1D":
+        inputs, outputs = module.nx, module.nf
+        assert isinstance(inputs, int) and isinstance(outputs, int)
+        return InputShape(inputs, outputs)
     return None
 
 

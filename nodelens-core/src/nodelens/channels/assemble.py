@@ -9,6 +9,7 @@ from attrs import define, evolve, field, frozen
 from torch import nn
 
 from nodelens.channels.blocks import blocks_of
+from nodelens.channels.computed_weights import UsedWeights, computed_slices, used_weights
 from nodelens.channels.expressions import Leaf, Variable
 from nodelens.channels.fixed import fixed_groups
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role, Site
@@ -34,6 +35,7 @@ class _Draft:
 
     variable: Variable
     slices: list[ParameterSlice] = field(factory=list)
+    computed: list[ParameterSlice] = field(factory=list)
     sites: dict[Site, Site] = field(factory=dict)
     modules: dict[str, None] = field(factory=dict)
     unread: list[str] = field(factory=list)
@@ -62,9 +64,12 @@ class _Draft:
 def assemble(model: nn.Module, trace: Trace, note: str = "") -> ChannelGraph:
     """Return the groups of every variable that some weight writes, in the order of the forward."""
     uses = [_use(trace, contraction, n) for n, contraction in enumerate(trace.contractions)]
+    used = used_weights(trace)
     drafts: dict[int, _Draft] = {}
-    for variable, part in _slices(trace, uses):
+    for variable, part in _slices(trace, uses, used):
         drafts.setdefault(variable.number, _Draft(variable)).slices.append(part)
+    for variable, part in computed_slices(trace, used):
+        drafts.setdefault(variable.number, _Draft(variable)).computed.append(part)
     inputs, outputs = _by_module(trace.inputs), _by_module(trace.outputs)
     for use in uses:
         _add_reads(trace, use, drafts, inputs[use.contraction.module])
@@ -86,6 +91,7 @@ def assemble(model: nn.Module, trace: Trace, note: str = "") -> ChannelGraph:
         blocks=blocks_of(model, trace, names),
         mixed=trace.mixed,
         calls=dict(trace.called),
+        computed=used.computed,
     )
 
 
@@ -104,7 +110,9 @@ def _by_module(ports: Iterable[Port]) -> defaultdict[str, list[Port]]:
     return found
 
 
-def _slices(trace: Trace, uses: Iterable[_Use]) -> Iterator[tuple[Variable, ParameterSlice]]:
+def _slices(
+    trace: Trace, uses: Iterable[_Use], used: UsedWeights
+) -> Iterator[tuple[Variable, ParameterSlice]]:
     """Yield every variable of every axis of every parameter and buffer, with its role.
 
     An axis of a tied weight may both write and read its nodes: it is then yielded in both roles.
@@ -118,7 +126,8 @@ def _slices(trace: Trace, uses: Iterable[_Use]) -> Iterator[tuple[Variable, Para
             for leaf in trace.solver.leaves(axis):
                 if leaf.variable.size > 1:
                     for role in _roles(by_parameter[name], (name, position), leaf):
-                        yield leaf.variable, ParameterSlice(name, position, role, leaf.extent)
+                        place = (name, position, role, leaf.extent)
+                        yield leaf.variable, ParameterSlice(*place, used.is_factor(name))
 
 
 def _roles(uses: Iterable[_Use], axis: tuple[str, int], leaf: Leaf) -> tuple[Role, ...]:
@@ -174,6 +183,7 @@ def _group(model: nn.Module, trace: Trace, draft: _Draft) -> ChannelGroup:
         frozen=_frozen(model, draft),
         normalised=variable.normalised,
         split_at=variable.split_at,
+        computed=tuple(draft.computed),
     )
 
 

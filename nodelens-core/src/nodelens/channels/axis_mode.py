@@ -12,14 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nodelens.channels.rules.arithmetic import pointwise
-from nodelens.channels.rules.data_dependence import provenance
+from nodelens.channels.rules.data_dependence import keeps_entries, provenance
 from nodelens.channels.rules.operation import Operation, constant, unknown
 from nodelens.channels.rules.selection import counts_up
 from nodelens.interfaces.operator import Operators, row_of
 
 if TYPE_CHECKING:
     from nodelens.channels.expressions import Axes
-    from nodelens.channels.trace import Trace, Traced
+    from nodelens.channels.trace import Root, Trace, Traced
 
 
 class AxisMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -63,9 +63,29 @@ def _infer(op: Operation) -> None:
         homes = [trace.homes[each.value] for each in inputs if each.value in trace.homes]
         trace.homes[value] = homes[0] if homes else trace.module
     results, counted = _results(op, inputs), counts_up(op)
+    root = _note_uses(op, tensors) if trace.evaluated else None
     for tensor, axes in zip(op.outputs, results, strict=True):
-        trace.tensors[tensor] = evolve(source, axes=axes, value=value, counted=counted)
+        known = evolve(source, axes=axes, value=value, counted=counted, root=root)
+        trace.tensors[tensor] = known
     _note_writes(op, source.data)
+
+
+def _note_uses(op: Operation, tensors: Sequence[Tensor]) -> Root | None:
+    """Record an operator without data, or its weights; return the root of what it returned.
+
+    An operator that moves entries of one tensor, in one data type, keeps the tensor's root.
+    """
+    trace = op.trace
+    weights = [tensor for tensor in tensors if trace.of(tensor).parameters]
+    if any(trace.is_data(tensor) for tensor in tensors):
+        for tensor in weights:
+            trace.note_use(tensor)
+    else:
+        trace.recording.add(op.function, op.args, op.kwargs, op.outputs)
+    if not weights or weights[0] is not tensors[0] or not keeps_entries(op):
+        return None
+    same = all(output.dtype == tensors[0].dtype for output in op.outputs)
+    return trace.root(tensors[0]) if same else None
 
 
 def _results(op: Operation, inputs: Sequence[Traced]) -> list[Axes]:

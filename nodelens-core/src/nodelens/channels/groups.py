@@ -13,6 +13,8 @@ from nodelens.interfaces.operator import Operator
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nodelens.channels.weight_programs import ComputedWeight
+
 Role = Literal["producer", "consumer", "carrier"]
 SitePoint = Literal["activation", "preactivation"]
 
@@ -66,12 +68,21 @@ class Extent:
 
 @frozen
 class ParameterSlice:
-    """One axis of a parameter that belongs to a group, and its role there."""
+    """One axis of a parameter that belongs to a group, and its role there.
+
+    A `factor` is never multiplied with data itself: the model computes a weight from it.
+    """
 
     parameter: str
     axis: int
     role: Role
     extent: Extent
+    factor: bool = False
+
+    @property
+    def module(self) -> str:
+        """The path of the module that owns the parameter."""
+        return self.parameter.rpartition(".")[0]
 
 
 @frozen
@@ -153,7 +164,8 @@ class ChannelGroup:
     A group with a `frozen` reason can be scored, never removed. `normalised` marks groups where the
     number of nodes enters the computation (a LayerNorm over them): there, removing a node is not
     the same as replacing it by zero. `split_at` says where the model's code splits the nodes from
-    others of one axis, by numbers that may not follow a removal.
+    others of one axis, by numbers that may not follow a removal. `computed` are slices of weights
+    that the model computes, by their names in `ChannelGraph.computed`.
     """
 
     name: str
@@ -164,6 +176,7 @@ class ChannelGroup:
     frozen: str | None = None
     normalised: bool = False
     split_at: str = ""
+    computed: tuple[ParameterSlice, ...] = ()
 
     @property
     def prunable(self) -> bool:
@@ -179,8 +192,16 @@ class ChannelGroup:
         return tuple(seen.values())
 
     def role(self, role: Role) -> tuple[ParameterSlice, ...]:
-        """Return the slices of one role."""
+        """Return the slices of one role, of the parameters that the model stores."""
         return tuple(part for part in self.slices if part.role == role)
+
+    def weights(self, *roles: Role) -> tuple[ParameterSlice, ...]:
+        """Return the slices of some roles, of the weights that the model multiplies with.
+
+        A computed weight (a mask times a parameter, a weight norm) takes the place of its factors.
+        """
+        parts = (*self.slices, *self.computed)
+        return tuple(part for part in parts if part.role in roles and not part.factor)
 
 
 @frozen
@@ -208,7 +229,8 @@ class ChannelGraph:
     that the forward uses neither in evaluation nor in training. `blocks` are the outermost modules
     from a group to itself, in the order of the forward. `mixed` says where the model mixes the
     samples of a batch in evaluation, if it does. `calls` is how often each module was called.
-    `operators` are the rows of operators that the core does not know.
+    `operators` are the rows of operators that the core does not know. `computed` are the weights
+    that the model computes from parameters before it multiplies with them, by name.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -220,6 +242,7 @@ class ChannelGraph:
     mixed: str = ""
     calls: Mapping[str, int] = field(factory=dict)
     operators: tuple[Operator, ...] = ()
+    computed: Mapping[str, ComputedWeight] = field(factory=dict)
 
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups)

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from nodelens.channels.axis_mode import AxisMode
 from nodelens.channels.module_hooks import hooks_on_modules
 from nodelens.channels.outputs import output_tensors
-from nodelens.channels.trace import Trace, Traced
+from nodelens.channels.trace import Root, Trace, Traced
 from nodelens.interfaces.operator import Operators
 
 
@@ -112,13 +112,11 @@ def _parameters(model: nn.Module, trace: Trace, copy: Any) -> dict[str, Tensor]:
         if key not in copies:
             copies[key] = (copy(tensor), name)
     for stand_in, name in copies.values():
-        axes = trace.parameters[name].axes if name in trace.parameters else None
-        known = Traced(
-            axes or trace.free(stand_in.shape),
-            parameters=frozenset([name]),
-            value=trace.tick(),
-            moved=frozenset([name]),
-        )
+        known = trace.parameters.get(name)
+        axes = trace.free(stand_in.shape) if known is None else known.axes
+        only, time = frozenset([name]), trace.tick()
+        root = Root(trace.recording.name(stand_in, name), axes, time, name)
+        known = Traced(axes, parameters=only, value=time, moved=only, root=root)
         trace.tensors[stand_in] = trace.parameters[name] = known
     return {name: copies[_identity(tensor)][0] for name, tensor in _named(model)}
 

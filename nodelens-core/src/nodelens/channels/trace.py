@@ -15,10 +15,26 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from nodelens.channels.axes import Solver
 from nodelens.channels.expressions import Axes, Expression
+from nodelens.channels.weight_programs import Recording
 from nodelens.interfaces.operator import Operator
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@frozen(eq=False)
+class Root:
+    """The tensor whose entries a weight holds: a parameter or buffer, or one computed from them.
+
+    `parameter` is empty for what is computed; `slot` is then its place in the trace's recording.
+    `chosen` says that the input decides the entries' values, not only which of them are read.
+    """
+
+    slot: int
+    axes: Axes
+    time: int
+    parameter: str = ""
+    chosen: bool = False
 
 
 @define(eq=False)
@@ -30,7 +46,8 @@ class Traced:
     A tensor that holds entries of parameters, which of them the input decides, is `chosen`: it is
     data and has `parameters`. `moved` are the parameters each of whose entries is still the entry
     of one index of every axis: it was moved, repeated or scaled, never summed with others.
-    A tensor that is `counted` holds 0, 1, 2, … along its one axis that is longer than 1.
+    A tensor that is `counted` holds 0, 1, 2, … along its one axis that is longer than 1. `root` is
+    the tensor whose unchanged entries it holds; None for itself.
     """
 
     axes: Axes
@@ -40,6 +57,7 @@ class Traced:
     chosen: bool = False
     moved: frozenset[str] = frozenset()
     counted: bool = False
+    root: Root | None = None
 
 
 @frozen(eq=False)
@@ -63,7 +81,8 @@ class Contraction:
     `readers` and `writers` are the axes of the parameters, ``(name, axis)``, that `read` and
     `written` come from;
     `moved` are the parameters whose entries are still located (see `Traced`). `evaluated` is False
-    for what happens in training only.
+    for what happens in training only. `root_readers` and `root_writers` are the axes of `root`, the
+    tensor whose entries the weight holds, that `read` and `written` come from.
     """
 
     parameters: frozenset[str]
@@ -73,6 +92,9 @@ class Contraction:
     readers: frozenset[tuple[str, int]]
     writers: frozenset[tuple[str, int]]
     operator: Operator | None
+    root: Root
+    root_readers: frozenset[int]
+    root_writers: frozenset[int]
     moved: frozenset[str] = frozenset()
     evaluated: bool = True
 
@@ -88,12 +110,23 @@ class Contraction:
 
 
 @define(eq=False)
+class Use:
+    """A tensor without data that meets data in evaluation: its root, the step, the modules."""
+
+    root: Root
+    end: int
+    modules: dict[str, None] = field(factory=dict)
+
+
+@define(eq=False)
 class Trace:
     """Everything that traced forwards of one model have shown."""
 
     solver: Solver = field(factory=Solver)
     tensors: WeakIdKeyDictionary = field(factory=WeakIdKeyDictionary)
     parameters: dict[str, Traced] = field(factory=dict)
+    recording: Recording = field(factory=Recording)
+    uses: dict[int, Use] = field(factory=dict)
     contractions: list[Contraction] = field(factory=list)
     inputs: list[Port] = field(factory=list)
     outputs: list[Port] = field(factory=list)
@@ -144,6 +177,20 @@ class Trace:
     def is_data(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on the model's input, also through writes to its storage."""
         return self.of(tensor).data or tensor.untyped_storage()._cdata in self.filled
+
+    def root(self, tensor: Tensor) -> Root:
+        """Return the tensor whose entries a weight holds, itself where it was written in place."""
+        known = self.of(tensor)
+        written = self.written.get(tensor.untyped_storage()._cdata, 0)
+        if known.root is None or known.root.time < written:
+            slot = self.recording.slot(tensor)
+            known.root = Root(slot, known.axes, self.clock, chosen=known.data)
+        return known.root
+
+    def note_use(self, tensor: Tensor) -> None:
+        """Record that a tensor that depends on parameters alone meets data, and where."""
+        root, end = self.root(tensor), len(self.recording.steps)
+        self.uses.setdefault(root.slot, Use(root, end)).modules[self.module] = None
 
     def note_write(self, tensor: Tensor, data: bool) -> None:
         """Record that a tensor's storage was written in place, and whether with data."""

@@ -44,7 +44,7 @@ def slices_written_by(group: ChannelGroup, name: str | None) -> list[ParameterSl
     `NotApplicableError` unless exactly one weight answers to it.
     """
     weights: dict[str, list[ParameterSlice]] = {}
-    for part in group.role("producer"):
+    for part in group.weights("producer"):
         weights.setdefault(part.parameter, []).append(part)
     if not weights:
         raise NotApplicableError("no parameter writes these nodes")

@@ -15,6 +15,7 @@ from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import Metric, dependencies_of, has_jackknife
 from nodelens.interfaces.statistic import covering
 from nodelens.progress import Progress
+from nodelens.scoring.effective_weights import effective_weights
 from nodelens.scoring.jackknife import jackknife_se
 from nodelens.scoring.scores import Score, Scores
 from nodelens.scoring.view import GroupView, Network
@@ -90,15 +91,11 @@ def compute_scores(request: ScoreRequest) -> Scores:
 def context_of(request: ScoreRequest) -> ScoringContext:
     """Return the context that the scores of a request are computed from."""
     model, capture = request.model, request.capture
-    tensors = [
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ]
     modules = dict(model.named_modules(remove_duplicate=False))
     network = Network(
         request.graph, capture.states, capture.plan.input_of, modules, request.metrics
     )
-    return ScoringContext(request, dict(tensors), network)
+    return ScoringContext(request, effective_weights(model, request.graph), network)
 
 
 def _score(

@@ -119,7 +119,7 @@ class GroupView:
 
         A weight that does both, tied as those of an embedding and a readout, comes once.
         """
-        parts = [*self.group.role("producer"), *self.group.role("consumer")]
+        parts = [*self.group.weights("producer"), *self.group.weights("consumer")]
         apart = {(part.parameter, part.axis, part.extent): part for part in parts}
         return [self.slice_of(part) for part in apart.values()]
 
@@ -148,6 +148,18 @@ class GroupView:
         parameter = self.parameters[part.parameter].detach()
         return part.extent.nodes_first(parameter, part.axis).double()
 
+    def users(self, weight: str) -> tuple[str, ...]:
+        """Return the modules that multiply with a weight, by its name: all that own a tied one."""
+        computed = self.network.graph.computed if self.network.graph else {}
+        if weight in computed:
+            modules = self.network.modules
+            users = [modules[path] for path in computed[weight].modules]
+            return tuple(path for path, each in modules.items() if each in users)
+        tensor = self.parameters[weight]
+        stored = (name for name in self.parameters if name not in computed)
+        names = [name for name in stored if self.parameters[name] is tensor]
+        return tuple(dict.fromkeys(name.rpartition(".")[0] for name in names))
+
     def view_of(self, group: str) -> GroupView:
         """Return the view of another group for this metric, over the same folds."""
         graph = self.network.graph
@@ -169,7 +181,7 @@ class GroupView:
         return self.network.metrics[name].score(self).double()
 
     def _weights(self, role: Role, reason: str) -> Tensor:
-        parts = [self.slice_of(part) for part in self.group.role(role)]
+        parts = [self.slice_of(part) for part in self.group.weights(role)]
         if not parts:
             raise NotApplicableError(reason)
         return torch.cat(parts, dim=1)

@@ -87,7 +87,7 @@ class BlockInfluence:
 
     def score(self, group: GroupView) -> Tensor:
         graph = group.network.graph
-        owners = [part.parameter for part in group.group.role("producer")]
+        owners = [part.parameter for part in group.group.weights("producer")]
         for block in graph.blocks if graph is not None else ():
             inside = all(owner.startswith(f"{block.module}.") for owner in owners)
             if owners and inside:

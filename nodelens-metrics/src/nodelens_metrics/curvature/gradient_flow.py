@@ -14,7 +14,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from nodelens.channels.groups import Role
     from nodelens.interfaces.statistic import Layout, State, Visit
@@ -50,10 +50,12 @@ class GradientSum:
         from nodelens_metrics.curvature.hessian_products import gradient
         from nodelens_metrics.curvature.parameter_slices import counted_rows, differentiable, owned
 
-        parameters = owned(visit.model, [visit.graph[name] for name in states], _WEIGHTS)
-        with differentiable(parameters.values()):
+        groups = [visit.graph[name] for name in states]
+        parameters = owned(visit.model, visit.graph, groups, _WEIGHTS)
+        with differentiable(parameters, visit.graph.computed) as substitution:
             total = visit.loss(visit.batch.call(visit.model), visit.batch).sum()
             found = gradient(total, [*parameters.values()])
+        substitution.mark_missed(dict(zip(parameters, found, strict=True)))
         for state in states.values():
             state["rows"][visit.fold] += counted_rows(visit.batch)
         for name, value in zip(parameters, found, strict=True):
@@ -79,7 +81,7 @@ def _home(parameter: str, visit: Visit, states: Mapping[str, State]) -> str:
     return next(
         name
         for name in states
-        if any(part.parameter == parameter for part in visit.graph[name].slices)
+        if any(part.parameter == parameter for part in visit.graph[name].weights(*_WEIGHTS))
     )
 
 
@@ -124,14 +126,15 @@ class GradientFlow:
         )
 
         groups = [visit.graph[name] for name in states]
-        parameters = owned(visit.model, groups, _WEIGHTS)
+        parameters = owned(visit.model, visit.graph, groups, _WEIGHTS)
         gradients = _gradients(visit, parameters)
-        with differentiable(parameters.values()):
+        with differentiable(parameters, visit.graph.computed) as substitution:
             product = product_with(
                 "hessian", visit.model, visit.batch, visit.loss, [*parameters.values()]
             )
             for fold, direction in enumerate(gradients):
                 flow = _flow(parameters, product(direction))
+                substitution.mark_missed(flow)
                 for group in groups:
                     into = states[group.name]["product"][visit.fold, fold]
                     into += by_role(group, visit.model, flow).to(into.device)
@@ -150,7 +153,7 @@ class GradientFlow:
         return FlowSummary(rows, state["product"][keep][:, keep].sum((0, 1)) / rows.square())
 
 
-def _gradients(visit: Visit, parameters: Mapping[str, nn.Parameter]) -> list[list[Tensor]]:
+def _gradients(visit: Visit, parameters: Mapping[str, Tensor]) -> list[list[Tensor]]:
     """Return the gradient of every fold, one tensor per parameter."""
     states = [found[GradientSum()] for found in visit.earlier.values() if GradientSum() in found]
     found = {name: value for state in states for name, value in state.items()}
@@ -162,7 +165,7 @@ def _gradients(visit: Visit, parameters: Mapping[str, nn.Parameter]) -> list[lis
     ]
 
 
-def _flow(parameters: Mapping[str, nn.Parameter], product: list[Tensor]) -> dict[str, Tensor]:
+def _flow(parameters: Mapping[str, Tensor], product: list[Tensor]) -> dict[str, Tensor]:
     """Return θ∘Hg by parameter, float64."""
     return {
         name: each.detach().double() * value.double()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen, validators
 
+from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.shared_options import option
 from nodelens_metrics.curvature.gradient_flow import GradientFlow, GradientSum
@@ -147,4 +148,7 @@ def _chosen(by_role: Tensor, slices: str) -> Tensor:
     """Return the sums over all roles, or over one role, ``(nodes,)``."""
     from nodelens_metrics.curvature.parameter_slices import ROLES
 
-    return by_role.sum(0) if slices == "all" else by_role[ROLES.index(slices)]
+    found = by_role.sum(0) if slices == "all" else by_role[ROLES.index(slices)]
+    if bool(found.isnan().any()):
+        raise NotApplicableError("a weight is computed where no variable can take its place")
+    return found

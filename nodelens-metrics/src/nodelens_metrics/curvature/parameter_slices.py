@@ -1,8 +1,12 @@
-"""Parameter slices of nodes: made differentiable for a while, and summed by node."""
+"""Weights of nodes as variables of the loss: made differentiable for a while, summed by node.
+
+A weight that the model computes from parameters is a variable of its own: the derivatives are by
+what is multiplied, not by its factors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, get_args
 
@@ -10,46 +14,60 @@ import torch
 from torch import Tensor, nn
 
 from nodelens.channels.groups import Role
+from nodelens.scoring.effective_weights import effective_weights
+from nodelens_metrics.curvature.substitution import Substitution
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
-    from nodelens.channels.groups import ChannelGroup
+    from nodelens.channels.groups import ChannelGraph, ChannelGroup
 
 ROLES: tuple[Role, ...] = get_args(Role)
 """Roles of a parameter's slices, in the order of sums by role."""
 
 
 def owned(
-    model: nn.Module, groups: Iterable[ChannelGroup], roles: Iterable[Role] = ROLES
-) -> dict[str, nn.Parameter]:
-    """Return the parameters with slices of nodes in these roles, each once, by one name.
+    model: nn.Module,
+    graph: ChannelGraph,
+    groups: Iterable[ChannelGroup],
+    roles: Iterable[Role] = ROLES,
+) -> dict[str, Tensor]:
+    """Return the weights with slices of nodes in these roles, each once, by one name.
 
-    Buffers have no gradient and are left out.
+    Stored weights are the model's parameters, computed ones tensors of their own. Buffers have no
+    gradient and are left out.
     """
     known = dict(model.named_parameters(remove_duplicate=False))
-    wanted = set(roles)
-    names = [part.parameter for group in groups for part in group.slices if part.role in wanted]
-    first: dict[int, str] = {}
-    for name in dict.fromkeys(names):
-        if name in known and known[name].is_floating_point():
-            first.setdefault(id(known[name]), name)
-    return {name: known[name] for name in first.values()}
+    weights = effective_weights(model, graph)
+    parts = [part for group in groups for part in group.weights(*roles)]
+    first: dict[object, str] = {}
+    for name in dict.fromkeys(part.parameter for part in parts):
+        if (name in known or name in graph.computed) and weights[name].is_floating_point():
+            first.setdefault(id(weights[name]), name)
+    found = {name: weights[name] for name in first.values()}
+    return {
+        name: value.detach().clone() if name in graph.computed else value
+        for name, value in found.items()
+    }
 
 
 @contextmanager
-def differentiable(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Let gradients flow to parameters, twice if requested; restore on exit.
+def differentiable(
+    variables: Mapping[str, Tensor], computed: Container[str] = ()
+) -> Iterator[Substitution]:
+    """Let gradients flow to the weights of `owned`, twice if requested; restore on exit.
 
-    Attention runs without its fused kernels, which cannot be differentiated twice.
+    The variables of `computed` weights take the places of the weights in every forward. Attention
+    runs without its fused kernels, which cannot be differentiated twice.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    flags = [(each, each.requires_grad) for each in parameters]
+    flags = [(each, each.requires_grad) for each in variables.values()]
+    substitution = Substitution({name: v for name, v in variables.items() if name in computed})
     try:
         for each, _ in flags:
             each.requires_grad_(True)
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            yield
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), substitution:
+            yield substitution
     finally:
         for each, flag in flags:
             each.requires_grad_(flag)
@@ -63,14 +81,14 @@ def counted_rows(batch: Batch) -> int:
 def by_role(group: ChannelGroup, model: nn.Module, values: Mapping[str, Tensor]) -> Tensor:
     """Return sums over the slices of each node, ``(roles, nodes)`` float64.
 
-    `values` holds one tensor of a parameter's shape by the names that `owned` gives; parameters
-    without one count as zeros.
+    `values` holds one tensor of a weight's shape by the names that `owned` gives; weights without
+    one count as zeros.
     """
     known = dict(model.named_parameters(remove_duplicate=False))
-    found = {id(known[name]): tensor for name, tensor in values.items()}
+    tied = {id(known[name]): tensor for name, tensor in values.items() if name in known}
     total = torch.zeros(len(ROLES), group.width, dtype=torch.float64)
-    for part in group.slices:
-        tensor = found.get(id(known.get(part.parameter)))
+    for part in group.weights(*ROLES):
+        tensor = values.get(part.parameter, tied.get(id(known.get(part.parameter))))
         if tensor is not None:
             own = part.extent.nodes_first(tensor.detach().contiguous(), part.axis)
             total[ROLES.index(part.role)] += own.sum(1, dtype=torch.float64).cpu()

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from nodelens.capture.batches import Batch
     from nodelens.interfaces.statistic import Layout, State, Visit
 
-    Parameters = Mapping[str, nn.Parameter]
+    Parameters = Mapping[str, Tensor]
 
 SPAN = 512
 """Number of consecutive rows of the data that have one set of probes, within a fold."""
@@ -87,9 +87,10 @@ class Traces:
         )
 
         groups = [visit.graph[name] for name in states]
-        parameters = owned(visit.model, groups)
-        with differentiable(parameters.values()):
+        parameters = owned(visit.model, visit.graph, groups)
+        with differentiable(parameters, visit.graph.computed) as substitution:
             diagonal = self._diagonal(visit, parameters)
+        substitution.mark_missed(diagonal)
         for group in groups:
             state = states[group.name]
             total = by_role(group, visit.model, diagonal)

@@ -145,9 +145,10 @@ class TaylorWeights:
         import torch
 
         if self.joint:
-            _check_untied(group, group.producer().module)
+            group.producer()
+            _check_untied(group, group.group.weights("producer")[0])
             return group[RowGradients(reads="preactivation")].q2
-        parts = [_slice(group, part) for part in group.group.role("producer")]
+        parts = [_slice(group, part) for part in group.group.weights("producer")]
         if not parts:
             raise NotApplicableError("no parameter writes these nodes")
         sums = [(part.weight.square() * part.squares).sum(1) for part in parts]
@@ -169,7 +170,7 @@ def _aggregated(
 
 
 def _slices(group: GroupView) -> Iterator[_Slice]:
-    parts = (*group.group.role("producer"), *group.group.role("consumer"))
+    parts = (*group.group.weights("producer"), *group.group.weights("consumer"))
     if not parts:
         raise NotApplicableError("no weight writes or reads these nodes")
     for part in parts:
@@ -178,30 +179,28 @@ def _slices(group: GroupView) -> Iterator[_Slice]:
 
 def _slice(group: GroupView, part: ParameterSlice) -> _Slice:
     """Return the nodes' slices of a weight; raises `NotApplicableError` without an owner."""
-    module, _, name = part.parameter.rpartition(".")
-    if name != "weight":
+    if part.parameter.rpartition(".")[-1] != "weight":
         raise NotApplicableError(f"{part.parameter} is not the weight of a layer that can be read")
-    _check_untied(group, module)
-    found = group.at_module(WeightGradients(), module)
+    _check_untied(group, part)
+    found = group.at_module(WeightGradients(), part.module)
     shape = group.parameters[part.parameter].shape
     gradient, squares = (
-        part.extent.nodes_first(_like(value, shape), part.axis)
+        part.extent.nodes_first(_like(value, shape, part), part.axis)
         for value in (found.mean, found.mean_square)
     )
     return _Slice(group.slice_of(part), gradient, squares)
 
 
-def _check_untied(group: GroupView, module: str) -> None:
-    """Raise `NotApplicableError` if several modules own the weight."""
-    modules = group.network.modules
-    weight = getattr(modules.get(module), "weight", None)
-    owners = [path for path, each in modules.items() if getattr(each, "weight", None) is weight]
-    if weight is not None and len(owners) > 1:
-        raise NotApplicableError(f"{' and '.join(owners)} share one weight, read one by one")
+def _check_untied(group: GroupView, part: ParameterSlice) -> None:
+    """Raise `NotApplicableError` if several modules multiply with the weight."""
+    users = group.users(part.parameter)
+    if len(users) > 1:
+        raise NotApplicableError(f"{' and '.join(users)} share one weight, read one by one")
 
 
-def _like(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return ``(outputs, fan_in)`` in the shape of its parameter, which may be transposed."""
-    if len(shape) == 2 and tuple(rows.shape) != tuple(shape):
+def _like(rows: Tensor, shape: tuple[int, ...], part: ParameterSlice) -> Tensor:
+    """Return ``(outputs, fan_in)`` in the shape of its weight, which may be transposed."""
+    transposed = part.axis == (1 if part.role == "producer" else 0)
+    if len(shape) == 2 and transposed:
         return rows.T.contiguous()
     return rows.reshape(shape)

@@ -21,7 +21,7 @@ def output_axis(view: GroupView, part: ParameterSlice) -> int:
     """
     from torch.nn.modules.conv import _ConvNd
 
-    module = view.network.modules.get(part.parameter.rpartition(".")[0])
+    module = view.network.modules.get(part.module)
     matrix = view.parameters[part.parameter].ndim == 2
     if part.axis > 1 or not (matrix or isinstance(module, _ConvNd)):
         raise NotApplicableError(f"{part.parameter} is neither a matrix nor a convolution's weight")
@@ -36,7 +36,7 @@ def connections(view: GroupView, part: ParameterSlice) -> Tensor:
     """
     output_axis(view, part)
     weight = view.parameters[part.parameter].detach().abs().double()
-    module = view.network.modules.get(part.parameter.rpartition(".")[0])
+    module = view.network.modules.get(part.module)
     groups = int(getattr(module, "groups", 1)) if weight.ndim > 2 else 1
     apart = weight.reshape(groups, -1, weight.shape[1], weight[0, 0].numel())
     return apart if part.axis == 1 else apart.transpose(1, 2)
@@ -59,7 +59,7 @@ def output_strengths(view: GroupView) -> Tensor:
     """
     import torch
 
-    readers = view.group.role("consumer")
+    readers = view.group.weights("consumer")
     if not readers:
         raise NotApplicableError("no parameter reads these nodes")
     return torch.cat([strengths(view, part) for part in readers], dim=1)
@@ -74,7 +74,7 @@ def strengths(view: GroupView, part: ParameterSlice) -> Tensor:
     import torch
 
     weight = view.parameters[part.parameter].detach()
-    module = view.network.modules.get(part.parameter.rpartition(".")[0])
+    module = view.network.modules.get(part.module)
     if weight.ndim == 3 and part.axis and not hasattr(module, "kernel_size"):
         matrix = weight.abs().double().sum(0)
         outputs_first = matrix if part.axis == 2 else matrix.mT

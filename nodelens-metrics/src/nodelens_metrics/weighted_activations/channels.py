@@ -45,7 +45,7 @@ class WandaChannel:
 
     def score(self, group: GroupView) -> Tensor:
         score = group.outgoing().abs().sum(1) * group[Moments()].rms
-        parts = group.group.role("producer")
+        parts = group.group.weights("producer")
         if not parts:
             raise NotApplicableError("no parameter writes these nodes")
         for part in parts:
@@ -83,7 +83,7 @@ class RIA:
     def score(self, group: GroupView) -> Tensor:
         import torch
 
-        parts = group.group.role("consumer")
+        parts = group.group.weights("consumer")
         if not parts:
             raise NotApplicableError("no parameter reads these nodes")
         sums = torch.stack([_relative(group, part) for part in parts]).sum(0)
@@ -127,8 +127,7 @@ class DaSS:
 
 def _written(group: GroupView, part: ParameterSlice) -> Tensor:
     """Return Σ_j |W_ij|·‖x_j‖ of one weight that writes the nodes, ``(nodes,)``."""
-    module = part.parameter.rpartition(".")[0]
-    norms = group.at_module(_INPUT, module).rms
+    norms = group.at_module(_INPUT, part.module).rms
     weight = group.parameters[part.parameter].detach().abs().double()
     rows = weight.movedim(part.axis, 0).flatten(1)
     runs = norms.view(-1, rows.shape[1])

@@ -179,7 +179,7 @@ def _scales(group: GroupView) -> list[ParameterSlice]:
 
     modules = group.network.modules
     scales = []
-    for part in group.group.role("carrier"):
+    for part in group.group.weights("carrier"):
         module, _, name = part.parameter.rpartition(".")
         if name == "weight" and not isinstance(modules.get(module), PReLU):
             scales.append(part)

@@ -17,6 +17,7 @@ from nodelens.interfaces.metric import MetricInfo
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nodelens.channels.groups import Role
     from nodelens.scoring.view import GroupView
 
 _INCOMING = frozenset({"activation_scale", "activation_shift", "functional"})
@@ -180,7 +181,8 @@ def _all_weights(group: GroupView) -> Tensor:
     """Return the weights that write or read each node, ``(nodes, weights)``, tied ones once."""
     import torch
 
-    for role, verb in (("producer", "writes"), ("consumer", "reads")):
-        if not any(part.role == role for part in group.group.slices):
+    ends: tuple[tuple[Role, str], ...] = (("producer", "writes"), ("consumer", "reads"))
+    for role, verb in ends:
+        if not group.group.weights(role):
             raise NotApplicableError(f"no parameter {verb} these nodes")
     return torch.cat(group.weights(), dim=1)

@@ -97,7 +97,7 @@ class _Propagation:
     def _read(self, view: GroupView, written: int, parts: int) -> Tensor:
         import torch
 
-        readers = view.group.role("consumer")
+        readers = view.group.weights("consumer")
         if not readers:
             raise NotApplicableError(f"no weight reads the nodes of {view.group.name}")
         total = torch.zeros(view.width, parts, dtype=torch.float64)
@@ -167,7 +167,7 @@ class _Propagation:
         found = [
             (target, slice_)
             for target in view.network.graph or ()
-            for slice_ in target.role("producer")
+            for slice_ in target.weights("producer")
             if (slice_.parameter, slice_.axis) == (parameter, axis)
         ]
         return sorted(found, key=lambda pair: _first_read(view, pair[0]))
@@ -175,7 +175,7 @@ class _Propagation:
 
 def _first_read(view: GroupView, group: ChannelGroup) -> float:
     """Return the first traced tensor that reads a group's nodes, infinity without one."""
-    readers = group.role("consumer")
+    readers = group.weights("consumer")
     return min((_point(view, group, part, "input") for part in readers), default=float("inf"))
 
 
@@ -200,8 +200,7 @@ def _point(
 
     A tied weight is used by every module that owns it.
     """
-    weight = view.parameters[part.parameter]
-    users = {name.rpartition(".")[0] for name, each in view.parameters.items() if each is weight}
+    users = view.users(part.parameter)
     values = [site.value for site in group.sites if site.module in users and site.end == end]
     if end == "input":
         values += [site.value for site in group.sites if site.argument == part.parameter]

@@ -134,7 +134,7 @@ def _losses(needed: tuple[Any, ...]) -> tuple[LossEntry, ...]:
 
 def producers_of(group: ChannelGroup) -> tuple[str, ...]:
     """Return the paths of the modules whose weights write a group's nodes, each once."""
-    paths = (part.parameter.rpartition(".")[0] for part in group.role("producer"))
+    paths = (part.module for part in group.weights("producer"))
     return tuple(dict.fromkeys(paths))
 
 
@@ -173,8 +173,8 @@ def _modules(groups: Sequence[ChannelGroup]) -> dict[str, tuple[ReadPoint, ...]]
     found: dict[str, tuple[ReadPoint, ...]] = {}
     for group in groups:
         found |= dict.fromkeys(producers_of(group), ("input", "weight"))
-    for part in (part for group in groups for part in group.role("consumer")):
-        found.setdefault(part.parameter.rpartition(".")[0], ("weight",))
+    for part in (part for group in groups for part in group.weights("consumer")):
+        found.setdefault(part.module, ("weight",))
     return found
 
 

@@ -109,6 +109,15 @@ def complex_parts(op: Operation) -> Sequence[Axes]:
     return [axes[:-1]]
 
 
+def fake_quantize(op: Operation) -> Sequence[Axes]:
+    """Keep the axes; a scale for each index of one axis follows that axis."""
+    axes = op.axes(op.args[0])
+    if "per_channel" in op.name:
+        for tensor in op.args[1:3]:
+            op.unify(op.axes(tensor)[0], axes[op.args[3]])
+    return [axes for _ in op.outputs]
+
+
 def triangle(op: Operation) -> Sequence[Axes]:
     """Freeze the two axes of which a triangle is kept."""
     axes = op.axes(op.args[0])
@@ -137,4 +146,7 @@ OPERATORS: tuple[Operator, ...] = (
     *rows(("_fft_r2c", "_fft_c2r", "_fft_c2c"), transform),
     *rows(("view_as_real", "view_as_complex"), complex_parts),
     *rows(("tril", "triu"), triangle),
+    Operator("fake_quantize_per_tensor_affine_cachemask", fake_quantize),
+    Operator("_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", fake_quantize),
+    Operator("fake_quantize_per_channel_affine_cachemask", fake_quantize),
 )

@@ -25,7 +25,7 @@ def provenance(op: Operation, tensors: Sequence[Tensor]) -> Traced:
     parameters = frozenset[str]().union(*(trace.of(tensor).parameters for tensor in tensors))
     if not any(trace.is_data(tensor) for tensor in tensors):
         return Traced((), parameters=parameters, moved=moved)
-    if _keeps_entries(op) and _learned(op, tensors[0]):
+    if keeps_entries(op) and _learned(op, tensors[0]):
         return Traced((), True, trace.of(tensors[0]).parameters, chosen=True, moved=moved)
     if _is_pointwise(op) and all(_learned(op, t) or not trace.is_data(t) for t in tensors):
         return Traced((), True, parameters, chosen=True, moved=moved)
@@ -53,14 +53,15 @@ def _moved(op: Operation, tensors: Sequence[Tensor]) -> frozenset[str]:
     """Return the parameters whose entries are still located in the result."""
     if not tensors:
         return frozenset()
-    if _keeps_entries(op):
+    if keeps_entries(op):
         return op.trace.of(tensors[0]).moved
     if _is_pointwise(op):
         return frozenset[str]().union(*(op.trace.of(tensor).moved for tensor in tensors))
     return frozenset()
 
 
-def _keeps_entries(op: Operation) -> bool:
+def keeps_entries(op: Operation) -> bool:
+    """Whether an operator returns entries of its first argument, moved at most."""
     return op.operator is not None and op.operator.entries is not None
 
 

@@ -136,7 +136,8 @@ class Operation:
         known = self.trace.of(chosen)
         if known.value not in self.trace.lookups:
             self.trace.lookups.add(known.value)
-            written = [axis for axis in known.axes if self._origins(known.parameters, (axis,))]
+            places = self._places(known.parameters)
+            written = [axis for axis in known.axes if self._origins(places, (axis,))]
             home = self.trace.homes.get(known.value, self.trace.module)
             self._record(chosen, chosen, (), tuple(written), home)
 
@@ -150,9 +151,12 @@ class Operation:
         trace, known = self.trace, self.trace.of(weight)
         places = tuple(n for n, each in enumerate(self.args) if each is data or each is weight)
         layout = (known.parameters, self.name, trace.module, weight.shape, weight.stride())
-        readers, writers = trace.origins.setdefault(
+        root = trace.root(weight)
+        own = [("", position, axis) for position, axis in enumerate(root.axes)]
+        both = (self._places(known.parameters), own)
+        readers, writers, root_readers, root_writers = trace.origins.setdefault(
             (*layout, places, self.args[places[0]] is data, len(read)),
-            (self._origins(known.parameters, read), self._origins(known.parameters, written)),
+            [self._origins(each, axes) for each in both for axes in (read, written)],
         )
         operand = trace.operand(data)
         record = Contraction(
@@ -163,21 +167,29 @@ class Operation:
             readers=readers,
             writers=writers,
             operator=self.operator,
+            root=root,
+            root_readers=frozenset(axis for _, axis in root_readers),
+            root_writers=frozenset(axis for _, axis in root_writers),
             moved=known.moved,
             evaluated=trace.evaluated,
         )
         trace.contractions.append(record)
 
-    def _origins(self, parameters: frozenset[str], axes: Axes) -> frozenset[tuple[str, int]]:
-        """Return which axes of which parameters the given axes of a weight come from.
-
-        An axis that was not regrouped is the parameter's own; others are found by their variables.
-        """
-        places = [
+    def _places(self, parameters: frozenset[str]) -> list[tuple[str, int, Expression]]:
+        """Return every axis of the parameters, with its name and position."""
+        return [
             (name, position, own)
             for name in parameters
             for position, own in enumerate(self.trace.parameters[name].axes)
         ]
+
+    def _origins(
+        self, places: Sequence[tuple[str, int, Expression]], axes: Axes
+    ) -> frozenset[tuple[str, int]]:
+        """Return which axes of parameters, or of a root, the given axes of a weight come from.
+
+        An axis that was not regrouped is the parameter's own; others are found by their variables.
+        """
         found: set[tuple[str, int]] = set()
         for axis in axes:
             exact = {(name, position) for name, position, own in places if own is axis}

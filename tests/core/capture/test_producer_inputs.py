@@ -17,6 +17,7 @@ class Conv1D(nn.Module):
 
     def __init__(self, outputs, inputs):
         super().__init__()
+        self.nx, self.nf = inputs, outputs
         self.weight = nn.Parameter(torch.randn(inputs, outputs))
 
     def forward(self, x):

@@ -1,57 +1,162 @@
-"""A model that computes its weights, and its twin that stores them, by every metric at once."""
+"""A model that computes its weights, and its twin that stores them: equal scores."""
 
+import warnings
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
+from tests.metrics.every_metric import OFFERS, REQUIRED
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import (
-    parametrizations,
-    parametrize,
-    prune,
-    spectral_norm,
-    weight_norm,
-)
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import nodelens
-from every_metric import OFFERS, REQUIRED
 
-METRICS = [
-    {"name": offer.spec.name, **REQUIRED.get(offer.spec.name, {})} for offer in OFFERS
-]
+METRICS = [{"name": offer.spec.name, **REQUIRED.get(offer.spec.name, {})} for offer in OFFERS]
 
 
-def scaled_by_row(layer, scale):
-    with torch.no_grad():
-        scale.mul_(torch.linspace(0.2, 3.0, scale.numel()).view_as(scale))
+def weight_normed(layer):
+    parametrizations.weight_norm(layer)
+    layer.parametrizations.weight.original0.data *= _by_row(layer)
     return layer
 
 
-def with_weight_norm(layer):
-    parametrizations.weight_norm(layer)
-    return scaled_by_row(layer, layer.parametrizations.weight.original0)
+def weight_normed_by_a_hook(layer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        weight_norm(layer)
+    layer.weight_g.data *= _by_row(layer)
+    return layer
 
 
-def with_old_weight_norm(layer):
-    weight_norm(layer)
-    return scaled_by_row(layer, layer.weight_g)
+def _by_row(layer):
+    rows = torch.linspace(0.3, 2.0, len(layer.weight), dtype=layer.weight.dtype)
+    return rows.view(-1, *[1] * (layer.weight.ndim - 1))
 
 
-def with_pruning(layer):
-    prune.random_unstructured(layer, "weight", 0.5)
-    return prune.l1_unstructured(layer, "weight", 0.3)
+def pruned_twice(layer):
+    prune.ln_structured(layer, "weight", 0.3, n=1, dim=0)
+    return prune.random_unstructured(layer, "weight", 0.3)
 
 
-def with_pruned_rows(layer):
-    return prune.ln_structured(layer, "weight", 0.4, n=1, dim=0)
-
-
-class Multiplied(nn.Module):
-    """A layer whose forward multiplies with ``made(weight)``."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer, self.weight, self.bias = [layer], layer.weight, layer.bias
+class ComposedLinear(nn.Linear):
+    """A layer whose forward multiplies with what it makes of its parameters."""
 
     def forward(self, x):
-        call = F.linear if isinstance(self.layer[0], nn.Linear) else F.conv2d
-        return call(x, self.made(), self.bias)
+        return F.linear(x, self.make(), self.bias)
+
+
+class ComposedConvolution(nn.Conv2d):
+    """The same for a convolution."""
+
+    def forward(self, x):
+        return self._conv_forward(x, self.make(), self.bias)
+
+
+def composed(make, layer):
+    """Return the layer, turned into one that multiplies with ``make(layer)``."""
+    layer.__class__ = ComposedLinear if isinstance(layer, nn.Linear) else ComposedConvolution
+    layer.make = partial(make, layer)
+    like = {"dtype": layer.weight.dtype}
+    layer.up = nn.Parameter(torch.randn(len(layer.weight), 2, **like) / 2)
+    layer.down = nn.Parameter(torch.randn(2, layer.weight[0].numel(), **like) / 2)
+    layer.register_buffer("mask", (torch.rand(layer.weight.shape) > 0.4).to(layer.weight))
+    return layer
+
+
+def adapted(layer):
+    return layer.weight + (layer.up @ layer.down).view_as(layer.weight)
+
+
+def rounded(layer):
+    steps = torch.fake_quantize_per_tensor_affine(layer.weight.float(), 0.05, 0, -8, 7)
+    return steps.to(layer.weight)
+
+
+def rounded_to_the_largest(layer):
+    step = layer.weight.abs().amax() / 7
+    return (layer.weight / step).round() * step
+
+
+KINDS = {
+    "weight_norm": weight_normed,
+    "old_weight_norm": weight_normed_by_a_hook,
+    "spectral_norm": parametrizations.spectral_norm,
+    "old_spectral_norm": spectral_norm,
+    "prune": pruned_twice,
+    "mask": partial(composed, lambda layer: layer.weight * layer.mask),
+    "scale": partial(composed, lambda layer: 3.0 * layer.weight),
+    "lora": partial(composed, adapted),
+    "fake_quantize": partial(composed, rounded),
+    "round": partial(composed, rounded_to_the_largest),
+}
+
+
+def layers():
+    yield nn.Conv2d(2, 4, 3)
+    yield nn.Conv2d(4, 5, 2)
+    yield nn.Linear(20, 6)
+    yield nn.Linear(6, 3)
+
+
+def network(first, second, third, last):
+    found = nn.Sequential(first, nn.ReLU(), second, nn.Flatten(), third, nn.Tanh(), last)
+    return found.double().eval()
+
+
+def pair(kind):
+    """Return the network whose first three layers compute their weights, and its twin."""
+    torch.manual_seed(0)
+    *computing, last = (each.double() for each in layers())
+    made = network(*(KINDS[kind](each) for each in computing), last)
+    inputs = batches()[0][0]
+    with torch.no_grad():
+        made(inputs)
+        plain = network(*layers())
+        for layer, twin in zip(made, plain, strict=True):
+            if hasattr(twin, "weight"):
+                own = layer.make() if hasattr(layer, "make") else layer.weight
+                twin.weight.copy_(own)
+                twin.bias.copy_(layer.bias)
+        assert torch.allclose(made(inputs), plain(inputs))
+    return made, plain
+
+
+def batches():
+    random = torch.Generator().manual_seed(1)
+    inputs = torch.randn(2, 12, 2, 5, 5, generator=random, dtype=torch.float64)
+    return [(each, torch.arange(12) % 3) for each in inputs]
+
+
+def scored(model):
+    """Return the values of all metrics, and the state of the model before and after."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = nodelens.score(model, batches(), METRICS, folds=2)
+    after = model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not found.failed
+    return {key: score.values for key, score in {**found.scores, **found.layers}.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_computed_weight_gets_the_scores_of_the_stored_one(kind):
+    computing, plain = (scored(each) for each in pair(kind))
+    assert computing.keys() == plain.keys()
+    assert {name for name, _ in plain} >= {"weight_l1", "grasp", "obd", "taylor_weights", "nisp"}
+    for key, wanted in plain.items():
+        gap = np.abs(computing[key] - wanted).max()
+        assert gap <= 1e-5 * np.abs(wanted).max(), key
+
+
+def test_in_training_mode_a_spectral_norm_is_not_stepped():
+    computing, plain = pair("spectral_norm")
+    before = computing[0].parametrizations.weight[0]._u.clone()
+    computing.train()
+    scores = [
+        nodelens.score(each, batches(), ["weight_l1", "llm_pruner_element"], folds=2)
+        for each in (computing, plain)
+    ]
+    assert torch.equal(computing[0].parametrizations.weight[0]._u, before)
+    for key, wanted in scores[1].scores.items():
+        assert np.allclose(scores[0][key].values, wanted.values, rtol=1e-5)

@@ -37,13 +37,14 @@ def test_every_metric_scores_some_nodes(tmp_path, tokenizer_folder, name):
     )
     scores = Scores.load(run.path / "scores.safetensors")
     assert not scores.failed
-    patterns = run.record().get("patterns", {"left_out": {}})
-    skipped = {metric for metric, _ in scores.skipped} - patterns["left_out"].keys()
+    patterns = run.record().patterns
+    left_out = {} if patterns is None else patterns.left_out
+    skipped = {metric for metric, _ in scores.skipped} - left_out.keys()
     assert skipped <= {*scores.metrics, *scores.layer_metrics}
     assert "supernode_mass" in scores.layer_metrics
     if name == "every_metric":
-        of_classes, of_maps = patterns["left_out"]["fisher_ratio"], patterns["left_out"]["hrank"]
+        of_classes, of_maps = left_out["fisher_ratio"], left_out["hrank"]
         assert of_classes.startswith("compares classes of samples, and these data have a label per")
         assert of_maps.startswith("no group can be scored; model.embed_tokens:residual: what")
-        assert patterns["left_out"]["composite"].startswith("the key 'parts' is missing")
+        assert left_out["composite"].startswith("the key 'parts' is missing")
         assert {"conductance", "internal_influence", "weight_l1"} <= {*scores.metrics}

@@ -287,6 +287,6 @@ def test_a_run_recovers_and_saves_what_it_recovered(tmp_path):
         assert "## Recovery" in card
         assert "| recovered |" in card
         assert "pruned/magnitude/model" not in card
-    stages = run.record()["stages"]
-    written = stages["recovery.magnitude.lora"]["files"]
+    stages = run.record().stages
+    written = stages["recovery.magnitude.lora"].files
     assert any("/model/" in name and name.endswith(".safetensors") for name in written)

@@ -10,7 +10,7 @@ import pytest
 import nodelens
 from nodelens.cli.main import main
 from nodelens.errors import ModelError
-from nodelens.interfaces.backend import ModelRequest
+from nodelens.interfaces.backend import ModelRequest, Permissions
 from nodelens_hf.backend import HuggingFace
 
 CONFIGURATION = """
@@ -123,8 +123,8 @@ def test_a_run_records_what_it_was_allowed_and_which_code_it_ran(folder):
     prune = {"name": "magnitude", "sparsity": 0.5}
     run = nodelens.run(settings(folder) | {"pruning": [prune]}, trust_remote_code=True)
     record = run.record()
-    assert record["allowed"] == {"imports": [], "remote_code": True}
-    assert "configuration_tiny.py sha256:" in record["model"]["notes"]["remote_code"]
+    assert record.allowed == Permissions((), True)
+    assert "configuration_tiny.py sha256:" in record.model.notes["remote_code"]
     assert not run.has("pruned/magnitude/model")
 
 

@@ -138,7 +138,7 @@ def test_what_needs_a_loss_is_refused_for_an_encoder_all_at_once(folder, tmp_pat
 def test_classes_of_images_can_be_compared_in_an_encoder(folder, tmp_path):
     settings = config(folder, "encoder", VIT, **IMAGES) | {"metrics": ["fisher_ratio"]}
     run = nodelens.run(settings | {"output": str(tmp_path), "pruning": []})
-    assert not run.record()["failed_metrics"]
+    assert not run.record().failed_metrics
 
 
 def test_a_model_with_predictions_needs_labels(folder, tmp_path):

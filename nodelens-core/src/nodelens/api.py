@@ -152,7 +152,7 @@ def run(
         ::
 
             folder = nodelens.run("configs/digits.yaml", "training.epochs=5")
-            print(folder.record()["summary"])
+            print(folder.record().summary)
     """
     resumed = None
     if resume is not None:

@@ -48,6 +48,10 @@ class RunError(NodelensError):
     """A run folder that cannot be read or written."""
 
 
+class FormatError(RunError):
+    """A file of a format that this version does not read."""
+
+
 class TerminationError(BaseException):
     """A run that was told to end; no `Exception`, so that code which catches these lets it pass."""
 

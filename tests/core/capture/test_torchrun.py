@@ -130,7 +130,7 @@ def test_two_processes_score_as_one_also_after_one_was_killed(work):
     check_scores(work / "alone", work / "killed")
     record = json.loads((folder_of(work / "killed") / "run.json").read_text(encoding="utf-8"))
     assert record["status"] == "finished"
-    assert record["resumed"][-1]["from"].startswith("capture, pass 1, after")
+    assert record["resumed"][-1]["origin"].startswith("capture, pass 1, after")
     assert not (folder_of(work / "killed") / "capture").exists()
 
 

@@ -74,14 +74,15 @@ def test_the_manifest_is_kept_up_to_date(report):
 
 
 def test_a_run_of_an_earlier_format_is_refused(report):
-    RunFolder(the_run()).update_record(format=1)
+    run = RunFolder(the_run())
+    run.write_json("run.json", run.read_json("run.json") | {"format": 1})
     for named in ("latest", str(the_run())):
         outcome = report(named)
         assert (outcome.code, outcome.out) == (2, "")
         text = (
-            "run folder of format 1, this version reads 2; run again, or use the NodeLens version"
+            "run record of format 1, this version reads 3; run again, or use the NodeLens version"
         )
-        assert outcome.err.startswith(f"error: {the_run()}: {text}")
+        assert outcome.err.startswith(f"error: {the_run()}/run.json: {text}")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import frozen
 
-from nodelens.config.structuring import restored
+from nodelens.config.stored_values import restored
 from nodelens.errors import RunError
 
 

@@ -24,7 +24,7 @@ def run(tmp_path_factory):
 
 
 def test_the_mean_loss_of_the_calibration_samples_is_in_record_and_report(run):
-    summary, loss = run.record()["summary"], run.read_json("capture.json")["loss"]
+    summary, loss = run.record().summary, run.read_json("capture.json")["loss"]
     assert summary["calibration_loss"] == loss["mean"]
     assert summary["calibration_loss_se"] == loss["se"] > 0.0
     assert loss["rows"] == 128
@@ -36,7 +36,7 @@ def test_a_run_without_gradients_has_no_loss(tmp_path):
     config = {**CONFIG, "metrics": ["activation_rms"], "output": str(tmp_path)}
     done = nodelens.run(config)
     assert done.read_json("capture.json")["loss"] is None
-    assert "calibration_loss" not in done.record()["summary"]
+    assert "calibration_loss" not in done.record().summary
     assert done.read_json("capture.json")["position_fraction"] is None
 
 

@@ -74,7 +74,7 @@ def test_a_run_that_goes_on_sees_the_same_curve(tmp_path, monkeypatch):
             run(tmp_path / "stopped", "taylor", min_overlap=1.0, top=0.6)
     (folder,) = (tmp_path / "stopped/stop_when").iterdir()
     resumed = nodelens.run(resume=folder)
-    assert resumed.record()["resumed"][0]["from"].startswith("capture, pass 1, after 8 batches")
+    assert resumed.record().resumed[0].origin.startswith("capture, pass 1, after 8 batches")
     assert convergence(resumed) == convergence(whole)
     files = [each.file("scores.safetensors").read_bytes() for each in (whole, resumed)]
     assert files[0] == files[1]

@@ -89,9 +89,9 @@ def test_a_killed_run_ends_with_the_same_scores(tmp_path, whole, where, number):
         assert resumed.file(name).read_bytes() == whole.file(name).read_bytes(), name
     assert resumed.check_manifest() == []
     assert not list(resumed.path.rglob(".tmp-*"))
-    (entry,) = resumed.record()["resumed"]
-    assert entry["before"] == "killed"
-    assert entry["from"]
+    (entry,) = resumed.record().resumed
+    assert entry.before == "killed"
+    assert entry.origin
 
 
 @pytest.mark.slow
@@ -104,4 +104,4 @@ def test_a_run_may_be_killed_again_and_again(tmp_path, whole):
         assert subprocess.run(command, capture_output=True, check=False).returncode == -9
     resumed = nodelens.run(resume=run.path)
     assert resumed.file(RESULTS[0]).read_bytes() == whole.file(RESULTS[0]).read_bytes()
-    assert len(resumed.record()["resumed"]) == 3
+    assert len(resumed.record().resumed) == 3

@@ -92,7 +92,7 @@ def test_layer_metrics_have_a_file_and_a_table_of_their_own(tmp_path):
     assert float(row["se"]) > 0
     assert '<p class="table-title">Layers</p>' in run.read_text("report.html")
     assert "depth" not in run.read_text("scores.csv")
-    assert run.record()["summary"]["metrics"] == 2
+    assert run.record().summary["metrics"] == 2
 
 
 def test_what_a_metric_is_made_of_joins_the_run(tmp_path):

@@ -34,16 +34,16 @@ def test_a_run_scores_what_fits_in_order(run):
 
 
 def test_the_record_and_the_report_say_what_was_left_out_and_why(run):
-    patterns = run.record()["patterns"]
-    assert patterns["asked"] == ["block_*", "hrank*", "outgoing_l*", "outgoing_l1"]
-    assert patterns["taken"] == ["hrank", "outgoing_l2", "outgoing_linf"]
-    assert patterns["left_out"]["block_influence"] == NO_BLOCK
+    patterns = run.record().patterns
+    assert patterns.asked == ["block_*", "hrank*", "outgoing_l*", "outgoing_l1"]
+    assert patterns.taken == ("hrank", "outgoing_l2", "outgoing_linf")
+    assert patterns.left_out["block_influence"] == NO_BLOCK
     no_maps = "no group can be scored; hidden.0.linear:neurons: what the next layer reads"
-    assert patterns["left_out"]["hrank"].startswith(no_maps)
-    assert run.read_json("summary.json")["left_out"] == patterns["left_out"]
+    assert patterns.left_out["hrank"].startswith(no_maps)
+    assert run.read_json("summary.json")["left_out"] == patterns.left_out
     assert f"metric block_influence is left out: {NO_BLOCK}" in run.read_text("run.log")
     named = {"hrank", "outgoing_l1", "outgoing_l2", "outgoing_linf"}
-    assert run.record()["components"]["metric"].keys() == named
+    assert run.record().components["metric"].keys() == named
 
 
 def test_the_config_of_the_run_names_the_metrics_and_runs_again(run, tmp_path):
@@ -72,8 +72,8 @@ def test_an_interrupted_run_goes_on_with_and_without_its_config(tmp_path, monkey
     folder = interrupted(tmp_path, monkeypatch)
     config = config and config | {"output": str(tmp_path / "out")}
     run = nodelens.run(config, resume=folder)
-    assert run.record()["status"] == "finished"
-    assert run.record()["patterns"]["left_out"].keys() == {"block_influence", "hrank"}
+    assert run.record().status == "finished"
+    assert run.record().patterns.left_out.keys() == {"block_influence", "hrank"}
 
 
 def test_a_run_does_not_go_on_with_other_metrics(tmp_path, monkeypatch):
@@ -102,7 +102,7 @@ def test_a_stopping_rule_by_a_metric_that_is_left_out_is_an_error(tmp_path):
 def test_the_metric_of_a_pruner_has_to_fit(tmp_path):
     pruning = {"name": "by_score", "metric": "outgoing_l2"}
     run = nodelens.run(CONFIG | {"output": str(tmp_path), "pruning": pruning})
-    assert "outgoing_l2" not in run.record()["patterns"]["taken"]
+    assert "outgoing_l2" not in run.record().patterns.taken
 
 
 G = torch.Generator().manual_seed(0)
@@ -179,4 +179,4 @@ def test_a_method_ranks_by_a_metric_with_a_label(tmp_path):
     metrics = [{"name": "weight_l2", "label": "size"}]
     pruning = {"name": "by_score", "metric": "size"}
     given = CONFIG | {"output": str(tmp_path), "metrics": metrics, "pruning": pruning}
-    assert nodelens.run(given).record()["status"] == "finished"
+    assert nodelens.run(given).record().status == "finished"

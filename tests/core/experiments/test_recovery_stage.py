@@ -81,7 +81,7 @@ def recovered_weights(run: RunFolder, name: str) -> Path:
 def test_every_pruned_model_is_trained_by_every_recovery(whole):
     found = [each.name for each in whole.findings() if each.kind == "recovery"]
     assert found == NAMES
-    stages = list(whole.record()["stages"])
+    stages = list(whole.record().stages)
     assert stages[-6:] == [
         "pruning.magnitude",
         "recovery.magnitude.fine_tune",
@@ -90,7 +90,7 @@ def test_every_pruned_model_is_trained_by_every_recovery(whole):
         "recovery.random.fine_tune",
         "recovery.random.distilled",
     ]
-    assert whole.record()["components"]["recovery"] == {"fine_tune": "nodelens-core"}
+    assert whole.record().components["recovery"] == {"fine_tune": "nodelens-core"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,8 +173,8 @@ def test_a_run_that_was_stopped_in_a_recovery_does_that_again(whole, tmp_path, m
     (path,) = (tmp_path / "small").iterdir()
     (path / "pruned" / "magnitude" / "recovered").mkdir(exist_ok=True)
     resumed = nodelens.run(resume=path)
-    (entry,) = resumed.record()["resumed"]
-    assert "pruning.magnitude" in entry["kept"]
+    (entry,) = resumed.record().resumed
+    assert "pruning.magnitude" in entry.kept
     assert resumed.check_manifest() == []
     for name in NAMES:
         one, other = (recovered_weights(run, name).read_bytes() for run in (whole, resumed))
@@ -197,7 +197,7 @@ def test_a_recovered_model_that_is_not_whole_is_made_again(whole, tmp_path, monk
     broken = recovered_weights(RunFolder.open(path), NAMES[1])
     broken.write_bytes(broken.read_bytes()[:-9])
     resumed = nodelens.run(resume=path)
-    assert resumed.record()["resumed"][0]["kept"][-1] == f"recovery.{NAMES[0]}"
+    assert resumed.record().resumed[0].kept[-1] == f"recovery.{NAMES[0]}"
     assert broken.read_bytes() == recovered_weights(whole, NAMES[1]).read_bytes()
 
 
@@ -231,7 +231,7 @@ def test_what_cannot_work_is_said_before_anything_is_done(tmp_path):
     with pytest.raises(DataError, match="recovery: the model has batch normalisation"):
         nodelens.run(config(tmp_path, **changes))
     (path,) = (tmp_path / "small").iterdir()
-    assert list(RunFolder.open(path).record()["stages"]) == ["model"]
+    assert list(RunFolder.open(path).record().stages) == ["model"]
 
 
 def test_a_model_whose_nodes_are_masked_is_trained_under_the_masks(tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def assert_same(run: RunFolder, whole: RunFolder) -> None:
         assert run.file(name).read_bytes() == whole.file(name).read_bytes(), name
     found, expected = ([each.data for each in r.findings()] for r in (run, whole))
     assert json.dumps(without_times(found)) == json.dumps(without_times(expected))
-    assert run.record()["status"] == "finished"
+    assert run.record().status == "finished"
     assert run.check_manifest() == []
     assert not run.file("capture").exists()
 
@@ -95,11 +95,11 @@ def test_a_capture_goes_on_from_any_batch(tmp_path, monkeypatch, whole, batch):
     resumed = nodelens.run(resume=run.path)
     assert resumed.path == run.path
     assert_same(resumed, whole)
-    (entry,) = resumed.record()["resumed"]
-    assert entry["kept"] == ["training", "evaluation"]
-    assert entry["before"] == "failed"
+    (entry,) = resumed.record().resumed
+    assert entry.kept == ("training", "evaluation")
+    assert entry.before == "failed"
     start = f"capture, pass 1, after {batch} batches" if batch else "after evaluation"
-    assert entry["from"].startswith(start)
+    assert entry.origin.startswith(start)
 
 
 @pytest.mark.parametrize("stage", PLACES)
@@ -236,9 +236,9 @@ def test_a_finished_run_and_a_running_one_are_refused(tmp_path, whole):
 
 def test_a_run_of_an_earlier_format_is_refused(tmp_path, whole):
     copy = shutil.copytree(whole.path, tmp_path / "copy")
-    RunFolder(copy).update_record(status="interrupted", format=1)
+    RunFolder(copy).write_json("run.json", RunFolder(copy).read_json("run.json") | {"format": 1})
     with pytest.raises(
-        RunError, match="run folder of format 1, this version reads 2; run again, or"
+        RunError, match="run record of format 1, this version reads 3; run again, or"
     ):
         nodelens.run(resume=copy)
 

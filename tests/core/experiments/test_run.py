@@ -14,6 +14,7 @@ import nodelens
 from nodelens.cli.main import main
 from nodelens.errors import ConfigError, DataError, RunError
 from nodelens.storage.run_folder import RunFolder
+from nodelens.storage.run_record import RunRecord
 
 BASE = {
     "name": "small",
@@ -53,12 +54,12 @@ def write(tmp_path: Path, **changes) -> str:
 def test_a_run_leaves_every_artifact_and_a_manifest_that_holds(tmp_path):
     run = nodelens.run(config(tmp_path, training={"epochs": 1}, reports=["html", "json"]))
     record = run.record()
-    assert record["status"] == "finished"
-    assert record["components"]["metric"] == {
+    assert record.status == "finished"
+    assert record.components["metric"] == {
         "activation_rms": "nodelens-metrics",
         "taylor": "nodelens-metrics",
     }
-    assert set(record["stages"]) == {"model", "training", "evaluation", "capture", "scores"}
+    assert set(record.stages) == {"model", "training", "evaluation", "capture", "scores"}
     missing = [name for name in ARTIFACTS if not run.has(name)]
     assert missing == []
     assert run.check_manifest() == []
@@ -100,8 +101,8 @@ def test_ctrl_c_leaves_a_run_that_says_interrupted(tmp_path, monkeypatch, capsys
     assert main(["run", write(tmp_path, reports=["html"])]) == 130
     (folder,) = (tmp_path / "out/small").iterdir()
     run = RunFolder.open(folder)
-    assert run.record()["status"] == "interrupted"
-    assert run.record()["stages"]["evaluation"]["status"] == "interrupted"
+    assert run.record().status == "interrupted"
+    assert run.record().stages["evaluation"].status == "interrupted"
     assert "interrupted" in run.read_text("report.html")
     assert run.check_manifest() == []
 
@@ -112,21 +113,21 @@ def test_a_run_that_is_ended_while_a_stage_fails_says_how_that_stage_ended(tmp_p
     def fail(*args: object, **kwargs: object) -> None:
         raise DataError("the data is gone")
 
-    update = RunFolder.update_record
+    write_record = RunFolder.write_record
 
-    def end(self: RunFolder, **fields: object) -> None:
-        if any(entry["status"] == "failed" for entry in fields.get("stages", {}).values()):
+    def end(self: RunFolder, record: RunRecord) -> None:
+        if any(stage.status == "failed" for stage in record.stages.values()):
             monkeypatch.undo()
             raise RunError("terminated while the stage says that it failed")
-        update(self, **fields)
+        write_record(self, record)
 
     monkeypatch.setattr("nodelens.experiments.stages.evaluate", fail)
-    monkeypatch.setattr(RunFolder, "update_record", end)
+    monkeypatch.setattr(RunFolder, "write_record", end)
     assert main(["run", write(tmp_path)]) == 2
     (folder,) = (tmp_path / "out/small").iterdir()
     found = RunFolder.open(folder).record()
-    assert (found["status"], found["stages"]["evaluation"]["status"]) == ("failed", "failed")
-    assert "terminated" in found["error"]
+    assert (found.status, found.stages["evaluation"].status) == ("failed", "failed")
+    assert "terminated" in found.error
 
 
 def test_a_failure_is_recorded_and_told_without_a_traceback(tmp_path, monkeypatch, capsys):
@@ -141,7 +142,7 @@ def test_a_failure_is_recorded_and_told_without_a_traceback(tmp_path, monkeypatc
         "error: the samples are not there; look in the cellar\n"
     )
     (folder,) = (tmp_path / "out/small").iterdir()
-    assert RunFolder.open(folder).record()["error"].startswith("the samples are not there")
+    assert RunFolder.open(folder).record().error.startswith("the samples are not there")
 
 
 def test_a_metric_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
@@ -158,7 +159,7 @@ def test_a_metric_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch,
     (folder,) = (tmp_path / "out/small").iterdir()
     scores = nodelens.Scores.load(folder / "scores.safetensors")
     assert scores.metrics == ("taylor",)
-    assert RunFolder.open(folder).record()["status"] == "finished"
+    assert RunFolder.open(folder).record().status == "finished"
 
 
 def test_a_device_that_is_not_there_is_found_before_anything_is_made(tmp_path):
@@ -189,7 +190,7 @@ def test_a_full_disk_leaves_no_half_written_artifact(tmp_path, monkeypatch):
         nodelens.run(config(tmp_path))
     (folder,) = (tmp_path / "out/small").iterdir()
     run = RunFolder.open(folder)
-    assert run.record()["status"] == "failed"
+    assert run.record().status == "failed"
     assert not run.has("scores.safetensors")
     names = [path.name for path in folder.rglob("*")]
     assert not [name for name in names if "tmp" in name]
@@ -207,7 +208,7 @@ def test_a_model_that_does_not_fit_the_data_is_refused_in_words(tmp_path, capsys
 def test_a_sweep_makes_one_run_per_point(tmp_path):
     swept = config(tmp_path, sweep={"seed": [0, 1]})
     runs = nodelens.run_all(swept)
-    assert [run.record()["seed"] for run in runs] == [0, 1]
+    assert [run.record().seed for run in runs] == [0, 1]
     with pytest.raises(ConfigError, match=r"sweeps over 2 runs; use nodelens\.run_all"):
         nodelens.run(swept)
 
@@ -221,16 +222,16 @@ def test_a_report_that_cannot_be_written_makes_the_run_failed(tmp_path, monkeypa
         nodelens.run(config(tmp_path))
     (folder,) = (tmp_path / "out/small").iterdir()
     run = RunFolder.open(folder)
-    assert run.record()["status"] == "failed"
-    assert "no space left" in run.record()["error"]
+    assert run.record().status == "failed"
+    assert "no space left" in run.record().error
     assert run.check_manifest() == []
 
 
 def test_fewer_samples_than_asked_for_are_told(tmp_path):
     run = nodelens.run(config(tmp_path, capture={"samples": 5000}))
-    assert run.record()["warnings"] == [
-        "capture.samples asks for 5000; there are 140 training samples"
-    ]
+    assert run.record().warnings == (
+        "capture.samples asks for 5000; there are 140 training samples",
+    )
 
 
 def test_a_run_without_test_samples_is_refused_before_training(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nodelens.channels.graph_record import write_graph
+from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.findings.finding import (
     Bars,
     Finding,
@@ -244,13 +246,10 @@ def write_run(root, name="digits", **record) -> RunFolder:
     for finding in findings():
         run.write_finding(finding)
     scores().save(run.file("scores.safetensors"))
-    groups = [
-        {"name": group, "kind": group.split(":")[1], "width": width, "frozen": None}
-        for group, width in GROUPS.items()
-    ]
-    groups.append({"name": "logits", "kind": "neurons", "width": 10, "frozen": "model output"})
-    run.write_json("channels.json", {"groups": groups, "traced": True})
-    run.update_record(**_record() | record)
+    groups = [ChannelGroup(name, name.split(":")[1], width) for name, width in GROUPS.items()]
+    groups.append(ChannelGroup("logits", "neurons", 10, frozen="model output"))
+    write_graph(run, ChannelGraph(tuple(groups)))
+    run.write_json("run.json", run.read_json("run.json") | _record() | record)
     return run
 
 
@@ -259,7 +258,7 @@ def _record() -> dict:
         "status": "finished",
         "finished": "2024-05-01T12:00:41+00:00",
         "seconds": 41.3,
-        "command": ["nodelens", "run", "configs/digits.yaml"],
+        "command": "nodelens run configs/digits.yaml",
         "seed": 0,
         "device": "cpu",
         "versions": {"python": "3.11.9", "torch": "2.6.0", "numpy": "2.1.0"},
@@ -269,7 +268,8 @@ def _record() -> dict:
                 "distribution": "nodelens-metrics",
                 "version": "0.1.0",
                 "status": "loaded",
-                "reason": "",
+                "reason": None,
+                "offers": {"metric": ["weight_l1"]},
             },
             {
                 "name": "nodelens-hf:models",
@@ -277,6 +277,7 @@ def _record() -> dict:
                 "version": "0.1.0",
                 "status": "failed",
                 "reason": "No module named 'transformers'",
+                "offers": {},
             },
         ],
         "components": {
@@ -285,7 +286,7 @@ def _record() -> dict:
         },
         "git": {"commit": "4f2a9c1", "dirty": True},
         "stages": {
-            "training": {"seconds": 6.2, "status": "finished"},
+            "training": {"seconds": 6.2, "status": "finished", "files": {}},
             "capture": {"seconds": 0.71, "status": "finished"},
         },
         "warnings": ["plugin nodelens-hf could not be loaded"],
@@ -296,7 +297,8 @@ def _record() -> dict:
             "loss_se": 0.0213,
             "nodes": 112,
             "metrics": 10,
-            "pruned": {"accuracy": 0.9583, "accuracy_se": 0.0105},
+            "pruned_accuracy": 0.9583,
+            "pruned_accuracy_se": 0.0105,
         },
     }
 

@@ -6,11 +6,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from nodelens.channels.graph_record import write_graph
+from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.findings.finding import Bars, Finding, Line, LinePlot, Table
 from nodelens.interfaces.report import Report
 from nodelens.reports.html import HtmlReport
 from nodelens.scoring.scores import Score, Scores
 from nodelens.storage.run_folder import RunFolder
+from nodelens.storage.run_record import GitState, PluginRecordEntry, StageRecord
 
 EVIL = "<script>alert('x')</script>\"&"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -174,20 +177,18 @@ def evil_run(root):
         run.file("scores.safetensors")
     )
     run.write_text("config.yaml", EVIL)
-    group = {"name": EVIL, "kind": EVIL, "width": 1, "frozen": EVIL}
-    run.write_json("channels.json", {"groups": [group]})
+    write_graph(run, ChannelGraph((ChannelGroup(EVIL, EVIL, 1, frozen=EVIL),)))
     run.update_record(
-        status=EVIL,
         error=EVIL,
         device=EVIL,
-        command=[EVIL],
-        warnings=[EVIL],
-        summary={EVIL: EVIL},
+        command=EVIL,
+        warnings=(EVIL,),
+        summary={EVIL: 1},
         versions={EVIL: EVIL},
         components={EVIL: {EVIL: EVIL}},
-        stages={EVIL: {"status": EVIL, "seconds": 1.0}},
-        plugins=[{"name": EVIL, "distribution": EVIL, "status": EVIL, "reason": EVIL}],
-        git={"commit": EVIL, "dirty": False},
+        stages={EVIL: StageRecord("finished", 1.0)},
+        plugins=(PluginRecordEntry(EVIL, EVIL, EVIL, EVIL, EVIL, {EVIL: (EVIL,)}),),
+        git=GitState(EVIL, dirty=False),
     )
     return run
 
@@ -221,7 +222,7 @@ def test_a_run_that_did_not_finish_says_so_at_the_top(tmp_path, status, sentence
 
 
 def test_a_finished_run_has_no_banner(run):
-    run.update_record(warnings=[])
+    run.update_record(warnings=())
     assert "until then" not in page(run).text
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from nodelens.cli.session import Session
     from nodelens.plugins.registry import Registry
 
+log = logging.getLogger("nodelens")
 LATEST = "latest"
 
 
@@ -38,11 +42,28 @@ def report(session: Session, run: str, formats: tuple[str, ...], output: Path) -
     """
     folder = newest(output) if run == LATEST else RunFolder.open(Path(run))
     registry = session.plugins().registry
-    for component in _chosen(folder, registry, formats):
-        for path in _writer(registry, component).write(folder):
-            click.echo(path)
-    if folder.has(manifest.NAME):
-        folder.write_manifest()
+    chosen = _chosen(folder, registry, formats)
+    with _verified(folder):
+        for component in chosen:
+            for path in _writer(registry, component).write(folder):
+                click.echo(path)
+
+
+@contextmanager
+def _verified(folder: RunFolder) -> Iterator[None]:
+    """Report the files of a run that ended that were changed since, and renew its manifest.
+
+    Only what is written meanwhile is entered anew, so that other changes are reported again.
+    """
+    if not folder.has(manifest.NAME):
+        yield
+        return
+    known, before = folder.manifest(), manifest.build(folder.path)
+    for problem in manifest.compare(known, before):
+        log.warning("changed since the run ended: %s", problem)
+    yield
+    after = manifest.build(folder.path)
+    folder.write_json(manifest.NAME, manifest.to_json(manifest.renewed(known, before, after)))
 
 
 def _chosen(

@@ -14,7 +14,7 @@ from nodelens.capture.distributed.torchrun import launched
 from nodelens.cli.configured import OVERRIDES, checked_configs, permitting
 from nodelens.cli.progress_line import progress_on_stderr
 from nodelens.config.schema import OUTPUT
-from nodelens.storage.run_folder import find_run
+from nodelens.storage.run_folder import RECORD, find_run
 
 if TYPE_CHECKING:
     from nodelens.cli.session import Session
@@ -91,11 +91,11 @@ def _config_of(config: Path | None, resumed: RunFolder | None) -> Path:
 
 
 def _record(folder: RunFolder) -> dict[str, Any]:
-    return {"path": str(folder.path), **folder.record()}
+    return {"path": str(folder.path), **folder.read_json(RECORD)}
 
 
 def _failed(folder: RunFolder) -> bool:
-    return bool(folder.record().get("failed_metrics"))
+    return bool(folder.record().failed_metrics)
 
 
 def _summary(folder: RunFolder) -> Iterator[str]:
@@ -105,10 +105,10 @@ def _summary(folder: RunFolder) -> Iterator[str]:
         for sentence in finding.headline:
             yield _wrapped(f"{finding.kind} {finding.name}: {sentence}")
     warned = [warning for finding in folder.findings() for warning in finding.warnings]
-    for warning in [*record["warnings"], *warned]:
+    for warning in [*record.warnings, *warned]:
         yield _wrapped(f"WARNING {warning}")
     yield ""
-    yield f"{record['name']}: {record['status']} in {record['seconds']:.1f} s"
+    yield f"{record.name}: {record.status} in {record.seconds or 0:.1f} s"
     for name in ("report.html", "summary.json"):
         if folder.has(name):
             yield f"  {folder.file(name)}"

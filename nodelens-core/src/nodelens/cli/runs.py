@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nodelens.cli.layout import columns, echo_json
-from nodelens.errors import RunError
+from nodelens.errors import FormatError, RunError
 from nodelens.storage.run_folder import RunFolder, list_runs
 
 OUTPUT = click.option(
@@ -47,11 +47,11 @@ def newest(output: Path) -> RunFolder:
 def _entry(run: RunFolder) -> dict[str, Any]:
     """Return the entry of one run as JSON values; a damaged run hides no other."""
     try:
-        record = run.record()
-        status = run.status()
+        record, status = run.record(), run.status()
     except RunError as error:
-        return {"path": str(run.path), "status": "damaged", "error": str(error)}
-    known = {key: record.get(key) for key in KEYS}
+        status = "other format" if isinstance(error, FormatError) else "damaged"
+        return {"path": str(run.path), "status": status, "error": str(error)}
+    known = {key: getattr(record, key) for key in KEYS}
     return {"path": str(run.path), **known, "status": status}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cattrs import IterableValidationError
 
-from nodelens.config.class_keys import entries, limited
+from nodelens.config.class_keys import entries
 from nodelens.config.converter import (
     REFUSALS,
     KeysError,
@@ -19,7 +19,7 @@ from nodelens.config.converter import (
 )
 from nodelens.config.correction_hints import hint
 from nodelens.config.raw import KeyPath, Problem
-from nodelens.errors import RunError, did_you_mean
+from nodelens.errors import did_you_mean
 from nodelens.renamed_arguments import earlier_names
 
 INVALID = object()
@@ -38,20 +38,6 @@ def fit(
     except REFUSALS as error:
         problems.extend(_problems(error, value, path, others))
         return INVALID
-
-
-def restored(kind: Any, value: Any, what: str) -> Any:
-    """Return what a file holds of a type; raises `RunError` where it holds something else."""
-    problems: list[Problem] = []
-    found = fit(limited(kind), value, (), problems)
-    if problems:
-        raise damaged(what, problems[0].text)
-    return found
-
-
-def damaged(what: str, problem: str) -> RunError:
-    """Return the error of a file that no longer holds what was written."""
-    return RunError(f"{what}: {problem}; it was changed or damaged after the run wrote it")
 
 
 def unknown_key(cls: type, key: str, others: Iterable[str] = ()) -> str:

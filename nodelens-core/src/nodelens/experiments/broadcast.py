@@ -34,7 +34,7 @@ def broadcast_study(experiment: Experiment, study: StudyInputs) -> None:
     """
     workers, run = experiment.workers, experiment.run
     captures = "capture" not in experiment.completed_stages
-    before = run.record().get("workers", workers.world_size)
+    before = run.record().workers or workers.world_size
     if captures and before != workers.world_size:
         raise RunError(
             f"{run.path}: the run was started by {before} processes and this is "

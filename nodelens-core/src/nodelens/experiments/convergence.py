@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nodelens.config.converter import converter
-from nodelens.config.structuring import restored
+from nodelens.config.stored_values import restored
 from nodelens.errors import ConfigError
 from nodelens.findings.finding import Finding, Line, LinePlot, Table
 from nodelens.interfaces.metric import dependencies_of

@@ -13,7 +13,7 @@ import torch
 from attrs import evolve
 
 from nodelens.capture.distributed.workers import Workers, joined_group, leave_group, own_device
-from nodelens.config.structuring import restored
+from nodelens.config.stored_values import restored
 from nodelens.errors import CaptureError, ConfigError
 from nodelens.experiments.broadcast import BroadcastMessage
 from nodelens.experiments.calibration import fingerprint

@@ -15,6 +15,7 @@ from nodelens.errors import TerminationError
 from nodelens.interfaces.backend import Permissions
 from nodelens.progress import Progress, silent
 from nodelens.storage import manifest
+from nodelens.storage.run_record import StageRecord, Status
 
 if TYPE_CHECKING:
     import torch
@@ -59,20 +60,19 @@ class Experiment:
         """Time a stage, record it in ``run.json``, and call observers when it has ended well."""
         log.info("%s: started", name)
         started, stage = time.perf_counter(), Stage()
-        self._record(name, {"status": "running", "seconds": None})
+        self._record(name, StageRecord("running"))
         try:
             yield stage
         except BaseException as error:
-            self._record(name, {"status": status_of(error), "seconds": _since(started)})
+            self._record(name, StageRecord(status_of(error), _since(started)))
             raise
         files = {name: manifest.describe(self.run.file(name)) for name in stage.files}
-        entry = {"status": "finished", "seconds": _since(started), "files": files}
-        self._record(name, entry)
+        self._record(name, StageRecord("finished", _since(started), files))
         log.info("%s: finished in %.1f s", name, time.perf_counter() - started)
         self.plugins.stage_finished(self.run, name, stage.result)
 
-    def _record(self, name: str, entry: dict[str, Any]) -> None:
-        self.run.update_record(stages={**self.run.record()["stages"], name: entry})
+    def _record(self, name: str, stage: StageRecord) -> None:
+        self.run.write_record(self.run.record().with_stage(name, stage))
 
     def keep(self, stage: Stage, finding: Finding) -> None:
         """Write a finding of a stage to the run folder and its warnings to the log."""
@@ -89,7 +89,7 @@ class Stage:
     files: list[str] = field(factory=list)
 
 
-def status_of(error: BaseException | None) -> str:
+def status_of(error: BaseException | None) -> Status:
     """Return the status of a run or a stage that an error has ended, or none."""
     if error is None:
         return "finished"

@@ -12,6 +12,7 @@ from nodelens.config.schema import is_pattern
 from nodelens.errors import RunError
 from nodelens.experiments.experiment import log
 from nodelens.experiments.record import used_components
+from nodelens.storage.run_record import PatternRecord
 
 if TYPE_CHECKING:
     from nodelens.capture.plan.budgeted_plan import Planned
@@ -29,7 +30,8 @@ def record_patterns(experiment: Experiment, chosen: RunComponents, planned: Plan
     config, run = experiment.config, experiment.run
     if not any(is_pattern(component.name) for component in config.metrics):
         return
-    before = run.record().get("patterns", {}).get("taken", list(planned.taken))
+    known = run.record().patterns
+    before = planned.taken if known is None else known.taken
     if changed := sorted({*before} ^ {*planned.taken}):
         raise RunError(
             f"{run.path}: the patterns under 'metrics' took other metrics when the run started "
@@ -40,11 +42,9 @@ def record_patterns(experiment: Experiment, chosen: RunComponents, planned: Plan
     named = [part for part in chosen.components if part.result_name not in planned.left_out]
     resolved = evolve(config, metrics=tuple(named))
     run.update_record(
-        patterns={
-            "asked": to_mapping(config)["metrics"],
-            "taken": list(planned.taken),
-            "left_out": dict(planned.left_out),
-        },
+        patterns=PatternRecord(
+            to_mapping(config)["metrics"], tuple(planned.taken), dict(planned.left_out)
+        ),
         components=used_components(resolved, experiment.plugins),
     )
     run.resolve_config(to_yaml(resolved))
@@ -55,14 +55,15 @@ def record_unscored(run: RunFolder, scores: Scores, unread: Collection[str]) -> 
 
     Groups that cannot be read, `unread`, do not count against a metric.
     """
-    patterns = run.record().get("patterns")
+    patterns = run.record().patterns
     if patterns is None:
         return
     scored = {*scores.metrics, *scores.layer_metrics, *scores.failed}
-    waiting = set(patterns["taken"]) - scored
+    left_out = dict(patterns.left_out)
+    waiting = set(patterns.taken) - scored
     for (name, group), reason in scores.skipped.items():
         if name in waiting and group not in unread:
             waiting.remove(name)
-            patterns["left_out"][name] = f"no group can be scored; {group}: {reason}"
-            log.info("metric %s is left out: %s", name, patterns["left_out"][name])
-    run.update_record(patterns=patterns)
+            left_out[name] = f"no group can be scored; {group}: {reason}"
+            log.info("metric %s is left out: %s", name, left_out[name])
+    run.update_record(patterns=evolve(patterns, left_out=left_out))

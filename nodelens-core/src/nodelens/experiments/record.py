@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nodelens.storage.run_record import GitState, PluginRecordEntry
+
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
     from nodelens.plugins.manager import Plugins
@@ -30,11 +32,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
+def git_state(folder: Path) -> GitState | None:
     """Return the commit and whether there are uncommitted changes; None outside a git checkout."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
+        return GitState(commit, bool(_git(folder, "status", "--porcelain")))
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -76,7 +78,7 @@ def describe(config: RunConfig, plugins: Plugins, device: str) -> dict[str, Any]
         "device": device,
         "threads": torch.get_num_threads(),
         "versions": versions(),
-        "plugins": [record.summary() for record in plugins.records],
+        "plugins": tuple(PluginRecordEntry(**each.summary()) for each in plugins.records),
         "components": used_components(config, plugins),
         "git": git_state(Path.cwd()),
     }

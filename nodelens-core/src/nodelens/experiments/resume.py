@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from attrs import asdict, evolve
 
 from nodelens.config.dump import to_mapping, to_yaml
 from nodelens.config.load import read_config
@@ -16,6 +18,7 @@ from nodelens.storage import manifest
 from nodelens.storage.atomic import remove_unfinished
 from nodelens.storage.processes import this_process
 from nodelens.storage.run_folder import CONFIG, text_digest
+from nodelens.storage.run_record import ResumeRecord, RunRecord
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
@@ -37,13 +40,13 @@ def check_resumable(run: RunFolder, config: RunConfig, device: str) -> None:
         raise RunError(f"{run.path}: the run is finished; there is nothing to resume")
     if status == "running":
         raise RunError(
-            f"{run.path}: the run is still going on, in process {record['pid']}; wait for it, or "
+            f"{run.path}: the run is still going on, in process {record.pid}; wait for it, or "
             "stop it first"
         )
     if status == "running or killed":
-        log.warning("%s was started on %s; make sure that it has ended", run.path, record["host"])
+        log.warning("%s was started on %s; make sure that it has ended", run.path, record.host)
     _check_config(run, config, record)
-    before = record.get("device", device)
+    before = record.device or device
     if before != device:
         raise RunError(
             f"{run.path}: the run was started on {before}, this would be {device}, and the results "
@@ -52,15 +55,15 @@ def check_resumable(run: RunFolder, config: RunConfig, device: str) -> None:
     _warn_of_versions(record)
 
 
-def _check_config(run: RunFolder, config: RunConfig, record: Mapping[str, Any]) -> None:
+def _check_config(run: RunFolder, config: RunConfig, record: RunRecord) -> None:
     text = run.config_file().read_text(encoding="utf-8")
-    if text_digest(text) not in (record["config"], record.get("resolved_config")):
+    if text_digest(text) not in (record.config, record.resolved_config):
         raise RunError(
             f"{run.file(CONFIG)}: changed after the run had started; restore it, or start a new "
             "run with it"
         )
     before, given = read_config(run.file(CONFIG)).value, to_mapping(config)
-    if given["metrics"] == record.get("patterns", {}).get("asked"):
+    if record.patterns is not None and given["metrics"] == record.patterns.asked:
         before["metrics"] = given["metrics"]
     changes = list(_changes(before, given, ""))
     if to_yaml(config) != text and changes:
@@ -86,8 +89,8 @@ def _changes(before: Any, after: Any, path: str) -> Iterator[str]:
         yield f"{path} was {before!r} and is {after!r}"
 
 
-def _warn_of_versions(record: Mapping[str, Any]) -> None:
-    known = record.get("versions", {})
+def _warn_of_versions(record: RunRecord) -> None:
+    known = record.versions
     for name, now in versions().items():
         if known.get(name, now) != now:
             log.warning("resumed with %s %s, started with %s", name, now, known[name])
@@ -102,37 +105,36 @@ def reopen(run: RunFolder) -> frozenset[str]:
     remove_unfinished(run.path)
     run.file(manifest.NAME).unlink(missing_ok=True)
     record, kept = run.record(), _kept(run)
-    files = {name for stage in kept for name in record["stages"][stage].get("files", {})}
+    files = {name for stage in kept for name in record.stages[stage].files}
     last = kept[-1] if kept else ""
-    entry = {
-        "command": command_line(sys.argv),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "from": f"after {last}" if last else "the start",
-        "kept": kept,
-        "before": run.status(),
-    }
+    entry = ResumeRecord(
+        command=command_line(sys.argv),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        origin=f"after {last}" if last else "the start",
+        kept=tuple(kept),
+        before=run.status(),
+    )
     run.update_record(
-        **this_process(),
+        **asdict(this_process()),
         status="running",
         finished=None,
         error=None,
-        warnings=[],
-        stages={name: record["stages"][name] for name in kept},
-        findings=[name for name in record["findings"] if name in files],
-        resumed=[*record.get("resumed", []), entry],
+        warnings=(),
+        stages={name: record.stages[name] for name in kept},
+        findings=tuple(name for name in record.findings if name in files),
+        resumed=(*record.resumed, entry),
     )
     return frozenset(kept)
 
 
 def _kept(run: RunFolder) -> list[str]:
     kept: list[str] = []
-    for name, stage in run.record()["stages"].items():
+    for name, stage in run.record().stages.items():
         if name == _ALWAYS:
             continue
-        files = stage.get("files", {})
-        problems = [manifest.difference(run.path, each, files[each]) for each in files]
-        if stage["status"] != "finished" or any(problems):
-            if stage["status"] == "finished":
+        problems = [manifest.difference(run.path, *each) for each in stage.files.items()]
+        if stage.status != "finished" or any(problems):
+            if stage.status == "finished":
                 log.warning("%s is done again: %s", name, next(filter(None, problems)))
             break
         kept.append(name)
@@ -141,5 +143,5 @@ def _kept(run: RunFolder) -> list[str]:
 
 def note_origin(run: RunFolder, text: str) -> None:
     """Record the point that the resumed run continues from."""
-    *earlier, last = run.record()["resumed"]
-    run.update_record(resumed=[*earlier, {**last, "from": text}])
+    *earlier, last = run.record().resumed
+    run.update_record(resumed=(*earlier, evolve(last, origin=text)))

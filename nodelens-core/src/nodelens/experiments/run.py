@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import asdict, evolve
+from attrs import evolve
 
 from nodelens.capture.distributed.workers import Workers, own_device
+from nodelens.channels.graph_record import write_graph
 from nodelens.config.dump import to_yaml
 from nodelens.config.schema import CaptureSettings
 from nodelens.errors import ConfigError, NodelensError, RunError, TerminationError
@@ -32,7 +33,6 @@ from nodelens.experiments.setup import (
     StudyInputs,
     choose_device,
     choose_metrics,
-    graph_json,
     load_study,
     plan_capture,
 )
@@ -40,6 +40,8 @@ from nodelens.experiments.termination import terminable
 from nodelens.interfaces.backend import Permissions
 from nodelens.progress import Progress, silent
 from nodelens.storage.run_folder import RunFolder
+from nodelens.storage.run_lock import locked
+from nodelens.storage.run_record import ModelRecord
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
@@ -71,23 +73,29 @@ def run_experiment(
     chosen = choose_metrics(config, plugins.registry)
     allowed = allowed or Permissions()
     _check_requirements(config, plugins, allowed)
-    if resume is None:
-        run = RunFolder.create(Path(config.output), config.name, to_yaml(config))
+    run = resume or RunFolder.create(Path(config.output), config.name, to_yaml(config))
+    with locked(run.path):
         completed: frozenset[str] = frozenset()
-    else:
-        check_resumable(resume, config, str(device))
-        run, completed = resume, reopen(resume)
-    experiment = Experiment(
-        config, plugins, run, device, progress, allowed, completed, workers or Workers()
-    )
+        if resume is not None:
+            check_resumable(resume, config, str(device))
+            completed = reopen(resume)
+        experiment = Experiment(
+            config, plugins, run, device, progress, allowed, completed, workers or Workers()
+        )
+        _run(experiment, chosen)
+    return run
+
+
+def _run(experiment: Experiment, chosen: RunComponents) -> None:
+    """Run all stages, and record their end whatever it is."""
+    config, plugins, run = experiment.config, experiment.plugins, experiment.run
     with _threads(_thread_count(experiment)), _logged(run), _recorded(experiment), terminable():
-        if "versions" not in run.record():
+        if not run.record().versions:
             named = evolve(config, metrics=chosen.components)
-            run.update_record(**describe(named, plugins, str(device)))
-        run.update_record(allowed=asdict(experiment.allowed))
+            run.update_record(**describe(named, plugins, str(experiment.device)))
+        run.update_record(allowed=experiment.allowed)
         plugins.run_started(run)
         _perform(experiment, chosen)
-    return run
 
 
 def _check_requirements(config: RunConfig, plugins: Plugins, allowed: Permissions) -> None:
@@ -104,8 +112,7 @@ def _check_requirements(config: RunConfig, plugins: Plugins, allowed: Permission
 
 def _thread_count(experiment: Experiment) -> int | None:
     """Return the threads to use; a resumed run keeps its number, on which sums depend."""
-    before: int | None = experiment.run.record().get("threads")
-    return experiment.config.threads or before
+    return experiment.config.threads or experiment.run.record().threads
 
 
 def _perform(experiment: Experiment, chosen: RunComponents) -> None:
@@ -114,7 +121,7 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
             experiment.config, experiment.plugins, experiment.device, experiment.allowed
         )
         experiment.run.update_record(model=_about(study.handle))
-        experiment.run.write_json("channels.json", graph_json(study.graph))
+        write_graph(experiment.run, study.graph)
         planned = plan_capture(experiment.config, study, chosen)
         record_patterns(experiment, chosen, planned)
         check_recoveries(experiment, study, chosen.recoveries)
@@ -127,7 +134,7 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
     capture = capture_statistics(experiment, study, planned)
     scores = stages.score_nodes(experiment, study, planned.metrics, capture)
     record_unscored(experiment.run, scores, planned.plan.unread)
-    if not experiment.run.record()["summary"] or "scores" not in experiment.completed_stages:
+    if not experiment.run.record().summary or "scores" not in experiment.completed_stages:
         numbers = _summary(study, dense(), scores) | loss_numbers(capture)
         experiment.run.update_record(summary=numbers)
     _warn(experiment, study, scores.failed)
@@ -137,14 +144,14 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
     stages.prune_model(experiment, study, chosen, scores, test, dense, means)
 
 
-def _about(handle: ModelHandle) -> dict[str, Any]:
-    return {"origin": handle.origin, "pretrained": handle.pretrained, "notes": dict(handle.notes)}
+def _about(handle: ModelHandle) -> ModelRecord:
+    return ModelRecord(handle.origin, handle.pretrained, dict(handle.notes))
 
 
 def _check_data(run: RunFolder, study: StudyInputs) -> None:
     """Record a digest of the data; raise `RunError` when a resumed run has other data."""
-    now = [fingerprint(study.calibration), fingerprint(study.splits.test)]
-    if run.record().setdefault("data", now) != now:
+    now = (fingerprint(study.calibration), fingerprint(study.splits.test))
+    if run.record().data not in ((), now):
         raise RunError(
             f"{run.path}: the data are not those that the run was started on; restore them, or "
             "start a new run"
@@ -183,7 +190,7 @@ def _warn(experiment: Experiment, study: StudyInputs, failed: Mapping[str, str])
     warnings.extend(f"operator {name} has no rule: what it touches is frozen" for name in unknown)
     for warning in warnings:
         log.warning("%s", warning)
-    experiment.run.update_record(warnings=warnings, failed_metrics=dict(failed))
+    experiment.run.update_record(warnings=tuple(warnings), failed_metrics=dict(failed))
 
 
 @contextmanager
@@ -219,20 +226,19 @@ def _finish(experiment: Experiment, error: BaseException | None, seconds: float)
 
 def _record_end(experiment: Experiment, error: BaseException | None, seconds: float) -> None:
     """Write how the run ended; a stage that is still recorded as running ended with the run."""
-    status, known = status_of(error), experiment.run.record()["stages"]
-    ended = {name: {**each, "status": status} for name, each in known.items() if _runs(each)}
+    status, record = status_of(error), experiment.run.record()
+    stages = {
+        name: evolve(each, status=status) if each.status == "running" else each
+        for name, each in record.stages.items()
+    }
     experiment.run.update_record(
         status=status,
-        stages={**known, **ended},
+        stages=stages,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
         error=_reason(error),
-        warnings=[*experiment.run.record()["warnings"], *experiment.plugins.warnings],
+        warnings=(*record.warnings, *experiment.plugins.warnings),
     )
-
-
-def _runs(stage: Mapping[str, Any]) -> bool:
-    return bool(stage["status"] == "running")
 
 
 def _record_failure(experiment: Experiment, problem: NodelensError, seconds: float) -> None:

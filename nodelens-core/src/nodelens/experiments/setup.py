@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import asdict, evolve, frozen
+from attrs import evolve, frozen
 
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.capture.plan.planning import unreadable
@@ -287,13 +287,3 @@ def _check_label_metrics(chosen: RunComponents) -> None:
     for name, metric in chosen.metrics.items():
         if reads_classes(metric):
             raise ConfigError([f"metrics: {name} {NO_CLASSES}; leave it out"])
-
-
-def graph_json(graph: ChannelGraph) -> dict[str, Any]:
-    """Return the channel groups as JSON values."""
-    return {
-        "traced": graph.traced,
-        "note": graph.note,
-        "unknown_operators": dict(graph.unknown_operators),
-        "groups": [asdict(group) for group in graph],
-    }

@@ -33,10 +33,10 @@ def _summary(content: RunContent) -> dict[str, Any]:
     record = content.record
     return {
         "format": 1,
-        "id": record.get("id"),
+        "id": record.id,
         "name": top.name,
         "status": top.status,
-        "error": record.get("error"),
+        "error": record.error,
         "headline": [line for _, lines in top.headline for line in lines],
         "warnings": top.warnings,
         "evaluation": evaluation(content),
@@ -44,8 +44,8 @@ def _summary(content: RunContent) -> dict[str, Any]:
             f"{finding.kind}.{finding.name}": finding.data for finding in content.findings
         },
         "scores": _scores(content),
-        "components": record.get("components", {}),
-        "left_out": record.get("patterns", {}).get("left_out", {}),
+        "components": record.components,
+        "left_out": record.patterns.left_out if record.patterns else {},
     }
 
 

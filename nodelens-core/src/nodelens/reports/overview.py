@@ -13,6 +13,7 @@ from nodelens.reports.numbers import number, with_error
 if TYPE_CHECKING:
     from nodelens.scoring.scores import Scores
     from nodelens.storage.run_folder import RunFolder
+    from nodelens.storage.run_record import RunRecord
 
 _BANNERS = {
     "failed": "This run failed. Below is what it had found until then.",
@@ -50,7 +51,7 @@ class Overview:
 class RunContent:
     """The contents of a run folder for a report, read once."""
 
-    record: Mapping[str, Any]
+    record: RunRecord
     findings: tuple[Finding, ...]
     scores: Scores | None
 
@@ -67,12 +68,11 @@ def read_content(run: RunFolder) -> RunContent:
 def overview(content: RunContent) -> Overview:
     """Return the summary of a run."""
     record = content.record
-    status = str(record.get("status", "unknown"))
     return Overview(
-        name=str(record.get("name", "")),
-        status=status,
-        banner=_BANNERS.get(status, ""),
-        error=str(record.get("error") or ""),
+        name=record.name,
+        status=record.status,
+        banner=_BANNERS.get(record.status, ""),
+        error=record.error or "",
         headline=tuple((each.title, each.headline) for each in content.findings if each.headline),
         warnings=tuple(_warnings(content)),
         cards=tuple(_cards(evaluation(content))),
@@ -81,16 +81,15 @@ def overview(content: RunContent) -> Overview:
 
 def evaluation(content: RunContent) -> dict[str, Any]:
     """Return the run's key numbers: its summary, or else the data of its evaluations."""
-    summary = content.record.get("summary") or {}
-    if summary:
-        return dict(summary)
+    if content.record.summary:
+        return dict(content.record.summary)
     return {
         finding.name: finding.data for finding in content.findings if finding.kind == "evaluation"
     }
 
 
 def _warnings(content: RunContent) -> Iterator[str]:
-    yield from (str(warning) for warning in content.record.get("warnings", ()))
+    yield from content.record.warnings
     for finding in content.findings:
         yield from (f"{finding.title}: {warning}" for warning in finding.warnings)
     if content.scores is not None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
 from nodelens.errors import RunError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
-
-_FORMAT = "nodelens scores 3"
-_ARRAYS = ("values", "se", "contributions")
 
 COLUMNS = ("metric", "group", "node", "value", "se", "higher_is_better", "unit")
 """The columns of a table of scores, one row per node."""
@@ -185,53 +181,13 @@ class Scores:
 
     def save(self, path: str | Path) -> None:
         """Write everything to one safetensors file, atomically."""
-        from nodelens.storage.tensors import write_arrays
+        from nodelens.scoring.scores_file import write_scores
 
-        arrays: dict[str, NDArray[Any]] = {}
-        header: list[dict[str, Any]] = []
-        for number, score in enumerate([*self, *self.layers.values()]):
-            fields = asdict(score, filter=lambda attribute, _: attribute.name not in _ARRAYS)
-            header.append({**fields, "contributions": list(score.contributions)})
-            for place, part in enumerate(score.contributions.values()):
-                arrays[f"{number}.contributions.{place}"] = part
-            arrays[f"{number}.values"] = score.values
-            if score.se is not None:
-                arrays[f"{number}.se"] = score.se
-        meta = {
-            "format": _FORMAT,
-            "scores": json.dumps(header),
-            "skipped": json.dumps([[*key, reason] for key, reason in self.skipped.items()]),
-            "failed": json.dumps(dict(self.failed)),
-            "samples": str(self.samples),
-            "nodes": str(len(self)),
-        }
-        write_arrays(Path(path), arrays, meta)
+        write_scores(Path(path), self)
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:
         """Return the scores in a file from `save`; raises `RunError` for any other file."""
-        from nodelens.storage.tensors import read_arrays
+        from nodelens.scoring.scores_file import read_scores
 
-        arrays, meta = read_arrays(Path(path))
-        if meta.get("format") != _FORMAT:
-            raise RunError(f"{path}: not a NodeLens scores file")
-        scores = [
-            _loaded(arrays, number, fields)
-            for number, fields in enumerate(json.loads(meta["scores"]))
-        ]
-        nodes = int(meta["nodes"])
-        return cls(
-            scores={(score.metric, score.group): score for score in scores[:nodes]},
-            layers={(score.metric, score.group): score for score in scores[nodes:]},
-            skipped={(m, g): reason for m, g, reason in json.loads(meta["skipped"])},
-            failed=json.loads(meta["failed"]),
-            samples=int(meta["samples"]),
-        )
-
-
-def _loaded(arrays: Mapping[str, NDArray[Any]], number: int, fields: dict[str, Any]) -> Score:
-    """Return a saved score; files without contributions are read as well."""
-    names = fields.pop("contributions", ())
-    parts = {name: arrays[f"{number}.contributions.{at}"] for at, name in enumerate(names)}
-    values, se = arrays[f"{number}.values"], arrays.get(f"{number}.se")
-    return Score(values=values, se=se, contributions=parts, **fields)
+        return read_scores(Path(path))

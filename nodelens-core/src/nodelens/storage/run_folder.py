@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import asdict, evolve, frozen
 
+from nodelens.config.stored_values import from_stored, to_stored
 from nodelens.errors import RunError, did_you_mean
 from nodelens.findings.finding_json import finding_from_json, finding_to_json
 from nodelens.storage import manifest, strict_json
 from nodelens.storage.atomic import write_error, write_text
 from nodelens.storage.names import file_name
-from nodelens.storage.processes import process_alive, this_process
+from nodelens.storage.processes import Owner, this_process
+from nodelens.storage.run_record import FORMAT, RunRecord
 
 if TYPE_CHECKING:
     from nodelens.findings.finding import Finding
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 CONFIG = "config.yaml"
 """The file that holds the run's resolved config."""
 
-_RECORD = "run.json"
-_FORMAT = 2
+RECORD = "run.json"
+"""The file that holds the run's record."""
 
 
 @frozen
@@ -45,7 +47,7 @@ class RunFolder:
         try:
             if config:
                 run.write_text(CONFIG, config)
-            run.write_json(_RECORD, _first_record(run.path.name, name, config))
+            run.write_record(_first_record(run.path.name, name, config))
         except RunError:
             shutil.rmtree(run.path, ignore_errors=True)
             raise
@@ -55,14 +57,9 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """Return the run in a folder; raises `RunError` for no run or another format."""
         run = cls(path)
-        if not (path / _RECORD).is_file():
-            raise RunError(f"{path}: not a run folder (no {_RECORD}); list them: nodelens runs")
-        found = run.record().get("format")
-        if found != _FORMAT:
-            raise RunError(
-                f"{path}: run folder of format {found!r}, this version reads {_FORMAT}; "
-                "run again, or use the NodeLens version that wrote it"
-            )
+        if not (path / RECORD).is_file():
+            raise RunError(f"{path}: not a run folder (no {RECORD}); list them: nodelens runs")
+        run.record()
         return run
 
     def file(self, relative: str) -> Path:
@@ -70,7 +67,10 @@ class RunFolder:
         parts = PurePosixPath(relative)
         if parts.is_absolute() or ".." in parts.parts or not parts.parts:
             raise RunError(f"{relative!r} is not a path inside a run folder")
-        return self.path / parts
+        path = self.path / parts
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise RunError(f"{path}: a link that leads out of the run folder; remove the link")
+        return path
 
     def has(self, relative: str) -> bool:
         """Return whether the run has a file."""
@@ -90,31 +90,32 @@ class RunFolder:
         self.update_record(resolved_config=text_digest(text))
         self.write_text(CONFIG, text)
 
-    def record(self) -> dict[str, Any]:
-        """Return ``run.json``: the config, the status and the versions of the run."""
-        record = self.read_json(_RECORD)
-        if not isinstance(record, dict):
-            raise RunError(f"{self.file(_RECORD)}: not the record of a run")
-        return record
+    def record(self) -> RunRecord:
+        """Return ``run.json``; raises `RunError` where it is damaged or of another format."""
+        values = self.read_json(RECORD)
+        return from_stored(RunRecord, values, str(self.file(RECORD)), FORMAT, "run record")
 
-    def update_record(self, **fields: object) -> None:
+    def write_record(self, record: RunRecord) -> None:
+        """Write ``run.json``."""
+        self.write_json(RECORD, to_stored(record, FORMAT))
+
+    def update_record(self, **fields: Any) -> None:
         """Set fields of ``run.json``; other fields are kept."""
-        self.write_json(_RECORD, self.record() | fields)
+        self.write_record(evolve(self.record(), **fields))
 
     def status(self) -> str:
         """Return the status; a record that still says ``running`` may be of a killed run.
 
         ``finished``, ``failed``, ``interrupted``, ``running``, ``killed`` (its process is gone), or
-        ``running or killed`` where that cannot be known: the run was started on another machine, or
-        by another version.
+        ``running or killed`` where that cannot be known: the run was started on another machine.
         """
         record = self.record()
-        if record.get("status") != "running":
-            return str(record.get("status"))
-        if record.get("format") != _FORMAT or record.get("host") != platform.node():
+        if record.status != "running":
+            return record.status
+        owner = Owner(record.pid, record.process, record.host)
+        if owner.host != platform.node():
             return "running or killed"
-        alive = process_alive(record["pid"], record["process"])
-        return "running" if alive else "killed"
+        return "running" if owner.alive() else "killed"
 
     def write_json(self, relative: str, value: object) -> None:
         """Write strict JSON; raises `RunError` with the place of a NaN or of an unknown type."""
@@ -144,25 +145,29 @@ class RunFolder:
         """Write ``findings/<kind>.<name>.json``, overwrite an older one, and return the path."""
         relative = f"findings/{file_name(finding.kind)}.{file_name(finding.name)}.json"
         self.write_json(relative, finding_to_json(finding))
-        known = self.record().get("findings", [])
+        known = self.record().findings
         if relative not in known:
-            self.update_record(findings=[*known, relative])
+            self.update_record(findings=(*known, relative))
         return relative
 
     def findings(self) -> list[Finding]:
         """Return the findings in the order in which they were first written."""
-        names = self.record().get("findings", [])
+        names = self.record().findings
         return [finding_from_json(self.read_json(name), str(self.file(name))) for name in names]
 
     def write_manifest(self) -> None:
         """Write ``manifest.json`` as the last file: a check reports any later change."""
-        self.write_json(manifest.NAME, manifest.build(self.path))
+        self.write_json(manifest.NAME, manifest.to_json(manifest.build(self.path)))
+
+    def manifest(self) -> manifest.Manifest:
+        """Return ``manifest.json``; raises `RunError` where it is damaged."""
+        return manifest.from_json(self.read_json(manifest.NAME), str(self.file(manifest.NAME)))
 
     def check_manifest(self) -> list[str]:
         """Return one line per file that is missing, changed or unknown; empty if none."""
         if not self.has(manifest.NAME):
             return [f"{manifest.NAME}: missing; the run has not come to its end"]
-        return manifest.compare(self.path, self.read_json(manifest.NAME))
+        return manifest.compare(self.manifest(), manifest.build(self.path))
 
 
 def find_run(text: str | Path, root: Path) -> RunFolder:
@@ -186,7 +191,7 @@ def find_run(text: str | Path, root: Path) -> RunFolder:
 
 def list_runs(root: Path) -> list[RunFolder]:
     """Return the runs below an output folder, oldest first; none if the folder does not exist."""
-    runs = [RunFolder(record.parent) for record in root.glob(f"*/*/{_RECORD}")]
+    runs = [RunFolder(record.parent) for record in root.glob(f"*/*/{RECORD}")]
     return sorted(runs, key=lambda run: (*_age(run.path.name), str(run.path)))
 
 
@@ -224,20 +229,8 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _first_record(run_id: str, name: str, config: str) -> dict[str, Any]:
-    return {
-        "format": _FORMAT,
-        "id": run_id,
-        "name": name,
-        "status": "running",
-        "config": text_digest(config),
-        **this_process(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "finished": None,
-        "seconds": None,
-        "stages": {},
-        "warnings": [],
-        "error": None,
-        "summary": {},
-        "findings": [],
-    }
+def _first_record(run_id: str, name: str, config: str) -> RunRecord:
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return RunRecord(
+        run_id, name, "running", text_digest(config), started=started, **asdict(this_process())
+    )

@@ -17,7 +17,7 @@ from torch import Tensor
 from nodelens.capture.checkpoint.specification import spec_of
 from nodelens.capture.checkpoint.spilled_states import StoredStates, read_slots, write_states
 from nodelens.capture.counts import Counts
-from nodelens.config.structuring import restored
+from nodelens.config.stored_values import restored
 from nodelens.errors import RunError
 from nodelens.storage.tensor_files import read_metadata, read_tensors
 

@@ -12,7 +12,7 @@ from nodelens.capture.checkpoint.checkpoint import plan_key
 from nodelens.capture.checkpoint.spilled_states import Slot, StoredStates, read_slots, write_states
 from nodelens.capture.counts import Counts
 from nodelens.capture.result import Capture
-from nodelens.config.structuring import restored
+from nodelens.config.stored_values import restored
 from nodelens.errors import RunError
 from nodelens.interfaces.statistic import covering
 from nodelens.storage.tensor_files import read_metadata, read_tensors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,9 +111,7 @@ def test_an_edited_record_is_named_by_every_command(
     assert said in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_run_without_a_process_hides_no_other(
-    whole, tmp_path, monkeypatch, capsys
-):
+def test_a_run_without_a_process_hides_no_other(whole, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for run_id in ("20240101-000000", "20240101-000001"):
         run = RunFolder(shutil.copytree(whole, tmp_path / "outputs/small" / run_id))
@@ -150,9 +147,7 @@ def test_a_link_that_leaves_the_folder_is_not_written_through(whole, tmp_path, c
     assert list(outside.iterdir()) == []
 
 
-def test_what_was_changed_is_said_until_it_is_mended(
-    whole, tmp_path, capsys
-):
+def test_what_was_changed_is_said_until_it_is_mended(whole, tmp_path, capsys):
     run = RunFolder(shutil.copytree(whole, tmp_path / "run"))
     run.write_manifest()
     run.write_text("scores.csv", "edited")

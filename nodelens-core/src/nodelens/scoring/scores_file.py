@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, frozen
 
 from nodelens.config.stored_values import damaged, from_stored, to_stored
+from nodelens.errors import RunError
 from nodelens.scoring.scores import Score, Scores
 from nodelens.storage.strict_json import from_text, to_text
 from nodelens.storage.tensors import read_arrays, write_arrays
@@ -69,7 +70,7 @@ def read_scores(path: Path) -> Scores:
     """Return the scores of a file from `write_scores`; raises `RunError` for any other file."""
     arrays, meta = read_arrays(path)
     if _ABOUT not in meta:
-        raise damaged(str(path), "not a NodeLens scores file")
+        raise RunError(f"{path}: not a NodeLens scores file")
     values = from_text(meta[_ABOUT], str(path))
     header = from_stored(ScoresHeader, values, str(path), _FORMAT, "scores")
     found = [_score(arrays, *each, path) for each in enumerate([*header.scores, *header.layers])]

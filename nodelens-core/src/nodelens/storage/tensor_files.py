@@ -117,5 +117,5 @@ def _opened(path: Path) -> Iterator[Any]:  # Any: safetensors has no types
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise RunError(f"{path}: not a whole safetensors file ({error})") from error

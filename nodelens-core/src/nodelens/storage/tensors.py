@@ -86,7 +86,7 @@ def _checked(load: Callable[[bytes], _Loaded], data: bytes, path: Path) -> _Load
 
     try:
         return load(data)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise RunError(
             f"{path}: not a whole safetensors file ({error}); run again to write a new one"
         ) from error

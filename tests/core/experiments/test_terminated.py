@@ -82,8 +82,8 @@ def test_code_that_catches_every_exception_does_not_swallow_the_signal(tmp_path,
     assert ended.returncode == 2, ended.stderr
     assert "error: the run was terminated (SIGTERM)" in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert run.record()["status"] == run.record()["stages"][stage]["status"] == "interrupted"
-    assert "SIGTERM" in run.record()["error"]
+    assert run.record().status == run.record().stages[stage].status == "interrupted"
+    assert "SIGTERM" in (run.record().error or "")
     assert run.check_manifest() == []
 
 
@@ -92,4 +92,4 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
     ended, run = end(tmp_path, "twice")
     assert ended.returncode == -15, ended.stderr
     assert "still here" not in ended.stdout
-    assert run.record()["status"] == "interrupted"
+    assert run.record().status == "interrupted"

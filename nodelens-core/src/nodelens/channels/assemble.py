@@ -125,20 +125,25 @@ def _slices(
         for position, axis in enumerate(known.axes):
             for leaf in trace.solver.leaves(axis):
                 if leaf.variable.size > 1:
-                    for role in _roles(by_parameter[name], (name, position), leaf):
-                        place = (name, position, role, leaf.extent)
-                        yield leaf.variable, ParameterSlice(*place, used.is_factor(name))
+                    for role, direct in _roles(by_parameter[name], (name, position), leaf).items():
+                        factor = used.is_factor(name, direct)
+                        part = ParameterSlice(name, position, role, leaf.extent, factor)
+                        yield leaf.variable, part
 
 
-def _roles(uses: Iterable[_Use], axis: tuple[str, int], leaf: Leaf) -> tuple[Role, ...]:
-    """Return the roles of one axis of a parameter: producer and consumer, or else carrier."""
-    found: dict[Role, None] = {}
+def _roles(uses: Iterable[_Use], axis: tuple[str, int], leaf: Leaf) -> dict[Role, bool]:
+    """Return the roles of one axis of a parameter: producer and consumer, or else carrier.
+
+    The value is True where the parameter has the role itself, not only what is computed from it.
+    """
+    found: dict[Role, bool] = {}
     for use in uses:
+        direct = use.contraction.root.parameter == axis[0]
         if axis in use.contraction.writers and leaf.variable.number in use.written:
-            found["producer"] = None
+            found["producer"] = direct or found.get("producer", False)
         if axis in use.contraction.readers and leaf.variable.number in use.read:
-            found["consumer"] = None
-    return tuple(sorted(found, reverse=True)) or ("carrier",)
+            found["consumer"] = direct or found.get("consumer", False)
+    return dict(sorted(found.items(), reverse=True)) or {"carrier": True}
 
 
 def _add_reads(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[Port]) -> None:

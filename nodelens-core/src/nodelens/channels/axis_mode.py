@@ -64,16 +64,17 @@ def _infer(op: Operation) -> None:
         trace.homes[value] = homes[0] if homes else trace.module
     results, counted = _results(op, inputs), counts_up(op)
     root = _note_uses(op, tensors) if trace.evaluated else None
+    varied = _varied(op, tensors) if source.data and trace.evaluated else ""
+    known = evolve(source, value=value, counted=counted, root=root, varied=varied)
     for tensor, axes in zip(op.outputs, results, strict=True):
-        known = evolve(source, axes=axes, value=value, counted=counted, root=root)
-        trace.tensors[tensor] = known
+        trace.tensors[tensor] = evolve(known, axes=axes)
     _note_writes(op, source.data)
 
 
 def _note_uses(op: Operation, tensors: Sequence[Tensor]) -> Root | None:
     """Record an operator without data, or its weights; return the root of what it returned.
 
-    An operator that moves entries of one tensor, in one data type, keeps the tensor's root.
+    An operator that moves entries of one tensor, or looks them up, keeps the tensor's root.
     """
     trace = op.trace
     weights = [tensor for tensor in tensors if trace.of(tensor).parameters]
@@ -82,10 +83,27 @@ def _note_uses(op: Operation, tensors: Sequence[Tensor]) -> Root | None:
             trace.note_use(tensor)
     else:
         trace.recording.add(op.function, op.args, op.kwargs, op.outputs)
-    if not weights or weights[0] is not tensors[0] or not keeps_entries(op):
+    moves = keeps_entries(op) or op.name == "embedding"
+    if not weights or weights[0] is not tensors[0] or not moves:
         return None
     same = all(output.dtype == tensors[0].dtype for output in op.outputs)
     return trace.root(tensors[0]) if same else None
+
+
+def _varied(op: Operation, tensors: Sequence[Tensor]) -> str:
+    """Return the parameter that a result of data holds entries of, each changed by the data.
+
+    A tensor with an axis of samples is an activation instead.
+    """
+    changed = torch.Tag.pointwise in op.function.tags
+    if not changed and not keeps_entries(op):
+        return ""
+    names = [op.trace.of(tensor).varied for tensor in tensors]
+    for tensor in tensors if changed and op.output.ndim > 1 else ():
+        if tensor.shape == op.output.shape and not op.trace.is_data(tensor):
+            names.extend(sorted(op.trace.of(tensor).parameters))
+    sampled = any(names) and any(op.trace.has_samples(tensor) for tensor in tensors)
+    return "" if sampled else next(filter(None, names), "")
 
 
 def _results(op: Operation, inputs: Sequence[Traced]) -> list[Axes]:

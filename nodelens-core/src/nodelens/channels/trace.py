@@ -47,7 +47,8 @@ class Traced:
     data and has `parameters`. `moved` are the parameters each of whose entries is still the entry
     of one index of every axis: it was moved, repeated or scaled, never summed with others.
     A tensor that is `counted` holds 0, 1, 2, … along its one axis that is longer than 1. `root` is
-    the tensor whose unchanged entries it holds; None for itself.
+    the tensor whose unchanged entries it holds; None for itself. `varied` names the parameter of a
+    tensor that would be a weight if the input did not change its entries.
     """
 
     axes: Axes
@@ -58,6 +59,7 @@ class Traced:
     moved: frozenset[str] = frozenset()
     counted: bool = False
     root: Root | None = None
+    varied: str = ""
 
 
 @frozen(eq=False)
@@ -109,6 +111,17 @@ class Contraction:
         return self.operand.value
 
 
+@frozen(eq=False)
+class VariedWeight:
+    """A weight whose entries depend on the input, with the axes that it reads and writes along."""
+
+    parameter: str
+    module: str
+    axes: Axes
+    readers: frozenset[int]
+    writers: frozenset[int]
+
+
 @define(eq=False)
 class Use:
     """A tensor without data that meets data in evaluation: its root, the step, the modules."""
@@ -127,6 +140,7 @@ class Trace:
     parameters: dict[str, Traced] = field(factory=dict)
     recording: Recording = field(factory=Recording)
     uses: dict[int, Use] = field(factory=dict)
+    varied: list[VariedWeight] = field(factory=list)
     contractions: list[Contraction] = field(factory=list)
     inputs: list[Port] = field(factory=list)
     outputs: list[Port] = field(factory=list)
@@ -186,6 +200,13 @@ class Trace:
             slot = self.recording.slot(tensor)
             known.root = Root(slot, known.axes, self.clock, chosen=known.data)
         return known.root
+
+    def has_samples(self, tensor: Tensor) -> bool:
+        """Whether some axis of a tensor runs over the samples of the batch."""
+        leaves = [leaf for axis in self.rows for leaf in self.solver.leaves(axis)]
+        samples = {leaf.variable.number for leaf in leaves if leaf.variable.size > 1}
+        own = (leaf for axis in self.axes(tensor) for leaf in self.solver.leaves(axis))
+        return any(leaf.variable.number in samples for leaf in own)
 
     def note_use(self, tensor: Tensor) -> None:
         """Record that a tensor that depends on parameters alone meets data, and where."""

@@ -185,8 +185,21 @@ class WeightProgram:
 
 @frozen(eq=False)
 class ComputedWeight:
-    """A weight that a model computes from parameters, and the modules that multiply with it."""
+    """A weight that a model computes from parameters, and the modules that multiply with it.
+
+    `unknown` says why it has no values without data, if it has none.
+    """
 
     name: str
     program: WeightProgram
     modules: tuple[str, ...]
+    unknown: str = ""
+
+    def compute(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Compute the weight from the present values of the model's parameters and buffers.
+
+        Raises `NotApplicableError` where it depends on data or is drawn at random.
+        """
+        if self.unknown:
+            raise NotApplicableError(self.unknown)
+        return self.program.compute(parameters)

@@ -29,7 +29,7 @@ class EffectiveWeights(Mapping[str, "Tensor"]):
         if name not in self.computed:
             return self.stored[name]
         if name not in self.known:
-            self.known[name] = self.computed[name].program.compute(self.stored)
+            self.known[name] = self.computed[name].compute(self.stored)
         return self.known[name]
 
     def __iter__(self) -> Iterator[str]:

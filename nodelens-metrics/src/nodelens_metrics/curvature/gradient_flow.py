@@ -137,7 +137,7 @@ class GradientFlow:
                 substitution.mark_missed(flow)
                 for group in groups:
                     into = states[group.name]["product"][visit.fold, fold]
-                    into += by_role(group, visit.model, flow).to(into.device)
+                    into += by_role(group, visit.model, flow, _WEIGHTS).to(into.device)
         for state in states.values():
             state["rows"][visit.fold] += counted_rows(visit.batch)
 

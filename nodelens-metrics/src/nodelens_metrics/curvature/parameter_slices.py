@@ -7,13 +7,14 @@ what is multiplied, not by its factors.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor, nn
 
 from nodelens.channels.groups import Role
+from nodelens.errors import NotApplicableError
 from nodelens.scoring.effective_weights import effective_weights
 from nodelens_metrics.curvature.substitution import Substitution
 
@@ -34,20 +35,19 @@ def owned(
     """Return the weights with slices of nodes in these roles, each once, by one name.
 
     Stored weights are the model's parameters, computed ones tensors of their own. Buffers have no
-    gradient and are left out.
+    gradient and are left out, and so are weights that depend on data.
     """
     known = dict(model.named_parameters(remove_duplicate=False))
     weights = effective_weights(model, graph)
     parts = [part for group in groups for part in group.weights(*roles)]
-    first: dict[object, str] = {}
+    found: dict[int, tuple[str, Tensor]] = {}
     for name in dict.fromkeys(part.parameter for part in parts):
-        if (name in known or name in graph.computed) and weights[name].is_floating_point():
-            first.setdefault(id(weights[name]), name)
-    found = {name: weights[name] for name in first.values()}
-    return {
-        name: value.detach().clone() if name in graph.computed else value
-        for name, value in found.items()
-    }
+        if name in graph.computed:
+            with suppress(NotApplicableError):
+                found[id(name)] = name, weights[name].detach().clone()
+        elif name in known and known[name].is_floating_point():
+            found.setdefault(id(known[name]), (name, known[name]))
+    return dict(found.values())
 
 
 @contextmanager
@@ -78,18 +78,25 @@ def counted_rows(batch: Batch) -> int:
     return batch.rows if batch.mask is None else int(batch.mask.bool().any(1).sum())
 
 
-def by_role(group: ChannelGroup, model: nn.Module, values: Mapping[str, Tensor]) -> Tensor:
+def by_role(
+    group: ChannelGroup,
+    model: nn.Module,
+    values: Mapping[str, Tensor],
+    roles: Iterable[Role] = ROLES,
+) -> Tensor:
     """Return sums over the slices of each node, ``(roles, nodes)`` float64.
 
-    `values` holds one tensor of a weight's shape by the names that `owned` gives; weights without
-    one count as zeros.
+    `values` holds one tensor of a weight's shape by the names that `owned` gives for `roles`;
+    parameters without one count as zeros, computed weights as NaN.
     """
     known = dict(model.named_parameters(remove_duplicate=False))
     tied = {id(known[name]): tensor for name, tensor in values.items() if name in known}
     total = torch.zeros(len(ROLES), group.width, dtype=torch.float64)
-    for part in group.weights(*ROLES):
+    for part in group.weights(*roles):
         tensor = values.get(part.parameter, tied.get(id(known.get(part.parameter))))
         if tensor is not None:
             own = part.extent.nodes_first(tensor.detach().contiguous(), part.axis)
             total[ROLES.index(part.role)] += own.sum(1, dtype=torch.float64).cpu()
+        elif part in group.computed:
+            total[ROLES.index(part.role)] = float("nan")
     return total

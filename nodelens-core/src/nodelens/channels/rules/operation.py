@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from nodelens.channels.trace import Contraction, Trace, Traced
+from nodelens.channels.trace import Contraction, Trace, Traced, VariedWeight
 from nodelens.interfaces.operator import Operator, registered_name
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ class Operation:
         entries that the input chooses are a weight to data, and data to a weight.
         """
         chosen = self.trace.of(data).chosen
+        if self.trace.of(weight).varied and not self.trace.of(data).varied:
+            self._note_varied(weight, read, written)
         if not self.is_weight(weight) or not self.trace.is_data(data):
             return
         if chosen:
@@ -130,6 +132,16 @@ class Operation:
             if self.trace.of(weight).chosen:
                 return
         self._record(data, weight, read, written)
+
+    def _note_varied(self, weight: Tensor, read: Axes, written: Axes) -> None:
+        trace, axes = self.trace, self.axes(weight)
+        places = [("", position, axis) for position, axis in enumerate(axes)]
+        readers, writers = (
+            frozenset(position for _, position in self._origins(places, each))
+            for each in (read, written)
+        )
+        name = trace.of(weight).varied
+        trace.varied.append(VariedWeight(name, trace.module, axes, readers, writers))
 
     def looks_up(self, chosen: Tensor) -> None:
         """Record that entries of a parameter are used as data, as if it wrote all of its axes."""

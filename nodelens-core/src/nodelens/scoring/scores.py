@@ -188,6 +188,6 @@ class Scores:
     @classmethod
     def load(cls, path: str | Path) -> Scores:
         """Return the scores in a file from `save`; raises `RunError` for any other file."""
-        from nodelens.scoring.scores_file import read_scores
+        from nodelens.scoring.scores_file import read_fields
 
-        return read_scores(Path(path))
+        return cls(**read_fields(Path(path), Score))

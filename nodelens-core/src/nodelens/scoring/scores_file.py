@@ -10,12 +10,13 @@ from attrs import asdict, frozen
 
 from nodelens.config.stored_values import damaged, from_stored, to_stored
 from nodelens.errors import RunError
-from nodelens.scoring.scores import Score, Scores
 from nodelens.storage.strict_json import from_text, to_text
 from nodelens.storage.tensors import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from nodelens.scoring.scores import Score, Scores
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -66,22 +67,26 @@ def write_scores(path: Path, scores: Scores) -> None:
     write_arrays(path, arrays, {_ABOUT: to_text(to_stored(header, _FORMAT), str(path))})
 
 
-def read_scores(path: Path) -> Scores:
-    """Return the scores of a file from `write_scores`; raises `RunError` for any other file."""
+def read_fields(path: Path, kind: type[Score]) -> dict[str, Any]:
+    """Return the fields of the scores in a file from `write_scores`, each score of class `kind`.
+
+    Raises `RunError` for any other file.
+    """
     arrays, meta = read_arrays(path)
     if _ABOUT not in meta:
         raise RunError(f"{path}: not a NodeLens scores file")
     values = from_text(meta[_ABOUT], str(path))
     header = from_stored(ScoresHeader, values, str(path), _FORMAT, "scores")
-    found = [_score(arrays, *each, path) for each in enumerate([*header.scores, *header.layers])]
+    headers = enumerate([*header.scores, *header.layers])
+    found = [kind(**_score(arrays, *each, path)) for each in headers]
     nodes = len(header.scores)
-    return Scores(
-        scores=_by_key(found[:nodes]),
-        layers=_by_key(found[nodes:]),
-        skipped={(metric, group): reason for metric, group, reason in header.skipped},
-        failed=header.failed,
-        samples=header.samples,
-    )
+    return {
+        "scores": _by_key(found[:nodes]),
+        "layers": _by_key(found[nodes:]),
+        "skipped": {(metric, group): reason for metric, group, reason in header.skipped},
+        "failed": header.failed,
+        "samples": header.samples,
+    }
 
 
 def _header(score: Score) -> ScoreHeader:
@@ -93,7 +98,8 @@ def _by_key(scores: Sequence[Score]) -> dict[tuple[str, str], Score]:
     return {(score.metric, score.group): score for score in scores}
 
 
-def _score(arrays: Arrays, number: int, header: ScoreHeader, path: Path) -> Score:
+def _score(arrays: Arrays, number: int, header: ScoreHeader, path: Path) -> dict[str, Any]:
+    """Return the fields of one score."""
     fields = asdict(header)
     places = enumerate(fields.pop("contributions"))
     parts = {name: f"{number}.contributions.{place}" for place, name in places}
@@ -105,4 +111,4 @@ def _score(arrays: Arrays, number: int, header: ScoreHeader, path: Path) -> Scor
     for array in (values, *([] if se is None else [se]), *contributions.values()):
         if array.ndim != 1 or array.shape != values.shape or array.dtype.kind != "f":
             raise damaged(str(path), f"array {number} is not one number per node")
-    return Score(values=values, se=se, contributions=contributions, **fields)
+    return {"values": values, "se": se, "contributions": contributions, **fields}

@@ -56,6 +56,10 @@ class TerminationError(BaseException):
     """A run that was told to end; no `Exception`, so that code which catches these lets it pass."""
 
 
+ENDINGS = (KeyboardInterrupt, TerminationError)
+"""What ends a run from outside: never a fault of the code that was running."""
+
+
 class NotApplicableError(Exception):
     """A group that a metric is not defined on; reports show the reason."""
 

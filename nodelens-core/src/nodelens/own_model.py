@@ -32,7 +32,7 @@ from nodelens.experiments.loss_requirements import (
 from nodelens.graph import infer
 from nodelens.losses.choice import check_returned_loss, resolved
 from nodelens.losses.function import FunctionLoss
-from nodelens.scoring.scorer import ScoreRequest
+from nodelens.scoring.scorer import ScoreRequest, check_scored
 from nodelens.scoring.stopping import StoppingRule
 
 if TYPE_CHECKING:
@@ -242,7 +242,9 @@ def _scored(given: _Given, planned: Planned, batches: Iterable[Any], plugins: Pl
             log.warning("%s", warning)
         if rule is not None:
             _tell(rule, capture)
-        return plugins.score(ScoreRequest(given.model, given.graph, planned.metrics, capture))
+        scores = plugins.score(ScoreRequest(given.model, given.graph, planned.metrics, capture))
+        check_scored(scores, capture)
+        return scores
 
 
 def _tell(rule: StoppingRule, capture: Capture) -> None:

@@ -37,6 +37,16 @@ def capture_of():
 
 
 @pytest.fixture
+def lost():
+    """Return the places of a capture with statistics that could not be read, and why."""
+
+    def read(capture):
+        return {place: " | ".join(found.values()) for place, found in capture.lost.items()}
+
+    return read
+
+
+@pytest.fixture
 def summary():
     """Return the summary of a statistic at a place of a capture."""
 

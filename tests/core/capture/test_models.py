@@ -89,10 +89,10 @@ class SharedInCheckpoint(Net):
         return self.c(F.relu(self.b(x)))
 
 
-def test_several_calls_of_a_module_in_a_reentrant_checkpoint_are_an_error(capture_of):
-    with pytest.raises(CaptureError, match="use_reentrant=False"):
-        capture_of(of(SharedInCheckpoint, True), [data()], GRADIENTS)
-    capture_of(of(SharedInCheckpoint, False), [data()], GRADIENTS)
+def test_several_calls_of_a_module_in_a_reentrant_checkpoint_are_left_out(capture_of, lost):
+    found = capture_of(of(SharedInCheckpoint, True), [data()], GRADIENTS)
+    assert any("use_reentrant=False" in reason for reason in lost(found).values())
+    assert not lost(capture_of(of(SharedInCheckpoint, False), [data()], GRADIENTS))
 
 
 class Shared(nn.Module):
@@ -175,10 +175,10 @@ class SometimesInPlace(Net):
         return self.c(torch.sigmoid(b))
 
 
-def test_a_tensor_that_is_overwritten_only_later_on_is_noticed(capture_of):
+def test_a_tensor_that_is_overwritten_only_later_on_is_noticed(capture_of, lost):
     x, y = data()
-    with pytest.raises(CaptureError, match=r"b \(input\) was overwritten in place later on, which"):
-        capture_of(of(SometimesInPlace), [(x, y)], GRADIENTS, (x[:2], y[:2]))
+    found = capture_of(of(SometimesInPlace), [(x, y)], GRADIENTS, (x[:2], y[:2]))
+    assert "b (input) was overwritten in place later on, which" in lost(found)["a:neurons"]
 
 
 @pytest.mark.parametrize("how", ["wrapper", "method", "inside"])
@@ -353,28 +353,34 @@ def test_an_example_of_one_row_will_do(capture_of, check_same):
     check_same(capture_of(of(Net), batches, VALUES + GRADIENTS), expected)
 
 
-def test_a_loss_that_does_not_depend_on_a_site_is_an_error(capture_of):
+def test_a_loss_that_does_not_depend_on_a_site_gives_it_no_gradient(capture_of, lost):
     with pytest.raises(DataError, match="must return one summed loss per sample"):
         capture_of(of(Net), [data()], GRADIENTS, loss=lambda output, batch: output.sum())
 
     def of_input(output, batch):
         return batch.args[0].square().sum(1)
 
-    with pytest.raises(CaptureError, match=r"sites got no gradient \(the first is a:neurons"):
-        capture_of(of(Net), [data()], GRADIENTS, loss=of_input)
+    found = capture_of(of(Net), [data()], VALUES + GRADIENTS, loss=of_input)
+    reason = "b (input): it got no gradient, the loss does not depend on it"
+    assert reason in lost(found)["a:neurons"]
+    assert set(found.states["a:neurons"]) == set(VALUES)
+
+    def detached(output, batch):
+        return output.detach().square().sum(1)
+
+    found = capture_of(of(Net), [data()], VALUES + GRADIENTS, loss=detached)
+    assert "the loss has no gradient (detached, or under no_grad)" in lost(found)["a:neurons"]
 
 
-def test_a_model_that_detaches_its_input_is_an_error(capture_of):
+def test_a_model_that_detaches_its_input_has_gradients_after_that(capture_of, check_same):
     class Detached(Net):
         def forward(self, x):
             with torch.no_grad():
                 a = torch.tanh(self.a(x))
             return self.c(F.relu(self.b(a)))
 
-    with pytest.raises(
-        CaptureError, match=r"b \(input\): no gradient reaches it; the model detach"
-    ):
-        capture_of(of(Detached), [data()], GRADIENTS)
+    expected = capture_of(of(Net), [data()], VALUES + GRADIENTS)
+    check_same(capture_of(of(Detached), [data()], VALUES + GRADIENTS), expected)
 
 
 @pytest.mark.parametrize("where", ["activation", "gradient"])

@@ -56,6 +56,15 @@ BROKEN = {
     "dependency": ("import not_there.at_all", "needs the module 'not_there', which is not"),
     "syntax": ("def", r"SyntaxError: invalid syntax \(.*acme\.py, line 3\)"),
     "exits": ("raise SystemExit(3)", r"SystemExit: 3"),
+    "interrupts": (
+        "raise KeyboardInterrupt('mine')",
+        r"KeyboardInterrupt: mine \(acme\.py, line 3\)",
+    ),
+    "ends": ("class End(BaseException): ...\nraise End('far')", r"End: far \(acme\.py, line 4\)"),
+    "offers and ends": (
+        "@hookimpl\ndef nodelens_register_metrics():\n    raise KeyboardInterrupt",
+        r"KeyboardInterrupt \(acme\.py, line 5\)",
+    ),
     "spec": (
         "@hookimpl\ndef nodelens_register_metrics():\n    return [MetricSpec('P', 'a:B', 'x')]",
         "ValueError: 'name' must match regex",

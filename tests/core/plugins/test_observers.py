@@ -10,7 +10,6 @@ from nodelens import hookimpl
 from nodelens.errors import PluginError
 from nodelens.plugins.hooks import new_manager
 from nodelens.plugins.manager import Plugins, load_plugins
-from nodelens.scoring.scores import Scores
 
 
 class Tracker:
@@ -101,19 +100,6 @@ def test_an_interrupt_passes_through_observers():
         plugins_of(acme=Interrupting()).captured("capture")
 
 
-SCORES = Scores({})
-
-
-class Cache:
-    @hookimpl
-    def nodelens_score(self, request):
-        return SCORES if request == "known" else None
-
-
-def test_the_first_scorer_that_answers_counts():
-    assert plugins_of(cache=Cache()).score("known") is SCORES
-
-
 @pytest.mark.parametrize(("method", "kind"), [("capture", "a Capture"), ("score", "Scores")])
 def test_an_answer_of_the_wrong_type_is_an_error(method, kind):
     class Wrong:
@@ -125,7 +111,9 @@ def test_an_answer_of_the_wrong_type_is_an_error(method, kind):
         def nodelens_score(self):
             return 3
 
-    with pytest.raises(PluginError, match=f"nodelens_{method} must return {kind}, not int"):
+    with pytest.raises(
+        PluginError, match=f"acme:main: nodelens_{method} must return {kind}, not int"
+    ):
         getattr(plugins_of(acme=Wrong()), method)("request")
 
 

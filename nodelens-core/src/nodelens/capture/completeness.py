@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nodelens.capture.plan.capture_plan import LOSS, CapturePlan
 from nodelens.capture.plan.planning import LOSSES
-from nodelens.errors import CaptureError, DataError
+from nodelens.errors import DataError
 from nodelens.interfaces.statistic import IGNORED
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _FEWEST = 2
 
 
 def check_complete(plan: CapturePlan, points: Sequence[HookPoint], done: Position) -> None:
-    """Raise `DataError` for no samples, labels or positions, `CaptureError` for an unread site.
+    """Raise `DataError` for no samples, labels or positions; give up what was never read.
 
     For a merged pass only: a site that one process has not read may have been read by another.
     """
@@ -37,10 +37,9 @@ def check_complete(plan: CapturePlan, points: Sequence[HookPoint], done: Positio
 
 def _check_tap(plan: CapturePlan, point: HookPoint, done: Position) -> None:
     if not done.now.fired[point.name]:
-        raise CaptureError(
-            f"{point.site.name} was never read, so {point.entry.name} has no statistics; "
-            "the model takes another path on these batches than on the first one"
-        )
+        reason = "the model takes another path on these batches than on the first one"
+        lost = f"{point.site.name} was never read: {reason}"
+        done.now.lose(point.entry.name, point.statistics, lost)
     positions, chosen = done.now.positions[point.name], done.now.chosen[point.name]
     if positions and chosen < _FEWEST:
         raise DataError(

@@ -27,10 +27,12 @@ from nodelens.capture.hooks.recorder import Recorder
 from nodelens.capture.hooks.site_hooks import uncompiled
 from nodelens.capture.hooks.site_reading import folds_of
 from nodelens.capture.result import Capture
+from nodelens.errors import DataError, NodelensError, NotFiniteError
 from nodelens.model_state import own_randomness, reseed
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
+    from nodelens.capture.plan.capture_plan import CapturePlan
     from nodelens.capture.request import CaptureRequest
     from nodelens.progress import Progress
 
@@ -38,9 +40,9 @@ if TYPE_CHECKING:
 def run_capture(request: CaptureRequest) -> Capture:
     """Stream the batches through the model, once per pass, and return the planned statistics.
 
-    Resumes from the request's checkpoint where there is one. Raises `CaptureError` when a site is
-    never read, when a value is not finite, or when no batch came; the model's hooks, modes and
-    gradients, and the global random state, are as before in every case.
+    Resumes from the request's checkpoint where there is one. What cannot be read is `lost`, with
+    the reason. Raises `NotFiniteError` when a value is not finite, `DataError` when no batch came.
+    The model's hooks, modes and gradients, and the global random state, are as before in any case.
     """
     check_repeatable(request)
     plan = request.plan
@@ -127,9 +129,26 @@ def _visit(request: CaptureRequest, done: Position) -> None:
     earlier = captured_until(request, done).states
     for batch in islice(sharded_batches(request, done), done.batches, done.limit):
         _draw_anew(request, batch)
-        visit_batch(request, statistic, batch, done.states, earlier)
+        with _or_lost(request.plan, done, statistic):
+            visit_batch(request, statistic, batch, done.states, earlier)
         if _counted(request, done, batch):
             break
+
+
+@contextmanager
+def _or_lost(plan: CapturePlan, done: Position, statistic: object) -> Iterator[None]:
+    """Give up a statistic whose own passes fail, and go on with the others."""
+    places = [entry.name for entry in plan.entries]
+    try:
+        yield
+    except (DataError, NotFiniteError, torch.OutOfMemoryError):
+        raise
+    except NodelensError as error:
+        for place in places:
+            done.now.lose(place, (statistic,), str(error))
+    except Exception as error:  # noqa: BLE001 - anyone's statistic
+        for place in places:
+            done.now.fail(place, statistic, error)
 
 
 def _draw_anew(request: CaptureRequest, batch: Batch) -> None:
@@ -202,6 +221,7 @@ def _merge_ranks(request: CaptureRequest, done: Position) -> None:
         merge_pass(workers, plan, done, read, everywhere)
     if everywhere or not workers.rank:
         check_complete(plan, points, done)
+    done.now.without_lost(done.states)
 
 
 @contextmanager

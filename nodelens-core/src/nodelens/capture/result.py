@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from torch import Tensor
@@ -31,6 +31,18 @@ class Capture:
     def fired(self) -> Mapping[str, int]:
         """The number of reads of each site."""
         return dict(self.counts.fired)
+
+    @property
+    def lost(self) -> dict[str, dict[Any, str]]:
+        """The reason why a statistic of the plan was not computed, by place and statistic."""
+        asked: list[tuple[str, Any]]
+        asked = [(each.name, s) for each in self.plan.everything for s in each.statistics]
+        asked += [(each.name, s) for each in self.plan.entries for s in self.plan.visits]
+        found: dict[str, dict[Any, str]] = {}
+        for place, statistic in asked:
+            if reason := self.counts.reason(place, statistic):
+                found.setdefault(place, {})[statistic] = reason
+        return found
 
     @property
     def samples(self) -> int:

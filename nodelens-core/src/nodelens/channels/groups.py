@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
@@ -246,6 +247,30 @@ class ChannelGraph:
 
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups)
+
+    @cached_property
+    def knows_samples(self) -> bool:
+        """Whether some site shows where the samples are; an example of one row shows it nowhere."""
+        return any(site.rows for group in self.groups for site in group.sites)
+
+    def unreadable(self, group: ChannelGroup, point: SitePoint) -> str:
+        """Return why the nodes of a group cannot be read sample by sample; empty if they can."""
+        sites = group.at(point)
+        return self._unknown(sites) if sites else f"the group has no {point} site"
+
+    def unreadable_module(self, module: str) -> str:
+        """Return why inputs and outputs of a module cannot be read sample by sample, or nothing."""
+        sites = (site for group in self.groups for site in group.sites if site.module == module)
+        return self._unknown(site for site in sites if site.end != "operand")
+
+    def _unknown(self, sites: Iterable[Site]) -> str:
+        unknown = [site for site in sites if site.rows is None and self.knows_samples]
+        return (
+            f"{unknown[0].name}: the samples cannot be distinguished there (they are in the middle "
+            "of an axis, or only chosen ones are there); its nodes cannot be scored from data"
+            if unknown
+            else ""
+        )
 
     def __len__(self) -> int:
         return len(self.groups)

@@ -36,6 +36,7 @@ def capture_json(capture: Capture) -> dict[str, Any]:
         "position_fraction": _positions(capture) if plan.thinned else None,
         "sites_read": dict(capture.fired),
         "calls_not_read": dict(capture.counts.beyond),
+        "lost": {**capture.counts.lost, **capture.counts.broken},
         "unread": dict(plan.unread),
     }
 
@@ -59,13 +60,17 @@ def capture_findings(capture: Capture) -> Iterator[Finding]:
             name="calls",
             title="What was not read",
             warnings=tuple(unread),
-            data={"calls_not_read": dict(capture.counts.beyond)},
+            data={
+                "calls_not_read": dict(capture.counts.beyond),
+                "lost": {**capture.counts.lost, **capture.counts.broken},
+            },
         )
 
 
 def warnings_of(counts: Counts) -> list[str]:
-    """Return warnings about calls of modules that were not read."""
-    return [
+    """Return warnings about statistics and calls of modules that were not read, each once."""
+    lost = [f"left out: {reason}" for reason in dict.fromkeys(counts.lost.values())]
+    return lost + [
         f"{count} calls of {path or 'the model'} came after the last one that the example has, and "
         "were not read: its scores are about the calls before"
         for path, count in counts.beyond.items()

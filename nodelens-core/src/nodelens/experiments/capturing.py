@@ -48,6 +48,7 @@ def capture_statistics(experiment: Experiment, study: StudyInputs, planned: Plan
         rule = _rule(experiment, study, planned)
         request = capture_request(experiment, study, plan, rule)
         capture = _kept(experiment, stage, experiment.plugins.capture(request))
+        experiment.note_replaced("nodelens_capture")
         if experiment.workers.last:
             leave_group()
         if rule is not None:

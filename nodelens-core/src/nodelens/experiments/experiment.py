@@ -74,6 +74,13 @@ class Experiment:
     def _record(self, name: str, stage: StageRecord) -> None:
         self.run.write_record(self.run.record().with_stage(name, stage))
 
+    def note_replaced(self, hook: str) -> None:
+        """Record the plugin that answered the hook of a stage in the place of the core."""
+        if hook in self.plugins.replaced:
+            known = self.run.record().components
+            found = {**known.get("stage", {}), hook: self.plugins.replaced[hook]}
+            self.run.update_record(components={**known, "stage": found})
+
     def keep(self, stage: Stage, finding: Finding) -> None:
         """Write a finding of a stage to the run folder and its warnings to the log."""
         stage.files.append(self.run.write_finding(finding))

@@ -19,7 +19,7 @@ from nodelens.pruning.apply import PruningResult, apply_plan, prune_and_evaluate
 from nodelens.pruning.export import SavedModel, keep_model
 from nodelens.pruning.pruning_finding import plan_of
 from nodelens.reports.score_tables import layers_csv, scores_csv
-from nodelens.scoring.scorer import ScoreRequest
+from nodelens.scoring.scorer import ScoreRequest, check_scored
 from nodelens.scoring.scores import Scores
 from nodelens.statistics.moments import Moments
 from nodelens.storage.tensors import read_state, write_state
@@ -117,6 +117,8 @@ def score_nodes(
             study.handle.module, study.graph, metrics, capture, experiment.progress
         )
         scores = experiment.plugins.score(request)
+        check_scored(scores, capture)
+        experiment.note_replaced("nodelens_score")
         scores.save(experiment.run.file(SCORES))
         experiment.run.write_text("scores.csv", scores_csv(scores))
         stage.files += [SCORES, "scores.csv"]

@@ -281,7 +281,8 @@ def nodelens_capture(request: CaptureRequest) -> Capture | None:
         request: the model, its channel graph, the batches, the loss and the plan of statistics.
 
     Returns:
-        The statistics of every group, by fold; None leaves the request to the next engine.
+        The statistics of every group, by fold; a capture that leaves one of the plan out, and has
+        no reason in its counts, is refused. None leaves the request to the next engine.
 
     Example:
         An engine for another device returns a `Capture` for models that it knows, else None.
@@ -329,10 +330,12 @@ def nodelens_score(request: ScoreRequest) -> Scores | None:
         request: the metrics, the capture and the model's channel graph.
 
     Returns:
-        Every metric on every group; None leaves the request to the next scorer.
+        Every metric on every group, or in `skipped` and `failed` why there is none; scores that
+        leave one out are refused. None leaves the request to the next scorer.
 
     Example:
-        A cache looks the request up by its key and returns the stored `Scores`, else None.
+        A cache looks up ``request.digest``, which is equal where data, model, capture and metrics
+        are, and returns the stored `Scores`, else None.
     """
 
 

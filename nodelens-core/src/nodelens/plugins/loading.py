@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from nodelens.errors import PluginError
+from nodelens.plugins.bounded import bounded
 from nodelens.plugins.hooks import REGISTER, checked_hooks
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.specs import PLURALS, SPEC_KINDS, ComponentSpec, Kind
@@ -28,9 +29,10 @@ def load_plugin(candidate: Candidate, manager: pluggy.PluginManager) -> PluginRe
         return candidate.record("failed", candidate.problem)
     try:
         # What a plugin prints must not end up among results.
-        with redirect_stdout(sys.stderr):
+        advice = f"leave it out with --no-plugin {candidate.name}"
+        with redirect_stdout(sys.stderr), bounded(f"loading plugin {candidate.name}", advice):
             specs = _offers(candidate.entry_point.load(), candidate.name, manager)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code
+    except Exception as error:  # noqa: BLE001 - plugin code
         if manager.has_plugin(candidate.name):
             manager.unregister(name=candidate.name)
         return candidate.record("failed", reason(error))

@@ -10,7 +10,7 @@ import pluggy
 from attrs import define, field
 
 from nodelens.config.schema import PluginSettings
-from nodelens.errors import PluginError
+from nodelens.errors import ENDINGS, PluginError
 from nodelens.plugins.discovery import Candidate, discover
 from nodelens.plugins.hooks import new_manager
 from nodelens.plugins.loading import load_plugin
@@ -18,6 +18,7 @@ from nodelens.plugins.plugin_record import PluginRecord
 from nodelens.plugins.plugin_selection import select
 from nodelens.plugins.reasons import reason
 from nodelens.plugins.registry import Registry
+from nodelens.plugins.stage_answers import check_capture, check_scores, first_answer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,13 +70,15 @@ class Plugins:
     """The plugins of one process: a registry of their components, and one method per hook.
 
     Observers that raise end nothing: the warning names the plugin, goes to the log and to
-    `warnings`, and that hook of that plugin is not called again.
+    `warnings`, and that hook of that plugin is not called again. `replaced` names the plugin that
+    answered a stage's hook last, where that was not the core.
     """
 
     records: tuple[PluginRecord, ...]
     _manager: pluggy.PluginManager
     registry: Registry = field(init=False)
     warnings: list[str] = field(init=False, factory=list)
+    replaced: dict[str, str] = field(init=False, factory=dict)
     _silenced: set[tuple[str, str]] = field(init=False, factory=set)
 
     def __attrs_post_init__(self) -> None:
@@ -106,24 +109,41 @@ class Plugins:
         return answer
 
     def capture(self, request: CaptureRequest) -> Capture:
-        """Return the statistics from the first engine that takes the request."""
+        """Return the statistics from the first engine that takes the request.
+
+        Raises `PluginError` where the engine of a plugin fails or leaves statistics out.
+        """
         from nodelens.capture.result import Capture
 
-        answer = self._manager.hook.nodelens_capture(request=request)
+        answer, whose = self._first("nodelens_capture", request)
         if not isinstance(answer, Capture):
-            raise PluginError(
-                f"nodelens_capture must return a Capture, not {type(answer).__name__}"
-            )
+            raise PluginError(f"{whose} must return a Capture, not {type(answer).__name__}")
+        if "nodelens_capture" in self.replaced:
+            check_capture(answer, request, whose)
         return answer
 
     def score(self, request: ScoreRequest) -> Scores:
-        """Return the scores from the first scorer that takes the request."""
+        """Return the scores from the first scorer that takes the request.
+
+        Raises `PluginError` where the scorer of a plugin fails or leaves scores out.
+        """
         from nodelens.scoring.scores import Scores
 
-        answer = self._manager.hook.nodelens_score(request=request)
+        answer, whose = self._first("nodelens_score", request)
         if not isinstance(answer, Scores):
-            raise PluginError(f"nodelens_score must return Scores, not {type(answer).__name__}")
+            raise PluginError(f"{whose} must return Scores, not {type(answer).__name__}")
+        if "nodelens_score" in self.replaced:
+            check_scores(answer, request, whose)
         return answer
+
+    def _first(self, hook: str, request: object) -> tuple[object, str]:
+        """Return the first answer of a hook, and in words whose it is."""
+        answer, name = first_answer(self._manager, hook, request)
+        self.replaced.pop(hook, None)
+        if name:
+            self.replaced[hook] = name
+            _log.info("%s was answered by plugin %s", hook, name)
+        return answer, f"plugin {name}: {hook}" if name else hook
 
     def capture_batch(self, site: Site, batch: Batch) -> None:
         """Call the observers of one site that has read one batch."""
@@ -160,7 +180,9 @@ class Plugins:
         others = [plugin for other, plugin in self._manager.list_name_plugin() if other != name]
         try:
             self._manager.subset_hook_caller(hook, others)(**arguments)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code
+        except ENDINGS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - plugin code
             text = f"plugin {name}: {hook} failed and is not called again: {reason(error)}"
             self._silenced.add((name, hook))
             self.warnings.append(text)

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from nodelens.config.plugin_requirements import canonical
 from nodelens.config.schema import COMPONENT_KINDS, FAMILY
 from nodelens.errors import PluginError, UnknownNameError, did_you_mean, with_article
+from nodelens.plugins.bounded import bounded
 from nodelens.plugins.contracts import missing_members
 from nodelens.plugins.plugin_record import PluginRecord
 from nodelens.plugins.reasons import reason
@@ -133,9 +134,11 @@ class Registry:
     def load(self, offer: Offer) -> object:
         """Import and return the target of an offer; raises `PluginError` if the import fails."""
         module, _, attribute = offer.spec.target.partition(":")
+        advice = f"leave it out with --no-plugin {offer.plugin}"
         try:
-            return getattr(import_module(module), attribute)
-        except (Exception, SystemExit) as error:
+            with bounded(f"importing {_described(offer)}", advice):
+                return getattr(import_module(module), attribute)
+        except Exception as error:
             raise PluginError(f"{_described(offer)} cannot be loaded: {reason(error)}") from error
 
     def component(self, kind: Kind, name: str) -> type:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -11,12 +13,15 @@ from torch import Tensor, nn
 
 from nodelens.capture.result import Capture
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
-from nodelens.errors import NotApplicableError
+from nodelens.errors import ENDINGS, CaptureError, NotApplicableError
 from nodelens.interfaces.metric import Metric, dependencies_of, has_jackknife
 from nodelens.interfaces.statistic import covering
 from nodelens.progress import Progress
 from nodelens.scoring.effective_weights import effective_weights
 from nodelens.scoring.jackknife import jackknife_se
+from nodelens.scoring.metric_results import ResultError, checked_values, fault
+from nodelens.scoring.read_only import ReadOnly
+from nodelens.scoring.request_digest import digest_of
 from nodelens.scoring.scores import Score, Scores
 from nodelens.scoring.view import GroupView, Network
 
@@ -33,14 +38,23 @@ class ScoreRequest:
     capture: Capture
     progress: Progress | None = None
 
+    @cached_property
+    def digest(self) -> str:
+        """The digest of data, model, capture and metrics, by which a cache finds scores again."""
+        return digest_of(self)
+
 
 @frozen(eq=False)
 class ScoringContext:
-    """A request for scores, with the states, weights and modules that scores are computed from."""
+    """A request for scores, with the states, weights and modules that scores are computed from.
+
+    Inside `kept`, neither weights nor statistics can be written to.
+    """
 
     request: ScoreRequest
     parameters: Mapping[str, Tensor]
     network: Network
+    kept: ReadOnly
 
 
 @define
@@ -88,43 +102,63 @@ def compute_scores(request: ScoreRequest) -> Scores:
     return results.by_metric(request)
 
 
+def check_scored(scores: Scores, capture: Capture) -> None:
+    """Raise `CaptureError` with the reason where places were lost and no group has any score."""
+    lost = (*capture.counts.lost.values(), *capture.counts.broken.values())
+    if lost and not scores.scores and not scores.layers:
+        raise CaptureError(f"nothing could be scored: {lost[0]}")
+
+
 def context_of(request: ScoreRequest) -> ScoringContext:
     """Return the context that the scores of a request are computed from."""
     model, capture = request.model, request.capture
     modules = dict(model.named_modules(remove_duplicate=False))
     network = Network(
-        request.graph, capture.states, capture.plan.input_of, modules, request.metrics
+        request.graph,
+        capture.states,
+        capture.plan.input_of,
+        modules,
+        request.metrics,
+        lost=capture.lost,
+        broken=frozenset(capture.counts.broken.values()),
     )
-    return ScoringContext(request, effective_weights(model, request.graph), network)
+    weights = effective_weights(model, request.graph)
+    return ScoringContext(request, weights, network, ReadOnly(weights, capture.states))
 
 
 def _score(
     context: ScoringContext, name: str, metric: Metric, group: ChannelGroup, results: _Results
 ) -> None:
+    """Add the score of one metric on one group, or why there is none, to the results."""
     try:
-        values, se, folds = _values(context, metric, group)
-        contributions = _contributions(context, metric, group)
+        with context.kept:
+            found = _found(context, name, metric, group)
     except NotApplicableError as reason:
         results.skipped[name, group.name] = str(reason)
-        return
-    except Exception as error:  # noqa: BLE001 - plugin code: one metric must not end the others
-        results.failed.setdefault(name, f"{group.name}: {type(error).__name__}: {error}")
-        return
-    layer = metric.info.level == "layer"
-    problem = _problem(values, 1 if layer else group.width)
-    if problem:
-        results.failed.setdefault(name, f"{group.name}: {problem}")
-        return
-    into = results.layers if layer else results.scores
-    into[name, group.name] = Score(
+    except ENDINGS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - plugin code: one metric must not end the others
+        results.failed.setdefault(name, f"{group.name}: {fault(error)}")
+    else:
+        into = results.layers if metric.info.level == "layer" else results.scores
+        into[name, group.name] = found
+
+
+def _found(context: ScoringContext, name: str, metric: Metric, group: ChannelGroup) -> Score:
+    info = metric.info
+    values, se, folds = _values(context, metric, group)
+    bad = (~values.isfinite()).nonzero().flatten().tolist()
+    if bad:
+        raise ResultError(f"gave values that are not finite for nodes {bad[:5]}")
+    return Score(
         metric=name,
         group=group.name,
-        values=values.cpu().numpy(),
-        higher_is_better=metric.info.higher_is_better,
-        unit=metric.info.unit,
-        se=None if se is None else se.cpu().numpy(),
+        values=values.numpy(),
+        higher_is_better=info.higher_is_better,
+        unit=info.unit,
+        se=None if se is None else se.numpy(),
         folds=folds,
-        contributions=contributions,
+        contributions=_contributions(context, metric, group),
     )
 
 
@@ -134,14 +168,10 @@ def _contributions(context: ScoringContext, metric: Metric, group: ChannelGroup)
         return {}
     view = view_of(context, metric, group, torch.ones(len(rows_of(context, metric))) > 0)
     found = metric.contributions(view)
-    return {name: values.double().cpu().numpy() for name, values in found.items()}
-
-
-def _problem(values: Tensor, expected: int) -> str | None:
-    if values.shape != (expected,):
-        return f"gave shape {tuple(values.shape)}, not ({expected},)"
-    bad = (~values.isfinite()).nonzero().flatten().tolist()
-    return f"gave values that are not finite for nodes {bad[:5]}" if bad else None
+    return {
+        name: checked_values(values, group.width, f"a contribution of {name}").numpy()
+        for name, values in found.items()
+    }
 
 
 def _values(
@@ -149,8 +179,9 @@ def _values(
 ) -> tuple[Tensor, Tensor | None, int]:
     """Return values, standard errors (None where the jackknife gives none) and their folds."""
     rows = rows_of(context, metric)
+    width = 1 if metric.info.level == "layer" else group.width
     view = view_of(context, metric, group, torch.ones(len(rows), dtype=torch.bool))
-    values = metric.score(view).double()
+    values = checked_values(metric.score(view), width)
     used = rows.nonzero().flatten().tolist()
     if not has_error(context, metric) or len(used) < 2:
         return values, None, 0
@@ -158,7 +189,8 @@ def _values(
     for fold in used:
         others = view.keep.clone()
         others[fold] = False
-        without.append(metric.score(view_of(context, metric, group, others)).double())
+        found = metric.score(view_of(context, metric, group, others))
+        without.append(checked_values(found, width))
     se = jackknife_se(values, torch.stack(without), rows[used].to(values))
     return values, se, len(used)
 
@@ -185,14 +217,19 @@ def rows_of(context: ScoringContext, metric: Metric) -> Tensor:
     return torch.zeros(folds, dtype=torch.int64).index_add_(0, index, capture.rows)
 
 
+def _places(group: ChannelGroup) -> tuple[str, str]:
+    """Return the names of the states of a group."""
+    return group.name, f"{group.name} (pair)"
+
+
 def view_of(
     context: ScoringContext, metric: Metric, group: ChannelGroup, keep: Tensor
 ) -> GroupView:
     """Return the view of a group for a metric: the statistics that it declares, and no others."""
     declared = [s for each in _all_metrics(context, metric) for s in each.statistics]
     known, states = context.request.capture.states, {}
-    for place in (group.name, f"{group.name} (pair)"):
+    for place in _places(group):
         among = known.get(place, {})
         found = {covering(statistic, among) for statistic in declared} - {None}
-        states.update({statistic: among[statistic] for statistic in among if statistic in found})
-    return GroupView(group, states, context.parameters, keep, context.network)
+        states.update({s: dict(among[s]) for s in among if s in found})
+    return GroupView(group, MappingProxyType(states), context.parameters, keep, context.network)

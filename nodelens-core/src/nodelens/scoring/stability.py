@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import torch
 from attrs import frozen
 from torch import Tensor
 
-from nodelens.errors import CaptureError, NotApplicableError
+from nodelens.errors import ENDINGS, CaptureError, NotApplicableError
+from nodelens.scoring.metric_results import checked_values, fault
 from nodelens.scoring.scorer import ScoringContext, rows_of, view_of
 from nodelens.seeding import generator
+
+if TYPE_CHECKING:
+    from nodelens.channels.groups import ChannelGroup
+    from nodelens.interfaces.metric import Metric
 
 SPLITS = 16
 """The number of ways to split the folds into halves that are tried; eight folds have 35."""
@@ -63,21 +71,30 @@ def _shared(context: ScoringContext, name: str, top: float, half: Tensor) -> tup
     both = either = 0
     for entry in context.request.capture.plan.entries:
         try:
-            values = [
-                metric.score(view_of(context, metric, entry.group, keep))
-                for keep in (half, used & ~half)
-            ]
+            values = _halves(context, metric, entry.group, (half, used & ~half))
         except NotApplicableError:
             continue
-        except Exception as error:  # plugin code
-            reason = f"{type(error).__name__}: {error}"
+        except ENDINGS:
+            raise
+        except BaseException as error:  # plugin code
             raise CaptureError(
-                f"capture.stop_when: {name} of {entry.name} failed: {reason}"
+                f"capture.stop_when: {name} of {entry.name} failed: {fault(error)}"
             ) from error
         tops = [_top(each, metric.info.higher_is_better, top) for each in values]
         both += len(tops[0] & tops[1])
         either += len(tops[0] | tops[1])
     return both, either
+
+
+def _halves(
+    context: ScoringContext, metric: Metric, group: ChannelGroup, halves: Iterable[Tensor]
+) -> list[Tensor]:
+    """Return the values of a metric on each half of the folds."""
+    with context.kept:
+        return [
+            checked_values(metric.score(view_of(context, metric, group, keep)), group.width)
+            for keep in halves
+        ]
 
 
 def _top(values: Tensor, higher_is_better: bool | None, top: float) -> set[int]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from attrs import evolve, field, frozen
 
 from nodelens.capture.plan.capture_plan import LOSS
-from nodelens.errors import NotApplicableError
+from nodelens.errors import CaptureError, NotApplicableError
 from nodelens.interfaces.statistic import (
     AnyStatistic,
     PassStatistic,
+    ReadPoint,
     Statistic,
     SummaryT,
     covering,
@@ -36,7 +37,8 @@ class Network:
     `states` are all states by place, `input_of` names the place of a module's input or weight.
     `metrics` are those of the run, by name, for metrics that depend on others. `remembered` holds
     intermediate results that a metric needs for several groups, under a key that begins with the
-    metric itself, as long as the model is scored.
+    metric itself, as long as the model is scored. `lost` are the reasons of statistics that were
+    not computed, by place; those in `broken` are errors of a statistic's own code.
     """
 
     graph: ChannelGraph | None = None
@@ -45,6 +47,21 @@ class Network:
     modules: Mapping[str, nn.Module] = field(factory=dict)
     metrics: Mapping[str, Metric] = field(factory=dict)
     remembered: dict[tuple[Any, ...], Any] = field(factory=dict)
+    lost: Mapping[str, Mapping[Any, str]] = field(factory=dict)
+    broken: frozenset[str] = frozenset()
+
+    def check(self, statistic: object, places: Iterable[str]) -> None:
+        """Raise the reason why a statistic was not computed at some places, if it was not.
+
+        `NotApplicableError` where a place could not be read, `CaptureError` where the code of the
+        statistic failed.
+        """
+        for place in places:
+            among = self.lost.get(place, {})
+            found = covering(statistic, among)
+            if found is not None:
+                reason = among[found]
+                raise (CaptureError if reason in self.broken else NotApplicableError)(reason)
 
 
 @frozen(eq=False)
@@ -80,17 +97,29 @@ class GroupView:
             return self.at_module(statistic, self.producer().module)
         if statistic.reads == "loss":
             losses = self.network.states.get(LOSS, {})
+            self.network.check(statistic, [LOSS])
             return self._summary(statistic, losses, "the loss is known for one label per row only")
-        return self._summary(statistic, self.states, f"the group has no {statistic.reads} site")
+        self.network.check(statistic, [self.group.name, f"{self.group.name} (pair)"])
+        return self._summary(statistic, self.states, self._unread(statistic.reads))
+
+    def _unread(self, reads: ReadPoint) -> str:
+        """Return why the group has no statistic of a read point."""
+        graph = self.network.graph
+        if graph is not None and reads in ("activation", "preactivation"):
+            return graph.unreadable(self.group, reads) or f"nothing was read at its {reads}"
+        return f"the group has no {reads} site"
 
     def at_module(self, statistic: Statistic[SummaryT], module: str) -> SummaryT:
         """Return the summary of a statistic of one module's input or weight, or of a block."""
         name = self.network.input_of.get(f"{module} ({statistic.reads})", "")
         states = self.network.states.get(name, {})
+        self.network.check(statistic, [name])
         unknown = (
             "is no block" if statistic.reads == "block" else "has no input that can be unfolded"
         )
-        summary: SummaryT = self._summary(statistic, states, f"{module} {unknown}")
+        graph = self.network.graph
+        reason = graph.unreadable_module(module) if graph is not None else ""
+        summary: SummaryT = self._summary(statistic, states, reason or f"{module} {unknown}")
         return summary
 
     def _summary(self, statistic: AnyStatistic[Any], states: States, reason: str) -> Any:

@@ -75,8 +75,8 @@ class _CheckpointMetadata:
     batches: int
     samples: int
     limit: int | None
-    counts: dict[str, dict[str, int]]
-    now: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, int | str]]
+    now: dict[str, dict[str, int | str]]
     pivots: tuple[tuple[str, str, str], ...]
     stored: tuple[str, ...]
 

@@ -33,7 +33,7 @@ class _CaptureMetadata:
     classes: int
     notes: tuple[str, ...]
     position_fraction: float
-    counts: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, int | str]]
     plan: str
 
 
@@ -85,10 +85,12 @@ def _check(
             f"{path}: covariances read {about.position_fraction:g} of the positions, the plan "
             f"needs {plan.position_fraction:g}; run it again"
         )
+    counts = Counts.of_json(about.counts)
     asked: list[tuple[str, Any]] = [
         (entry.name, s) for entry in plan.everything for s in entry.statistics
     ]
     asked += [(entry.name, s) for entry in plan.entries for s in plan.visits]
     for place, statistic in asked:
-        if covering(statistic, slots.get(place, {})) is None:
+        lost = counts.reason(place, statistic)
+        if not lost and covering(statistic, slots.get(place, {})) is None:
             raise RunError(f"{path}: has no {statistic} of {place}; run again with that metric")

@@ -65,6 +65,12 @@ class StoredStates(Mapping[str, Mapping[Any, "State"]]):
         slots = (slot for found in self.slots.values() for slot in found.values())
         return list(dict.fromkeys(slot.file for slot in slots))
 
+    @property
+    def held(self) -> list[Tensor]:
+        """The tensors of all states that are in memory."""
+        places = (state for place in self.memory.values() for state in place.values())
+        return [tensor for state in (*places, *self._read.values()) for tensor in state.values()]
+
     def add(self, slots: Mapping[str, Mapping[Any, Slot]]) -> None:
         """Add the states of a file."""
         for place, found in slots.items():

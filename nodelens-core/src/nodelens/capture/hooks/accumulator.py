@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from attrs import define, evolve, field
 
 from nodelens.capture.counts import Counts
@@ -12,6 +13,7 @@ from nodelens.capture.hooks.hook_points import TWO_SIDED, HookPoint
 from nodelens.capture.hooks.site_reading import beside, joined, on_device, without_values
 from nodelens.capture.plan.capture_plan import CapturePlan, Entry
 from nodelens.capture.product_precision import exact_products
+from nodelens.errors import NodelensError
 from nodelens.interfaces.statistic import Reading, State, Statistic
 from nodelens.statistics.sample_draws import some_samples
 from nodelens.statistics.sums import take
@@ -84,6 +86,13 @@ class Accumulator:
         states = self.states.get(point.entry.name, {})
         return [state["pivot"] for s, state in states.items() if _of_values(s, point, state)]
 
+    def lose(self, entry: Entry, statistics: Iterable[object], reason: str) -> None:
+        """Give up statistics of a place, with what was read for them so far."""
+        lost = tuple(statistics)
+        self.counts.lose(entry.name, lost, reason)
+        for statistic in lost:
+            self.states.get(entry.name, {}).pop(statistic, None)
+
     def _add_all(
         self,
         now: BatchForward,
@@ -106,7 +115,12 @@ class Accumulator:
             self._add(point.entry, statistic, some)
 
     def _add(self, entry: Entry, statistic: Statistic[Any], reading: Reading) -> None:
-        """Update one state, on the device where the first site of its entry is."""
+        """Update one state, on the device where the first site of its entry is.
+
+        A statistic whose own code raises is given up, and the others go on.
+        """
+        if self.counts.reason(entry.name, statistic):
+            return
         states = self.states.setdefault(entry.name, {})
         if statistic not in states:
             device = reading.values.device
@@ -115,8 +129,14 @@ class Accumulator:
             return
         state, folds = states[statistic], self.plan.folds_of(statistic)
         here = on_device(reading, next(iter(state.values())).device)
-        with exact_products(here.values.device.type):
-            statistic.update(state, here if folds == self.plan.folds else here.in_folds(folds))
+        try:
+            with exact_products(here.values.device.type):
+                statistic.update(state, here if folds == self.plan.folds else here.in_folds(folds))
+        except (NodelensError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - anyone's statistic
+            self.counts.fail(entry.name, statistic, error)
+            del states[statistic]
 
 
 def _copied(point: HookPoint, reading: Reading) -> Reading:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -85,19 +85,13 @@ class BatchForward:
         self.backward, self.labels = True, labels
         self.asked.add(labels)
 
-    def check_gradients(self) -> None:
-        """Raise `CaptureError` when a gradient that a statistic reads has not arrived."""
-        missing = [
-            name
-            for name, point in self.graded.items()
-            for labels in self.asked
-            if point.requiring(GRADIENTS[labels]) and not self.arrived[labels, name]
-        ]
-        if missing:
-            raise CaptureError(
-                f"{len(missing)} sites got no gradient (the first is {missing[0]}): the loss does "
-                "not depend on them"
-            )
+    def without_gradient(self) -> Iterator[tuple[HookPoint, Sequence[Statistic[Any]]]]:
+        """Yield hook points, and the statistics of each whose gradient has not arrived."""
+        for name, point in self.graded.items():
+            for labels in self.asked:
+                waiting = point.requiring(GRADIENTS[labels])
+                if waiting and not self.arrived[labels, name]:
+                    yield point, waiting
 
     def check_sums(self) -> None:
         """Raise `NotFiniteError` when a value was not finite; one transfer per device."""

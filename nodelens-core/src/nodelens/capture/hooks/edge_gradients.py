@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from attrs import define, frozen
 from torch import Tensor, nn
 
+from nodelens.capture.hooks.batch_forward import version_of
 from nodelens.capture.plan.capture_plan import PlanEntry
 
 if TYPE_CHECKING:
@@ -92,15 +94,18 @@ def _is_read(site: Site) -> bool:
 
 
 def _aliasing(arguments: Mapping[int | str, Argument], aliases: Aliases) -> Any:
-    """Return a hook that puts the alias of a tensor in its place."""
+    """Return a hook that puts the alias of a tensor in its place.
+
+    A tensor without a gradient, made of constants or detached, begins one: the loss still has a
+    derivative by what the consumers read.
+    """
 
     def alias(key: int | str, value: Any) -> Any:
-        if key not in arguments or not isinstance(value, Tensor) or not value.requires_grad:
+        if key not in arguments or not isinstance(value, Tensor) or not can_begin(value):
             return value
-        given, known = arguments[key], (id(value), value._version)
+        given, known = arguments[key], (id(value), version_of(value))
         if known not in aliases:
-            own = value.clone() if given.overwritten else value.view_as(value)
-            aliases[known] = Alias(value, own, given.consumers)
+            aliases[known] = Alias(value, _own(value, given), given.consumers)
         return _used(aliases, known)
 
     def hook(
@@ -110,6 +115,23 @@ def _aliasing(arguments: Mapping[int | str, Argument], aliases: Aliases) -> Any:
         return given, {key: alias(key, value) for key, value in kwargs.items()}
 
     return hook
+
+
+def can_begin(value: Tensor) -> bool:
+    """Return whether a tensor has a gradient, or one can begin at the tensor."""
+    return value.requires_grad or (value.is_floating_point() and torch.is_grad_enabled())
+
+
+def begun(value: Tensor) -> Tensor:
+    """Return a copy at which gradients begin; it is no leaf, so that a model may change it."""
+    plain = value.clone() if value.is_inference() else value
+    return plain.detach().requires_grad_().clone()
+
+
+def _own(value: Tensor, given: Argument) -> Tensor:
+    if not value.requires_grad:
+        return begun(value)
+    return value.clone() if given.overwritten else value.view_as(value)
 
 
 def _used(aliases: Aliases, known: tuple[int, int]) -> Tensor:

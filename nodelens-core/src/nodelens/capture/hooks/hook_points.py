@@ -18,7 +18,6 @@ from nodelens.capture.plan.capture_plan import (
     PlanEntry,
 )
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, Extent, Rows, Site
-from nodelens.errors import CaptureError
 from nodelens.interfaces.statistic import Need, ReadPoint, Statistic
 
 GRADIENTS: Mapping[str, Need] = {"data": "gradient", "model": "sampled_gradient"}
@@ -85,6 +84,13 @@ class HookPoint:
         return tuple(s for s in self.statistics if need in s.requires)
 
     @cached_property
+    def of_gradients(self) -> tuple[Statistic[Any], ...]:
+        """Return the statistics that read a gradient here, or beside this tensor."""
+        if self.place == "weight":
+            return self.statistics
+        return tuple(s for s in self.statistics if s.requires & set(GRADIENTS.values()))
+
+    @cached_property
     def at_once(self) -> UpdateSchedule:
         """The statistics that need nothing but the values."""
         later = {"gradient", "sampled_gradient", "outputs"}
@@ -116,11 +122,14 @@ def parts_of(group: ChannelGroup, site: Site) -> int:
 
 
 def hook_points_of(entry: Entry, graph: ChannelGraph) -> list[HookPoint]:
-    """Return the tensors that an entry's statistics read; raises `CaptureError`."""
+    """Return the tensors that an entry's statistics read.
+
+    Samples run along the first axis where the example was too small to find their axis.
+    """
     if isinstance(entry, PlanEntry):
-        return _at_nodes(entry, graph)
+        return _at_nodes(entry)
     if isinstance(entry, PairEntry):
-        return _at_pair(entry, graph)
+        return _at_pair(entry)
     if isinstance(entry, BlockEntry):
         return _at_block(entry, graph)
     if isinstance(entry, LossEntry):
@@ -128,7 +137,7 @@ def hook_points_of(entry: Entry, graph: ChannelGraph) -> list[HookPoint]:
     return _at_weight(entry, graph)
 
 
-def _at_nodes(entry: PlanEntry, graph: ChannelGraph) -> list[HookPoint]:
+def _at_nodes(entry: PlanEntry) -> list[HookPoint]:
     points: list[HookPoint] = []
     places: tuple[Any, ...] = ("activation", "preactivation")
     for place in places:
@@ -136,16 +145,16 @@ def _at_nodes(entry: PlanEntry, graph: ChannelGraph) -> list[HookPoint]:
         sites = entry.group.at(place) if statistics else ()
         several = len(sites) > 1 or any(site.end == "operand" for site in sites)
         points.extend(
-            HookPoint(entry, site, place, statistics, _rows(site, graph), several, number=number)
+            HookPoint(entry, site, place, statistics, site.rows or Rows(), several, number=number)
             for number, site in enumerate(sites)
         )
     return points
 
 
-def _at_pair(entry: PairEntry, graph: ChannelGraph) -> list[HookPoint]:
+def _at_pair(entry: PairEntry) -> list[HookPoint]:
     sites = [group.at("activation")[0] for group in (entry.group, entry.partner)]
     return [
-        HookPoint(entry, site, "pair", entry.statistics, _rows(site, graph), second=bool(number))
+        HookPoint(entry, site, "pair", entry.statistics, site.rows or Rows(), second=bool(number))
         for number, site in enumerate(sites)
     ]
 
@@ -185,13 +194,3 @@ def _at_every_call(points: list[HookPoint], graph: ChannelGraph) -> list[HookPoi
         for number, call in enumerate(calls)
         for point in points
     ]
-
-
-def _rows(site: Site, graph: ChannelGraph) -> Rows:
-    """Return the axis of the samples; the first where the example was too small to find it."""
-    if site.rows is None and any(each.rows for group in graph for each in group.sites):
-        raise CaptureError(
-            f"{site.name}: the samples cannot be distinguished there (they are in the middle of an "
-            "axis, or only chosen ones are there); its nodes cannot be scored from data"
-        )
-    return site.rows or Rows()

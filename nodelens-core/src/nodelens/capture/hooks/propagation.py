@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import evolve
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
+from nodelens.capture.hooks.edge_gradients import begun, can_begin
 from nodelens.capture.hooks.site_reading import folds_of
 from nodelens.capture.losses import counts_of, drawn_labels, numbers_of
 from nodelens.errors import DataError, ModelError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.capture.checkpoint.spilled_states import StateMap
     from nodelens.capture.hooks.accumulator import States
+    from nodelens.capture.hooks.hook_points import HookPoint
     from nodelens.capture.hooks.recorder import Recorder
     from nodelens.capture.request import CaptureRequest
 
@@ -47,7 +50,8 @@ def read_batch(request: CaptureRequest, recorder: Recorder, batch: Batch) -> Non
 def _read(request: CaptureRequest, recorder: Recorder, batch: Batch, needs: frozenset[str]) -> None:
     graded = any(point.graded for point in recorder.points)
     given = _differentiable(batch) if graded else batch
-    with torch.set_grad_enabled(graded), _rooted(request.model, graded):
+    points = recorder.points if graded else ()
+    with torch.set_grad_enabled(graded), _rooted(request.model, points):
         output = given.call(request.model)
         numbers = numbers_of(request.loss, output, given) if "outputs" in needs else None
         recorder.forwarded(numbers)
@@ -78,16 +82,28 @@ def _backward(
     both = "sampled_gradient" in needs
     data = "gradient" in needs or not both
     if data or recorder.reads_losses:
-        losses = differentiable_losses(request.loss(output, batch), batch)
+        losses = checked_losses(request.loss(output, batch), batch)
     if recorder.reads_losses:
         recorder.take_losses(losses, counts_of(request.loss, batch))
     if data:
-        recorder.begin_backward("data")
-        losses.sum().backward(retain_graph=both)  # type: ignore[no-untyped-call]
+        _propagate(recorder, "data", losses, retain=both)
     if both:
-        recorder.begin_backward("model")
         drawn = drawn_labels(request.loss, output, batch)
-        differentiable_losses(request.loss(output, drawn), batch).sum().backward()  # type: ignore[no-untyped-call]
+        _propagate(recorder, "model", checked_losses(request.loss(output, drawn), batch))
+
+
+def _propagate(recorder: Recorder, labels: str, losses: Tensor, retain: bool = False) -> None:
+    """Run the backward pass of losses; what reads its gradients is given up where that fails."""
+    if not losses.requires_grad:
+        recorder.lose_gradients(labels, "the loss has no gradient (detached, or under no_grad)")
+        return
+    recorder.begin_backward(labels)
+    try:
+        losses.sum().backward(retain_graph=retain)  # type: ignore[no-untyped-call]
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        recorder.lose_missing(f"the backward pass failed: {error}")
 
 
 def visit_batch(
@@ -97,10 +113,18 @@ def visit_batch(
     states: States,
     earlier: StateMap,
 ) -> None:
-    """Let a statistic with passes of its own run the model on the rows of each fold."""
+    """Let a statistic with passes of its own run the model on the rows of each fold.
+
+    It sees the groups that can be read, until its code has failed once.
+    """
     folds = folds_of(batch.numbers.cpu(), request.plan.folds)
-    chosen = {entry.name: states.setdefault(entry.name, {}) for entry in request.plan.entries}
-    for entry in request.plan.entries:
+    entries = [
+        entry
+        for entry in request.plan.entries
+        if not request.graph.unreadable(entry.group, "activation")
+    ]
+    chosen = {entry.name: states.setdefault(entry.name, {}) for entry in entries}
+    for entry in entries:
         layout = request.plan.layout(entry, device=request.device)
         chosen[entry.name].setdefault(statistic, statistic.start(layout))
     for fold in sorted(set(folds.tolist())):
@@ -133,14 +157,6 @@ def checked_losses(losses: Any, batch: Batch) -> Tensor:
     return losses
 
 
-def differentiable_losses(losses: Any, batch: Batch) -> Tensor:
-    """Return the losses; raises `DataError` unless they are one per row and differentiable."""
-    checked = checked_losses(losses, batch)
-    if not checked.requires_grad:
-        raise DataError(f"the loss has no gradient (detached, or under no_grad); {_advice(batch)}")
-    return checked
-
-
 def _advice(batch: Batch) -> str:
     return f"it must return one summed loss per sample, shape ({batch.rows},)"
 
@@ -167,16 +183,23 @@ def _normal(value: Any) -> Any:
 
 
 @contextmanager
-def _rooted(model: nn.Module, gradient: bool) -> Iterator[None]:
-    """Let gradients start at embeddings too, whose integer inputs have none."""
+def _rooted(model: nn.Module, points: Sequence[HookPoint]) -> Iterator[None]:
+    """Let gradients begin at embeddings and graded outputs whose inputs have none."""
 
-    def root(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        if output.requires_grad or not torch.is_grad_enabled():
-            return output
-        return output.requires_grad_().clone()  # no leaf: a model may add positions in place
+    def begin(value: Any) -> Any:
+        own = isinstance(value, Tensor) and not value.requires_grad and can_begin(value)
+        return begun(value) if own else value
+
+    def root(module: nn.Module, args: Any, output: Any) -> Any:
+        return tree_map(begin, output) if isinstance(output, tuple) else begin(output)
 
     kinds = (nn.Embedding, nn.EmbeddingBag)
-    modules = [m for m in model.modules() if gradient and isinstance(m, kinds)]
+    read = {point.site.module for point in points if point.graded and point.site.end == "output"}
+    modules = [
+        module
+        for path, module in model.named_modules()
+        if path in read or (points and isinstance(module, kinds))
+    ]
     handles = [module.register_forward_hook(root, prepend=True) for module in modules]
     try:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,13 +20,18 @@ from nodelens.capture.hooks.batch_forward import (
     version_of,
 )
 from nodelens.capture.hooks.edge_gradients import own_edges
-from nodelens.capture.hooks.hook_points import TWO_SIDED, HookPoint, hook_points_of
+from nodelens.capture.hooks.hook_points import (
+    GRADIENTS,
+    TWO_SIDED,
+    HookPoint,
+    hook_points_of,
+)
 from nodelens.capture.hooks.hook_readings import gradient_at, loss_reading, reading_at
 from nodelens.capture.hooks.site_hooks import attached
 from nodelens.capture.hooks.site_reading import by_row
 from nodelens.capture.plan.capture_plan import CapturePlan, Entry, LossEntry
 from nodelens.channels.groups import ChannelGraph, Site
-from nodelens.errors import CaptureError
+from nodelens.errors import CaptureError, ModelError, NotFiniteError
 from nodelens.statistics.rows import mean_of
 from nodelens.statistics.sums import finite_sums
 
@@ -85,9 +90,10 @@ class Recorder:
         now = self._during()
         self._catch_up(now)
         for point, reading, version in now.afterwards:
-            check_unchanged(point, reading.values, version)
-            full = evolve(reading, outputs=now.outputs_for(reading, outputs), shared={})
-            self._into.update(now, point, point.after_forward, full)
+            with self._or_lost(point, point.requiring("outputs")):
+                check_unchanged(point, reading.values, version)
+                full = evolve(reading, outputs=now.outputs_for(reading, outputs), shared={})
+                self._into.update(now, point, point.after_forward, full)
         now.afterwards.clear()
         now.outputs = outputs
 
@@ -104,11 +110,24 @@ class Recorder:
         """Set whose labels the coming gradients belong to: ``data`` or ``model``."""
         self._during().begin_backward(labels)
 
+    def lose_gradients(self, labels: str, reason: str) -> None:
+        """Give up the statistics of gradients of the loss with some labels."""
+        for point in self.points:
+            self._into.lose(point.entry, point.requiring(GRADIENTS[labels]), reason)
+
+    def lose_missing(self, reason: str) -> None:
+        """Give up the statistics whose gradient has not arrived in the batch."""
+        self._lose_missing(self._during(), reason)
+
+    def _lose_missing(self, now: BatchForward, reason: str) -> None:
+        for point, statistics in now.without_gradient():
+            self._into.lose(point.entry, statistics, f"{point.site.name}: {reason}")
+
     def end(self) -> None:
         """Update statistics that were held, check gradients and numbers, release the batch."""
         now = self._during()
         self._now = None
-        now.check_gradients()
+        self._lose_missing(now, "it got no gradient, the loss does not depend on it")
         self._into.finish(now)
         now.check_sums()
 
@@ -130,7 +149,10 @@ class Recorder:
         if now.calls[path] <= known:
             return
         if self.graph.traced:
-            raise CaptureError(_more_calls(path, known))
+            for point in self.points:
+                if point.site.module == path:
+                    self._into.lose(point.entry, point.statistics, _more_calls(path, known))
+            return
         self.counts.beyond[path] += 1
 
     def _read(self, point: HookPoint, path: str, module: nn.Module, tensor: Tensor) -> None:
@@ -139,16 +161,27 @@ class Recorder:
         if now is None:
             return
         if now.backward:
-            self._recomputed(point, path, module, tensor)
+            with self._or_lost(point, point.of_gradients):
+                self._recomputed(point, path, module, tensor)
         elif point.site.end == "operand" or point.site.call == now.calls[path]:
             if self._may_wait(point, tensor):
                 self._wait(now, point, module, tensor)
                 return
             self._catch_up(now)
-            reading = self._record(point, module, tensor)
-            if point.graded:
-                now.graded[point.name] = point
-                self._await_gradient(point, module, tensor, reading)
+            with self._or_lost(point, point.statistics):
+                reading = self._record(point, module, tensor)
+                if point.graded:
+                    self._await_gradient(point, module, tensor, reading)
+
+    @contextmanager
+    def _or_lost(self, point: HookPoint, statistics: Iterable[object]) -> Iterator[None]:
+        """Give up statistics of a place that cannot be read, and go on with the others."""
+        try:
+            yield
+        except (NotFiniteError, torch.OutOfMemoryError):
+            raise
+        except (CaptureError, ModelError, RuntimeError, IndexError) as error:
+            self._into.lose(point.entry, statistics, str(error))
 
     def _may_wait(self, point: HookPoint, tensor: Tensor) -> bool:
         """Whether a tensor on the CPU is unchanged until the batch ends, as the trace has shown.
@@ -169,8 +202,9 @@ class Recorder:
     def _catch_up(self, now: BatchForward) -> None:
         """Read the tensors that wait, in the order of their arrival."""
         for point, module, tensor, version in now.queue:
-            check_unchanged(point, tensor, version)
-            self._record(point, module, tensor)
+            with self._or_lost(point, point.statistics):
+                check_unchanged(point, tensor, version)
+                self._record(point, module, tensor)
         now.queue.clear()
         now.queued = 0
 
@@ -209,21 +243,26 @@ class Recorder:
         """Update gradient statistics when a backward pass reaches `tensor`."""
         now = self._during()
         if not tensor.requires_grad:
-            _check_late(point)
-            now.late.add(point.name)
+            if torch.is_grad_enabled():
+                self._into.lose(point.entry, point.of_gradients, _no_gradient(point))
+                return
+            now.late.add(point.name)  # a recomputation of checkpointing may bring the gradient
+        now.graded[point.name] = point
+        if not tensor.requires_grad:
             return
         kept = evolve(reading, values=reading.values.clone()) if point.overwritten else reading
         version = version_of(kept.values)
 
         def arrived(gradient: Tensor) -> None:
-            check_unchanged(point, kept.values, version)
             now.arrived[now.labels, point.name] += 1
-            outputs = now.outputs_for(kept, now.outputs)
-            blank = gradient_at(now, point, module, gradient, kept)
-            full = evolve(kept, gradient=blank, outputs=outputs, shared={})
-            self._into.update(now, point, point.after_backward[now.labels], full)
-            sums = finite_sums(full, gradient=True)
-            now.sums.append(FiniteCheck(sums, _index(kept), f"the gradient at {point.site.name}"))
+            with self._or_lost(point, point.of_gradients):
+                check_unchanged(point, kept.values, version)
+                outputs = now.outputs_for(kept, now.outputs)
+                blank = gradient_at(now, point, module, gradient, kept)
+                full = evolve(kept, gradient=blank, outputs=outputs, shared={})
+                self._into.update(now, point, point.after_backward[now.labels], full)
+                sums, what = finite_sums(full, gradient=True), f"the gradient at {point.site.name}"
+                now.sums.append(FiniteCheck(sums, _index(kept), what))
 
         tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
 
@@ -267,13 +306,11 @@ def _kept(reading: Reading, point: HookPoint) -> Reading:
     return by_row(reading)
 
 
-def _check_late(point: HookPoint) -> None:
-    """Raise `CaptureError` unless a recomputation of checkpointing may bring the gradient."""
-    if torch.is_grad_enabled():
-        raise CaptureError(
-            f"{point.site.name}: no gradient reaches it; the model detaches its input, makes it of "
-            "constants (a first hidden state), or looks it up in a table that is no nn.Embedding"
-        )
+def _no_gradient(point: HookPoint) -> str:
+    return (
+        f"{point.site.name}: no gradient reaches it; the model detaches it, makes it of constants "
+        "(a first hidden state), or looks it up in a table that is no nn.Embedding"
+    )
 
 
 def _more_calls(path: str, known: int) -> str:

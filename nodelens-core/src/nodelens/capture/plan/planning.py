@@ -24,10 +24,10 @@ from nodelens.interfaces.statistic import Layout, ReadPoint, covering
 from nodelens.statistics.moments import Moments
 
 if TYPE_CHECKING:
-    from nodelens.channels.groups import ChannelGraph, ChannelGroup
+    from nodelens.channels.groups import ChannelGraph, ChannelGroup, SitePoint
     from nodelens.interfaces.metric import Metric
 
-NODE_PLACES = ("activation", "preactivation")
+NODE_PLACES: tuple[SitePoint, ...] = ("activation", "preactivation")
 LOSSES = Moments(reads="loss")
 """The statistic of the loss of each row, kept wherever a loss is computed (block B0)."""
 
@@ -59,12 +59,12 @@ def make_plan(
     inputs, input_of = _inputs(graph, readable, needed, model)
     blocks = _blocks(graph, needed)
     plan = CapturePlan(
-        entries=tuple(PlanEntry(group, _at_nodes(group, needed)) for group in readable),
+        entries=tuple(PlanEntry(group, _at_nodes(graph, group, needed)) for group in readable),
         folds=folds,
         classes=classes,
         unread=unread,
         inputs=inputs,
-        pairs=_pairs(readable, needed),
+        pairs=_pairs(graph, readable, needed),
         visits=tuple(s for s in needed if s.reads == "model"),
         input_of=input_of | {entry.name: entry.name for entry in blocks},
         blocks=blocks,
@@ -106,22 +106,34 @@ def _cheapest(statistics: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(s for s in asked if covering(s, [t for t in asked if t != s]) is None)
 
 
-def _at_nodes(group: ChannelGroup, needed: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(s for s in needed if s.reads in NODE_PLACES and group.at(s.reads))
+def _at_nodes(graph: ChannelGraph, group: ChannelGroup, needed: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the statistics of the points of a group that can be read sample by sample."""
+    read = {place for place in NODE_PLACES if not graph.unreadable(group, place)}
+    return tuple(s for s in needed if s.reads in read)
 
 
-def _pairs(groups: Sequence[ChannelGroup], needed: tuple[Any, ...]) -> tuple[PairEntry, ...]:
+def _pairs(
+    graph: ChannelGraph, groups: Sequence[ChannelGroup], needed: tuple[Any, ...]
+) -> tuple[PairEntry, ...]:
     chosen = tuple(s for s in needed if s.reads == "pair")
     if not chosen:
         return ()
-    return tuple(PairEntry(*pair, chosen) for pair in pairwise(groups))
+    return tuple(
+        PairEntry(*pair, chosen)
+        for pair in pairwise(groups)
+        if not any(graph.unreadable(group, "activation") for group in pair)
+    )
 
 
 def _blocks(graph: ChannelGraph, needed: tuple[Any, ...]) -> tuple[BlockEntry, ...]:
     chosen = tuple(s for s in needed if s.reads == "block")
     if not chosen:
         return ()
-    return tuple(BlockEntry(block, graph[block.group].width, chosen) for block in graph.blocks)
+    return tuple(
+        BlockEntry(block, graph[block.group].width, chosen)
+        for block in graph.blocks
+        if not graph.unreadable_module(block.module)
+    )
 
 
 def _losses(needed: tuple[Any, ...]) -> tuple[LossEntry, ...]:
@@ -158,7 +170,7 @@ def _inputs(
         for place in places:
             chosen = tuple(s for s in asked if s.reads == place)
             layout = _layout(module) if chosen else None
-            if layout is None:
+            if layout is None or graph.unreadable_module(path):
                 continue
             plain = place == "input" and isinstance(module, nn.Linear) and path in read
             key = (read[path], layout.width) if plain else (path, place)

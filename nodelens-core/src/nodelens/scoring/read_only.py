@@ -1,0 +1,77 @@
+"""Weights and statistics that a metric may read and not write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nodelens.capture.checkpoint.spilled_states import StoredStates
+from nodelens.errors import PluginError
+
+if TYPE_CHECKING:
+    from nodelens.capture.checkpoint.spilled_states import StateMap
+    from nodelens.scoring.effective_weights import EffectiveWeights
+
+
+class ReadOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses every operator that would write to weights or states, by whatever view of them.
+
+    Writes through numpy are no operators, and are not seen.
+    """
+
+    def __init__(self, weights: EffectiveWeights, states: StateMap) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._weights = weights
+        self._states = states
+        self._storages = _storages([*weights.stored.values(), *_in_memory(states)])
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            self._check(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _check(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Raise `PluginError` where an argument that the operator writes to is to be kept."""
+        for place, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is None or not argument.alias_info.is_write:
+                continue
+            given = args[place] if place < len(args) else kwargs.get(argument.name)
+            written = given if isinstance(given, list | tuple) else (given,)
+            if self._holds(_storages(each for each in written if isinstance(each, Tensor))):
+                raise PluginError(
+                    f"changes weights or statistics in place ({func._schema.name}); work on a "
+                    "copy: tensor.clone()"
+                )
+
+    def _holds(self, storages: frozenset[int]) -> bool:
+        """Whether some memory belongs to weights or states, also to those made meanwhile."""
+        later = list(self._weights.known.values())
+        if isinstance(self._states, StoredStates):
+            later += self._states.held
+        return not (storages.isdisjoint(self._storages) and storages.isdisjoint(_storages(later)))
+
+
+def _in_memory(states: StateMap) -> list[Tensor]:
+    """Return the tensors of states, those in files if they have been read."""
+    if isinstance(states, StoredStates):
+        return states.held
+    return [
+        tensor for place in states.values() for state in place.values() for tensor in state.values()
+    ]
+
+
+def _storages(tensors: Iterable[Tensor]) -> frozenset[int]:
+    """Return the identities of the memory of tensors, which all views of a tensor share."""
+    plain = (tensor for tensor in tensors if tensor.layout == torch.strided)
+    return frozenset(int(tensor.untyped_storage()._cdata) for tensor in plain)

@@ -123,9 +123,13 @@ def test_the_containers_of_weights_and_states_cannot_be_changed():
         group.states.clear()
         return ones(group)
 
+    expected, _ = scored("activation_rms", "weight_l1")
     for function in (replace, drop):
-        scores, _ = scored(Bad(function), "activation_rms")
-        assert "mappingproxy" in scores.failed["Bad"]
+        scores, _ = scored(Bad(function), "activation_rms", "weight_l1")
+        assert "object" in scores.failed["Bad"]
+        assert all(
+            (scores[key].values == each.values).all() for key, each in expected.scores.items()
+        )
 
 
 def test_a_metric_may_work_in_place_on_its_own_tensors():

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from nodelens.printable import printable
+
 
 class NodelensError(Exception):
     """A problem that the user can solve: printed without a traceback, exit code 2."""
+
+    def __str__(self) -> str:
+        """Return the message; names in it may come from anywhere, so that it is printable."""
+        return printable(super().__str__())
 
 
 class ConfigError(NodelensError):
@@ -16,7 +22,7 @@ class ConfigError(NodelensError):
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(printable(problem) for problem in problems)
         super().__init__("\n".join(self.problems))
 
 

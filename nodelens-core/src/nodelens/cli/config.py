@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nodelens.cli.configured import CONFIG, OVERRIDES, checked_configs
-from nodelens.cli.layout import echo_json, wrapped
+from nodelens.cli.layout import echo, echo_json, wrapped
 from nodelens.config.patterns import expand
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def config(ctx: click.Context) -> None:
     """Check or show a config, or describe configs to an editor."""
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        echo(ctx.get_help())
 
 
 @config.command(short_help="Report every mistake in a config.")
@@ -33,7 +33,7 @@ def config(ctx: click.Context) -> None:
 def check(session: Session, config: Path, overrides: tuple[str, ...]) -> None:
     """Report every mistake in CONFIG; nothing is run."""
     runs, plugins = checked_configs(session, config, overrides)
-    click.echo(wrapped(f"{config}: no mistakes; {_what(runs, plugins.registry)}", 0))
+    echo(wrapped(f"{config}: no mistakes; {_what(runs, plugins.registry)}", 0))
 
 
 @config.command(short_help="Print a config as it would be run.")
@@ -48,7 +48,7 @@ def show(session: Session, config: Path, overrides: tuple[str, ...]) -> None:
     from nodelens.config.dump import to_yaml
 
     runs, _ = checked_configs(session, config, overrides)
-    click.echo("---\n".join(to_yaml(run) for run in runs), nl=False)
+    echo("---\n".join(to_yaml(run) for run in runs), nl=False)
 
 
 @config.command(short_help="Print the JSON Schema of configs.")

@@ -10,7 +10,7 @@ import click
 from attrs import asdict
 
 from nodelens.cli.configured import OVERRIDES, checked_configs, permitting
-from nodelens.cli.layout import columns, echo_json, wrapped
+from nodelens.cli.layout import columns, echo, echo_json, wrapped
 from nodelens.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def inspect(
     if as_json:
         echo_json(_as_json(graph, found, results))
     else:
-        click.echo("\n".join(_as_text(graph, found, results)))
+        echo("\n".join(_as_text(graph, found, results)))
 
 
 def _study(

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import click
 
+from nodelens.printable import printable
+
 GAP = 2
 WIDEST = 100
 
@@ -45,8 +47,13 @@ def wrapped(text: str, indent: int) -> str:
     )
 
 
+def echo(text: object, err: bool = False, nl: bool = True, head: str = "") -> None:
+    """Print a text without control characters, after a `head` that may have colours."""
+    click.echo(head + printable(str(text)), err=err, nl=nl)
+
+
 def echo_json(value: object) -> None:
     """Print a value as strict JSON."""
     import json
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nodelens.cli.explanation import explain, explanation_text
-from nodelens.cli.layout import columns, echo_json
+from nodelens.cli.layout import columns, echo, echo_json
 from nodelens.cli.metric_costs import level_and_cost
 from nodelens.config.schema import is_pattern
 from nodelens.plugins.specs import PLURALS, Kind, MetricSpec
@@ -50,7 +50,7 @@ def _explain_all(registry: Registry, kind: Kind, names: Sequence[str], as_json: 
     if as_json:
         echo_json(explanations)
     else:
-        click.echo("\n\n".join(explanation_text(each) for each in explanations))
+        echo("\n\n".join(explanation_text(each) for each in explanations))
 
 
 def _matching(registry: Registry, kind: Kind, patterns: Sequence[str]) -> list[Offer]:
@@ -67,7 +67,7 @@ def _list(offers: Mapping[Offer, Mapping[str, str]], kind: Kind, as_json: bool) 
         echo_json([_brief(offer, facts) for offer, facts in offers.items()])
         return
     if not offers:
-        click.echo(f"no plugin offers {PLURALS[kind]}; see: nodelens plugins", err=True)
+        echo(f"no plugin offers {PLURALS[kind]}; see: nodelens plugins", err=True)
         return
     names = [offer.name for offer in offers]
     families: dict[str, list[tuple[str, ...]]] = {}
@@ -78,7 +78,7 @@ def _list(offers: Mapping[Offer, Mapping[str, str]], kind: Kind, as_json: bool) 
     rows = [row for several in families.values() for row in several]
     sizes = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
     blocks = [_block(family, rows, sizes) for family, rows in sorted(families.items())]
-    click.echo("\n\n".join(blocks))
+    echo("\n\n".join(blocks))
 
 
 def _block(family: str, rows: Sequence[tuple[str, ...]], sizes: Sequence[int]) -> str:

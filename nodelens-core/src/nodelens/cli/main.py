@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from nodelens.cli.layout import echo
 from nodelens.cli.lazy import LazyGroup
 from nodelens.cli.session import Session, logging_to_stderr
 from nodelens.errors import ConfigError, NodelensError, TerminationError
@@ -49,7 +50,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(args, PROGRAM, standalone_mode=False, obj=session)
     except click.Abort:
-        click.echo("interrupted", err=True)
+        echo("interrupted", err=True)
         return INTERRUPTED
     except (click.ClickException, NodelensError, TerminationError) as error:
         _trace(session, error)
@@ -57,7 +58,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return error.exit_code if isinstance(error, click.ClickException) else MISTAKE
     except Exception as error:  # noqa: BLE001 - the top of the program
         _trace(session, error)
-        click.echo(_report_request(error, session), err=True)
+        echo(_report_request(error, session), err=True)
         return FAILED
     return code if type(code) is int else 0
 
@@ -71,7 +72,7 @@ def _accept_any_terminal() -> None:
 
 def _trace(session: Session, error: BaseException) -> None:
     if session.traceback:
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        echo("".join(traceback.format_exception(error)), err=True, nl=False)
 
 
 def _tell(error: click.ClickException | NodelensError | TerminationError) -> None:
@@ -82,9 +83,9 @@ def _tell(error: click.ClickException | NodelensError | TerminationError) -> Non
     else:
         lines = [str(error)]
     for line in lines:
-        click.echo(click.style("error: ", fg="red") + line, err=True)
+        echo(line, err=True, head=click.style("error: ", fg="red"))
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        click.echo(f"help: {_help(error, error.ctx)}", err=True)
+        echo(f"help: {_help(error, error.ctx)}", err=True)
 
 
 def _help(error: click.UsageError, ctx: click.Context) -> str:
@@ -108,7 +109,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
     if value and not ctx.resilient_parsing:
         from nodelens.version import installed_version
 
-        click.echo(f"{PROGRAM} {installed_version()}")
+        echo(f"{PROGRAM} {installed_version()}")
         ctx.exit()
 
 
@@ -170,7 +171,7 @@ def cli(ctx: click.Context, verbose: int, quiet: int) -> None:
     if ctx.invoked_subcommand is None:
         from nodelens.version import installed_version
 
-        click.echo(WELCOME.format(version=installed_version()))
+        echo(WELCOME.format(version=installed_version()))
 
 
 if __name__ == "__main__":

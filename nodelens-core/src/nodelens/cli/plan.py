@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nodelens.cli.configured import CONFIG, OVERRIDES, checked_configs, permitting
+from nodelens.cli.layout import echo, echo_json
 
 if TYPE_CHECKING:
     from nodelens.cli.session import Session
@@ -48,6 +48,6 @@ def plan(
         study = load_study(each, plugins, choose_device(each.device), allowed)
         plans.append(plan_json(each, study, plan_capture(each, study, chosen)))
     if as_json:
-        click.echo(json.dumps(plans, indent=2))
+        echo_json(plans)
     else:
-        click.echo("\n\n".join(plan_text(each) for each in plans))
+        echo("\n\n".join(plan_text(each) for each in plans))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from attrs import frozen
 
-from nodelens.cli.layout import columns, echo_json
+from nodelens.cli.layout import columns, echo, echo_json
 from nodelens.cli.lazy import checked_command
 from nodelens.config.options import option_fields
 from nodelens.errors import NodelensError
@@ -52,7 +52,7 @@ def plugins(session: Session, as_json: bool, checking: bool) -> None:
     if as_json:
         echo_json(_as_json(loaded, checks, checking))
     else:
-        click.echo(_as_text(loaded, checks))
+        echo(_as_text(loaded, checks))
     if checking and not _all_well(loaded, checks):
         raise click.exceptions.Exit(1)
 

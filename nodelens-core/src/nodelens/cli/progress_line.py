@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
 from attrs import define, field
 
+from nodelens.cli.layout import echo
+from nodelens.printable import printable
 from nodelens.progress import Progress, silent
 
 PLAIN_SECONDS = 10.0
@@ -43,13 +44,11 @@ class PlainLines:
             return
         self.shown[what] = now
         if total and done >= total:
-            click.echo(f"{what}: {done} done in {now - started:.1f} s", err=True)
+            echo(f"{what}: {done} done in {now - started:.1f} s", err=True)
             del self.started[what], self.shown[what]
         else:
             of = f" of {total}" if total else ""
-            click.echo(
-                f"{what}: {done}{of}, {self._remaining(started, now, done, total)}", err=True
-            )
+            echo(f"{what}: {done}{of}, {self._remaining(started, now, done, total)}", err=True)
 
     @staticmethod
     def _remaining(started: float, now: float, done: int, total: int) -> str:
@@ -72,7 +71,7 @@ def _bars() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -83,7 +82,7 @@ def _bars() -> Iterator[Progress]:
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total or None, rate="")
+                tasks[what] = bars.add_task(printable(what), total=total or None, rate="")
             speed = bars.tasks[bars.task_ids.index(tasks[what])].speed
             rate = f"{speed:.0f}/s" if speed else ""
             bars.update(tasks[what], completed=done, total=total or None, rate=rate)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from attrs import fields
 
+from nodelens.cli.layout import echo
 from nodelens.cli.runs import OUTPUT, newest
 from nodelens.config.components import ComponentCheck
 from nodelens.config.load import read_config
@@ -46,7 +47,7 @@ def report(session: Session, run: str, formats: tuple[str, ...], output: Path) -
     with _verified(folder):
         for component in chosen:
             for path in _writer(registry, component).write(folder):
-                click.echo(path)
+                echo(path)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from nodelens.capture.distributed.torchrun import launched
 from nodelens.cli.configured import OVERRIDES, checked_configs, permitting
+from nodelens.cli.layout import echo, echo_json
 from nodelens.cli.progress_line import progress_on_stderr
 from nodelens.config.schema import OUTPUT
 from nodelens.storage.run_folder import RECORD, find_run
@@ -66,9 +66,9 @@ def run(
     if rank:
         return 0
     if as_json:
-        click.echo(json.dumps([_record(folder) for folder in finished], indent=2))
+        echo_json([_record(folder) for folder in finished])
     else:
-        click.echo("\n\n".join("\n".join(_summary(folder)) for folder in finished))
+        echo("\n\n".join("\n".join(_summary(folder)) for folder in finished))
     return int(any(_failed(folder) for folder in finished))
 
 

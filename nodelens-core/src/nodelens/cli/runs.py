@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nodelens.cli.layout import columns, echo_json
+from nodelens.cli.layout import columns, echo, echo_json
 from nodelens.errors import FormatError, RunError
 from nodelens.storage.run_folder import RunFolder, list_runs
 
@@ -31,9 +31,9 @@ def runs(output: Path, as_json: bool) -> None:
         echo_json(entries)
     elif entries:
         rows = [_row(entry) for entry in entries]
-        click.echo(columns([("RUN", "STARTED", "TIME", "STATUS"), *rows]))
+        echo(columns([("RUN", "STARTED", "TIME", "STATUS"), *rows]))
     else:
-        click.echo(f"no runs in {output}; start one with: nodelens run CONFIG.yaml", err=True)
+        echo(f"no runs in {output}; start one with: nodelens run CONFIG.yaml", err=True)
 
 
 def newest(output: Path) -> RunFolder:

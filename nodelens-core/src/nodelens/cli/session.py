@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
 from attrs import define
 
+from nodelens.cli.layout import echo
 from nodelens.plugins.manager import Plugins, load_plugins
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class EchoHandler(logging.Handler):
         """Write ``warning: text``, and records below a warning without the word."""
         text = self.format(record)
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        click.echo(prefix + text, err=True)
+        echo(prefix + text, err=True)
 
 
 @contextmanager

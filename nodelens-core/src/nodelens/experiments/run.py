@@ -38,6 +38,7 @@ from nodelens.experiments.setup import (
 )
 from nodelens.experiments.termination import terminable
 from nodelens.interfaces.backend import Permissions
+from nodelens.printable import printable
 from nodelens.progress import Progress, silent
 from nodelens.storage.run_folder import RunFolder
 from nodelens.storage.run_lock import locked
@@ -268,12 +269,17 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 @contextmanager
 def _logged(run: RunFolder) -> Iterator[None]:
     """Write the log of the run to ``run.log``."""
     handler = logging.FileHandler(run.file("run.log"), encoding="utf-8")
     handler.setLevel(logging.INFO)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
     level = log.level
     log.setLevel(logging.DEBUG)
     log.addHandler(handler)

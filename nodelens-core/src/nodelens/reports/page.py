@@ -13,6 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nodelens.findings.finding import Finding
+from nodelens.findings.finding_json import finding_from_json, finding_to_json
+from nodelens.printable import printable, printable_values
 from nodelens.reports import provenance_tables as provenance
 from nodelens.reports import score_view
 from nodelens.reports.artifacts import Drawing, draw_all, write_figures, write_tables
@@ -52,10 +54,16 @@ class SectionView:
 def write_page(run: RunFolder, formats: Sequence[Format]) -> list[Path]:
     """Write the page, every figure in `formats`, every table as CSV and LaTeX; return the files."""
     content = read_content(run)
+    content = evolve(content, findings=tuple(_readable(each) for each in content.findings))
     drawings = draw_all(content.findings, formats)
     files = write_figures(run, drawings, formats) + write_tables(run, content.findings)
     run.write_text(_PAGE, _html(run, content, drawings))
     return [*files, run.file(_PAGE)]
+
+
+def _readable(finding: Finding) -> Finding:
+    """Return a finding without control characters, which figures cannot hold either."""
+    return finding_from_json(printable_values(finding_to_json(finding)), finding.name)
 
 
 def _html(run: RunFolder, content: RunContent, drawings: Sequence[Drawing]) -> str:
@@ -65,6 +73,7 @@ def _html(run: RunFolder, content: RunContent, drawings: Sequence[Drawing]) -> s
         loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from nodelens.findings.finding import Cell, Table
+from nodelens.reports.csv_text import csv_text
 from nodelens.scoring.scores import COLUMNS
 
 if TYPE_CHECKING:
@@ -18,12 +16,12 @@ LAYER_COLUMNS = ("metric", "group", "value", "se", "higher_is_better", "unit")
 
 def scores_csv(scores: Scores) -> str:
     """Return the scores of all nodes, in full precision."""
-    return _csv(COLUMNS, scores.rows())
+    return csv_text(COLUMNS, scores.rows())
 
 
 def layers_csv(scores: Scores) -> str:
     """Return the values of layer metrics as CSV, in full precision."""
-    return _csv(LAYER_COLUMNS, layer_rows(scores))
+    return csv_text(LAYER_COLUMNS, layer_rows(scores))
 
 
 def layer_rows(scores: Scores) -> list[tuple[Cell, ...]]:
@@ -50,11 +48,3 @@ def layers_table(scores: Scores) -> Table:
         rows=tuple((*row[:4], "" if row[5] == "1" else row[5]) for row in layer_rows(scores)),
         note="One number per channel group; such metrics rank no nodes.",
     )
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -5,11 +5,11 @@ LaTeX is written by hand: tabulate has no caption, and leaves ``±`` and line br
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from io import StringIO
 from typing import TYPE_CHECKING
 
+from nodelens.printable import printable
+from nodelens.reports.csv_text import csv_text
 from nodelens.reports.numbers import MINUS, column, is_number
 from nodelens.storage.names import file_name
 
@@ -43,12 +43,8 @@ def table_name(finding: Finding, table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return the table as CSV: full precision, missing cells empty, lines end with a line feed."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(table.rows)
-    return text.getvalue()
+    """Return the table as CSV; see `nodelens.reports.csv_text`."""
+    return csv_text(table.columns, table.rows)
 
 
 def to_latex(table: Table) -> str:
@@ -74,7 +70,7 @@ def to_latex(table: Table) -> str:
 
 def escape_latex(text: str) -> str:
     """Return a text that LaTeX prints as it is."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in printable(text))
 
 
 def _latex_row(cells: Sequence[str]) -> str:

@@ -97,7 +97,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         ("a.jsonl", "5", r"line 1: no text under 'text' \(there is: int\)"),
         ("a.json", "[1,", "a.json, line 1: not JSON"),
         ("a.json", '"one"', "expected a list of records or of texts"),
-        ("a.txt", b"\xff\xfe", r"a.txt: not UTF-8 text \(byte 0\)"),
+        ("a.txt", b"\xff\xfe", r"a.txt, line 1: not UTF-8 text \(the byte ff\)"),
     ],
 )
 def test_mistakes_name_file_and_place(tmp_path, name, content, message):

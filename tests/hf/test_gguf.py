@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -9,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 import nodelens
 import nodelens_hf
 from nodelens.channels.infer import infer
-from nodelens.errors import DataError, ModelError
+from nodelens.errors import DataError, ModelError, NodelensError
 from nodelens.interfaces.backend import ModelRequest
 from nodelens.removal.removal import remove
 from nodelens_hf.backend import HuggingFace
@@ -135,6 +137,20 @@ def test_a_damaged_file_is_named(folder, damage):
     file.write_bytes({"truncated": whole[:-5000], "empty": b"", "other": b"text" * 999}[damage])
     with pytest.raises(ModelError, match=rf"{NAME}: damaged, or of a kind of GGUF"):
         loaded(folder)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_bits_that_flipped_in_the_header_are_no_traceback(folder, seed):
+    file, draw = folder / NAME, random.Random(seed)
+    data = bytearray(file.read_bytes())
+    for _ in range(3):
+        data[draw.randrange(400)] ^= 1 << draw.randrange(8)
+    file.write_bytes(data)
+    for load in (lambda: loaded(folder), lambda: load_tokenizer(str(folder), NAME)):
+        try:
+            load()
+        except NodelensError as error:
+            assert str(folder) in str(error)
 
 
 def test_a_damaged_tokenizer_is_named(folder):

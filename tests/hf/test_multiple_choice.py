@@ -113,7 +113,7 @@ def test_the_finding_says_how_many_questions(model, file):
 def test_a_file_that_is_no_text_is_named(model, tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes('{"question": "naïve"}'.encode("latin-1"))
-    with pytest.raises(DataError, match=r"a\.jsonl: not UTF-8 text"):
+    with pytest.raises(DataError, match=r"a\.jsonl, line 1: not UTF-8 text"):
         nodelens_hf.multiple_choice(model, str(path), tokenizer="bytes")
 
 

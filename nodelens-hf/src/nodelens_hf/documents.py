@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 
 from nodelens.errors import DataError
 from nodelens_hf import records
+from nodelens_hf.text_lines import numbered_lines
 
 SUFFIXES = (".txt", ".md", ".rst", *records.SUFFIXES)
 PIECE = 1 << 20
@@ -93,8 +94,6 @@ def readable(path: Path) -> Iterator[None]:
     """Raise `DataError` that names the file, if it cannot be read or is no text."""
     try:
         yield
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
 
@@ -117,21 +116,20 @@ def _of_text(path: Path) -> Iterator[Document]:
     """
     paragraph: list[str] = []
     size, continues, begins = 0, False, True
-    with path.open(encoding="utf-8") as file:
-        while line := file.readline(PIECE):
-            blank = begins and not line.strip()
-            begins = line.endswith("\n")
-            if not blank:
-                paragraph.append(line)
-                size += len(line)
-            elif paragraph:
-                yield Document("".join(paragraph).rstrip("\n"), continues=continues)
-                paragraph, size, continues = [], 0, False
-            if size >= PIECE:
-                text = "".join(paragraph)
-                kept = text.rstrip("\n")
-                yield Document(kept, continues=continues)
-                paragraph, size, continues = [text[len(kept) :]], 0, True
+    for _, line in numbered_lines(path, PIECE):
+        blank = begins and not line.strip()
+        begins = line.endswith("\n")
+        if not blank:
+            paragraph.append(line)
+            size += len(line)
+        elif paragraph:
+            yield Document("".join(paragraph).rstrip("\n"), continues=continues)
+            paragraph, size, continues = [], 0, False
+        if size >= PIECE:
+            text = "".join(paragraph)
+            kept = text.rstrip("\n")
+            yield Document(kept, continues=continues)
+            paragraph, size, continues = [text[len(kept) :]], 0, True
     if paragraph:
         yield Document("".join(paragraph).rstrip("\n"), continues=continues)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from nodelens.training.estimate import Estimate, ratio
 from nodelens.training.model_evaluation import evaluate
 from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
 from nodelens_hf.documents import find_files, readable
+from nodelens_hf.text_lines import records_of_lines
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
 from nodelens_hf.windows import next_tokens, padded
 
@@ -94,17 +94,12 @@ def measure(protocol: MultipleChoice, model: nn.Module) -> ChoiceResult:
 
 def _questions(protocol: MultipleChoice) -> Iterator[Question]:
     for path in find_files(protocol.files):
-        with readable(path), path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _question(line, protocol, f"{path}, line {number}")
+        with readable(path):
+            for record, where in records_of_lines(path):
+                yield _question(record, protocol, where)
 
 
-def _question(line: str, protocol: MultipleChoice, where: str) -> Question:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON ({error.msg})") from error
+def _question(record: Any, protocol: MultipleChoice, where: str) -> Question:
     names = (protocol.question, protocol.choices, protocol.answer)
     if not isinstance(record, dict) or any(name not in record for name in names):
         raise DataError(f"{where}: expected a record with {', '.join(names)}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import evolve
 
+from nodelens.data.file_faults import FAULTS
 from nodelens.errors import ModelError
 from nodelens_hf.class_labels import names_of, output_names, unknown_classes, unnamed
 from nodelens_hf.handles import handle_of
@@ -56,7 +57,8 @@ def load_pretrained(backend: HuggingFace, request: ModelRequest) -> ModelHandle:
             auto = auto_class(backend.task)
             model, loaded = auto.from_pretrained(source, output_loading_info=True, **options)
     except Exception as error:
-        if not (trusted or isinstance(error, (*_UNREADABLE, SafetensorError))):
+        faults = _UNREADABLE if backend.gguf_file is None else FAULTS
+        if not (trusted or isinstance(error, (*faults, SafetensorError))):
             raise  # the code of a model may raise anything, ours and transformers' may not
         if backend.gguf_file is not None:
             raise ModelError(_gguf_reason(folder / backend.gguf_file, error)) from error

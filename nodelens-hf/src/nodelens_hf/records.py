@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from nodelens.data.file_faults import FAULTS, check_size
 from nodelens.errors import DataError
+from nodelens_hf.text_lines import check_text, parsed, records_of_lines
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 _ROWS = 256
@@ -33,7 +34,7 @@ def records(path: Path, columns: Sequence[str]) -> Records:
     Where a column is missing, records have all columns, for the message. Raises `DataError` for an
     unreadable file.
     """
-    readers: dict[str, Callable[[Path], Records]] = {".jsonl": _of_lines, ".json": _of_json}
+    readers: dict[str, Callable[[Path], Records]] = {".jsonl": records_of_lines, ".json": _of_json}
     if path.suffix in readers:
         yield from readers[path.suffix](path)
     elif path.suffix == ".parquet":
@@ -42,22 +43,12 @@ def records(path: Path, columns: Sequence[str]) -> Records:
         yield from _of_dataset(path, columns)
 
 
-def _of_lines(path: Path) -> Records:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path}, line {number}: not JSON ({error.msg})") from error
-                yield record, f"{path}, line {number}"
-
-
 def _of_json(path: Path) -> Records:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    check_size(path.stat().st_size, str(path))
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    for number, line in enumerate(text.splitlines(), start=1):
+        check_text(line, f"{path}, line {number}")
+    found = parsed(text, str(path), lines=True)
     many = list(found.values()) if isinstance(found, dict) else found
     if not isinstance(many, list):
         raise DataError(f"{path}: expected a list of records or of texts")
@@ -74,15 +65,17 @@ def _of_parquet(path: Path, columns: Sequence[str]) -> Records:
         ) from error
     try:
         with parquet.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                check_size(file.metadata.row_group(group).total_byte_size, str(path))
             known = all(name in file.schema_arrow.names for name in columns)
             number = 0
             chosen = list(columns) if known else None
             for batch in file.iter_batches(batch_size=_ROWS, columns=chosen):
                 for record in batch.to_pylist():
-                    yield record, f"{path}, row {number}"
                     number += 1
-    except ArrowException as error:
-        raise DataError(f"{path}: not a parquet file ({error})") from error
+                    yield record, f"{path}, row {number - 1}"
+    except (ArrowException, *FAULTS) as error:
+        raise DataError(f"{path}: not a parquet file that can be read ({error})") from error
 
 
 def _of_dataset(path: Path, columns: Sequence[str]) -> Records:
@@ -95,7 +88,7 @@ def _of_dataset(path: Path, columns: Sequence[str]) -> Records:
         ) from error
     try:
         found = load_from_disk(str(path))
-    except (OSError, ValueError, KeyError) as error:
+    except FAULTS as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not a whole dataset of save_to_disk ({reason})") from error
     if all(name in found.column_names for name in columns):

@@ -18,6 +18,7 @@ from nodelens.interfaces.statistic import IGNORED
 from nodelens_hf import records
 from nodelens_hf.documents import TextFiles, find_files, readable
 from nodelens_hf.sampling import reservoir
+from nodelens_hf.text_lines import LONGEST, numbered_lines
 from nodelens_hf.windows import closed_row, matched, padded
 
 if TYPE_CHECKING:
@@ -101,17 +102,16 @@ def _of_columns(path: Path, source: TextFiles) -> Iterator[Sentence]:
     """
     words: list[str] = []
     tags: list[str] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip() or line.startswith("-DOCSTART-"):
-                if words:
-                    yield Sentence(tuple(words), tuple(tags))
-                words, tags = [], []
-            elif not (path.suffix == ".conllu" and line.startswith("#")):
-                pair = _pair(line, path, number)
-                if pair is not None:
-                    words.append(pair[0])
-                    tags.append(pair[1])
+    for number, line in numbered_lines(path, LONGEST):
+        if not line.strip() or line.startswith("-DOCSTART-"):
+            if words:
+                yield Sentence(tuple(words), tuple(tags))
+            words, tags = [], []
+        elif not (path.suffix == ".conllu" and line.startswith("#")):
+            pair = _pair(line, path, number)
+            if pair is not None:
+                words.append(pair[0])
+                tags.append(pair[1])
     if words:
         yield Sentence(tuple(words), tuple(tags))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
+from nodelens.data.file_faults import FAULTS
 from nodelens.errors import DataError
 from nodelens_hf.hub import hub_or_cache
 from nodelens_hf.token_bytes import ByteCount, byte_counter
@@ -18,7 +19,7 @@ BYTES = "bytes"
 """Name of the tokenizer without files: every byte of UTF-8 is a token, 256 marks ends."""
 
 _ADVICE = f"give a folder or hub id that has a tokenizer, or {BYTES!r}"
-_UNREADABLE = (OSError, ValueError, KeyError, ImportError, TypeError)
+_UNREADABLE = (*FAULTS, ImportError)
 """Errors of transformers for an unreadable tokenizer; tokenizers raises a bare Exception."""
 Encode = Callable[[Sequence[str]], list[list[int]]]
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
 from attrs import frozen
 
+from nodelens.data.file_faults import check_regular, check_size, named
 from nodelens.data.labels import LabelSet, find_labels
 from nodelens.errors import DataError
 from nodelens.interfaces.dataset import LoadedData, Samples
@@ -50,31 +50,34 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
 
     Raises `DataError` for a missing file, another format, and too few or too many bytes.
     """
-    data = _bytes(path)
+    check_regular(path)
     header = 4 + 4 * axes
-    if len(data) < header or data[:4] != bytes((0, 0, _UNSIGNED_BYTES, axes)):
+    with named(str(path)), _opened(path) as file:
+        start = file.read(header)
+        if len(start) < header or start[:4] != bytes((0, 0, _UNSIGNED_BYTES, axes)):
+            raise DataError(
+                f"{path}: starts with {start[:4].hex() or 'nothing'}, expected "
+                f"{8 * 256 + axes:08x}, the mark of idx files of unsigned bytes with {axes} "
+                f"{'axis' if axes == 1 else 'axes'}"
+            )
+        shape = tuple(int(size) for size in np.frombuffer(start, ">u4", offset=4))
+        size = math.prod(shape)
+        check_size(size, str(path))
+        data = file.read(size + 2)  # what is too much is not unpacked
+    if len(data) != size:
+        least = "at least " if len(data) == size + 2 else ""
         raise DataError(
-            f"{path}: starts with {data[:4].hex() or 'nothing'}, expected {8 * 256 + axes:08x}, "
-            f"the mark of idx files of unsigned bytes with {axes} {'axis' if axes == 1 else 'axes'}"
+            f"{path}: {least}{header + len(data)} bytes, expected {header + size} for "
+            f"the declared shape {shape}; the file is damaged, fetch it again"
         )
-    shape = tuple(int(size) for size in np.frombuffer(data, ">u4", count=axes, offset=4))
-    expected = header + math.prod(shape)
-    if len(data) != expected:
-        raise DataError(
-            f"{path}: {len(data)} bytes, expected {expected} for the declared shape {shape}; "
-            "the file is damaged, fetch it again"
-        )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(_GZIP) else data
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file (looked in {Path.cwd()})") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}; fetch the file again") from error
+def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
+    """Open a file, unpacked if it is packed; what it holds is read as far as it is needed."""
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+    return gzip.open(path) if packed else path.open("rb")
 
 
 def _labels(path: Path) -> NDArray[np.int64]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import torch
 from attrs import frozen
 
 from nodelens.data.class_names import ordered
+from nodelens.data.file_faults import FAULTS, check_regular
 from nodelens.errors import DataError
 from nodelens.interfaces.dataset import LoadedData, Samples
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
+MOST_PIXELS = 1 << 26
+"""An image of more pixels is refused before they are unpacked."""
 
 
 @frozen
@@ -34,10 +39,16 @@ class ImageReader:
         """Return ``(channels, height, width)`` in [0, 1]; raises `DataError` naming the file."""
         from PIL import Image
 
+        check_regular(path)
         try:
-            with Image.open(path) as image:
+            with _without_warnings(), Image.open(path) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise ValueError(
+                        f"it declares {image.width} x {image.height} pixels, and at most "
+                        f"{MOST_PIXELS:,} are read"
+                    )
                 pixels = np.asarray(self._converted(image), dtype=np.float32) / np.float32(255)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (*FAULTS, Image.DecompressionBombError) as error:
             raise DataError(
                 f"{path}: cannot be read as an image ({error}); remove or replace the file"
             ) from error
@@ -55,6 +66,14 @@ class ImageReader:
             return image
         height, width = self.size
         return image.resize((width, height), Resampling.BILINEAR)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Leave out pillow's warnings about metadata, which is not used, and about many pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def read_folder(root: Path, reader: ImageReader) -> LoadedData:
@@ -116,7 +135,11 @@ def _samples(root: Path, classes: Sequence[str], reader: ImageReader) -> Samples
 
 
 def _images(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists())
+    )
     found = [path for path in found if path.name[0] != "."]
     if not found:
         raise DataError(

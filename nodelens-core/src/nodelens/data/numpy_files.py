@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from attrs import frozen
 from numpy.typing import NDArray
 
+from nodelens.data.file_faults import FAULTS, check_regular, check_size
 from nodelens.data.integrity import check_finite
 from nodelens.data.labels import find_labels, whole_numbers
 from nodelens.errors import DataError
 from nodelens.interfaces.dataset import LoadedData, Samples
 
+_NPY, _ZIP = b"\x93NUMPY", b"PK"
+_HEADER_2 = np.lib.format.read_array_header_2_0
 _AXES = {"first": None, "last": 4, "none": 3}
 
 
@@ -36,10 +38,12 @@ class Pair:
 
 def read_npz_pair(path: Path, inputs_key: str, targets_key: str) -> Pair:
     """Read two arrays of one npz file; raises `DataError` for a missing or unreadable one."""
+    check_regular(path)
     with _explained(str(path)), path.open("rb") as file:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
+        if file.read(len(_NPY)) == _NPY:
             raise DataError(f"{path}: not an npz file; give npy files as inputs and targets")
+        file.seek(0)
+        archive = np.load(file, allow_pickle=False)
         arrays = [_member(archive, key, path) for key in (inputs_key, targets_key)]
     places = [f"{path}, {key!r}" for key in (inputs_key, targets_key)]
     return Pair(arrays[0], arrays[1], places[0], places[1], origin=str(path))
@@ -72,16 +76,39 @@ def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> NDArray[Any]
             f"{path}: no array is called {key!r}; the file has {', '.join(archive.files) or 'none'}"
             + (f"; did you mean {close[0]!r}?" if close else "")
         )
-    with _explained(f"{path}, {key!r}"):
-        array: NDArray[Any] = archive[key]
-    return array
+    where = f"{path}, {key!r}"
+    packed: Any = archive.zip  # Any: NumPy's type says that it may be closed
+    with _explained(where):
+        name = key if key in packed.namelist() else f"{key}.npy"
+        with packed.open(name) as member:
+            return _array(member, packed.getinfo(name).file_size, where)
 
 
 def _npy(path: Path) -> NDArray[Any]:
+    check_regular(path)
     with _explained(str(path)), path.open("rb") as file:
-        array = np.load(file, allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{path}: an npz file, expected npy; give it as path")
+        if file.read(2) == _ZIP:
+            raise DataError(f"{path}: an npz file, expected npy; give it as path")
+        file.seek(0)
+        return _array(file, path.stat().st_size, str(path))
+
+
+def _array(file: IO[bytes], size: int, where: str) -> NDArray[Any]:
+    """Return one array, after a check that the file is as long as its header says."""
+    start = file.tell()
+    version = np.lib.format.read_magic(file)
+    # Version 3 differs from 2 in the names of fields alone, which no plain array has.
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else _HEADER_2
+    shape, _, dtype = read(file)
+    expected = file.tell() - start + math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and expected != size:
+        raise DataError(
+            f"{where}: has {size:,} bytes, expected {expected:,} for the declared shape {shape}; "
+            "the file is damaged, fetch it again"
+        )
+    check_size(size, where)
+    file.seek(start)
+    array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array
 
 
@@ -92,7 +119,7 @@ def _explained(where: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{where}: there is no such file (looked in {Path.cwd()})") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except FAULTS as error:
         raise DataError(f"{where}: {_reason(error)}") from error
 
 
@@ -100,7 +127,7 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if text.startswith("Object arrays"):
         return "holds Python objects, which are never unpickled; save a plain numeric array"
-    if "pickle" in text:  # what NumPy says of every file that is none of its own
+    if "pickle" in text or "magic string" in text:  # said of any file
         return "neither an npz nor an npy file; write one with numpy.savez or numpy.save"
     return f"cannot be read as a NumPy file: {text}"
 

@@ -75,6 +75,8 @@ def state_from_bytes(data: bytes) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise RunError(f"{path}: not a regular file")
     try:
         return path.read_bytes()
     except OSError as error:

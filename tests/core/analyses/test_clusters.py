@@ -101,8 +101,10 @@ def test_large_sets_are_sampled(scores_of):
 
 
 def test_identical_nodes_are_no_failure(scores_of):
-    same = {"g": [0.0] * 10 + [1.0] * 10}
-    finding = Clusters(**QUICK).analyse(scores_of({"a": same, "b": same}), 0)
+    halves = [0.0] * 10 + [1.0] * 10
+    finding = Clusters(**QUICK).analyse(
+        scores_of({"a": {"g": halves}, "b": {"g": halves[::-1]}}), 0
+    )
     assert finding.data["clustered"][0]["silhouette"] == pytest.approx(1.0)
 
 

@@ -51,6 +51,16 @@ def write(tmp_path: Path, **changes) -> str:
     return str(path)
 
 
+def test_a_model_at_chance_is_the_first_warning_of_all(tmp_path, capsys):
+    metrics = [{"name": "weight_l1"}, {"name": "class_information"}]
+    assert main(["-q", "run", write(tmp_path, metrics=metrics, interventions=["oracle"])]) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING")]
+    assert printed[0].startswith("WARNING the model is at chance: accuracy of ")
+    (summary,) = (tmp_path / "out").glob("*/*/summary.json")
+    warnings = json.loads(summary.read_text())["warnings"]
+    assert warnings[0].startswith("Evaluation: test: the model is at chance: accuracy of ")
+
+
 def test_a_run_leaves_every_artifact_and_a_manifest_that_holds(tmp_path):
     run = nodelens.run(config(tmp_path, training={"epochs": 1}, reports=["html", "json"]))
     record = run.record()

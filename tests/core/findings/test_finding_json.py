@@ -29,13 +29,14 @@ tables = st.builds(Table, text, text, row(text), row(row(cells)), text)
 style = st.sampled_from(["solid", "dashed", "dotted"])
 lines = st.builds(Line, text, row(number), row(number), row(number), row(number), style)
 series = st.builds(Series, text, row(number), row(number), row(number))
+ends = row(st.none() | number)
 limits = st.none() | st.tuples(number, number)
 matrix = row(row(st.none() | number))
 plots = st.one_of(
     st.builds(LinePlot, text, text, text, text, row(lines), text, st.booleans()),
     st.builds(Heatmap, text, text, row(text), row(text), matrix, text, limits),
     st.builds(ScatterPlot, text, text, text, text, row(series), text, st.booleans(), st.booleans()),
-    st.builds(Bars, text, text, text, row(text), row(number), row(number), text),
+    st.builds(Bars, text, text, text, row(text), row(number), ends, ends, text),
 )
 data = st.dictionaries(text, st.lists(number, max_size=3) | cells, max_size=3)
 findings = st.builds(Finding, text, text, text, row(text), row(text), row(tables), row(plots), data)
@@ -74,10 +75,10 @@ def test_anything_else_is_refused(damage, message):
         finding_from_json(damage(stored), "x.json")
 
 
-@pytest.mark.parametrize("found", [None, 0, 2, "1"])
+@pytest.mark.parametrize("found", [None, 1, 3, "2"])
 def test_a_finding_of_another_format_is_refused(found):
     stored = finding_to_json(Finding("analysis", "x", "X")) | {"format": found}
-    text = rf"x\.json: finding of format {found!r}, this version reads 1; run again, or use the "
+    text = rf"x\.json: finding of format {found!r}, this version reads 2; run again, or use the "
     with pytest.raises(RunError, match=text + "NodeLens version that wrote it"):
         finding_from_json(stored, "x.json")
 

@@ -15,8 +15,37 @@ def test_the_headline_names_the_metric_that_removes_most_safely(additive):
 
 
 def test_equal_metrics_are_said_not_to_be_separable(additive):
-    finding = Ablation().run(additive(C, {"true": C, "same": 2 * C, "bad": -C}).request)
-    assert finding.headline[0].endswith("; not separable from same")
+    near = C[[0, 1, 2, 3, 4, 5, 8, 7, 6, 9]]
+    request = additive(C, {"true": C, "near": near, "bad": -C}).request
+    finding = Ablation(fractions=(0.5,)).run(request)
+    assert finding.headline[0].endswith("; not separable from near")
+
+
+def test_metrics_of_equal_ranks_have_one_curve(additive, table):
+    finding = Ablation().run(additive(C, {"true": C, "same": 2 * C}).request)
+    assert {row["metric"] for row in table(finding, "ablation_areas")} == {"true", "random"}
+    assert table(finding, "ablation_left_out")[0] == {
+        "what": "same",
+        "why": "ranks the nodes of every group as true does",
+    }
+
+
+@pytest.mark.parametrize("order", ["least", "most"])
+def test_no_metric_is_named_that_does_not_beat_random_by_the_table_s_test(additive, table, order):
+    for seed in range(6):
+        noise = np.random.default_rng(seed).normal(size=(3, 10))
+        metrics = {str(at): values for at, values in enumerate(noise)}
+        inputs = tuple(np.linspace(1.0, 1.1, 8))
+        finding = Ablation(order=order).run(additive(C, metrics, inputs=inputs).request)
+        sign = -1 if order == "least" else 1
+        beating = {
+            row["metric"]
+            for row in table(finding, "ablation_areas")
+            if row["metric"] != "random"
+            and sign * row["against random"] > 2 * row["against random se"]
+        }
+        named = finding.headline[0].split()[0]
+        assert named in beating if beating else finding.headline[0].startswith("no metric ")
 
 
 def test_a_metric_that_does_worse_than_random_is_warned_about(additive):

@@ -14,11 +14,11 @@ from nodelens.scoring.scores import Score, Scores
 def request_with(additive):
     """Return a request on groups of 4, 3 and 2 nodes and the output, from ``{metric: groups}``."""
 
-    def build(covered, high=True):
+    def build(covered, high=True, down=()):
         model = nn.Sequential(*(nn.Linear(a, b) for a, b in ((2, 4), (4, 3), (3, 2), (2, 5))))
         graph = infer(model, torch.zeros(2, 2))
         scores = {
-            (metric, group.name): Score(metric, group.name, np.arange(group.width), high, "1")
+            (metric, group.name): Score(metric, group.name, nodes(group, metric in down), high, "1")
             for metric, groups in covered.items()
             for group in graph
             if group.name in groups
@@ -28,18 +28,31 @@ def request_with(additive):
     return build
 
 
+def nodes(group, falling):
+    rising = np.arange(group.width)
+    return rising[::-1] if falling else rising
+
+
 A, B, C, OUT = "0:neurons", "1:neurons", "2:neurons", "3:neurons"
 INPUTS = "0:inputs"
 
 
 def test_metrics_that_score_the_same_groups_share_a_case(request_with):
-    request = request_with({"all": (A, B, C), "first": (A,), "also": (A, B, C)})
+    request = request_with({"all": (A, B, C), "first": (A,), "also": (A, B, C)}, down=("also",))
     found = choose_cases(request, "global", None, (0.5,))
     assert [(case.name, case.metrics) for case in found.cases] == [
         ("all groups", ("all", "also")),
         (A, ("first",)),
     ]
     assert found.cases[0].nodes == 9
+
+
+def test_metrics_of_equal_ranks_are_ablated_once(request_with):
+    request = request_with({"all": (A, B, C), "also": (A, B, C), "first": (A,)})
+    for wanted in (None, ("all", "also")):
+        found = choose_cases(request, "global", wanted, (0.5,))
+        assert found.cases[0].metrics == ("all",)
+        assert found.left_out["also"] == "ranks the nodes of every group as all does"
 
 
 def test_the_group_scope_has_one_case_per_group(request_with):

@@ -31,12 +31,60 @@ def test_nodes_that_improve_the_loss_are_only_spoken_of_where_there_are_some(add
 
 
 def test_metrics_that_are_as_good_as_the_best_are_named(additive, table):
+    metrics = {"true": C, "near": C[[0, 1, 2, 3, 4, 5, 8, 7, 6, 9]], "bad": -C}
+    finding = Oracle().run(additive(C, metrics).request)
+    assert finding.headline[0].endswith("; not separable from near")
+    assert finding.data["best"]["not_separable"] == ["near"]
+    rows = table(finding, "oracle_prediction")
+    gaps = [row["behind the best"] for row in rows]
+    assert gaps == [None, pytest.approx(1 - rows[1]["spearman"]), pytest.approx(2.0)]
+
+
+def test_metrics_of_equal_ranks_count_once(additive, table):
     metrics = {"true": C, "same": 2 * C, "bad": -C}
     finding = Oracle().run(additive(C, metrics).request)
-    assert finding.headline[0].endswith("; not separable from same")
-    assert finding.data["best"]["not_separable"] == ["same"]
-    rows = table(finding, "oracle_prediction")
-    assert [row["behind the best"] for row in rows] == [None, 0.0, pytest.approx(2.0)]
+    assert [row["metric"] for row in table(finding, "oracle_prediction")] == ["true", "bad"]
+    assert finding.tables[0].note.endswith("counted once in comparisons: true = same.")
+    assert finding.data["equal"] == [["true", "same"]]
+    assert "same" not in finding.headline[0]
+
+
+def test_the_figure_has_the_intervals_of_the_table(additive, table):
+    noisy = C[[1, 0, *range(2, 10)]]
+    finding = Oracle().run(additive(C, {"true": C, "noisy": noisy, "bad": -C}).request)
+    rows = {row["metric"]: row for row in table(finding, "oracle_prediction")}
+    (bars,) = (plot for plot in finding.plots if plot.name == "oracle_spearman")
+    drawn = zip(bars.labels, bars.values, bars.low, bars.high, strict=True)
+    for metric, *interval in drawn:
+        assert interval == [rows[metric][name] for name in ("spearman", "low", "high")]
+    assert max(bars.high) <= 1.0
+    assert min(bars.low) >= -1.0
+
+
+def test_few_nodes_have_no_interval_in_the_figure(additive):
+    finding = Oracle().run(additive(C[:5], {"true": C[:5]}).request)
+    assert (finding.plots[0].low, finding.plots[0].high) == ((None,), (None,))
+
+
+def test_metrics_without_a_sign_are_compared_with_the_size_of_the_damage(additive, table):
+    damage = C * np.where(np.arange(10) % 2, -1, 1)
+    metrics = {"size": np.abs(damage), "signed": damage, "low": (9 - np.abs(damage), False)}
+    rows = table(Oracle().run(additive(damage, metrics).request), "oracle_prediction")
+    found = [row["spearman |damage|"] for row in rows]
+    assert found == [pytest.approx(1.0), None]
+    assert rows[0]["spearman"] < 0.9
+    assert rows[0]["|damage| low"] < 0.99 < rows[0]["|damage| high"]
+
+
+def test_no_winner_is_named_that_does_no_better_than_chance(additive, table):
+    for seed in range(6):
+        noise = np.random.default_rng(seed).normal(size=(3, 10))
+        finding = Oracle().run(additive(C, dict(zip("abc", noise, strict=True))).request)
+        rows = table(finding, "oracle_prediction")
+        beating = [row["metric"] for row in rows if row["p"] <= 0.05 and row["low"] > 0]
+        named = finding.headline[0].split()[0]
+        assert named in beating if beating else finding.headline[0].startswith("no metric ")
+        assert finding.data["best"]["beats_chance"] == bool(beating)
 
 
 def test_it_is_useful_without_metrics(additive, table):

@@ -188,7 +188,8 @@ def oracle() -> Finding:
         "Spearman correlation with the loss change",
         METRICS,
         tuple(float(v) for v in np.linspace(0.9, -0.15, len(METRICS))),
-        tuple(0.04 for _ in METRICS),
+        tuple(float(v) - 0.05 for v in np.linspace(0.9, -0.15, len(METRICS))),
+        tuple(float(v) + 0.03 for v in np.linspace(0.9, -0.15, len(METRICS))),
     )
     return Finding(
         "intervention",

@@ -15,6 +15,7 @@ from nodelens.findings.finding import (
     ScatterPlot,
     Series,
 )
+from nodelens.reports.drawing import draw
 from nodelens.reports.figures import caption, figure_name, render
 from nodelens.reports.line_drawing import spread
 from nodelens.reports.style import PALETTE, shorten
@@ -23,7 +24,7 @@ POINTS = (0.0, 0.5, 1.0)
 LINES = LinePlot("l", "L", "x", "y", (Line("a", POINTS, POINTS), Line("b", POINTS, POINTS)))
 HEAT = Heatmap("h", "H", ("r",), ("c", "d"), ((0.5, None),))
 CLOUD = ScatterPlot("s", "S", "x", "y", (Series("a", POINTS, POINTS, (0.1, 0.1, 0.1)),))
-BARS = Bars("b", "B", "y", ("a", "b"), (1.0, -1.0), (0.1, 0.2))
+BARS = Bars("b", "B", "y", ("a", "b"), (1.0, -1.0), (0.5, None), (1.1, None), "Lines.")
 MARKS = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
 
 
@@ -85,6 +86,28 @@ def test_values_at_or_below_zero_stay_on_a_logarithmic_axis():
     assert "−0.1" in texts(plot)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [(2.0, 3.0), (0.2, 8.0), (1.01, 1.02), (40.0, 60.0), (1e-5, 1e3), (0.03, 0.03), (-3.0, 8.0)],
+    ids=str,
+)
+def test_a_logarithmic_axis_has_labelled_ticks(values):
+    plot = LinePlot("l", "L", "x", "y", (Line("a", (0.0, 1.0), values),), log_y=True)
+    (axes,) = draw(plot).axes
+    low, high = axes.get_ylim()
+    ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+    shown = [label.get_text() for place, label in ticks if low <= place <= high]
+    assert len(set(shown) - {""}) >= 2
+    assert len(set(shown)) == len(shown)
+
+
+def test_an_interval_is_drawn_from_end_to_end_and_only_where_it_is_known():
+    (axes,) = draw(BARS).axes
+    (container,) = axes.containers[1:]
+    (line,) = container.lines[2][0].get_segments()
+    assert line.tolist() == [[0.5, 0.0], [1.1, 0.0]]
+
+
 def test_heatmap_cells_show_their_numbers_and_no_negative_zero():
     drawn = texts(Heatmap("h", "H", ("r",), ("a", "b"), ((-0.75, -0.001),), limits=(-1, 1)))
     assert "−0.75" in drawn
@@ -109,7 +132,7 @@ def test_pyplot_is_not_imported():
 
 
 def test_error_bars_are_explained():
-    assert caption(BARS) == "Error bars: ± 2 standard errors."
+    assert caption(BARS) == "Lines."
     assert caption(CLOUD) == "Error bars: ± 2 standard errors."
     assert caption(HEAT) == ""
 

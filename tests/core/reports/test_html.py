@@ -121,7 +121,7 @@ def test_everything_of_the_run_is_on_the_page(run):
         "3 warnings",
         "Metric synergy failed and has no scores",
         "0.9722 ± 0.0087",
-        "Figure 5. How well each metric predicts the loss change. Error bars: ± 2 standard errors.",
+        "Figure 5. How well each metric predicts the loss change.",
         "Accuracy by class",
         "All pairs 45 rows",
         "From 1024 calibration samples",

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from attrs import evolve
 from scipy.stats import kendalltau, rankdata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nodelens.scoring.scores import Score
+    from nodelens.scoring.scores import Score, Scores
 
 FEWEST = 3
 """Nodes below which a rank correlation says nothing: two nodes give 1 or -1 whatever they are."""
@@ -25,6 +26,38 @@ def directed(score: Score) -> NDArray[np.float64]:
 def shown_name(score: Score) -> str:
     """Return the metric's name, marked ``(raw)`` where the metric has no direction."""
     return f"{score.metric} (raw)" if score.higher_is_better is None else score.metric
+
+
+def equal_metrics(scores: Scores, metrics: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the sets of metrics that rank all nodes alike in every group of the run.
+
+    Metrics that are constant everywhere rank nothing; they equal no other.
+    """
+    sets: dict[object, list[str]] = {}
+    for metric in metrics:
+        found = scores.of(metric)
+        ranks = {group: rankdata(directed(each)) for group, each in found.items()}
+        if any(np.ptp(each) > 0 for each in ranks.values()):
+            has_direction = all(each.higher_is_better is not None for each in found.values())
+            key = tuple((group, each.tobytes()) for group, each in ranks.items())
+            sets.setdefault((has_direction, key), []).append(metric)
+    return tuple(tuple(names) for names in sets.values() if len(names) > 1)
+
+
+def counted_once(scores: Scores) -> tuple[Scores, tuple[tuple[str, ...], ...]]:
+    """Return the scores with the first metric of each set of equal metrics, and these sets."""
+    sets = equal_metrics(scores, scores.metrics)
+    dropped = {name for names in sets for name in names[1:]}
+    kept = {key: score for key, score in scores.scores.items() if key[0] not in dropped}
+    return evolve(scores, scores=kept), sets
+
+
+def equality_note(sets: Sequence[Sequence[str]]) -> str:
+    """Return the sentence that names metrics of equal ranks, after a blank; nothing without any."""
+    if not sets:
+        return ""
+    names = "; ".join(" = ".join(each) for each in sets)
+    return f" Equal ranks in every group, counted once in comparisons: {names}."
 
 
 def rank_fractions(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -100,12 +100,13 @@ def _failed(folder: RunFolder) -> bool:
 
 def _summary(folder: RunFolder) -> Iterator[str]:
     """Yield the headlines of every finding, then the warnings, then the paths of the files."""
+    from nodelens.reports.overview import ordered_warnings
+
     record = folder.record()
     for finding in folder.findings():
         for sentence in finding.headline:
             yield _wrapped(f"{finding.kind} {finding.name}: {sentence}")
-    warned = [warning for finding in folder.findings() for warning in finding.warnings]
-    for warning in [*record.warnings, *warned]:
+    for _, warning in ordered_warnings(record.warnings, folder.findings()):
         yield _wrapped(f"WARNING {warning}")
     yield ""
     yield f"{record.name}: {record.status} in {record.seconds or 0:.1f} s"

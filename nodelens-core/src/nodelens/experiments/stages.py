@@ -23,6 +23,7 @@ from nodelens.scoring.scorer import ScoreRequest, check_scored
 from nodelens.scoring.scores import Scores
 from nodelens.statistics.moments import Moments
 from nodelens.storage.tensors import read_state, write_state
+from nodelens.training.chance import frequency_guesses
 from nodelens.training.evaluation_finding import evaluation_finding
 from nodelens.training.model_evaluation import EvaluationResult, evaluate
 from nodelens.training.references import with_references
@@ -82,7 +83,9 @@ def evaluate_model(
         return cache(lambda: evaluate(study.handle.module, test))
     with experiment.stage("evaluation") as stage:
         evaluation = evaluate(study.handle.module, test)
-        stage.result = evaluation_finding(evaluation, "test", study.splits.classes)
+        stage.result = evaluation_finding(
+            evaluation, "test", study.splits.classes, frequency_guesses(test)
+        )
         experiment.keep(stage, stage.result)
     return lambda: evaluation
 

@@ -70,7 +70,7 @@ class Series:
 
 @frozen
 class ScatterPlot:
-    """Clouds of points, with error bars where a series has them."""
+    """Clouds of points, with bars of two standard errors where a series has them."""
 
     name: str
     title: str
@@ -84,14 +84,15 @@ class ScatterPlot:
 
 @frozen
 class Bars:
-    """One bar per label, with optional standard errors."""
+    """One bar per label, with optional intervals from `low` to `high`; None where none is known."""
 
     name: str
     title: str
     y_label: str
     labels: tuple[str, ...]
     values: tuple[float, ...]
-    se: tuple[float, ...] = ()
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
     note: str = ""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from nodelens.config.stored_values import from_stored, to_stored
 from nodelens.findings.finding import Finding
 
-FORMAT = 1
+FORMAT = 2
 """The format of a finding's JSON; another version may have another number."""
 
 

@@ -80,11 +80,10 @@ def _draw_series(axes: Axes, series: Series, number: int) -> None:
 def _draw_bars(axes: Axes, plot: Bars) -> None:
     places = range(len(plot.labels))
     axes.barh(places, plot.values, height=0.66, color=colour(0), linewidth=0)
-    if plot.se:
-        reach = [2 * se for se in plot.se]
-        axes.errorbar(
-            plot.values, places, xerr=reach, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2
-        )
+    for at, (value, low, high) in enumerate(zip(plot.values, plot.low, plot.high, strict=False)):
+        if low is not None and high is not None:
+            reach = ([value - low], [high - value])
+            axes.errorbar(value, at, xerr=reach, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2)
     named = places if len(plot.labels) <= _NAMED else ()
     axes.set_yticks(named, [shorten(plot.labels[index]) for index in named])
     axes.tick_params(axis="y", length=0, labelcolor=INK)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Literal
 
-from nodelens.findings.finding import Bars, Finding, Plot, ScatterPlot
+from nodelens.findings.finding import Finding, Plot, ScatterPlot
 from nodelens.storage.names import file_name
 
 Format = Literal["svg", "png", "pdf"]
@@ -44,9 +44,7 @@ def figure_name(finding: Finding, plot: Plot) -> str:
 
 def caption(plot: Plot) -> str:
     """Return the text under a plot, with error bars explained."""
-    bars = plot.se if isinstance(plot, Bars) else ()
-    if isinstance(plot, ScatterPlot):
-        bars = tuple(se for series in plot.series for se in series.se)
+    bars = isinstance(plot, ScatterPlot) and any(series.se for series in plot.series)
     explained = "Error bars: ± 2 standard errors." if bars else ""
     return " ".join(part for part in (plot.note, explained) if part)
 

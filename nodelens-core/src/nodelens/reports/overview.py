@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -88,10 +88,22 @@ def evaluation(content: RunContent) -> dict[str, Any]:
     }
 
 
+def ordered_warnings(
+    of_the_run: Iterable[str], findings: Iterable[Finding]
+) -> Iterator[tuple[Finding | None, str]]:
+    """Yield every warning with its finding, those of evaluations first: a model may be at chance.
+
+    Warnings `of_the_run` have no finding.
+    """
+    found = [(each, warning) for each in findings for warning in each.warnings]
+    yield from (pair for pair in found if pair[0].kind == "evaluation")
+    yield from ((None, warning) for warning in of_the_run)
+    yield from (pair for pair in found if pair[0].kind != "evaluation")
+
+
 def _warnings(content: RunContent) -> Iterator[str]:
-    yield from content.record.warnings
-    for finding in content.findings:
-        yield from (f"{finding.title}: {warning}" for warning in finding.warnings)
+    for finding, warning in ordered_warnings(content.record.warnings, content.findings):
+        yield f"{finding.title}: {warning}" if finding else warning
     if content.scores is not None:
         for metric, reason in content.scores.failed.items():
             yield f"Metric {metric} failed and has no scores: {reason}"

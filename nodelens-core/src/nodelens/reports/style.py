@@ -23,6 +23,9 @@ DASHES: Mapping[str, Any] = {"solid": "-", "dashed": (0, (5, 2)), "dotted": (0, 
 WIDTH = 6.6
 """The width of a figure in inches: a text column."""
 
+_FEWEST_TICKS = 3
+"""Labelled ticks below which a logarithmic axis says too little."""
+
 _FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 
 
@@ -80,20 +83,27 @@ def scale(axes: Axes, which: str, values: list[float], logarithmic: bool) -> Non
     set_scale = getattr(axes, f"set_{which}scale")
     if logarithmic and values and min(values) > 0:
         set_scale("log")
-        _plain_numbers(axis)
+        _label_ticks(axis)
     elif logarithmic and any(values):
         sizes = [abs(value) for value in values if value]
         set_scale("symlog", linthresh=max(min(sizes), max(sizes) * 1e-4))
-        _plain_numbers(axis)
+        _label_ticks(axis)
     elif values and all(float(value).is_integer() for value in values):
         from matplotlib.ticker import MaxNLocator
 
         axis.set_major_locator(MaxNLocator(integer=True, nbins="auto"))
 
 
-def _plain_numbers(axis: Axis) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+def _label_ticks(axis: Axis) -> None:
+    """Label the powers of ten as plain numbers, or evenly spaced numbers where these are too few.
 
+    An axis of less than two decades may hold one power of ten, or none.
+    """
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    if sum(low <= place <= high for place in axis.get_majorticklocs()) < _FEWEST_TICKS:
+        axis.set_major_locator(MaxNLocator(nbins=5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     axis.set_minor_formatter(NullFormatter())
 

@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 
 from nodelens.findings.finding import Finding, Table
+from nodelens.training.chance import Guesses, chance_warning
 from nodelens.training.estimate import Estimate
 from nodelens.training.model_evaluation import NATS, ClassResult, EvaluationResult
 
 
-def evaluation_finding(evaluation: EvaluationResult, name: str, classes: Sequence[str]) -> Finding:
-    """Return headline, table by class and numbers; a warning counts losses that are not finite."""
+def evaluation_finding(
+    evaluation: EvaluationResult, name: str, classes: Sequence[str], guesses: Guesses | None = None
+) -> Finding:
+    """Return headline, table by class, numbers, and warnings of chance and losses not finite."""
     results = evaluation.per_class(classes)
     return Finding(
         kind="evaluation",
         name=name,
         title=f"Evaluation: {name}",
         headline=(_sentence(evaluation, name),),
-        warnings=_warnings(evaluation),
+        warnings=(*chance_warning(evaluation, guesses), *_warnings(evaluation)),
         tables=(_table(name, results),) if results else (),
         data=_data(evaluation, results),
     )

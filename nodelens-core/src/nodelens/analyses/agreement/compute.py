@@ -10,7 +10,13 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from nodelens.analyses.ranks import directed, rank_correlations, shown_name
+from nodelens.analyses.ranks import (
+    directed,
+    equal_metrics,
+    equality_note,
+    rank_correlations,
+    shown_name,
+)
 from nodelens.findings.finding import Finding, Heatmap, Table
 
 if TYPE_CHECKING:
@@ -59,19 +65,20 @@ def measure(scores: Scores) -> Agreements:
 
 def agreement(scores: Scores) -> Finding:
     """Return the agreement of all metrics as a finding."""
-    found = measure(scores)
-    pairs = _pairs(found)
+    found, equal = measure(scores), equal_metrics(scores, scores.metrics)
+    pairs, note = _pairs(found), _NOTE + equality_note(equal)
     return Finding(
         kind="analysis",
         name="agreement",
         title="Agreement of the metrics",
         headline=tuple(_headline(found, pairs)),
-        tables=(_table(found, pairs),),
-        plots=(_heatmap(found),) if found.metrics else (),
+        tables=(_table(found, pairs, note),),
+        plots=(_heatmap(found, note),) if found.metrics else (),
         data={
             "metrics": list(found.metrics),
             "spearman": [list(row) for row in _cells(found)],
             "constant": _constant(found),
+            "equal": [list(names) for names in equal],
         },
     )
 
@@ -110,19 +117,19 @@ def _cells(found: Agreements) -> tuple[tuple[float | None, ...], ...]:
     return tuple(tuple(found.at(row, column) for column in size) for row in size)
 
 
-def _heatmap(found: Agreements) -> Heatmap:
+def _heatmap(found: Agreements, note: str) -> Heatmap:
     return Heatmap(
         name="agreement",
         title="Rank correlation between metrics",
         rows=found.metrics,
         columns=found.metrics,
         values=_cells(found),
-        note=_NOTE,
+        note=note,
         limits=(-1.0, 1.0),
     )
 
 
-def _table(found: Agreements, pairs: Sequence[tuple[int, int]]) -> Table:
+def _table(found: Agreements, pairs: Sequence[tuple[int, int]], note: str) -> Table:
     rows = tuple(
         (
             found.metrics[a],
@@ -134,4 +141,4 @@ def _table(found: Agreements, pairs: Sequence[tuple[int, int]]) -> Table:
         for a, b in pairs
     )
     columns = ("metric", "other metric", "spearman", "nodes", "groups")
-    return Table("agreement", "Rank correlation of every two metrics", columns, rows, _NOTE)
+    return Table("agreement", "Rank correlation of every two metrics", columns, rows, note)

@@ -10,7 +10,13 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from nodelens.analyses.clusters.compute import Tested, cluster_and_test
-from nodelens.analyses.ranks import directed, rank_fractions, shown_name
+from nodelens.analyses.ranks import (
+    counted_once,
+    directed,
+    equality_note,
+    rank_fractions,
+    shown_name,
+)
 from nodelens.findings.finding import Finding, Heatmap, Table
 from nodelens.seeding import derive_seed
 
@@ -42,6 +48,7 @@ class Nodes:
 
 def clusters(options: Clusters, scores: Scores, seed: int) -> Finding:
     """Return the clusters of the nodes, all together or group by group, as a finding."""
+    scores, equal = counted_once(scores)
     apart = [(group,) for group in scores.groups]
     sets = [scores.groups] if options.scope == "overall" else apart
     everything = [_nodes(scores, groups) for groups in sets if groups]
@@ -58,12 +65,13 @@ def clusters(options: Clusters, scores: Scores, seed: int) -> Finding:
         title="Clusters of nodes",
         headline=tuple(_headline(found, small)),
         tables=(
-            *([_test_table(found)] if found else []),
+            *([_test_table(found, equality_note(equal))] if found else []),
             *([_node_table(held)] if held else []),
         ),
         plots=tuple(_profile(each, tested) for each, tested in held),
         data={
             "clustered": [_data(each, tested) for each, tested in found],
+            "equal": [list(names) for names in equal],
             "not_enough": [each.name for each in small],
             "left_out": sorted({name for each in everything for name in each.left_out}),
         },
@@ -127,7 +135,7 @@ def _headline(found: Sequence[tuple[Nodes, Tested]], small: Sequence[Nodes]) -> 
         )
 
 
-def _test_table(found: Sequence[tuple[Nodes, Tested]]) -> Table:
+def _test_table(found: Sequence[tuple[Nodes, Tested]], equal: str) -> Table:
     columns = (
         "nodes of",
         "nodes",
@@ -154,7 +162,7 @@ def _test_table(found: Sequence[tuple[Nodes, Tested]]) -> Table:
         )
         for nodes, tested in found
     )
-    return Table("clusters_test", "Are there clusters?", columns, rows, _TEST_NOTE)
+    return Table("clusters_test", "Are there clusters?", columns, rows, _TEST_NOTE + equal)
 
 
 def _node_table(held: Sequence[tuple[Nodes, Tested]]) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
 
+from nodelens.analyses.ranks import equal_metrics
 from nodelens.errors import UnknownNameError, did_you_mean
 from nodelens.interventions.ablation.compute import Case
 from nodelens.interventions.ablator import maskable
@@ -38,7 +39,7 @@ def choose_cases(
     is compared with random removal from exactly its own groups. With ``group`` every group is one.
     """
     left_out: dict[str, str] = {}
-    metrics = _directed(request.scores, wanted, left_out)
+    metrics = _counted_once(_directed(request.scores, wanted, left_out), request.scores, left_out)
     groups = _groups(request, metrics, max(fractions), left_out)
     if scope == "group":
         return Cases(tuple(_single(group, metrics, request.scores) for group in groups), left_out)
@@ -59,6 +60,15 @@ def _directed(
         else:
             metrics.append(name)
     return tuple(metrics)
+
+
+def _counted_once(
+    metrics: tuple[str, ...], scores: Scores, left_out: dict[str, str]
+) -> tuple[str, ...]:
+    """Return the first of each set of metrics with equal ranks; their curves are the same."""
+    for first, *others in equal_metrics(scores, metrics):
+        left_out |= dict.fromkeys(others, f"ranks the nodes of every group as {first} does")
+    return tuple(name for name in metrics if name not in left_out)
 
 
 def _groups(

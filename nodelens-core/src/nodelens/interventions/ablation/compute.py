@@ -97,6 +97,12 @@ class CaseCurves:
         gap = ratio(rows, curve.dense.counts)
         return Estimate(gap.value, math.hypot(gap.se, self._order_error()))
 
+    def beats_random(self, curve: Curve) -> bool:
+        """Whether a curve differs from random removal as it should, by two standard errors."""
+        gap = self.against_random(curve)
+        better = -gap.value if curve.first == "least" else gap.value
+        return better > 2 * gap.se
+
     def saving(self, curve: Curve) -> Estimate | None:
         """Return ``(A_random - A) / A_random``, the fraction of the random damage that is avoided.
 

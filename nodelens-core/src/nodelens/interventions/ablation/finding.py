@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -70,24 +69,23 @@ def _headline(found: Sequence[CaseCurves], first: First) -> Iterator[str]:
     largest = max(ranked, key=lambda each: (each.case.nodes, len(each.case.metrics)))
     yield _sentence(largest, first)
     if len(ranked) > 1:
-        wins = Counter(_best(each, first).label for each in ranked)
-        name, count = wins.most_common(1)[0]
-        if count > 1:
-            yield f"best most often: {name}, in {count} of {len(ranked)} places"
+        wins = Counter(best.label for each in ranked if (best := _best(each, first)) is not None)
+        for name, count in wins.most_common(1):
+            if count > 1:
+                yield f"best most often: {name}, in {count} of {len(ranked)} places"
 
 
-def _best(found: CaseCurves, first: First) -> Curve:
-    curves = [curve for curve in found.curves if curve.first == first]
+def _best(found: CaseCurves, first: First) -> Curve | None:
+    """Return the best of the curves that beat random removal; None where none does."""
+    curves = [each for each in found.curves if each.first == first and found.beats_random(each)]
     sign = 1 if first == "least" else -1
-    return min(curves, key=lambda curve: _infinite(sign * curve.area().value))
-
-
-def _infinite(value: float) -> float:
-    return math.inf if math.isnan(value) else value
+    return min(curves, key=lambda curve: sign * curve.area().value, default=None)
 
 
 def _sentence(found: CaseCurves, first: First) -> str:
     best = _best(found, first)
+    if best is None:
+        return _no_winner(found, first)
     reached = best.points[-1].reached
     praise = "removes most safely" if first == "least" else "finds the nodes that matter best"
     form, unit = best.dense.form(".3f"), best.dense.unit
@@ -98,6 +96,16 @@ def _sentence(found: CaseCurves, first: First) -> str:
     )
     equals = _not_separable(found, best)
     return text + (f"; not separable from {shortened(equals)}" if equals else "")
+
+
+def _no_winner(found: CaseCurves, first: First) -> str:
+    """Return that no metric is better than random, which the table tests by two errors."""
+    praise = "removes more safely" if first == "least" else "finds the nodes that matter better"
+    unit, form = found.random[0].dense.unit, found.random[0].dense.form(".3f")
+    return (
+        f"no metric {praise} than random order by two standard errors ({found.case.name}); "
+        f"random order adds {found.random_area().text(form)} {unit} on average"
+    )
 
 
 def _not_separable(found: CaseCurves, best: Curve) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from nodelens.analyses.ranks import counted_once, equality_note
 from nodelens.findings.finding import Finding
 from nodelens.interventions.ablator import maskable, open_ablator
 from nodelens.interventions.oracle.compute import AblationEffect, all_nodes, measure, sample_nodes
 from nodelens.interventions.oracle.metric_comparison import (
-    LEVEL,
     PERMUTATIONS,
     MetricComparison,
     compare,
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 def oracle(options: Oracle, request: InterventionRequest) -> Finding:
     """Return the damage of single nodes, and how well each metric predicts the damage."""
     groups = maskable(request.graph)
-    sampled = sample_nodes(groups, request.scores, options.nodes, request.seed)
+    scores, equal = counted_once(request.scores)
+    sampled = sample_nodes(groups, scores, options.nodes, request.seed)
     ablator = open_ablator(request, options.replace, groups)
     damages = measure(ablator, sampled)
-    predictions = predict(request.scores, damages, options.top)
-    found = compare(request.scores, damages, predictions, request.seed)
+    predictions = predict(scores, damages, options.top)
+    found = compare(scores, damages, predictions, request.seed)
     return Finding(
         kind="intervention",
         name="oracle",
@@ -46,17 +47,19 @@ def oracle(options: Oracle, request: InterventionRequest) -> Finding:
         headline=tuple(_headline(damages, found, ablator.dense)),
         warnings=tuple(_warnings(damages, found)),
         tables=(
-            *prediction_tables(predictions, found, options.top),
+            *prediction_tables(predictions, found, options.top, equality_note(equal)),
             group_table(damages),
             *damage_tables(damages),
         ),
-        plots=tuple(prediction_plots(predictions, found, damages, request.scores)),
+        plots=tuple(prediction_plots(predictions, found, damages, scores)),
         data={
             "replace": options.replace,
             "loss": ablator.dense.loss_estimate.finite(),
             "spearman": {each.metric: _triple(each.spearman) for each in predictions},
             "kendall": {each.metric: _triple(each.kendall) for each in predictions},
+            "spearman_size": {each.metric: _triple(each.size) for each in predictions},
             "best": _best_data(found),
+            "equal": [list(names) for names in equal],
             "groups": [_group_data(damage) for damage in damages],
         },
     )
@@ -87,6 +90,9 @@ def _headline(
 
 
 def _best_sentence(found: MetricComparison) -> str:
+    """Return the best metric, or that none is better than chance: a winner has to beat it."""
+    if not found.beats_chance:
+        return f"no metric predicts single-node damage better than chance (p = {found.p:.2g})"
     text = (
         f"{found.best.metric} predicts single-node damage best "
         f"(Spearman {found.correlation.text()}; permutation p = {found.p:.2g})"
@@ -96,7 +102,7 @@ def _best_sentence(found: MetricComparison) -> str:
 
 
 def _warnings(damages: Sequence[AblationEffect], found: MetricComparison | None) -> Iterator[str]:
-    if found is not None and found.p > LEVEL:
+    if found is not None and not found.beats_chance:
         yield (
             "no metric predicts the damage of single nodes better than chance: with the damages "
             f"permuted within groups, the best metric does as well with p = {found.p:.2g}"
@@ -127,6 +133,7 @@ def _best_data(found: MetricComparison | None) -> dict[str, object] | None:
     return {
         "metric": found.best.metric,
         "p": found.p,
+        "beats_chance": found.beats_chance,
         "permutations": PERMUTATIONS,
         "not_separable": list(found.not_separable),
     }

@@ -41,11 +41,6 @@ class Correlation:
         """Return ``(low, high)``; None for fewer than ten nodes."""
         return (self.low, self.high) if self.known else None
 
-    @property
-    def half_width(self) -> float:
-        """Half of the width of the interval, however few the nodes."""
-        return (self.high - self.low) / 2
-
     def text(self) -> str:
         """Return the value with its interval, or that there are too few nodes for one."""
         if not self.known:

@@ -37,15 +37,27 @@ class MetricComparison:
     """The best and the worst metric with a direction, among metrics that cover the most nodes.
 
     `gaps` holds, for every other metric with a direction, how far its Spearman is behind the best,
-    over the groups where both are defined; NaN errors where nothing can be said. `p` is the
-    fraction of permutations of the damages within groups in which the best metric does as well.
+    over the groups where both are defined; NaN errors where nothing can be said. `chances` holds,
+    for every metric that covers the most nodes, the fraction of permutations of the damages within
+    groups in which any of these metrics does as well.
     """
 
     best: Prediction
     worst: Prediction
     correlation: Correlation
     gaps: Mapping[str, Estimate]
-    p: float
+    chances: Mapping[str, float]
+
+    @property
+    def p(self) -> float:
+        """The p-value of the best metric."""
+        return self.chances[self.best.metric]
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the p-value and the interval of the best metric both speak against chance."""
+        interval = self.correlation.interval()
+        return self.p <= LEVEL and (interval is None or interval[0] > 0)
 
     @property
     def not_separable(self) -> tuple[str, ...]:
@@ -85,7 +97,7 @@ def compare(
         worst=worst,
         correlation=correlation,
         gaps=_gaps(groups, best.metric, others, seed),
-        p=permutation_p(groups, [each.metric for each, _ in rivals], seed),
+        chances=permutation_p(groups, [each.metric for each, _ in rivals], seed),
     )
 
 
@@ -157,11 +169,11 @@ def _mean(parts: Sequence[tuple[int, Estimate]]) -> Estimate:
     return Estimate(value, se if nodes >= FEWEST_NODES else math.nan)
 
 
-def permutation_p(groups: Sequence[_Group], metrics: Sequence[str], seed: int) -> float:
-    """Return the p-value of the largest pooled Spearman of the metrics, ``(b + 1) / (m + 1)``.
+def permutation_p(groups: Sequence[_Group], metrics: Sequence[str], seed: int) -> dict[str, float]:
+    """Return the p-value of the pooled Spearman of each metric, ``(b + 1) / (m + 1)``.
 
-    The damages are permuted within their groups, `b` of `m` times with as large a maximum, so that
-    choosing the best of many metrics is accounted for.
+    The damages are permuted within their groups, `b` of `m` times with a maximum over all metrics
+    as large as the metric's own, so that choosing the best of many is accounted for.
     """
     total = np.zeros((len(metrics), PERMUTATIONS + 1))
     nodes = np.zeros(len(metrics))
@@ -172,9 +184,13 @@ def permutation_p(groups: Sequence[_Group], metrics: Sequence[str], seed: int) -
             if metric in group.columns:
                 total[row] += len(change) * (draws @ _unit_ranks(group.columns[metric]))
                 nodes[row] += len(change)
-    largest = (total / nodes[:, None]).max(axis=0)
-    as_large = int((largest[1:] >= largest[0] - 1e-12).sum())
-    return (as_large + 1) / (PERMUTATIONS + 1)
+    pooled = total / nodes[:, None]
+    largest = pooled[:, 1:].max(axis=0)
+    as_large = (largest >= pooled[:, :1] - 1e-12).sum(axis=1)
+    return {
+        metric: (int(count) + 1) / (PERMUTATIONS + 1)
+        for metric, count in zip(metrics, as_large, strict=True)
+    }
 
 
 def _permutations(size: int, seed: int, group: str) -> NDArray[np.int64]:

@@ -30,14 +30,17 @@ class GroupPrediction:
     """The prediction of the damage in one group by one metric.
 
     The correlations are None where they are undefined; `note` says why, or that the nodes are too
-    few for an interval. `overlap` is the fraction of the `k` most damaging nodes in the metric's
-    `k` most important ones, corrected for chance: 1 for the same nodes, 0 for as many as by chance.
+    few for an interval. `size` is Spearman's correlation with the size of the damage, |change|, for
+    metrics without a sign: those that are nowhere negative. `overlap` is the fraction of the `k`
+    most damaging nodes in the metric's `k` most important ones, corrected for chance: 1 for the
+    same nodes, 0 for as many as by chance.
     """
 
     group: str
     nodes: int
     spearman: Correlation | None
     kendall: Correlation | None
+    size: Correlation | None
     overlap: float | None
     note: str = ""
 
@@ -64,6 +67,11 @@ class Prediction:
         return pooled([each.kendall for each in self.groups if each.kendall is not None])
 
     @property
+    def size(self) -> Correlation | None:
+        """The pooled rank correlation with the size of the damage."""
+        return pooled([each.size for each in self.groups if each.size is not None])
+
+    @property
     def overlap(self) -> float | None:
         """The pooled overlap of the top nodes."""
         found = [(each.nodes, each.overlap) for each in self.groups if each.overlap is not None]
@@ -82,22 +90,27 @@ def predict(scores: Scores, damages: Sequence[AblationEffect], top: float) -> li
     for metric in scores.metrics:
         groups = []
         name, has_direction = metric, True
+        signed = any((score.values < 0).any() for score in scores.of(metric).values())
         for damage in damages:
             if (metric, damage.group) in scores:
                 score = scores[metric, damage.group]
                 name, has_direction = shown_name(score), score.higher_is_better is not None
-                groups.append(_in_group(directed(score)[damage.nodes], damage, top))
+                groups.append(_in_group(directed(score)[damage.nodes], damage, top, signed))
         if groups:
             found.append(Prediction(name, has_direction, tuple(groups)))
     return found
 
 
-def _in_group(values: NDArray[np.float64], damage: AblationEffect, top: float) -> GroupPrediction:
+def _in_group(
+    values: NDArray[np.float64], damage: AblationEffect, top: float, signed: bool
+) -> GroupPrediction:
+    size = None if signed else spearman(values, np.abs(damage.change))
     return GroupPrediction(
         group=damage.group,
         nodes=len(values),
         spearman=_correlation("spearman", spearman(values, damage.change), len(values)),
         kendall=_correlation("kendall", kendall(values, damage.change), len(values)),
+        size=_correlation("spearman", size, len(values)),
         overlap=top_overlap(values, damage.change, top),
         note=_note(values, damage.change),
     )

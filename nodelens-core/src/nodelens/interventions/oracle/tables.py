@@ -13,6 +13,8 @@ from nodelens.interventions.oracle.compute import AblationEffect, all_nodes
 from nodelens.training.estimate import Estimate
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from nodelens.interventions.oracle.intervals import Correlation
     from nodelens.interventions.oracle.metric_comparison import MetricComparison
     from nodelens.interventions.oracle.prediction import GroupPrediction, Prediction
@@ -23,11 +25,15 @@ _DAMAGE_NOTE = (
     "Loss change of ablating this node alone, se of the paired difference over samples; "
     "unresolved: under two standard errors."
 )
+_MEASURES = (
+    *("spearman", "low", "high", "kendall", "kendall low", "kendall high"),
+    *("spearman |damage|", "|damage| low", "|damage| high", "top overlap"),
+)
 _COLUMNS = ("group", "node", "loss change", "se", "resolved")
 
 
 def prediction_tables(
-    predictions: Sequence[Prediction], found: MetricComparison | None, top: float
+    predictions: Sequence[Prediction], found: MetricComparison | None, top: float, equal: str = ""
 ) -> Iterator[Table]:
     """Yield the correlations, pooled and by group; nothing without metrics."""
     if not predictions:
@@ -39,30 +45,35 @@ def prediction_tables(
         "the best: its Spearman minus this one's, where both are defined, with the paired "
         "jackknife error; under two errors they cannot be separated. Top overlap: common "
         f"nodes of the top {100 * top:g} % by metric and by damage, 0 by chance, 1 for the same. "
-        "(raw): the metric has no direction, its values are compared."
+        "|damage|: Spearman with the size of the loss change, for metrics that are nowhere "
+        "negative. p: permutations of the damages within groups in which any metric of as many "
+        "nodes does as well. "
+        "(raw): the metric has no direction, its values are compared." + equal
     )
-    measures = ("spearman", "low", "high", "kendall", "kendall low", "kendall high", "top overlap")
-    columns = ("metric", *measures, "nodes", "behind the best", "behind se")
+    columns = ("metric", *_MEASURES, "nodes", "behind the best", "behind se", "p")
     rows = tuple(
         (
             each.metric,
-            *_interval(each.spearman),
-            *_interval(each.kendall),
-            each.overlap,
+            *_measures(each),
             each.nodes,
             *_gap(each.metric, found),
+            None if found is None else found.chances.get(each.metric),
         )
         for each in predictions
     )
     yield Table("oracle_prediction", "Which metric predicts the damage", columns, rows, note)
     by_group = tuple(_group_row(each.metric, part) for each in predictions for part in each.groups)
-    names = ("metric", "group", *measures, "nodes", "note")
+    names = ("metric", "group", *_MEASURES, "nodes", "note")
     yield Table("oracle_by_group", "Prediction within each group", names, by_group, note)
 
 
 def _group_row(metric: str, part: GroupPrediction) -> tuple[Cell, ...]:
-    numbers = (*_interval(part.spearman), *_interval(part.kendall), part.overlap)
-    return (metric, part.group, *numbers, part.nodes, part.note)
+    return (metric, part.group, *_measures(part), part.nodes, part.note)
+
+
+def _measures(found: Prediction | GroupPrediction) -> tuple[Cell, ...]:
+    correlations = (found.spearman, found.kendall, found.size)
+    return (*(cell for each in correlations for cell in _interval(each)), found.overlap)
 
 
 def _interval(correlation: Correlation | None) -> tuple[float | None, ...]:
@@ -120,6 +131,7 @@ def prediction_plots(
     """Yield the correlations as bars, and the damage against the best and the worst metric."""
     known = [(each.metric, each.spearman) for each in predictions if each.spearman is not None]
     known.sort(key=lambda pair: -pair[1].value)
+    ends = [correlation.interval() or (None, None) for _, correlation in known]
     if known:
         yield Bars(
             name="oracle_spearman",
@@ -127,18 +139,20 @@ def prediction_plots(
             y_label="Spearman within groups",
             labels=tuple(metric for metric, _ in known),
             values=tuple(correlation.value for _, correlation in known),
-            se=tuple(correlation.half_width / 2 for _, correlation in known),
-            note="Errors: a quarter of the width of the 95 % interval over nodes.",
+            low=tuple(low for low, _ in ends),
+            high=tuple(high for _, high in ends),
+            note="Lines: 95 % intervals over nodes, none for fewer than ten nodes.",
         )
     if found is not None:
-        yield _scatter("best", found.best.metric, damages, scores)
+        yield _scatter("best", found.best.metric, damages, scores, found.beats_chance)
         if found.worst is not found.best:
-            yield _scatter("worst", found.worst.metric, damages, scores)
+            yield _scatter("worst", found.worst.metric, damages, scores, found.beats_chance)
 
 
 def _scatter(
-    words: str, metric: str, damages: Sequence[AblationEffect], scores: Scores
+    words: str, metric: str, damages: Sequence[AblationEffect], scores: Scores, told: bool
 ) -> ScatterPlot:
+    title = f"Damage against {metric}, the {words} predictor"
     series = []
     for damage in damages:
         if (metric, damage.group) in scores:
@@ -149,14 +163,19 @@ def _scatter(
                     damage.group,
                     tuple(ranks[finite].tolist()),
                     tuple(damage.change[finite].tolist()),
-                    tuple(np.nan_to_num(damage.se[finite]).tolist()),
+                    _errors(damage.se[finite]),
                 )
             )
     return ScatterPlot(
         name=f"oracle_{words}",
-        title=f"Damage against {metric}, the {words} predictor",
+        title=title if told else f"Damage against {metric}, {words} by chance",
         x_label="importance rank within the group (1 is highest)",
         y_label="loss change",
         series=tuple(series),
         note="One point per node; standard errors of paired differences over samples.",
     )
+
+
+def _errors(se: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return the errors to draw: those of the table, or none where one is unknown."""
+    return tuple(se.tolist()) if np.isfinite(se).all() else ()

@@ -183,3 +183,17 @@ def test_a_mapping_of_objects_is_refused():
         ConfigError, match=r"^config: a config cannot hold a value of the type slice"
     ):
         raw_from_mapping({"seed": slice(3)})
+
+
+def test_a_file_that_is_too_long_is_refused_before_it_is_parsed(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("model: mlp\n" + "#" * (1 << 20))
+    with pytest.raises(ConfigError, match=r"x\.yaml:1: more than 1,048,576 characters; divide"):
+        read_config(path)
+
+
+def test_a_value_that_holds_itself_is_refused():
+    value = {"model": "mlp"}
+    value["data"] = value
+    with pytest.raises(ConfigError, match="config: a value holds itself, or is nested too deeply"):
+        raw_from_mapping(value)

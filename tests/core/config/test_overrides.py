@@ -101,7 +101,8 @@ def test_errors_point_to_the_command_line():
         ("metrics=[a", "the list that '[' opens here has no ']', or an item lacks its ','"),
         (
             "model=*_net",
-            "'*_net' refers to no anchor '&_net'; text that starts with '*' needs quotes",
+            "'*_net' refers to no anchor '&_net'; text that starts with '*' needs quotes: "
+            "write '*_net'",
         ),
     ],
 )

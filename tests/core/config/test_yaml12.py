@@ -133,7 +133,11 @@ STRUCTURE = [
         "a: !!python/object/apply:os.system [ls]\n",
         "a.yaml:1: a: the tag !!python/object/apply:os.system is not allowed; write a plain value",
     ),
-    ("a: !mine 3\n", "a.yaml:1: a: the tag !mine is not allowed; write a plain value"),
+    (
+        "a: !mine 3\n",
+        "a.yaml:1: a: the tag !mine is not allowed; write a plain value; text that starts with '!' "
+        "needs quotes: write '!mine'",
+    ),
     (
         "a: !!timestamp 2024-01-31\n",
         "a.yaml:1: a: the tag !!timestamp is not allowed; write a plain value",
@@ -185,7 +189,11 @@ SYNTAX = [
     ("a: [1]]\n", "a.yaml:1: a ']' that no '[' opens"),
     ("a: {b: 1}}\n", "a.yaml:1: a '}' that no '{' opens"),
     ("a: 1\n- b\n", "a.yaml:2: a list item ('- …') where a key ('key: value') was expected"),
-    ("a: *x\n", "a.yaml:1: '*x' refers to no anchor '&x'; text that starts with '*' needs quotes"),
+    (
+        "a: *x\n",
+        "a.yaml:1: '*x' refers to no anchor '&x'; text that starts with '*' needs quotes: "
+        "write '*x'",
+    ),
     ("a: @x\n", "a.yaml:1: text that starts with '@' needs quotes"),
     ("a: 1\nb: `x`\n", "a.yaml:2: text that starts with '`' needs quotes"),
     ("%x: 1\n", "a.yaml:1: text that starts with '%' needs quotes"),

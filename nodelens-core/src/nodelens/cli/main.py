@@ -17,6 +17,7 @@ from nodelens.errors import ConfigError, NodelensError, TerminationError
 
 PROGRAM = "nodelens"
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+MOST_ERRORS = 50
 
 WELCOME = """\
 NodeLens {version}: which nodes of a neural network matter, and how do you know?
@@ -82,6 +83,8 @@ def _tell(error: click.ClickException | NodelensError | TerminationError) -> Non
         lines = list(error.problems)
     else:
         lines = [str(error)]
+    if len(lines) > MOST_ERRORS:
+        lines[MOST_ERRORS:] = [f"and {len(lines) - MOST_ERRORS} more"]
     for line in lines:
         echo(line, err=True, head=click.style("error: ", fg="red"))
     if isinstance(error, click.UsageError) and error.ctx is not None:

@@ -28,6 +28,24 @@ BOUNDS: Mapping[str, Bound] = {
 """The bounds of numbers by their sign, in the order of sentences."""
 
 
+MOST = 2**63 - 1
+"""The largest whole number, up or down, that a config may hold: 64 bits with a sign."""
+
+
+def impossible(value: Any) -> str:
+    """Return why no option can have a number or a text, as the end of a sentence; empty if it can.
+
+    The text names files, nodes or plugins, and none of them have a NUL or half a character.
+    """
+    if isinstance(value, int) and abs(value) > MOST:
+        return f"which is beyond {MOST}"
+    if isinstance(value, str) and "\0" in value:
+        return "which holds a NUL character"
+    if isinstance(value, str) and any("\ud800" <= each <= "\udfff" for each in value):
+        return "which holds half a character (a lone surrogate)"
+    return ""
+
+
 @frozen(eq=False)
 class Constraints:
     """Limits of one value; None where there is none.
@@ -49,6 +67,8 @@ class Constraints:
 
     def allow(self, value: Any) -> bool:
         """Say whether a number, a text or a list lies within the limits; NaN lies within none."""
+        if impossible(value):
+            return False
         if isinstance(value, int | float):
             return all(BOUNDS[sign].holds(value, bound) for sign, bound in self.bounds.items())
         if not isinstance(value, str | list):

@@ -11,7 +11,7 @@ from nodelens.config.extends import merge
 from nodelens.config.overrides import apply_overrides
 from nodelens.config.plain_values import plain
 from nodelens.config.raw import UNKNOWN_PLACE, KeyPath, RawConfig
-from nodelens.config.yaml12 import parse
+from nodelens.config.yaml12 import MAX_CHARACTERS, parse
 from nodelens.errors import ConfigError, did_you_mean
 
 
@@ -35,12 +35,17 @@ def raw_from_mapping(mapping: Mapping[str, Any], overrides: Sequence[str] = ()) 
         value = {str(key): plain(item) for key, item in mapping.items()}
     except TypeError as error:
         raise ConfigError([f"{UNKNOWN_PLACE}: {error}"]) from None
+    except RecursionError:
+        raise ConfigError(
+            [f"{UNKNOWN_PLACE}: a value holds itself, or is nested too deeply"]
+        ) from None
     return apply_overrides(_inherit(RawConfig(value), Path(), ()), overrides)
 
 
 def _read(path: Path) -> RawConfig:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(MAX_CHARACTERS + 1)
     except UnicodeDecodeError as error:
         message = f"not UTF-8 text (byte {error.start}); save it as UTF-8"
         raise ConfigError([f"{path}: {message}"]) from None

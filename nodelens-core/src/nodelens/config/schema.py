@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 POSITIVE: Callable[[Any, Any, Any], None] = validators.gt(0)
 POSITIVE_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(POSITIVE)
+THREADS_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(
+    validators.and_(POSITIVE, validators.le(1024))
+)
 AT_LEAST_0_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(validators.ge(0.0))
 SIZE_OR_NULL: Callable[[Any, Any, Any], None] = validators.optional(validators.matches_re(SIZE))
 FRACTION_OR_ALL = (validators.gt(0.0), validators.le(1.0))
@@ -238,7 +241,7 @@ class RunConfig:
         validator=validators.matches_re(r"auto|cpu|cuda(:\d+)?"),
         metadata={"expected": "auto, cpu, cuda or cuda:N"},
     )
-    threads: int | None = field(default=None, validator=POSITIVE_OR_NULL)
+    threads: int | None = field(default=None, validator=THREADS_OR_NULL)
     plugins: PluginSettings = PluginSettings()
     training: TrainingSettings | None = None
     capture: CaptureSettings = CaptureSettings()

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from attrs import has
 
 from nodelens.config.class_keys import MAPPINGS, entries
-from nodelens.config.constraints import BOUNDS, Constraints, split
+from nodelens.config.constraints import BOUNDS, Constraints, impossible, split
 
 UNIONS = (Union, UnionType)
 NOUNS: Mapping[Any, tuple[str, str]] = {
@@ -56,8 +56,13 @@ def given(value: Any) -> str:
         return "nothing"
     if isinstance(value, bool):
         return str(value).lower()
+    reason = impossible(value)
     if isinstance(value, str):
-        return f"the text {value if len(value) <= 60 else value[:60] + '…'!r}"
+        text = f"the text {value if len(value) <= 60 else value[:60] + '…'!r}"
+    elif isinstance(value, int):
+        text = str(value) if abs(value) < 10**40 else "a number of very many digits"
+    if isinstance(value, str | int):
+        return f"{text}, {reason}" if reason else text
     if isinstance(value, list):
         return f"a list of {_counted(len(value))}" if value else "an empty list"
     return "a mapping" if isinstance(value, dict) else str(value)

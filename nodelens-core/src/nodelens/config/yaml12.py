@@ -14,12 +14,14 @@ import yaml
 from attrs import Factory, define
 
 from nodelens.config.raw import KeyPath, Marks, Problem
-from nodelens.config.yaml_errors import explain
+from nodelens.config.yaml_errors import explain, quotes
 from nodelens.errors import ConfigError
 
 TAG = "tag:yaml.org,2002:"
 MAX_VALUES = 100_000
 MAX_DEPTH = 50
+MAX_DIGITS = 100
+MAX_CHARACTERS = 1 << 20
 
 SCALARS: tuple[tuple[str, str], ...] = (
     ("null", r"~|null|Null|NULL|"),
@@ -50,6 +52,8 @@ def parse(text: str, place: Callable[[int], str]) -> tuple[Any, Marks]:
     `place` turns a line number, from 1, into what errors and marks show. Raises
     `nodelens.errors.ConfigError` with every mistake.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError([f"{place(1)}: more than {MAX_CHARACTERS:,} characters; divide the file"])
     root = _compose(text, place)
     if root is None:
         return None, Marks({(): place(1)})
@@ -110,7 +114,8 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(TAG) in _READERS:
             return self._scalar(node, path)
         tag = node.tag.replace(TAG, "!!")
-        return self._problem(node, path, f"the tag {tag} is not allowed; write a plain value")
+        hint = f"; {quotes(tag)}" if tag[:2] != "!!" else ""
+        return self._problem(node, path, f"the tag {tag} is not allowed; write a plain value{hint}")
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         value: dict[str, Any] = {}
@@ -152,6 +157,9 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
         kind = node.tag.removeprefix(TAG)
+        if kind == "int" and len(node.value) > MAX_DIGITS:
+            words = f"a number of {len(node.value):,} digits; at most {MAX_DIGITS} are read"
+            return self._problem(node, path, words)
         try:
             return _READERS[kind](node.value)
         except (ValueError, KeyError):

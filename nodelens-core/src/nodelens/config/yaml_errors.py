@@ -50,6 +50,9 @@ def _at_opening(
         if re.match(r"\w+:\S", shown):
             return opened, f"{shown!r} needs a space after its ':'"
         return opened, f"{shown!r} has no ':'; write 'key: value'"
+    tagged = re.search(r"[\[{,:\s](![^\s,\]}]+)", lines[opened - 1])
+    if context.startswith("while parsing a flow") and tagged:
+        return opened, quotes(tagged[1])
     if context == "while parsing a flow sequence":
         return opened, "the list that '[' opens here has no ']', or an item lacks its ','"
     if context == "while parsing a flow mapping":
@@ -57,10 +60,17 @@ def _at_opening(
     return None
 
 
+def quotes(text: str) -> str:
+    """Return what to write in place of a text that YAML reads as a mark."""
+    return f"text that starts with {text[0]!r} needs quotes: write '{text}'"
+
+
 def _at_problem(problem: str, context: str) -> str:
     if "undefined alias" in problem:
         name = problem.removeprefix("found undefined alias ").strip("'")
-        return f"'*{name}' refers to no anchor '&{name}'; text that starts with '*' needs quotes"
+        return f"'*{name}' refers to no anchor '&{name}'; {quotes(f'*{name}')}"
+    if context == "while scanning an alias":
+        return quotes("*")
     if problem.startswith("expected <block end>, but found '-'"):
         return "a list item ('- …') where a key ('key: value') was expected"
     if problem.startswith("expected <block end>, but found ']'"):

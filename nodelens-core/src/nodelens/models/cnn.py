@@ -9,6 +9,7 @@ from attrs import Attribute, field, frozen, validators
 from nodelens.errors import ModelError
 from nodelens.interfaces.backend import ModelHandle, ModelRequest
 from nodelens.models.image_shape import image_shape
+from nodelens.models.limits import check_memory, widths
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 
@@ -34,9 +35,9 @@ class CNN:
 
     channels: tuple[int, ...] = field(
         default=(16, 32),
-        validator=validators.deep_iterable(validators.gt(0), validators.min_len(1)),
+        validator=widths(validators.min_len(1)),
     )
-    kernel_size: int = field(default=3, validator=[validators.ge(1), _odd])
+    kernel_size: int = field(default=3, validator=[validators.ge(1), validators.le(1023), _odd])
     batch_norm: bool = True
     activation: Activation = "relu"
     pooling: Literal["max", "average", "none"] = "max"
@@ -53,10 +54,10 @@ class CNN:
         inputs, height, width = image_shape(request.input_shape, "cnn")
         positions = self._positions(height, width)
         options = BlockOptions(self.kernel_size, self.batch_norm, self.activation, self.pooling)
+        shape = ((inputs, *self.channels), options, positions, request.classes)
+        check_memory(lambda: ConvolutionalNetwork(*shape), "cnn")
         with own_randomness(request.seed, "model", "weights"):
-            module = ConvolutionalNetwork(
-                (inputs, *self.channels), options, positions, request.classes
-            )
+            module = ConvolutionalNetwork(*shape)
         channels = "-".join(str(count) for count in self.channels)
         return ModelHandle(module, origin=f"reference cnn, channels {channels}, random weights")
 

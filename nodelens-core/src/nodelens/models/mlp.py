@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import field, frozen, validators
+from attrs import field, frozen
 
 from nodelens.interfaces.backend import ModelHandle, ModelRequest
+from nodelens.models.limits import check_memory, widths
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 
@@ -20,16 +21,16 @@ class MLP:
         activation: the nonlinearity after every hidden layer.
     """
 
-    hidden: tuple[int, ...] = field(
-        default=(128, 64), validator=validators.deep_iterable(validators.gt(0))
-    )
+    hidden: tuple[int, ...] = field(default=(128, 64), validator=widths())
     activation: Activation = "relu"
 
     def build(self, request: ModelRequest) -> ModelHandle:
         from nodelens.model_state import own_randomness
         from nodelens.models.networks.perceptron import Perceptron
 
+        shape = (request.input_shape, request.classes, self.hidden, self.activation)
+        check_memory(lambda: Perceptron(*shape), "mlp")
         with own_randomness(request.seed, "model", "weights"):
-            module = Perceptron(request.input_shape, request.classes, self.hidden, self.activation)
-        widths = "-".join(str(width) for width in self.hidden) or "none"
-        return ModelHandle(module, origin=f"reference mlp, hidden {widths}, random weights")
+            module = Perceptron(*shape)
+        sizes = "-".join(str(width) for width in self.hidden) or "none"
+        return ModelHandle(module, origin=f"reference mlp, hidden {sizes}, random weights")

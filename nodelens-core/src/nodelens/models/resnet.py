@@ -8,6 +8,7 @@ from attrs import field, frozen, validators
 
 from nodelens.interfaces.backend import ModelHandle, ModelRequest
 from nodelens.models.image_shape import image_shape
+from nodelens.models.limits import WIDTH, check_memory
 
 
 @frozen
@@ -25,9 +26,12 @@ class ResNet:
 
     blocks: tuple[int, ...] = field(
         default=(2, 2, 2, 2),
-        validator=validators.deep_iterable(validators.gt(0), validators.min_len(1)),
+        validator=validators.deep_iterable(
+            validators.and_(validators.gt(0), validators.le(1024)),
+            validators.and_(validators.min_len(1), validators.max_len(8)),
+        ),
     )
-    width: int = field(default=64, validator=validators.gt(0))
+    width: int = field(default=64, validator=WIDTH)
     stem: Literal["small", "large"] = "small"
 
     def build(self, request: ModelRequest) -> ModelHandle:
@@ -39,8 +43,10 @@ class ResNet:
         from nodelens.models.networks.residual import ResidualNetwork
 
         inputs, _, _ = image_shape(request.input_shape, "resnet")
+        shape = (inputs, request.classes, self.blocks, self.width, self.stem)
+        check_memory(lambda: ResidualNetwork(*shape), "resnet")
         with own_randomness(request.seed, "model", "weights"):
-            module = ResidualNetwork(inputs, request.classes, self.blocks, self.width, self.stem)
+            module = ResidualNetwork(*shape)
         blocks = "-".join(str(count) for count in self.blocks)
         origin = f"reference resnet, blocks {blocks}, width {self.width}, random weights"
         return ModelHandle(module, origin=origin)

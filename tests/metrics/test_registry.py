@@ -94,20 +94,38 @@ def test_options_out_of_range_are_refused(target, options):
         metric_class(f"nodelens_metrics.{target}")(**options)
 
 
-def test_the_metric_of_a_largest_value_has_no_jackknife():
+def test_metrics_without_an_interval_say_why():
     kinds = {spec.name: metric_class(spec.target) for spec in SPECS}
-    without = {name for name, kind in kinds.items() if not kind.info.jackknife}
+    without = {name for name, kind in kinds.items() if kind.info.no_interval}
     assert without == {
+        "binned_information",
         "class_dual_total_correlation",
         "class_greedy_o_information",
         "class_o_information",
         "class_total_correlation",
+        "copula_information",
+        "copula_redundancy",
+        "core_connection",
+        "core_redundancy",
         "dual_total_correlation",
+        "effective_rank",
+        "eigenspectrum_decay",
         "greedy_o_information",
+        "ksg_information",
+        "ksg_redundancy",
         "label_significance",
+        "layer_dual_total_correlation",
+        "layer_total_correlation",
+        "leverage",
         "massive_activation",
         "o_information",
         "outlier_index",
+        "peer_redundancy",
+        "rank_contribution",
+        "spectral_alignment",
+        "spectral_entropy",
         "supernode",
+        "supernode_mass",
+        "task_information",
         "total_correlation",
     }

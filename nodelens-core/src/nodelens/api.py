@@ -47,6 +47,7 @@ def score(
     memory_budget: str | int | None = "2GiB",
     position_fraction: float = 1.0,
     stop_when: Mapping[str, Any] | StoppingSettings | None = None,
+    seed: int = 0,
     workers: Workers | None = None,
     plugins: Plugins | None = None,
 ) -> Scores:
@@ -79,6 +80,8 @@ def score(
             ``0.125`` gives standard errors up to √8 times as wide.
         stop_when: a mapping such as ``{"metric": "taylor", "top": 0.1, "min_overlap": 0.95}``: no
             more batches are read once the top of the metric is stable; the log says whether it was.
+        seed: what probes and sampled labels are drawn from; another seed draws them again, which
+            shows how far scores depend on them.
         workers: ``Workers()`` of `nodelens.capture.distributed.workers` keeps one process apart
             from the process group.
         plugins: loaded plugins; None loads all that are installed.
@@ -102,7 +105,7 @@ def score(
     from nodelens.plugins.manager import load_plugins
 
     loaded = plugins or load_plugins()
-    check_numbers(folds, classes)
+    check_numbers(folds, classes, seed)
     check_samples(samples)
     chosen = chosen_metrics(metrics, loaded)
     options = Options(
@@ -114,6 +117,7 @@ def score(
         budget=budget_bytes(memory_budget),
         position_fraction=check_fraction(position_fraction),
         stop_when=stopping_settings(stop_when, chosen.metrics),
+        seed=seed,
         workers=workers or group_workers(),
     )
     return score_model(plain_module(model), batches, chosen, options, loaded)

@@ -156,12 +156,14 @@ def budget_bytes(given: str | int | None) -> int | None:
     raise ConfigError([f"memory_budget: expected {EXPECTED}, bytes or None, got {given!r}"])
 
 
-def check_numbers(folds: object, classes: object) -> None:
-    """Raise `ConfigError` for impossible numbers of folds and classes."""
+def check_numbers(folds: object, classes: object, seed: object = 0) -> None:
+    """Raise `ConfigError` for impossible numbers of folds and classes, and for impossible seeds."""
     if type(folds) is not int or folds < 2:
         raise ConfigError([f"folds: expected a whole number of at least 2, got {folds!r}"])
     if classes is not None and (type(classes) is not int or classes < 2):
         raise ConfigError([f"classes: expected a whole number of at least 2, got {classes!r}"])
+    if type(seed) is not int or seed < 0:
+        raise ConfigError([f"seed: expected a whole number of at least 0, got {seed!r}"])
 
 
 def check_fraction(positions: Any) -> float:

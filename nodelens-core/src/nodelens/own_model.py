@@ -63,6 +63,7 @@ class Options:
     budget: int | None = None
     position_fraction: float = 1.0
     stop_when: StoppingSettings | None = None
+    seed: int = 0
     workers: Workers = field(factory=group_workers)
 
 
@@ -134,7 +135,7 @@ def score_model(
         if planned.plan.gradient or planned.plan.targets:
             study.check(model, example)
         scores = _with_left_out(_scored(given, planned, study.batches, plugins), given)
-    for warning in study.own.warnings():
+    for warning in (*study.own.warnings(), *scores.told()):
         log.warning("%s", warning)
     plugins.scored(scores, None)
     return scores
@@ -233,6 +234,7 @@ def _scored(given: _Given, planned: Planned, batches: Iterable[Any], plugins: Pl
             planned.plan,
             device_of(given.model),
             given.loss,
+            seed=given.options.seed,
             store=Path(folder),
             enough=rule,
             workers=given.options.workers,

@@ -151,7 +151,7 @@ BAD = [
     (
         "capture:",
         "capture: expected a mapping with the keys samples, folds, balanced, memory_budget, "
-        "position_fraction, stop_when, checkpoint_seconds, got nothing",
+        "position_fraction, stop_when, seed, checkpoint_seconds, got nothing",
     ),
     (
         "capture: {balanced: yes}",

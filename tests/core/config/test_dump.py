@@ -157,6 +157,7 @@ def test_the_dump_is_written_for_people(registry):
         "  memory_budget: 2GiB\n"
         "  position_fraction: 1.0\n"
         "  stop_when: null\n"
+        "  seed: null\n"
         "  checkpoint_seconds: 60.0\n"
         "metrics:\n"
         "- rms\n"

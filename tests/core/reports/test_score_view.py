@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from nodelens.reports.score_view import extremes, metric_views, skipped
 from nodelens.scoring.scores import Score, Scores
@@ -38,12 +39,15 @@ def test_one_node_stands_at_one_end():
     assert len(extremes(scores(score([1.0]))).rows) == 1
 
 
-def test_the_small_figure_has_a_band_of_two_standard_errors():
-    (metric,) = metric_views(scores(score([0.0, 1.0], se=np.array([0.5, 0.0]))))
+def test_the_small_figure_has_a_band_of_the_interval():
+    found = evolve(score([0.0, 1.0], se=np.array([0.5, 0.0])), folds=8)
+    low, high = found.interval()
+    (metric,) = metric_views(scores(found))
     (panel,) = metric.panels
     points = re.search(r'polygon points="([^"]*)"', panel.drawing)[1].split()
     heights = [float(point.split(",")[1]) for point in points]
-    assert heights == [2.0, 2.0, 2.0, 54.0]
+    one = 54.0 - 52.0 * (1.0 - low[0]) / (high[0] - low[0])
+    assert heights == pytest.approx([2.0, one, one, 54.0], abs=0.06)
     assert (panel.low, panel.high, panel.nodes) == ("0", "1", 2)
 
 

@@ -11,7 +11,7 @@ from nodelens.interfaces.metric import MetricInfo
         ({"higher_is_better": "up"}, "'higher_is_better' must be <class 'bool'>"),
         ({"dead_nodes": "worst"}, "'dead_nodes' must be in"),
         ({"level": "network"}, "'level' must be in"),
-        ({"jackknife": "none"}, "'jackknife' must be <class 'bool'>"),
+        ({"no_interval": False}, "'no_interval' must be <class 'str'>"),
         ({"invariances": {"functional"}}, "'invariances' must be <class 'frozenset'>"),
     ],
 )

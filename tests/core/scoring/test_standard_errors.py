@@ -28,7 +28,7 @@ class Mean:
 class Peak(Mean):
     """The largest magnitude."""
 
-    info = evolve(Mean.info, jackknife=False)
+    info = evolve(Mean.info, no_interval="a largest value")
 
     def score(self, group):
         return group[Magnitudes()].peak

@@ -187,6 +187,7 @@ class CaptureSettings:
             The standard errors of what is scored from them are up to sqrt(1 / position_fraction)
             times as wide.
         stop_when: when to stop before all samples are read; null reads them all.
+        seed: what probes and sampled labels are drawn from; null takes the run's seed.
         checkpoint_seconds: how often the statistics are written to the run folder, from where a
             killed run goes on; 0 does it after every batch, null never.
     """
@@ -201,6 +202,7 @@ class CaptureSettings:
     )
     position_fraction: float = field(default=1.0, validator=FRACTION_OR_ALL)
     stop_when: StoppingSettings | None = field(default=None)
+    seed: int | None = field(default=None, validator=validators.optional(validators.ge(0)))
     checkpoint_seconds: float | None = field(default=60.0, validator=AT_LEAST_0_OR_NULL)
 
 

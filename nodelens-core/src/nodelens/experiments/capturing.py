@@ -91,7 +91,7 @@ def capture_request(
         total=len(samples),
         progress=experiment.progress,
         observe=None if workers.rank else experiment.plugins.capture_batch,
-        seed=experiment.seed,
+        seed=_seed(experiment),
         store=folder,
         checkpoint=Checkpoint(
             folder=folder,
@@ -102,6 +102,12 @@ def capture_request(
         enough=rule,
         workers=workers,
     )
+
+
+def _seed(experiment: Experiment) -> int:
+    """Return the seed of probes and sampled labels: that of the capture, or that of the run."""
+    own = experiment.config.capture.seed
+    return experiment.seed if own is None else own
 
 
 def _batches(

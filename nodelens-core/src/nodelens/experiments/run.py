@@ -138,7 +138,7 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
     if not experiment.run.record().summary or "scores" not in experiment.completed_stages:
         numbers = _summary(study, dense(), scores) | loss_numbers(capture)
         experiment.run.update_record(summary=numbers)
-    _warn(experiment, study, scores.failed)
+    _warn(experiment, study, scores)
     stages.analyse_scores(experiment, scores)
     means = stages.node_means(capture)
     stages.intervene(experiment, study, scores, test, means)
@@ -180,8 +180,9 @@ def _summary(
     }
 
 
-def _warn(experiment: Experiment, study: StudyInputs, failed: Mapping[str, str]) -> None:
-    warnings = [f"metric {name} failed: {reason}" for name, reason in failed.items()]
+def _warn(experiment: Experiment, study: StudyInputs, scores: Scores) -> None:
+    warnings = [f"metric {name} failed: {reason}" for name, reason in scores.failed.items()]
+    warnings.extend(scores.told())
     if not study.graph.traced:
         warnings.append(f"{study.graph.note}: nodes are read at layer outputs, none can be pruned")
     asked, found = experiment.config.capture.samples, len(study.calibration)
@@ -191,7 +192,7 @@ def _warn(experiment: Experiment, study: StudyInputs, failed: Mapping[str, str])
     warnings.extend(f"operator {name} has no rule: what it touches is frozen" for name in unknown)
     for warning in warnings:
         log.warning("%s", warning)
-    experiment.run.update_record(warnings=tuple(warnings), failed_metrics=dict(failed))
+    experiment.run.update_record(warnings=tuple(warnings), failed_metrics=dict(scores.failed))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attrs import field, frozen, validators
 
+from nodelens.renamed_arguments import renamed_arguments
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -16,6 +18,7 @@ Level = Literal["node", "layer"]
 DeadNodes = Literal["lowest", "highest", "any"]
 
 
+@renamed_arguments(jackknife="no_interval")
 @frozen(kw_only=True)
 class MetricInfo:
     """The metadata of a metric: formula, unit, direction, and tested properties.
@@ -34,8 +37,11 @@ class MetricInfo:
             ``incoming_scale`` incoming weights and pre-activations × c.
         level: ``node`` for one value per node; ``layer`` for one value, shape ``(1,)``, that
             describes a whole group and ranks no nodes.
-        jackknife: False where leaving out folds gives no standard error, as with a largest value,
-            which most folds do not hold; the scores have no standard error then.
+        no_interval: the reason why leaving out folds gives no interval that covers, as with a
+            largest value, which most folds do not hold; the scores have no standard error then.
+            Empty where it does.
+        heavy_tails: True for sums of squares of which few rows make most, such as those of
+            gradients: intervals are wider where these are fewer, see `Score.interval`.
         name: the name of the metric, where the class name does not give it: ``ActivationRMS`` is
             ``activation_rms``.
     """
@@ -53,7 +59,8 @@ class MetricInfo:
         default=frozenset(), validator=validators.instance_of(frozenset)
     )
     level: Level = field(default="node", validator=validators.in_(("node", "layer")))
-    jackknife: bool = field(default=True, validator=validators.instance_of(bool))
+    no_interval: str = field(default="", validator=validators.instance_of(str))
+    heavy_tails: bool = field(default=False, validator=validators.instance_of(bool))
     name: str = ""
 
 
@@ -115,8 +122,3 @@ class Metric(Protocol):
 def dependencies_of(metric: object) -> tuple[str, ...]:
     """Return the names of the other metrics that a metric depends on."""
     return tuple(getattr(metric, "depends_on", ()))
-
-
-def has_jackknife(metric: Metric) -> bool:
-    """Return whether leaving out folds gives a standard error of a metric's scores."""
-    return bool(metric.statistics) and metric.info.jackknife

@@ -51,10 +51,12 @@ def _summary(content: RunContent) -> dict[str, Any]:
 
 def _scores(content: RunContent) -> dict[str, Any] | None:
     from nodelens.reports.score_tables import LAYER_COLUMNS, layer_rows
+    from nodelens.reports.score_view import without_interval
 
     scores = content.scores
     if scores is None:
         return None
+    table = without_interval(scores)
     return {
         "metrics": scores.metrics,
         "groups": scores.groups,
@@ -64,5 +66,6 @@ def _scores(content: RunContent) -> dict[str, Any] | None:
             {"metric": metric, "group": group, "reason": reason}
             for (metric, group), reason in scores.skipped.items()
         ],
+        "no_interval": [dict(zip(table.columns, row, strict=True)) for row in table.rows],
         "failed": dict(scores.failed),
     }

@@ -129,12 +129,15 @@ def _scores(content: RunContent) -> dict[str, Any]:
     scores = content.scores
     if scores is None:
         empty = {"metrics": (), "extremes": None, "layers": None, "skipped": None}
+        empty["without_interval"] = None
         return {**empty, "samples": 0}
     skipped, layers = score_view.skipped(scores), layers_table(scores)
+    without = score_view.without_interval(scores)
     return {
         "metrics": score_view.metric_views(scores),
         "extremes": view(score_view.extremes(scores), "scores.csv") if len(scores) else None,
         "layers": view(layers, "layers.csv") if layers.rows else None,
         "skipped": view(skipped) if skipped.rows else None,
+        "without_interval": view(without) if without.rows else None,
         "samples": scores.samples,
     }

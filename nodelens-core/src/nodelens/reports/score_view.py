@@ -80,6 +80,21 @@ def skipped(scores: Scores) -> Table:
     )
 
 
+def without_interval(scores: Scores) -> Table:
+    """Return the table of metrics of which scores have no interval, with reasons."""
+    found: dict[tuple[str, str], int] = {}
+    for score in (*scores, *scores.layers.values()):
+        if score.se is None and score.no_interval:
+            key = (score.metric, score.no_interval)
+            found[key] = found.get(key, 0) + 1
+    return Table(
+        name="no_interval",
+        title="What has no interval, and why",
+        columns=("metric", "groups", "reason"),
+        rows=tuple((metric, groups, reason) for (metric, reason), groups in found.items()),
+    )
+
+
 def _metric_view(metric: str, scores: Scores) -> MetricView:
     found = list(scores.of(metric).values())
     return MetricView(
@@ -98,12 +113,12 @@ def _panel(score: Score) -> Panel:
 
 
 def _drawing(score: Score, label: str) -> Markup:
-    """Return the values in ascending order as a line, ± 2 standard errors as a band."""
+    """Return the values in ascending order as a line, the 95 % intervals as a band."""
     order = np.argsort(score.values, kind="stable")
     points = max(2, min(len(order), _POINTS))
     order = order[np.linspace(0, len(order) - 1, points).round().astype(int)]
-    reach = np.zeros(len(order)) if score.se is None else 2 * score.se[order]
     values = score.values[order]
+    reach = np.zeros(len(order)) if score.se is None else score.interval()[1][order] - values
     bottom, top = float((values - reach).min()), float((values + reach).max())
     x = np.linspace(_MARGIN, _WIDTH - _MARGIN, points)
 

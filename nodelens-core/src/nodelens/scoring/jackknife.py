@@ -1,4 +1,4 @@
-"""Standard errors from folds."""
+"""Standard errors and biases from folds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,19 @@ def jackknife_se(estimate: Tensor, without: Tensor, sizes: Tensor) -> Tensor:
     (Busing, Meijer & van der Leeden, Statistics and Computing 9, 1999, eq. 6); with equal folds
     this is the ordinary delete-one-group jackknife. At least two folds must hold samples.
     """
-    h = (sizes.sum() / sizes).to(estimate.dtype).unsqueeze(-1)
-    folds = len(sizes)
-    centre = folds * estimate - ((1 - 1 / h) * without).sum(0)
+    h = _parts(estimate, sizes)
+    centre = estimate - jackknife_bias(estimate, without, sizes)
     pseudo = h * estimate - (h - 1) * without
-    variance = ((pseudo - centre).square() / (h - 1)).sum(0) / folds
+    variance = ((pseudo - centre).square() / (h - 1)).sum(0) / len(sizes)
     return torch.sqrt(variance)
+
+
+def jackknife_bias(estimate: Tensor, without: Tensor, sizes: Tensor) -> Tensor:
+    """Return the bias of `estimate`, ``(nodes,)``, as leaving out folds shows it (ibid., eq. 5)."""
+    h = _parts(estimate, sizes)
+    return ((1 - 1 / h) * without).sum(0) - (len(sizes) - 1) * estimate
+
+
+def _parts(estimate: Tensor, sizes: Tensor) -> Tensor:
+    """Return the samples of all folds over those of each, ``(folds, 1)``."""
+    return (sizes.sum() / sizes).to(estimate.dtype).unsqueeze(-1)

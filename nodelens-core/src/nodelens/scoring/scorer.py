@@ -8,21 +8,27 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from torch import Tensor, nn
 
 from nodelens.capture.result import Capture
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ENDINGS, CaptureError, NotApplicableError
-from nodelens.interfaces.metric import Metric, dependencies_of, has_jackknife
+from nodelens.interfaces.metric import Metric, dependencies_of
 from nodelens.interfaces.statistic import covering
 from nodelens.progress import Progress
 from nodelens.scoring.effective_weights import effective_weights
-from nodelens.scoring.jackknife import jackknife_se
 from nodelens.scoring.metric_results import ResultError, checked_values, fault
 from nodelens.scoring.read_only import ReadOnly
 from nodelens.scoring.request_digest import digest_of
 from nodelens.scoring.scores import Score, Scores
+from nodelens.scoring.standard_errors import (
+    StandardErrors,
+    few_positions,
+    few_probes,
+    reason_against,
+    standard_errors,
+)
 from nodelens.scoring.view import GroupView, Network
 
 _T = TypeVar("_T")
@@ -146,7 +152,7 @@ def _score(
 
 def _found(context: ScoringContext, name: str, metric: Metric, group: ChannelGroup) -> Score:
     info = metric.info
-    values, se, folds = _values(context, metric, group)
+    values, errors = _values(context, metric, group)
     bad = (~values.isfinite()).nonzero().flatten().tolist()
     if bad:
         raise ResultError(f"gave values that are not finite for nodes {bad[:5]}")
@@ -156,8 +162,11 @@ def _found(context: ScoringContext, name: str, metric: Metric, group: ChannelGro
         values=values.numpy(),
         higher_is_better=info.higher_is_better,
         unit=info.unit,
-        se=None if se is None else se.numpy(),
-        folds=folds,
+        se=None if errors.se is None else errors.se.numpy(),
+        folds=errors.folds,
+        no_interval=errors.no_interval,
+        heavy_tails=info.heavy_tails,
+        warnings=errors.warnings,
         contributions=_contributions(context, metric, group),
     )
 
@@ -176,36 +185,48 @@ def _contributions(context: ScoringContext, metric: Metric, group: ChannelGroup)
 
 def _values(
     context: ScoringContext, metric: Metric, group: ChannelGroup
-) -> tuple[Tensor, Tensor | None, int]:
-    """Return values, standard errors (None where the jackknife gives none) and their folds."""
+) -> tuple[Tensor, StandardErrors]:
+    """Return values with their standard errors."""
     rows = rows_of(context, metric)
     width = 1 if metric.info.level == "layer" else group.width
     view = view_of(context, metric, group, torch.ones(len(rows), dtype=torch.bool))
     values = checked_values(metric.score(view), width)
     used = rows.nonzero().flatten().tolist()
-    if not has_error(context, metric) or len(used) < 2:
-        return values, None, 0
+    reason = reason_against(_all_metrics(context, metric), rows)
+    if reason:
+        return values, StandardErrors(no_interval=reason)
     without = []
     for fold in used:
         others = view.keep.clone()
         others[fold] = False
         found = metric.score(view_of(context, metric, group, others))
         without.append(checked_values(found, width))
-    se = jackknife_se(values, torch.stack(without), rows[used].to(values))
-    return values, se, len(used)
+    errors = standard_errors(values, torch.stack(without), rows[used].to(values))
+    told = (*errors.warnings, *_few_probes(metric, values, errors), *_few_positions(view))
+    return values, evolve(errors, warnings=told)
+
+
+def _few_probes(metric: Metric, values: Tensor, errors: StandardErrors) -> list[str]:
+    drawn = any(getattr(statistic, "random", False) for statistic in metric.statistics)
+    found = few_probes(values, errors.se) if drawn else ""
+    return [found] if found else []
+
+
+def _few_positions(view: GroupView) -> list[str]:
+    """Return a warning where covariances of the group's nodes are taken from few positions."""
+    counts = [
+        float(state["count"].sum())
+        for statistic, state in view.states.items()
+        if "quadratic" in getattr(statistic, "requires", ()) and "count" in state
+    ]
+    found = few_positions(min(counts), view.width) if counts else ""
+    return [found] if found else []
 
 
 def _all_metrics(context: ScoringContext, metric: Metric) -> list[Metric]:
     """Return a metric and all metrics that it depends on."""
     parts = [context.request.metrics[name] for name in dependencies_of(metric)]
     return [metric, *(each for part in parts for each in _all_metrics(context, part))]
-
-
-def has_error(context: ScoringContext, metric: Metric) -> bool:
-    """Return whether leaving out folds gives standard errors of a metric's scores."""
-    asked = [each for each in _all_metrics(context, metric) if each.statistics]
-    allowed = metric.info.jackknife
-    return bool(asked) and allowed and all(has_jackknife(each) for each in asked)
 
 
 def rows_of(context: ScoringContext, metric: Metric) -> Tensor:

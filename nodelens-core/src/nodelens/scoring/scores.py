@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
+_WIDER = 2.0
+
 COLUMNS = ("metric", "group", "node", "value", "se", "higher_is_better", "unit")
 """The columns of a table of scores, one row per node."""
 
@@ -27,13 +29,15 @@ class Score:
         metric: the name of the metric in the results.
         group: the name of the group.
         values: the values of the nodes, ``(nodes,)`` float64.
-        se: the delete-one-fold jackknife standard errors, ``(nodes,)``. None for metrics of weights
-            alone, which have no sampling error; for metrics of extremes, where the jackknife is
-            wrong (``MetricInfo(jackknife=False)``); and where fewer than two folds hold samples.
+        se: the delete-one-fold jackknife standard errors, ``(nodes,)``; None where there are none
+            that an interval could be made of.
         higher_is_better: True where high values mark the nodes worth keeping, False where low
             values do, None where the metric ranks none.
         unit: the unit of the values.
         folds: the number of folds behind `se`.
+        no_interval: the reason where `se` is None.
+        heavy_tails: whether few rows may make most of a value (``MetricInfo.heavy_tails``).
+        warnings: what there is to say of the errors, such as a bias that is larger.
         contributions: the parts of the values that the metrics which this one depends on add,
             ``(nodes,)`` each; most metrics have none.
     """
@@ -45,12 +49,17 @@ class Score:
     unit: str
     se: NDArray[np.float64] | None = None
     folds: int = 0
+    no_interval: str = ""
+    heavy_tails: bool = False
+    warnings: tuple[str, ...] = ()
     contributions: Mapping[str, NDArray[np.float64]] = field(factory=dict)
 
     def interval(self, level: float = 0.95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the ends of the confidence interval of every node.
 
         The interval is Student's t with folds − 1 degrees of freedom, for a jackknife over groups.
+        With heavy tails it is 1 + 2 / √(effective rows) times as wide: rows that have not been met
+        are missing in the value and in its error alike. The factor 2 was found on real activations.
 
         Args:
             level: the probability that the interval covers the true value, between 0 and 1.
@@ -59,14 +68,28 @@ class Score:
             The lower and the upper ends, ``(nodes,)`` each, in the unit of the values.
 
         Raises:
-            UnknownNameError: for scores without a standard error.
+            UnknownNameError: for scores without a standard error, with the reason.
         """
         if self.se is None:
-            raise UnknownNameError(f"{self.metric!r} on {self.group!r} has no standard error")
+            why = f": {self.no_interval}" if self.no_interval else ""
+            raise UnknownNameError(f"{self.metric!r} on {self.group!r} has no interval{why}")
         from scipy.stats import t
 
         half = float(t.ppf((1.0 + level) / 2.0, max(self.folds - 1, 1))) * self.se
+        if self.heavy_tails:
+            half = half * (1.0 + _WIDER / np.sqrt(np.maximum(self.effective_rows(), 1.0)))
         return self.values - half, self.values + half
+
+    def effective_rows(self) -> NDArray[np.float64]:
+        """Return the effective number of rows, (value / se)², ``(nodes,)``.
+
+        For a sum of positive terms: (Σr)² / Σr² where few rows r make most of it, which that many
+        equal rows would give. Infinite where there is no error, or an error of 0.
+        """
+        if self.se is None:
+            return np.full(self.values.shape, np.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.se > 0.0, np.square(self.values / self.se), np.inf)
 
     def importance(self) -> NDArray[np.float64]:
         """Return the values with the sign that makes high mean "keep".
@@ -151,12 +174,16 @@ class Scores:
         return {score.group: score for score in self if score.metric == metric}
 
     def to_dict(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return ``{metric: {group: {values, se, higher_is_better, unit}}}`` of plain lists."""
+        """Return ``{metric: {group: {values, se, no_interval, higher_is_better, unit}}}``.
+
+        All are plain lists and words; `se` is None where there is none, for the reason given.
+        """
         tree: dict[str, dict[str, dict[str, Any]]] = {}
         for score in self:
             entry = {
                 "values": score.values.tolist(),
                 "se": None if score.se is None else score.se.tolist(),
+                "no_interval": score.no_interval,
                 "higher_is_better": score.higher_is_better,
                 "unit": score.unit,
             }
@@ -170,6 +197,19 @@ class Scores:
                 se = None if score.se is None else float(score.se[node])
                 direction = score.higher_is_better
                 yield score.metric, score.group, node, value, se, direction, score.unit
+
+    def told(self) -> list[str]:
+        """Return the warnings of all scores, one line for each metric and kind."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for score in (*self, *self.layers.values()):
+            for warning in score.warnings:
+                groups = found.setdefault((score.metric, warning.partition(" at ")[0]), [])
+                groups.append(f"{score.group}: {warning}")
+        return [
+            f"metric {metric}, {lines[0]}"
+            + (f" (and {len(lines) - 1} more groups)" if lines[1:] else "")
+            for (metric, _), lines in found.items()
+        ]
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the rows as a pandas frame; raises `RunError` when pandas is not installed."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-_FORMAT = 4
+_FORMAT = 5
 _ABOUT = "nodelens scores"
 _ARRAYS = ("values", "se", "contributions")
 
@@ -34,6 +34,9 @@ class ScoreHeader:
     higher_is_better: bool | None
     unit: str
     folds: int
+    no_interval: str
+    heavy_tails: bool
+    warnings: tuple[str, ...]
     contributions: tuple[str, ...]
 
 

@@ -11,6 +11,7 @@ from nodelens.scoring.shared_options import option
 from nodelens.statistics.histograms import LogHistogram
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
+from nodelens_metrics.mathematics.intervals import LARGEST
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -196,7 +197,7 @@ class OutlierIndex:
         unit="1",
         higher_is_better=None,
         invariances=frozenset({"activation_scale", "functional", "incoming_scale"}),
-        jackknife=False,
+        no_interval=LARGEST,
     )
     statistics = (Magnitudes(), Moments())
 

@@ -15,6 +15,7 @@ from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.shared_options import option
 from nodelens.statistics.histograms import LogHistogram
 from nodelens.statistics.magnitudes import Magnitudes
+from nodelens_metrics.mathematics.intervals import LARGEST
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,7 +143,7 @@ class MassiveActivation:
             "above 100, and at least or around 1,000 times the median magnitude of its hidden state"
         ),
         invariances=frozenset({"incoming_scale"}),
-        jackknife=False,
+        no_interval=LARGEST,
     )
 
     magnitude: float = field(default=100.0, validator=validators.gt(0.0))

@@ -21,6 +21,7 @@ from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.moments import Moments
 from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.intervals import BIASED
 from nodelens_metrics.mathematics.second_moments import COVARIANCE
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ class SpectralAlignment:
         higher_is_better=True,
         source=f"{_STUDY}, spectral alignment",
         invariances=_SCALE_FREE,
+        no_interval=BIASED,
     )
     statistics = (COVARIANCE,)
 

@@ -13,6 +13,7 @@ from attrs import field, frozen, validators
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.gram import Gram
+from nodelens_metrics.mathematics.intervals import BIASED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +43,7 @@ class Leverage:
         source="Alaoui & Mahoney 2015, ridge leverage scores, 1411.0306, definition 1",
         dead_nodes="lowest",
         invariances=frozenset({"incoming_scale"}),
+        no_interval=BIASED,
     )
     statistics = (Gram(),)
 
@@ -74,6 +76,7 @@ class RankContribution:
         higher_is_better=True,
         source="Roy & Vetterli 2007, The effective rank, definition 1, left out by one",
         invariances=_SHIFT_FREE,
+        no_interval=BIASED,
     )
     statistics = (Gram(),)
 
@@ -161,6 +164,7 @@ class EffectiveRank:
         source="Roy & Vetterli 2007, The effective rank, definition 1",
         invariances=_SHIFT_FREE,
         level="layer",
+        no_interval=BIASED,
     )
     statistics = (Gram(),)
 
@@ -200,6 +204,7 @@ class SpectralEntropy:
         source="common; normalised von Neumann entropy of the covariance",
         invariances=_SHIFT_FREE,
         level="layer",
+        no_interval=BIASED,
     )
     statistics = (Gram(),)
 
@@ -253,6 +258,7 @@ class EigenspectrumDecay:
         ),
         invariances=_SHIFT_FREE,
         level="layer",
+        no_interval=BIASED,
     )
     statistics = (Gram(),)
 

@@ -47,6 +47,7 @@ class SampleFisher:
         ),
         dead_nodes="lowest",
         invariances=_FUNCTIONAL,
+        heavy_tails=True,
     )
     statistics = (RowGradients(),)
 
@@ -71,6 +72,7 @@ class LossProxy:
         source="Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475",
         dead_nodes="lowest",
         invariances=_FUNCTIONAL,
+        heavy_tails=True,
     )
 
     factored: bool = False
@@ -104,6 +106,7 @@ class EmpiricalFisher:
         source="Kunstner et al. 2019, 1905.12558, the empirical Fisher; common",
         dead_nodes="lowest",
         invariances=_FUNCTIONAL,
+        heavy_tails=True,
     )
 
     per: Unit = field(default="row", validator=_per)
@@ -136,6 +139,7 @@ class TrueFisher:
         source="Kunstner et al. 2019, 1905.12558, the Fisher; common",
         dead_nodes="lowest",
         invariances=_FUNCTIONAL,
+        heavy_tails=True,
     )
 
     per: Unit = field(default="row", validator=_per)

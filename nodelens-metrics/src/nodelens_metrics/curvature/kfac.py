@@ -62,6 +62,7 @@ class KFAC:
         ),
         dead_nodes="lowest",
         invariances=_INVARIANCES,
+        heavy_tails=True,
     )
 
     repair: Literal["none", "weights"] = field(

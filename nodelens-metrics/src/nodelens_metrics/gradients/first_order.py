@@ -41,6 +41,7 @@ class Taylor:
         ),
         dead_nodes="lowest",
         invariances=frozenset({"functional", "incoming_scale"}),
+        heavy_tails=True,
     )
     statistics = (RowGradients(),)
 

@@ -60,6 +60,7 @@ class MeanAblationFisher:
         source="1801.05787 with the mean in place of zero",
         dead_nodes="lowest",
         invariances=_CENTRED,
+        heavy_tails=True,
     )
 
     per: Literal["row", "position"] = field(

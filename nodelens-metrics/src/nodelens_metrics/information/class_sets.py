@@ -15,6 +15,7 @@ from attrs import field, frozen, validators
 from nodelens.interfaces.metric import MetricInfo
 from nodelens_metrics.information.greedy import Goal
 from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.intervals import CHOSEN_SETS
 from nodelens_metrics.mathematics.labelled_rows import labelled_rows, samples_of
 from nodelens_metrics.mathematics.second_moments import INVARIANCES
 
@@ -43,7 +44,7 @@ class ClassOInformation:
         higher_is_better=False,
         source="Rosas et al. 2019, 1902.11239, O-information, given a variable",
         invariances=INVARIANCES,
-        jackknife=False,
+        no_interval=CHOSEN_SETS,
     )
 
     size: int = options.size()
@@ -75,7 +76,7 @@ class ClassTotalCorrelation:
         higher_is_better=False,
         source="Watanabe 1960, 10.1147/rd.41.0066, total correlation, given a variable",
         invariances=INVARIANCES,
-        jackknife=False,
+        no_interval=CHOSEN_SETS,
     )
 
     size: int = options.size()
@@ -107,7 +108,7 @@ class ClassDualTotalCorrelation:
         higher_is_better=False,
         source="Han 1978, 10.1016/S0019-9958(78)90275-9, given a variable",
         invariances=INVARIANCES,
-        jackknife=False,
+        no_interval=CHOSEN_SETS,
     )
 
     size: int = options.size()
@@ -144,7 +145,7 @@ class ClassGreedyOInformation:
         higher_is_better=False,
         source="Rosas et al. 2019, 1902.11239, O-information; greedy search",
         invariances=INVARIANCES,
-        jackknife=False,
+        no_interval=CHOSEN_SETS,
     )
 
     goal: Goal = field(default="redundancy", validator=validators.in_(get_args(Goal)))

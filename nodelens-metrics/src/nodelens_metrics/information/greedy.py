@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen, validators
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
 from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.intervals import CHOSEN_SETS
 from nodelens_metrics.mathematics.second_moments import INVARIANCES, RANK, second_moments
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class GreedyOInformation:
         higher_is_better=False,
         source="Rosas et al. 2019, 1902.11239, O-information; greedy search",
         invariances=INVARIANCES,
-        jackknife=False,
+        no_interval=CHOSEN_SETS,
     )
 
     goal: Goal = field(default="redundancy", validator=validators.in_(get_args(Goal)))

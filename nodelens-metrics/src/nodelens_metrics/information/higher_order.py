@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from nodelens.interfaces.metric import MetricInfo
 from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.intervals import CHOSEN_SETS
 from nodelens_metrics.mathematics.second_moments import INVARIANCES, RANK, second_moments
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class OInformation:
         higher_is_better=False,
         source=_ROSAS,
         invariances=INVARIANCES,
-        jackknife=False,
+        no_interval=CHOSEN_SETS,
     )
 
     size: int = options.size()
@@ -81,7 +82,7 @@ class TotalCorrelation:
         higher_is_better=False,
         source="Watanabe 1960, 10.1147/rd.41.0066, total correlation",
         invariances=INVARIANCES,
-        jackknife=False,
+        no_interval=CHOSEN_SETS,
     )
 
     size: int = options.size()
@@ -122,7 +123,7 @@ class DualTotalCorrelation:
         higher_is_better=False,
         source="Han 1978, 10.1016/S0019-9958(78)90275-9, dual total correlation",
         invariances=INVARIANCES,
-        jackknife=False,
+        no_interval=CHOSEN_SETS,
     )
 
     size: int = options.size()

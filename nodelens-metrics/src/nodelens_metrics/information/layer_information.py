@@ -15,6 +15,7 @@ from attrs import frozen
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.gram import Gram
 from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.intervals import BIASED
 from nodelens_metrics.mathematics.second_moments import INVARIANCES
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class LayerTotalCorrelation:
         source="Watanabe 1960, 10.1147/rd.41.0066, total correlation",
         invariances=INVARIANCES,
         level="layer",
+        no_interval=BIASED,
     )
     statistics = (Gram(),)
 
@@ -61,6 +63,7 @@ class LayerDualTotalCorrelation:
         source="Han 1978, 10.1016/S0019-9958(78)90275-9, dual total correlation",
         invariances=INVARIANCES,
         level="layer",
+        no_interval=BIASED,
     )
     statistics = (Gram(),)
 

@@ -14,6 +14,7 @@ from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.reservoir import Reservoir
 from nodelens_metrics.mathematics import options
 from nodelens_metrics.mathematics.class_correlations import Terms, factored, within_classes
+from nodelens_metrics.mathematics.intervals import UNMEASURED
 from nodelens_metrics.mathematics.labelled_rows import labelled_rows, samples_of, settled
 from nodelens_metrics.mathematics.second_moments import INVARIANCES
 
@@ -41,6 +42,7 @@ class CopulaRedundancy:
         source="Ince et al. 2017, 10.1002/hbm.23471, Gaussian copula information",
         dead_nodes="highest",
         invariances=INVARIANCES,
+        no_interval=UNMEASURED,
     )
 
     top: int | None = options.top()
@@ -82,6 +84,7 @@ class KSGRedundancy:
         source="Kraskov et al. 2004, cond-mat/0305641, eq. 8 (algorithm 1)",
         dead_nodes="highest",
         invariances=INVARIANCES,
+        no_interval=UNMEASURED,
     )
 
     partners: int = field(default=1, validator=validators.ge(1))

@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.gram import Gram
 from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.intervals import BIASED
 from nodelens_metrics.mathematics.second_moments import INVARIANCES, RANK, second_moments
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class PeerRedundancy:
         source="variance inflation factor; common",
         dead_nodes="highest",
         invariances=INVARIANCES,
+        no_interval=BIASED,
     )
     statistics = (Gram(),)
 

@@ -44,7 +44,7 @@ class LabelSignificance:
         source="Phipson & Smyth 2010, 10.2202/1544-6115.1585",
         dead_nodes="lowest",
         invariances=INVARIANCES,
-        jackknife=False,
+        no_interval="a p-value is about one sample",
     )
 
     estimator: Estimator = field(

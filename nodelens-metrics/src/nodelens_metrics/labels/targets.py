@@ -15,6 +15,7 @@ from nodelens.interfaces.metric import MetricInfo
 from nodelens.interfaces.statistic import OUTPUTS
 from nodelens.statistics.targets import TargetMoments
 from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.intervals import NEAR_ZERO, UNMEASURED
 from nodelens_metrics.mathematics.labelled_rows import (
     OUTPUT_INVARIANCES,
     Target,
@@ -50,6 +51,7 @@ class TaskInformation:
         source="Safaai et al. 2026, 2605.07086, task information",
         dead_nodes="lowest",
         invariances=OUTPUT_INVARIANCES,
+        no_interval=NEAR_ZERO,
     )
     statistics = (TargetMoments(),)
 
@@ -91,6 +93,7 @@ class BinnedInformation:
         ),
         dead_nodes="lowest",
         invariances=INVARIANCES,
+        no_interval=UNMEASURED,
     )
 
     bins: int = field(default=8, validator=[validators.ge(2), validators.le(255)])
@@ -131,6 +134,7 @@ class CopulaInformation:
         ),
         dead_nodes="lowest",
         invariances=INVARIANCES,
+        no_interval=UNMEASURED,
     )
 
     shared_variance: bool = True
@@ -167,6 +171,7 @@ class KSGInformation:
         source="Ross 2014, 10.1371/journal.pone.0087357, eq. 2",
         dead_nodes="lowest",
         invariances=INVARIANCES,
+        no_interval=UNMEASURED,
     )
 
     neighbours: int = field(default=3, validator=validators.ge(1))

@@ -17,6 +17,7 @@ from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.shared_options import option
 from nodelens.statistics.gradients import GradientMoments
 from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.intervals import CHOSEN_CORE
 from nodelens_metrics.mathematics.second_moments import NOISE, RANK, second_moments
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Supernode:
         source=f"{_SOURCE}, core",
         dead_nodes="lowest",
         invariances=_FUNCTIONAL,
-        jackknife=False,
+        no_interval="a node is in the core or not",
     )
     statistics = (GradientMoments(),)
 
@@ -67,6 +68,7 @@ class SupernodeMass:
         source=f"{_SOURCE}, top-1 % mass",
         invariances=_FUNCTIONAL,
         level="layer",
+        no_interval=CHOSEN_CORE,
     )
     statistics = (GradientMoments(),)
 
@@ -95,6 +97,7 @@ class CoreConnection:
         higher_is_better=None,
         source=f"{_SOURCE}, write support and connection",
         invariances=frozenset({"incoming_scale"}),
+        no_interval=CHOSEN_CORE,
     )
     statistics = (GradientMoments(),)
 
@@ -125,6 +128,7 @@ class CoreRedundancy:
         source=f"{_SOURCE}, redundancy to the core",
         dead_nodes="highest",
         invariances=_FUNCTIONAL,
+        no_interval=CHOSEN_CORE,
     )
 
     core: float = options.core()
@@ -167,6 +171,7 @@ class Scar:
         source=f"{_SOURCE}, SCAR-Prot and SCAR-Conn",
         dead_nodes="lowest",
         invariances=frozenset({"incoming_scale"}),
+        heavy_tails=True,
     )
 
     variant: Literal["prot", "conn"] = option(

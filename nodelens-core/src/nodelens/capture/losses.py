@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from nodelens.errors import DataError, ModelError
 from nodelens.interfaces.loss import RowLoss
 from nodelens.interfaces.statistic import IGNORED
-from nodelens.statistics.sample_draws import position_keys
+from nodelens.statistics.sample_draws import mix, position_keys
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
@@ -174,12 +174,16 @@ def counts_of(loss: Any, batch: Batch) -> Tensor:
     return loss.counts(batch) if isinstance(loss, RowLoss) else label_counts(batch)
 
 
-def drawn_labels(loss: Any, output: Any, batch: Batch) -> Batch:
-    """Return the batch with labels drawn from the model's predictions, as a loss has it."""
+def drawn_labels(loss: Any, output: Any, batch: Batch, seed: int = 0) -> Batch:
+    """Return the batch with labels drawn from the model's predictions, as a loss has it.
+
+    Another seed than 0 gives the rows other numbers, which the draws belong to.
+    """
+    rows = evolve(batch, index=mix(mix(batch.numbers) + seed % 2**31)) if seed else batch
     if not isinstance(loss, RowLoss):
-        return sampled_labels(output, batch)
-    found: Batch = loss.sampled(output, batch)
-    return found
+        return evolve(sampled_labels(output, rows), index=batch.index)
+    found: Batch = loss.sampled(output, rows)
+    return evolve(found, index=batch.index)
 
 
 def numbers_of(loss: Any, output: Any, batch: Batch) -> Tensor:

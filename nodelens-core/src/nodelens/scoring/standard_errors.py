@@ -30,6 +30,8 @@ PROBE_NOISE = 0.2
 Ranks then have a correlation of about 0.98 with those of endless probes.
 """
 
+_ROUNDING = 1e-9
+
 _SHARE = 0.1
 """The share of the nodes beyond which a bias is told."""
 
@@ -76,7 +78,8 @@ def standard_errors(values: Tensor, without: Tensor, sizes: Tensor) -> StandardE
     There are none where the bias is the larger one at most nodes.
     """
     se = jackknife_se(values, without, sizes)
-    biased = jackknife_bias(values, without, sizes).abs() > se
+    bias = jackknife_bias(values, without, sizes).abs()
+    biased = bias > (1.0 + _ROUNDING) * se + _ROUNDING * values.abs().max()
     count, nodes = int(biased.sum()), len(values)
     if 2 * count > nodes:
         return StandardErrors(

@@ -88,7 +88,7 @@ def _backward(
     if data:
         _propagate(recorder, "data", losses, retain=both)
     if both:
-        drawn = drawn_labels(request.loss, output, batch)
+        drawn = drawn_labels(request.loss, output, batch, request.seed)
         _propagate(recorder, "model", checked_losses(request.loss(output, drawn), batch))
 
 

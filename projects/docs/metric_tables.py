@@ -1,20 +1,28 @@
-"""Write the tables of metrics in the pages of nodelens-metrics, from the classes themselves.
+"""Write the tables of metrics and statistics in the pages of nodelens-metrics, from the classes.
 
 python projects/docs/metric_tables.py
 """
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
+from pkgutil import iter_modules
 
+import attrs
+
+import nodelens.statistics
 from nodelens.plugins.checked_metric import info_of
 from nodelens.plugins.manager import load_plugins
 from nodelens.plugins.registry import Offer, Registry
 
 DOCS = Path(__file__).parents[2] / "nodelens-metrics/docs"
+BLOCKS = re.compile(r" \(blocks? [^)]*\)")
+"""Where a statistic stands in the basis: not a word for readers of the page."""
 KEEP = {True: "high", False: "low", None: ""}
 Table = list[tuple[str, ...]]
 
@@ -50,6 +58,24 @@ def overview(found: dict[str, list[Offer]]) -> Table:
     return rows
 
 
+def statistics() -> Iterator[type]:
+    """Yield the classes of all statistics of the core, by module."""
+    for module in iter_modules(nodelens.statistics.__path__, "nodelens.statistics."):
+        for _, found in inspect.getmembers(import_module(module.name), inspect.isclass):
+            if found.__module__ == module.name and attrs.has(found) and hasattr(found, "update"):
+                yield found
+
+
+def statistic_table(found: Iterable[type]) -> Table:
+    """Return one row for each statistic: the name with its options, and what it holds."""
+    rows: Table = [("statistic", "what it holds")]
+    for kind in found:
+        options = ", ".join(entry.name for entry in attrs.fields(kind))
+        first = (kind.__doc__ or "").partition("\n")[0]
+        rows.append((f"`{kind.__name__}({options})`", BLOCKS.sub("", first)))
+    return rows
+
+
 def markdown(rows: Table) -> str:
     """Return a table; the first row is the title of the columns."""
     lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
@@ -68,7 +94,8 @@ def pages() -> dict[Path, str]:
     registry = load_plugins().registry
     found = offers(registry)
     front = DOCS / "metrics.md"
-    written = {front: with_table(front.read_text(encoding="utf-8"), "families", overview(found))}
+    page = with_table(front.read_text(encoding="utf-8"), "families", overview(found))
+    written = {front: with_table(page, "statistics", statistic_table(statistics()))}
     for family, members in found.items():
         path = DOCS / f"{family}.md"
         table = family_table(registry, members)

@@ -2,7 +2,10 @@
 
 from importlib import import_module
 
+import attrs
+
 from nodelens.plugins.manager import load_plugins
+from nodelens.testing.variants import required_options
 
 OFFERS = [
     offer
@@ -10,25 +13,8 @@ OFFERS = [
     if offer.distribution == "nodelens-metrics"
 ]
 SPECS = [offer.spec for offer in OFFERS]
-REQUIRED = {
-    "composite": {"parts": ("activation_rms", "weight_l2")},
-    "conductance": {"steps": 3},  # of 20, for time
-    "conductance_completeness": {"steps": 3},
-    "internal_influence": {"steps": 3},
-    "hessian_trace": {"probes": 1},  # of 8
-    "obd": {"probes": 1},
-}
-"""Options that have to be given, and smaller ones where the defaults take long."""
-
-BESIDE = {
-    "rayleigh_quotient": [
-        {"producer": "layer", "scale": scale} for scale in ("absolute", "trace", "largest")
-    ],
-    "kfac": [{"repair": "weights", "labels": "data"}],
-    "eigen_share": [{"top": None}],
-    "eigenspectrum_decay": [{"until": 1.0, "weighted": False}],
-}
-"""Settings of several options at once, beside those that the kit draws."""
+QUICK = {"steps": 3, "probes": 1}
+"""Smaller values of the options whose defaults take long, for every metric that has them."""
 
 
 def metric_class(target):
@@ -36,5 +22,12 @@ def metric_class(target):
     return getattr(import_module(module), name)
 
 
+def base_options(spec):
+    """Return the options that have to be given, and smaller ones where the defaults take long."""
+    kind = metric_class(spec.target)
+    known = {entry.name for entry in attrs.fields(kind)}
+    return required_options(kind) | {name: QUICK[name] for name in QUICK if name in known}
+
+
 def made(spec, **options):
-    return metric_class(spec.target)(**{**REQUIRED.get(spec.name, {}), **options})
+    return metric_class(spec.target)(**{**base_options(spec), **options})

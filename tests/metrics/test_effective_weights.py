@@ -6,14 +6,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from tests.metrics.every_metric import OFFERS, REQUIRED
+from tests.metrics.every_metric import OFFERS, base_options
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import nodelens
 
-METRICS = [{"name": offer.spec.name, **REQUIRED.get(offer.spec.name, {})} for offer in OFFERS]
+METRICS = [{"name": offer.spec.name, **base_options(offer.spec)} for offer in OFFERS]
 
 
 def weight_normed(layer):

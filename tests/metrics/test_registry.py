@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.metrics.every_metric import BESIDE, SPECS, made, metric_class
+from tests.metrics.every_metric import SPECS, made, metric_class
 
 from nodelens.testing import check_metric
 from nodelens.testing.composed import composed
@@ -17,11 +17,7 @@ from nodelens_metrics.weights.norms import WeightL2
 PARTS = {"activation_rms": ActivationRMS(), "weight_l2": WeightL2()}
 
 
-CHECKS = [
-    check
-    for spec in SPECS
-    for check in check_metric(made(spec), variants=BESIDE.get(spec.name, []), parts=PARTS)
-]
+CHECKS = [check for spec in SPECS for check in check_metric(made(spec), parts=PARTS)]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)

@@ -1,7 +1,7 @@
 """The author kit over every statistic of the distribution that a metric reads."""
 
 import pytest
-from tests.metrics.every_metric import BESIDE, SPECS, made, metric_class
+from tests.metrics.every_metric import SPECS, made, metric_class
 
 from nodelens.interfaces.statistic import PassStatistic
 from nodelens.testing import check_pass_statistic, check_statistic
@@ -13,8 +13,7 @@ def found():
     """Return what all metrics read, with the options as they are and with others, each once."""
     statistics = {}
     for spec in SPECS:
-        drawn = drawn_variants(metric_class(spec.target))
-        for options in ({}, *drawn, *BESIDE.get(spec.name, [])):
+        for options in ({}, *drawn_variants(metric_class(spec.target))):
             statistics.update(dict.fromkeys(made(spec, **options).statistics))
     return [each for each in statistics if type(each).__module__.startswith("nodelens_metrics.")]
 

@@ -7,6 +7,8 @@ from nodelens.errors import ConfigError, UnknownNameError
 from nodelens.interfaces.pruner import Pruner
 from nodelens.plugins.manager import load_plugins
 from nodelens.testing.imports import heavy_imports
+from nodelens_pruning import plugin
+from nodelens_pruning.plugin import methods
 
 REGISTRY = load_plugins().registry
 
@@ -24,6 +26,12 @@ def test_every_method_is_a_plugin_of_its_own():
     assert [offer.plugin for offer in offers] == [
         f"nodelens-pruning:{name}" for name in ("by_score", "magnitude", "random", "taylor")
     ]
+
+
+def test_every_class_of_a_method_has_an_entry_point():
+    assert sorted(methods()) == sorted(REGISTRY.names("pruner"))
+    with pytest.raises(AttributeError, match="no attribute 'wanda'"):
+        plugin.wanda  # noqa: B018
 
 
 def test_one_method_can_stay_out():

@@ -93,6 +93,30 @@ def test_core_and_metrics_score_without_pruning(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_core_and_one_family_that_a_config_switches_on(tmp_path):
+    python = environment(tmp_path, "core", "metrics")
+    config = {
+        "name": "one-family",
+        "plugins": {"only": ["nodelens-core", "nodelens-metrics:weights"]},
+        "model": {"name": "mlp", "hidden": [6]},
+        "data": {"name": "digits", "flat": True, "subset": 200},
+        "metrics": ["weight_*"],
+        "interventions": ["oracle"],
+        "reports": ["json"],
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps(config))
+    done = run(python, "-m", "nodelens", "-q", "run", str(path), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (summary,) = tmp_path.glob("outputs/one-family/*/summary.json")
+    scored = json.loads(summary.read_text())["scores"]["metrics"]
+    assert {"weight_l1", "weight_l2"} <= set(scored)
+    path.write_text(json.dumps(config | {"metrics": ["taylor"]}))
+    done = run(python, "-m", "nodelens", "config", "check", str(path), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nodelens-metrics:gradients" in done.stderr
+
+
 def test_all_four_are_found_together(tmp_path):
     python = environment(tmp_path, "core", "metrics", "pruning", "hf")
     done = run(python, "-m", "nodelens", "plugins", "--check", cwd=tmp_path)

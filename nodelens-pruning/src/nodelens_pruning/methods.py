@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import field, frozen, validators
 
@@ -140,6 +140,8 @@ class ScorePruner:
         min_nodes: least number of nodes to keep in a group.
         round_to: by pattern of group names, a divisor of the number of kept nodes, unless all are.
     """
+
+    name: ClassVar[str] = "by_score"
 
     metric: str = field(validator=validators.min_len(1))
     sparsity: float = _sparsity()

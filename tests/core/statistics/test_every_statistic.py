@@ -1,7 +1,7 @@
 """The author kit over every statistic of the core."""
 
 import pytest
-from tests.core.statistics.every_statistic import statistics
+from projects.docs.metric_tables import statistics
 
 from nodelens.statistics.bootstrap import Bootstrap
 from nodelens.statistics.gradients import GradientMoments, RowGradients

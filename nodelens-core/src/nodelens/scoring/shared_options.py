@@ -18,7 +18,7 @@ def option(
     *validators: Any,
     doc: str = "",
     examples: Sequence[Any] = (),
-    beside: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
 ) -> Any:
     """Make one option of a metric: an attrs field.
 
@@ -29,7 +29,8 @@ def option(
             for options that several metrics share.
         examples: other values, by which the author kit tests the option; without any the kit draws
             values from the type and the bounds.
-        beside: other options without which this one changes nothing on a small layer.
+        beside: other options without which this one changes nothing on a small layer; several
+            settings are tried one after the other.
 
     Returns:
         The field, to be assigned to an annotated attribute.
@@ -39,7 +40,8 @@ def option(
 
             samples: int = option(2048, ge(8), doc="rows that are drawn", examples=[24])
     """
-    notes = {DOC: doc, EXAMPLES: examples, BESIDE: beside}
+    settings = [beside] if isinstance(beside, Mapping) else beside
+    notes = {DOC: doc, EXAMPLES: examples, BESIDE: settings}
     return field(
         default=default,
         validator=list(validators) or None,

@@ -20,10 +20,20 @@ def drawn_variants(kind: type) -> list[dict[str, Any]]:
     and lists without examples, are left to the author.
     """
     return [
-        {**entry.metadata.get(BESIDE, {}), entry.name: value}
+        {**beside, entry.name: value}
         for entry in attrs.fields(kind)
+        for beside in entry.metadata.get(BESIDE, ({},))
         for value in _other_values(entry)
     ]
+
+
+def required_options(kind: type) -> dict[str, Any]:
+    """Return the first example of each option of a metric class that has to be given."""
+    return {
+        entry.name: entry.metadata[EXAMPLES][0]
+        for entry in attrs.fields(kind)
+        if entry.default is attrs.NOTHING and EXAMPLES in entry.metadata
+    }
 
 
 def _other_values(entry: attrs.Attribute[Any]) -> Iterator[Any]:

@@ -55,7 +55,12 @@ class Composite:
 
     parts: tuple[CompositePart | str, ...] = field(
         validator=check_names,
-        metadata={EXAMPLES: [(CompositePart("activation_rms", 3.0), "weight_l2")]},
+        metadata={
+            EXAMPLES: [
+                ("activation_rms", "weight_l2"),
+                (CompositePart("activation_rms", 3.0), "weight_l2"),
+            ]
+        },
     )
     by: By = field(default="rank", validator=validators.in_(("rank", "standard")))
 

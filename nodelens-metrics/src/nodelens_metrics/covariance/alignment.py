@@ -18,6 +18,7 @@ from attrs import field, frozen, validators
 
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
+from nodelens.scoring.shared_options import option
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.moments import Moments
 from nodelens_metrics.mathematics import options
@@ -61,8 +62,10 @@ class RayleighQuotient:
         invariances=_SCALE_FREE,
     )
 
-    scale: Literal["absolute", "layer", "trace", "largest"] = field(
-        default="absolute", validator=validators.in_(("absolute", "layer", "trace", "largest"))
+    scale: Literal["absolute", "layer", "trace", "largest"] = option(
+        "absolute",
+        validators.in_(("absolute", "layer", "trace", "largest")),
+        beside=[{}, {"producer": "layer"}],
     )
     producer: str | None = options.producer()
 

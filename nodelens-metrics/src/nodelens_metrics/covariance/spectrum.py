@@ -12,6 +12,7 @@ from attrs import field, frozen, validators
 
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
+from nodelens.scoring.shared_options import option
 from nodelens.statistics.gram import Gram
 from nodelens_metrics.mathematics.intervals import BIASED
 
@@ -130,7 +131,7 @@ class EigenShare:
     )
     statistics = (Gram(),)
 
-    top: int | None = field(default=1, validator=_AT_LEAST_ONE)
+    top: int | None = option(1, _AT_LEAST_ONE, examples=[2, None])
 
     def score(self, group: GroupView) -> Tensor:
         import torch
@@ -264,7 +265,7 @@ class EigenspectrumDecay:
 
     skip: int = field(default=0, validator=validators.ge(0))
     until: float = field(default=0.5, validator=(validators.gt(0.0), validators.le(1.0)))
-    weighted: bool = True
+    weighted: bool = option(True, beside=[{}, {"until": 1.0}])
 
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.mathematics.spectra import decay

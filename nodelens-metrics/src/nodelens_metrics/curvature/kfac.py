@@ -69,7 +69,7 @@ class KFAC:
         default="none", validator=validators.in_(("none", "weights"))
     )
     damping: float = option(0.01, validators.ge(0.0), beside={"repair": "weights"})
-    labels: Labels = field(default="model", validator=_LABELS)
+    labels: Labels = option("model", _LABELS, beside=[{}, {"repair": "weights"}])
 
     @property
     def statistics(self) -> tuple[Statistic[Any], ...]:

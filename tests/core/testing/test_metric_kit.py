@@ -12,6 +12,7 @@ from nodelens.plugins.specs import MetricSpec
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments
 from nodelens.testing import Check, check_metric, failures
+from nodelens.weights.row_sums import RowSums
 
 
 @frozen
@@ -118,6 +119,14 @@ class Undeclared(Honest):
 
     def score(self, group):
         return group[Magnitudes()].mean_abs
+
+
+@frozen
+class UndeclaredWeights(Honest):
+    """It reads a sum of weights that it did not declare."""
+
+    def score(self, group):
+        return group[Moments()].rms * group[RowSums("abs")].total
 
 
 @frozen
@@ -267,12 +276,13 @@ def test_an_honest_metric_passes():
         (FoldBlind, "leaving out the one fold in which a node fires", "a fold read and left out"),
         (Unranked, "metadata", "dead_nodes is 'lowest', but higher_is_better is None"),
         (Mutating, "inputs unmodified", "score changed parameter layer.weight"),
-        (Undeclared, "declared statistics suffice", "with its statistics alone"),
+        (Undeclared, "what is declared suffices", "with what it declares alone"),
+        (UndeclaredWeights, "what is declared suffices", "is read, but not named in the metric"),
         (LayerNumber, "differs between nodes", "that describes a layer"),
         (NodeIndex, "order of nodes", "another order of the nodes changed the scores"),
         (Single, "shape, dtype and finite", "scores are torch.float32, not torch.float64"),
         (WrongInvariance, "invariant to activation_scale", "activation_scale changed the scores"),
-        (Refuses, "declared statistics suffice", "with its statistics alone: no"),
+        (Refuses, "what is declared suffices", "with what it declares alone: no"),
         (Careless, "metadata", "unit is ''; say it in words"),
         (WrongRecord, "metadata", "WrongRecord.info is {'unit': '1'}, not a MetricInfo"),
         (UnknownInvariance, "metadata", "unknown invariances ['rotation']; known: activation_sc"),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.interfaces.statistic import AnyStatistic
+    from nodelens.interfaces.weight_reduction import WeightReduction
     from nodelens.scoring.view import GroupView
 
 Level = Literal["node", "layer"]
@@ -71,7 +72,9 @@ class Metric(Protocol):
     must import without torch. The first line of the class docstring says what the number is.
     `info` and `statistics` are class attributes, or properties where options decide.
 
-    A metric may have more. ``depends_on``, a tuple of names, lists the other metrics that are read
+    A metric may have more. ``weights``, a tuple of weight reductions such as ``RowSums("square")``,
+    names what is read of the weights, as ``group[RowSums("square")]``; each is computed once for
+    all metrics and folds. ``depends_on``, a tuple of names, lists the other metrics that are read
     by ``group.metric(name)``; these are scored as well. ``check_dependencies(parts) -> list[str]``
     returns the problems of these metrics, before any data is read.
     ``contributions(group) -> dict[str, Tensor]`` returns the part of the values that each of these
@@ -122,3 +125,8 @@ class Metric(Protocol):
 def dependencies_of(metric: object) -> tuple[str, ...]:
     """Return the names of the other metrics that a metric depends on."""
     return tuple(getattr(metric, "depends_on", ()))
+
+
+def weights_of(metric: object) -> tuple[WeightReduction[Any], ...]:
+    """Return the weight reductions that a metric reads."""
+    return tuple(getattr(metric, "weights", ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,15 +22,33 @@ if TYPE_CHECKING:
 class Producer:
     """The rows of one weight that write each node of a group.
 
-    `rows` is ``(nodes, rows, fan_in)`` float64, the last axis in the order of the features that the
-    module's input is unfolded to; `block`, ``(nodes, rows)`` int64, is the run of input features
-    that each row reads of `blocks`, 0 but for grouped convolutions.
+    `parts` are the slices of the weight, whose values are `stored`. A row reads one of `blocks`
+    runs of input features, the only one but for grouped convolutions.
     """
 
     module: str
-    rows: Tensor
-    block: Tensor
+    parts: tuple[ParameterSlice, ...]
+    stored: Tensor
     blocks: int = 1
+
+    @property
+    def rows_per_node(self) -> int:
+        """The number of rows that write one node."""
+        return sum(part.extent.inner * part.extent.outer for part in self.parts)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """The rows of each node, ``(nodes, rows, fan_in)`` float64.
+
+        The last axis is in the order of the features that the module's input is unfolded to.
+        """
+        return torch.cat([_rows(part, self.stored) for part in self.parts], dim=1)
+
+    @cached_property
+    def block(self) -> Tensor:
+        """The run of input features that each row reads, ``(nodes, rows)`` int64."""
+        index = torch.cat([torch.tensor(part.extent.indices()) for part in self.parts], dim=1)
+        return index.to(self.stored.device) * self.blocks // self.stored.shape[self.parts[0].axis]
 
     @property
     def weight(self) -> Tensor:
@@ -84,10 +103,7 @@ def producer_of(
     shared = convolution is not None and convolution.transposed and blocks > 1
     if shared or (weight.ndim > 2 and convolution is None):
         raise NotApplicableError(f"the rows of {name} do not write one channel each")
-    rows = torch.cat([_rows(part, weight) for part in parts], dim=1)
-    index = torch.cat([torch.tensor(part.extent.indices()) for part in parts], dim=1)
-    block = index.to(rows.device) * blocks // weight.shape[parts[0].axis]
-    return Producer(path, rows, block, blocks)
+    return Producer(path, tuple(parts), weight, blocks)
 
 
 def _rows(part: ParameterSlice, weight: Tensor) -> Tensor:

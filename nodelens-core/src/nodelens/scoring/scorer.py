@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nodelens.capture.result import Capture
 from nodelens.channels.groups import ChannelGraph, ChannelGroup
 from nodelens.errors import ENDINGS, CaptureError, NotApplicableError
-from nodelens.interfaces.metric import Metric, dependencies_of
+from nodelens.interfaces.metric import Metric, dependencies_of, weights_of
 from nodelens.interfaces.statistic import covering
 from nodelens.progress import Progress
 from nodelens.scoring.effective_weights import effective_weights
@@ -101,6 +101,7 @@ def compute_scores(request: ScoreRequest) -> Scores:
             request.progress("scores", number, len(entries))
         for name, metric in request.metrics.items():
             _score(context, name, metric, entry.group, results)
+        context.network.forget_whole()
     if request.progress:
         request.progress("scores", len(entries), len(entries))
     for group, reason in request.capture.plan.unread.items():
@@ -253,4 +254,6 @@ def view_of(
         among = known.get(place, {})
         found = {covering(statistic, among) for statistic in declared} - {None}
         states.update({s: dict(among[s]) for s in among if s in found})
-    return GroupView(group, MappingProxyType(states), context.parameters, keep, context.network)
+    weights = frozenset(each for one in _all_metrics(context, metric) for each in weights_of(one))
+    seen = MappingProxyType(states)
+    return GroupView(group, seen, context.parameters, keep, context.network, weights)

@@ -18,7 +18,8 @@ from nodelens.interfaces.statistic import (
     SummaryT,
     covering,
 )
-from nodelens.scoring.producers import Producer, producer_of, slices_written_by
+from nodelens.scoring.group_weights import GroupWeights
+from nodelens.weights.rows import WrittenRows
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role
     from nodelens.interfaces.metric import Metric
     from nodelens.interfaces.statistic import State
+    from nodelens.interfaces.weight_reduction import WeightReduction
+    from nodelens.scoring.producers import Producer
 
     States = Mapping[Any, State]
 
@@ -38,7 +41,8 @@ class Network:
     `metrics` are those of the run, by name, for metrics that depend on others. `remembered` holds
     intermediate results that a metric needs for several groups, under a key that begins with the
     metric itself, as long as the model is scored. `lost` are the reasons of statistics that were
-    not computed, by place; those in `broken` are errors of a statistic's own code.
+    not computed, by place; those in `broken` are errors of a statistic's own code. `reduced` holds
+    the results of weight reductions by group.
     """
 
     graph: ChannelGraph | None = None
@@ -49,6 +53,12 @@ class Network:
     remembered: dict[tuple[Any, ...], Any] = field(factory=dict)
     lost: Mapping[str, Mapping[Any, str]] = field(factory=dict)
     broken: frozenset[str] = frozenset()
+    reduced: dict[tuple[str, WeightReduction[Any]], Any] = field(factory=dict)
+
+    def forget_whole(self) -> None:
+        """Forget the results of reductions that are as large as the weights themselves."""
+        for key in [key for key in self.reduced if key[1].whole]:
+            del self.reduced[key]
 
     def check(self, statistic: object, places: Iterable[str]) -> None:
         """Raise the reason why a statistic was not computed at some places, if it was not.
@@ -68,7 +78,8 @@ class Network:
 class GroupView:
     """The view of one group that a metric reads, over the folds where `keep` is True.
 
-    ``view[statistic]`` gives the statistic's summary; `incoming` and `outgoing` give weights.
+    ``view[statistic]`` gives the statistic's summary, ``view[reduction]`` that of the weights.
+    `declared` are the reductions that the metric names in `weights`; None allows all.
     """
 
     group: ChannelGroup
@@ -76,6 +87,7 @@ class GroupView:
     parameters: Mapping[str, Tensor]
     keep: Tensor
     network: Network = field(factory=Network)
+    declared: frozenset[WeightReduction[Any]] | None = None
 
     @property
     def width(self) -> int:
@@ -88,11 +100,18 @@ class GroupView:
     @overload
     def __getitem__(self, statistic: PassStatistic[SummaryT]) -> SummaryT: ...
 
+    @overload
+    def __getitem__(self, statistic: WeightReduction[SummaryT]) -> SummaryT: ...
+
     def __getitem__(self, statistic: Any) -> Any:
-        """Return the summary of a statistic that the metric names in `statistics`.
+        """Return the summary of a statistic that the metric names in `statistics`, or in `weights`.
 
         A statistic of the input or the weight is that of the one module that writes the group.
         """
+        if hasattr(statistic, "reduce"):
+            if self.declared is not None and statistic not in self.declared:
+                raise ValueError(f"{statistic} is read, but not named in the metric's 'weights'")
+            return self._reduced(statistic)
         if statistic.reads in ("input", "weight"):
             return self.at_module(statistic, self.producer().module)
         if statistic.reads == "loss":
@@ -129,6 +148,15 @@ class GroupView:
         state = states[found]
         return found.summary(state, self._kept(folds_in(state)))
 
+    def _reduced(self, reduction: WeightReduction[SummaryT]) -> SummaryT:
+        """Return a summary of the weights, computed once for all metrics and folds."""
+        key, known = (self.group.name, reduction), self.network.reduced
+        if key not in known:
+            weights = GroupWeights(self.group, self.parameters, self.network.modules)
+            known[key] = reduction.reduce(weights)
+        found: SummaryT = known[key]
+        return found
+
     def _kept(self, folds: int) -> Tensor:
         """Return the kept folds of a state; a state with more folds than `keep` repeats them."""
         if len(self.keep) > folds:
@@ -158,7 +186,7 @@ class GroupView:
         Raises `NotApplicableError` where several weights, or several rows of one, write a node.
         """
         found = self.written_by()
-        if found.rows.shape[1] != 1:
+        if found.rows_per_node != 1:
             raise NotApplicableError("a node is written by several rows of weights, not by one w")
         return found
 
@@ -169,8 +197,7 @@ class GroupView:
         weights write the nodes. Raises `NotApplicableError` unless exactly one answers to it, or
         where it has no rows that write one channel each.
         """
-        parts = slices_written_by(self.group, name)
-        return producer_of(parts, self.parameters, self.network.modules)
+        return self._reduced(WrittenRows(name))
 
     def slice_of(self, part: ParameterSlice) -> Tensor:
         """Return the entries of a parameter that each node owns, ``(nodes, …)`` float64."""

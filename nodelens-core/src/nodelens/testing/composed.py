@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import evolve, frozen
 
-from nodelens.interfaces.metric import Metric, dependencies_of
+from nodelens.interfaces.metric import Metric, dependencies_of, weights_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.interfaces.metric import MetricInfo
     from nodelens.interfaces.statistic import AnyStatistic
+    from nodelens.interfaces.weight_reduction import WeightReduction
     from nodelens.scoring.view import GroupView
 
 
@@ -50,6 +51,16 @@ class _Composed:
     def statistics(self) -> tuple[AnyStatistic[Any], ...]:
         """The statistics of the metric and its parts, each once."""
         return tuple(dict.fromkeys(self._asked(self.metric)))
+
+    @property
+    def weights(self) -> tuple[WeightReduction[Any], ...]:
+        """The weight reductions of the metric and its parts, each once."""
+        return tuple(dict.fromkeys(self._reduced(self.metric)))
+
+    def _reduced(self, metric: Metric) -> Iterator[WeightReduction[Any]]:
+        yield from weights_of(metric)
+        for name in dependencies_of(metric):
+            yield from self._reduced(self.parts[name])
 
     def _asked(self, metric: Metric) -> Iterator[AnyStatistic[Any]]:
         yield from metric.statistics

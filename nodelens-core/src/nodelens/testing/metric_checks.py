@@ -10,6 +10,7 @@ from attrs import evolve
 from torch import Tensor
 
 from nodelens.errors import NotApplicableError
+from nodelens.interfaces.metric import weights_of
 from nodelens.testing.checks import demand
 from nodelens.testing.random_metric_checks import demand_agreement, draws, estimates
 from nodelens.testing.rewritings import (
@@ -21,7 +22,7 @@ from nodelens.testing.rewritings import (
     single,
     world_of,
 )
-from nodelens.testing.world import FOLDS, World, make_world
+from nodelens.testing.world import FOLDS, WHOLE, World, make_world
 from nodelens.testing.world_view import accumulate, view_of, view_with
 
 if TYPE_CHECKING:
@@ -40,7 +41,13 @@ _BATCHES = (slice(0, 1), slice(1, 12), slice(12, 13), slice(13, None))
 
 def scores(metric: Metric, world: World) -> Tensor:
     """Return the metric's scores of a world, from the statistics that it declares."""
-    return metric.score(view_of(world, metric.statistics))
+    return metric.score(_view(metric, world))
+
+
+def _view(metric: Metric, world: World, *batches: Tensor | slice) -> GroupView:
+    """Return a view with the statistics and the weight reductions that the metric declares."""
+    view = view_of(world, metric.statistics, batches or WHOLE)
+    return evolve(view, declared=frozenset(weights_of(metric)))
 
 
 def _same(found: Tensor, expected: Tensor, what: str, tolerance: float = TOLERANCE) -> None:
@@ -63,8 +70,8 @@ def _shape(metric: Metric) -> None:
 def _declared(metric: Metric) -> None:
     try:
         scores(metric, make_world())
-    except (NotApplicableError, KeyError) as error:
-        raise AssertionError(f"with its statistics alone: {error}") from error
+    except (NotApplicableError, KeyError, ValueError) as error:
+        raise AssertionError(f"with what it declares alone: {error}") from error
 
 
 def _distinguishes(metric: Metric) -> None:
@@ -87,7 +94,7 @@ def _order(metric: Metric) -> None:
 
 def _batching(metric: Metric) -> None:
     world = make_world()
-    found = metric.score(view_of(world, metric.statistics, _BATCHES))
+    found = metric.score(_view(metric, world, *_BATCHES))
     _same(found, scores(metric, world), "another batching of the rows")
 
 
@@ -110,7 +117,7 @@ def _fold_left_out(metric: Metric) -> None:
     """Leave out the only fold in which a node fires, so that a dead node remains."""
     worlds = {TOLERANCE: fire_once(make_world(), 2), SINGLE: single(fire_once(make_world(), 2))}
     for tolerance, world in worlds.items():
-        view = view_of(world, metric.statistics)
+        view = _view(metric, world)
         fold = int(world.fold[0])
         found = metric.score(evolve(view, keep=torch.arange(FOLDS) != fold))
         rows = [row for row in range(world.rows) if int(world.fold[row]) != fold]
@@ -137,14 +144,15 @@ def _permutation(metric: Metric) -> None:
 
 
 def _unmodified(metric: Metric) -> None:
-    view = view_of(make_world(), metric.statistics)
+    view = _view(metric, make_world())
     before = _snapshot(view)
     first = metric.score(view)
     kept = first.clone()
     for name, value in _snapshot(view).items():
         demand(torch.equal(value, before[name]), f"score changed {name}")
-    metric.score(view)
+    again = metric.score(view)
     demand(torch.equal(first, kept), "a second call of score changed the first result")
+    demand(torch.equal(again, kept), "a second call of score gives another result")
 
 
 def _snapshot(view: GroupView) -> dict[str, Tensor]:
@@ -211,7 +219,7 @@ def _agree(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 ON_DATA: Mapping[str, Callable[[Metric], None]] = {
-    "declared statistics suffice": _declared,
+    "what is declared suffices": _declared,
     "repeats": _repeats,
     "order of rows": _order,
     "batching": _batching,

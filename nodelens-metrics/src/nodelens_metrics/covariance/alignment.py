@@ -21,6 +21,8 @@ from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.shared_options import option
 from nodelens.statistics.classes import ClassMoments
 from nodelens.statistics.moments import Moments
+from nodelens.weights.row_sums import RowSums
+from nodelens.weights.rows import WrittenRows
 from nodelens_metrics.mathematics import options
 from nodelens_metrics.mathematics.intervals import BIASED
 from nodelens_metrics.mathematics.second_moments import COVARIANCE
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.interfaces.statistic import Statistic
+    from nodelens.interfaces.weight_reduction import WeightReduction
     from nodelens.scoring.producers import Producer
     from nodelens.scoring.view import GroupView
 
@@ -36,6 +39,7 @@ _PREACTIVATION = Moments(reads="preactivation")
 _INPUT = Moments(reads="input")
 
 _STUDY = "Safaai et al. 2026, 2605.07086"
+_SQUARES = RowSums("square", "producer")
 _SCALE_FREE = frozenset({"activation_scale", "activation_shift", "functional", "incoming_scale"})
 
 
@@ -86,8 +90,18 @@ class RayleighQuotient:
         variance = self._variance(group, producer)
         if self.scale in ("trace", "largest"):
             variance = ratio(variance, self._of_input(group, producer)[producer.block])
-        quotient = ratio(variance.sum(1), producer.rows.square().sum((1, 2)))
+        quotient = ratio(variance.sum(1), self._squares(group))
         return ratio(quotient, quotient.mean()) if self.scale == "layer" else quotient
+
+    @property
+    def weights(self) -> tuple[WeightReduction[Any], ...]:
+        return (_SQUARES,) if self.producer is None else (WrittenRows(self.producer),)
+
+    def _squares(self, group: GroupView) -> Tensor:
+        """Return the squared norm of the rows of each node, ``(nodes,)``."""
+        if self.producer is None:
+            return group[_SQUARES].total
+        return group[WrittenRows(self.producer)].rows.square().sum((1, 2))
 
     def _producer(self, group: GroupView) -> Producer:
         return group.producer() if self.producer is None else group.written_by(self.producer)
@@ -132,6 +146,7 @@ class ClassRayleighQuotient:
         invariances=_SCALE_FREE,
     )
     statistics = (ClassMoments(reads="preactivation", per="position"),)
+    weights = (_SQUARES,)
 
     across: Literal["mean", "largest", "smallest"] = field(
         default="mean", validator=validators.in_(("mean", "largest", "smallest"))
@@ -140,7 +155,8 @@ class ClassRayleighQuotient:
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.mathematics.arithmetic import ratio
 
-        norm = group.producer().weight.square().sum(1)
+        group.producer()
+        norm = group[_SQUARES].total
         classes = group[self.statistics[0]]
         there = classes.count > 1
         variance, count = classes.variance[there], classes.count[there].unsqueeze(1)
@@ -169,6 +185,10 @@ class InputDirections:
     statistics = (COVARIANCE,)
 
     producer: str | None = options.producer()
+
+    @property
+    def weights(self) -> tuple[WrittenRows, ...]:
+        return (WrittenRows(self.producer),)
 
     def score(self, group: GroupView) -> Tensor:
         import torch
@@ -203,6 +223,10 @@ class SpectralAlignment:
 
     variance: float = field(default=0.9, validator=(validators.gt(0.0), validators.lt(1.0)))
     producer: str | None = options.producer()
+
+    @property
+    def weights(self) -> tuple[WrittenRows, ...]:
+        return (WrittenRows(self.producer),)
 
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.covariance.directions import directions_of
@@ -246,6 +270,10 @@ class InputInformation:
     def statistics(self) -> tuple[Statistic[Any], ...]:
         return (_PREACTIVATION,) if self.producer is None else (COVARIANCE,)
 
+    @property
+    def weights(self) -> tuple[WrittenRows, ...]:
+        return () if self.producer is None else (WrittenRows(self.producer),)
+
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.mathematics.spectra import eigenvalues
 
@@ -262,7 +290,7 @@ class InputInformation:
         from nodelens_metrics.mathematics.arithmetic import varies
 
         if self.producer is not None:
-            producer = group.written_by(self.producer)
+            producer = group[WrittenRows(self.producer)]
             return written_covariance(producer, input_covariance(group, producer))
         group.producer()
         moments = group[_PREACTIVATION]

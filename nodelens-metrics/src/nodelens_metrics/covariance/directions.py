@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from attrs import frozen
 
+from nodelens.weights.rows import WrittenRows
 from nodelens_metrics.mathematics.second_moments import COVARIANCE
 from nodelens_metrics.mathematics.spectra import blocks_of
 
@@ -67,7 +68,7 @@ class Directions:
 
 def directions_of(group: GroupView, name: str | None) -> Directions:
     """Return the directions of the weight of that name, or of the only one."""
-    producer = group.written_by(name)
+    producer = group[WrittenRows(name)]
     values, vectors = torch.linalg.eigh(input_covariance(group, producer))
     along = _by_block(producer, vectors.flip(-1))
     return Directions(producer, values.clamp(min=0.0).flip(-1), along)

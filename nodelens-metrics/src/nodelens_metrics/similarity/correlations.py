@@ -15,6 +15,7 @@ from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.shared_options import option
 from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.reservoir import Reservoir
+from nodelens.weights.rows import Rows
 from nodelens_metrics.mathematics import options
 from nodelens_metrics.mathematics.second_moments import NOISE, RANK, second_moments
 
@@ -132,6 +133,7 @@ class WeightCorrelation:
         ),
     )
     statistics = ()
+    weights = (Rows("producer"),)
 
     absolute: bool = True
     top: int | None = options.top()
@@ -144,7 +146,7 @@ class WeightCorrelation:
 
         found = [
             mean_of_others(tile.abs_() if self.absolute else tile, first, self.top)
-            for first, tile in factored(group.incoming().T).tiles()
+            for first, tile in factored(group[Rows("producer")].T).tiles()
         ]
         return torch.cat(found)
 

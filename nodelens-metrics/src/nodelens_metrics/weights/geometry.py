@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from nodelens.interfaces.metric import MetricInfo
+from nodelens.weights.rows import Rows
 from nodelens_metrics.mathematics import options
 
 if TYPE_CHECKING:
@@ -47,11 +48,12 @@ class FPGM:
         invariances=_INCOMING,
     )
     statistics = ()
+    weights = (Rows("producer"),)
 
     def score(self, group: GroupView) -> Tensor:
         import torch
 
-        rows = group.incoming()
+        rows = group[Rows("producer")]
         return torch.cat([part.sum(1) for part in distances(rows)])
 
 
@@ -74,6 +76,7 @@ class WeightCosine:
         invariances=_INCOMING | {"incoming_scale"},
     )
     statistics = ()
+    weights = (Rows("producer"),)
 
     top: int | None = options.top()
     absolute: bool = False
@@ -84,7 +87,7 @@ class WeightCosine:
         from nodelens_metrics.mathematics.arithmetic import ratio
         from nodelens_metrics.mathematics.pairwise import mean_of_others
 
-        rows = group.incoming()
+        rows = group[Rows("producer")]
         unit = ratio(rows, rows.norm(dim=1, keepdim=True))
         means = []
         for first in range(0, group.width, CHUNK):

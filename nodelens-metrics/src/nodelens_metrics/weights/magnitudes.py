@@ -12,12 +12,15 @@ from attrs import field, frozen, validators
 
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
+from nodelens.weights.row_sums import RowSums
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
-    from nodelens.channels.groups import ParameterSlice
     from nodelens.scoring.view import GroupView
+    from nodelens.weights.row_sums import Of
 
 _UNSEEN = frozenset({"activation_scale", "activation_shift"})
 
@@ -48,9 +51,17 @@ class GatedMagnitude:
     def score(self, group: GroupView) -> Tensor:
         import torch
 
-        order = {"l1": 1.0, "l2": 2.0, "linf": float("inf")}[self.norm]
-        norms = [torch.linalg.vector_norm(part, order, dim=1) for part in _weights(group)]
-        return torch.stack(norms).sum(0)
+        parts = torch.stack(group[self._sums].by_slice)
+        return (parts.sqrt() if self.norm == "l2" else parts).sum(0)
+
+    @property
+    def weights(self) -> tuple[RowSums, ...]:
+        return (self._sums,)
+
+    @property
+    def _sums(self) -> RowSums:
+        of: dict[str, Of] = {"l1": "abs", "l2": "square", "linf": "largest"}
+        return RowSums(of[self.norm], "either")
 
 
 @frozen
@@ -72,14 +83,16 @@ class BNScale:
         invariances=_UNSEEN | {"incoming_scale"},
     )
     statistics = ()
+    weights = (RowSums("abs", "carrier"),)
 
     def score(self, group: GroupView) -> Tensor:
         import torch
 
-        parts = [p for p in _scales(group) if group.parameters[p.parameter].ndim == 1]
-        if not parts:
+        sizes = _scales(group, "abs")
+        found = [each.mean(1) for name, each in sizes if group.parameters[name].ndim == 1]
+        if not found:
             raise NotApplicableError("no normalisation with a scale follows these nodes")
-        return torch.stack([group.slice_of(part).abs().mean(1) for part in parts]).mean(0)
+        return torch.stack(found).mean(0)
 
 
 @frozen
@@ -115,9 +128,17 @@ class GroupNorm:
 
         from nodelens_metrics.mathematics.arithmetic import ratio
 
-        slices = [*_weights(group), *(group.slice_of(part) for part in _scales(group))]
-        norm = torch.stack([part.abs().pow(self.power).sum(1) for part in slices]).mean(0)
+        scales = [each.sum(1) for _, each in _scales(group, self._of)]
+        norm = torch.stack([*group[RowSums(self._of, "either")].by_slice, *scales]).mean(0)
         return ratio(norm, norm.mean()) if self.normalise else norm
+
+    @property
+    def weights(self) -> tuple[RowSums, ...]:
+        return RowSums(self._of, "either"), RowSums(self._of, "carrier")
+
+    @property
+    def _of(self) -> Of:
+        return "square" if self.power == 2 else "abs"
 
 
 @frozen
@@ -155,32 +176,29 @@ class LAMP:
 
         from nodelens_metrics.mathematics.arithmetic import ratio
 
-        weights = [group.incoming()] if self.of == "incoming" else _weights(group)
-        size = torch.stack([part.square().sum(1) for part in weights]).sum(0)
+        size = group[self._squares].total
         ordered = size.sort().values
         at_least = ordered.flip(0).cumsum(0).flip(0)
         return ratio(size, at_least[torch.searchsorted(ordered, size)])
 
+    @property
+    def weights(self) -> tuple[RowSums, ...]:
+        return (self._squares,)
 
-def _weights(group: GroupView) -> list[Tensor]:
-    """Return the slices of all weights that write or read the nodes, ``(nodes, …)`` each."""
-    weights = group.weights()
-    if not weights:
-        raise NotApplicableError("no weight writes or reads these nodes")
-    return weights
+    @property
+    def _squares(self) -> RowSums:
+        return RowSums("square", "producer" if self.of == "incoming" else "either")
 
 
-def _scales(group: GroupView) -> list[ParameterSlice]:
-    """Return the carriers that multiply: scales of normalisations and depthwise kernels.
+def _scales(group: GroupView, of: Of) -> Iterator[tuple[str, Tensor]]:
+    """Yield the carriers that multiply: scales of normalisations and depthwise kernels.
 
-    The slope of a PReLU is one for each node too, but it only scales what is negative.
+    Each by its name, with its sums ``(nodes, rows)``. The slope of a PReLU is one for each node
+    too, but it only scales what is negative.
     """
     from torch.nn import PReLU
 
-    modules = group.network.modules
-    scales = []
-    for part in group.group.weights("carrier"):
-        module, _, name = part.parameter.rpartition(".")
-        if name == "weight" and not isinstance(modules.get(module), PReLU):
-            scales.append(part)
-    return scales
+    for (parameter, _, _), sums in group[RowSums(of, "carrier")].rows.items():
+        module, _, name = parameter.rpartition(".")
+        if name == "weight" and not isinstance(group.network.modules.get(module), PReLU):
+            yield parameter, sums

@@ -13,12 +13,14 @@ from attrs import frozen
 
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
+from nodelens.weights.row_sums import RowSums
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.channels.groups import Role
     from nodelens.scoring.view import GroupView
+    from nodelens.weights.row_sums import Of
 
 _INCOMING = frozenset({"activation_scale", "activation_shift", "functional"})
 _OUTGOING = frozenset({"activation_scale", "activation_shift", "incoming_scale"})
@@ -38,9 +40,10 @@ class WeightL1:
         invariances=_INCOMING,
     )
     statistics = ()
+    weights = (RowSums("abs", "producer"),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.incoming().abs().sum(1)
+        return group[RowSums("abs", "producer")].total
 
 
 @frozen
@@ -55,9 +58,10 @@ class WeightL2:
         invariances=_INCOMING,
     )
     statistics = ()
+    weights = (RowSums("square", "producer"),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.incoming().square().sum(1).sqrt()
+        return group[RowSums("square", "producer")].total.sqrt()
 
 
 @frozen
@@ -71,9 +75,10 @@ class WeightLinf:
         invariances=_INCOMING,
     )
     statistics = ()
+    weights = (RowSums("largest", "producer"),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.incoming().abs().amax(1)
+        return group[RowSums("largest", "producer")].total
 
 
 @frozen
@@ -87,9 +92,10 @@ class OutgoingL1:
         invariances=_OUTGOING,
     )
     statistics = ()
+    weights = (RowSums("abs", "consumer"),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.outgoing().abs().sum(1)
+        return group[RowSums("abs", "consumer")].total
 
 
 @frozen
@@ -108,9 +114,10 @@ class OutgoingL2:
         invariances=_OUTGOING,
     )
     statistics = ()
+    weights = (RowSums("square", "consumer"),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.outgoing().square().sum(1).sqrt()
+        return group[RowSums("square", "consumer")].total.sqrt()
 
 
 @frozen
@@ -124,9 +131,10 @@ class OutgoingLinf:
         invariances=_OUTGOING,
     )
     statistics = ()
+    weights = (RowSums("largest", "consumer"),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.outgoing().abs().amax(1)
+        return group[RowSums("largest", "consumer")].total
 
 
 @frozen
@@ -140,9 +148,10 @@ class GroupL1:
         invariances=_GROUP,
     )
     statistics = ()
+    weights = (RowSums("abs", "either"),)
 
     def score(self, group: GroupView) -> Tensor:
-        return _all_weights(group).abs().sum(1)
+        return _whole(group, "abs")
 
 
 @frozen
@@ -156,9 +165,10 @@ class GroupL2:
         invariances=_GROUP,
     )
     statistics = ()
+    weights = (RowSums("square", "either"),)
 
     def score(self, group: GroupView) -> Tensor:
-        return _all_weights(group).square().sum(1).sqrt()
+        return _whole(group, "square").sqrt()
 
 
 @frozen
@@ -172,17 +182,16 @@ class GroupLinf:
         invariances=_GROUP,
     )
     statistics = ()
+    weights = (RowSums("largest", "either"),)
 
     def score(self, group: GroupView) -> Tensor:
-        return _all_weights(group).abs().amax(1)
+        return _whole(group, "largest")
 
 
-def _all_weights(group: GroupView) -> Tensor:
-    """Return the weights that write or read each node, ``(nodes, weights)``, tied ones once."""
-    import torch
-
+def _whole(group: GroupView, of: Of) -> Tensor:
+    """Return a sum over the weights that write or read each node, ``(nodes,)``, tied ones once."""
     ends: tuple[tuple[Role, str], ...] = (("producer", "writes"), ("consumer", "reads"))
     for role, verb in ends:
         if not group.group.weights(role):
             raise NotApplicableError(f"no parameter {verb} these nodes")
-    return torch.cat(group.weights(), dim=1)
+    return group[RowSums(of, "either")].total

@@ -9,7 +9,7 @@ matrix (a fused projection) all rows that write the group count.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import field, frozen, validators
 
@@ -20,6 +20,7 @@ from nodelens_metrics.mathematics import options
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nodelens.scoring.group_weights import GroupWeights
     from nodelens.scoring.view import GroupView
     from nodelens_metrics.mathematics.spectra import PowerLaw
 
@@ -27,14 +28,34 @@ _MARTIN = "Martin & Mahoney 2021, 1901.08276 and 2002.06716; WeightWatcher"
 _DATA_FREE = frozenset({"activation_scale", "activation_shift", "functional"})
 
 
-def _values(group: GroupView, producer: str | None) -> Tensor:
-    """Return the squared singular values of the weight, falling; raises unless it has any."""
-    from nodelens_metrics.mathematics.spectra import squared_singular_values
+@frozen(eq=False)
+class Spectrum:
+    """The squared singular values of a weight, falling, and how many rows and columns are not 0."""
 
-    values = squared_singular_values(group.written_by(producer).weight)
-    if not values[0] > 0:
-        raise NotApplicableError("all weights are 0")
-    return values
+    values: Tensor
+    rows: int
+    columns: int
+
+
+@frozen
+class WeightSpectrum:
+    """The spectrum of the one weight that writes the nodes.
+
+    Attributes:
+        producer: the weight, where several write the nodes.
+    """
+
+    producer: str | None = None
+    whole: ClassVar[bool] = False
+
+    def reduce(self, weights: GroupWeights) -> Spectrum:
+        from nodelens_metrics.mathematics.spectra import squared_singular_values
+
+        weight = weights.written_by(self.producer).weight
+        values, live = squared_singular_values(weight), weight != 0
+        if not values[0] > 0:
+            raise NotApplicableError("all weights are 0")
+        return Spectrum(values, int(live.any(1).sum()), int(live.any(0).sum()))
 
 
 def _fitted(values: Tensor) -> PowerLaw:
@@ -71,8 +92,12 @@ class WeightAlpha:
     weighted: bool = False
     producer: str | None = options.producer()
 
+    @property
+    def weights(self) -> tuple[WeightSpectrum, ...]:
+        return (WeightSpectrum(self.producer),)
+
     def score(self, group: GroupView) -> Tensor:
-        values = _values(group, self.producer)
+        values = group[WeightSpectrum(self.producer)].values
         fitted = _fitted(values)
         return values[:1] * 0.0 + fitted.alpha * (values[0].log10() if self.weighted else 1.0)
 
@@ -93,8 +118,12 @@ class WeightAlphaDistance:
 
     producer: str | None = options.producer()
 
+    @property
+    def weights(self) -> tuple[WeightSpectrum, ...]:
+        return (WeightSpectrum(self.producer),)
+
     def score(self, group: GroupView) -> Tensor:
-        values = _values(group, self.producer)
+        values = group[WeightSpectrum(self.producer)].values
         return values[:1] * 0.0 + _fitted(values).distance
 
 
@@ -114,8 +143,12 @@ class WeightStableRank:
 
     producer: str | None = options.producer()
 
+    @property
+    def weights(self) -> tuple[WeightSpectrum, ...]:
+        return (WeightSpectrum(self.producer),)
+
     def score(self, group: GroupView) -> Tensor:
-        values = _values(group, self.producer)
+        values = group[WeightSpectrum(self.producer)].values
         return (values.sum() / values[0]).view(1)
 
 
@@ -135,10 +168,14 @@ class WeightEffectiveRank:
 
     producer: str | None = options.producer()
 
+    @property
+    def weights(self) -> tuple[WeightSpectrum, ...]:
+        return (WeightSpectrum(self.producer),)
+
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.mathematics.spectra import effective_rank
 
-        return effective_rank(_values(group, self.producer)).view(1)
+        return effective_rank(group[WeightSpectrum(self.producer)].values).view(1)
 
 
 @frozen
@@ -168,12 +205,15 @@ class WeightSpikes:
     )
     producer: str | None = options.producer()
 
+    @property
+    def weights(self) -> tuple[WeightSpectrum, ...]:
+        return (WeightSpectrum(self.producer),)
+
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.mathematics.spectra import bulk_edge
 
-        values = _values(group, self.producer)
-        live = group.written_by(self.producer).weight != 0
-        edge = bulk_edge(values, int(live.any(1).sum()), int(live.any(0).sum()))
+        found = group[WeightSpectrum(self.producer)]
+        values, edge = found.values, bulk_edge(found.values, found.rows, found.columns)
         if not 0.0 < float(edge) < float("inf"):
             raise NotApplicableError("no bulk can be separated from the eigenvalues of its weight")
         return values[:1] / edge if self.of == "largest" else (values > edge).sum().double().view(1)

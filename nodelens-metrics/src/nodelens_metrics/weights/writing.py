@@ -13,12 +13,14 @@ from attrs import field, frozen, validators
 
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.renamed_arguments import renamed_arguments
+from nodelens.weights.row_sums import RowSums
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.scoring.view import GroupView
 
+_SIZES, _SQUARES, _LOGARITHMS = RowSums("abs"), RowSums("square"), RowSums("entropy")
 _SHAPE = frozenset({"activation_scale", "activation_shift", "functional", "incoming_scale"})
 _STUDY = (
     "Stahlberg & Kumar 2025, The Role of Outgoing Connection Heterogeneity in Feedforward Layers "
@@ -45,17 +47,18 @@ class OutgoingEntropy:
         invariances=_SHAPE,
     )
     statistics = ()
+    weights = (_SIZES, _LOGARITHMS)
 
     normalise: bool = False
 
     def score(self, group: GroupView) -> Tensor:
         from math import log
 
-        import torch
+        from nodelens_metrics.mathematics.arithmetic import ratio
 
-        fractions = outgoing_fractions(group)
-        entropy: Tensor = torch.special.entr(fractions).sum(1)
-        connections = fractions.shape[1]
+        sums, connections = group[_SIZES].total, group[_SIZES].count
+        entropy = sums.log() - ratio(group[_LOGARITHMS].total, sums)
+        entropy = entropy.masked_fill(sums == 0, 0.0).clamp(min=0.0)
         return entropy / log(connections) if self.normalise and connections > 1 else entropy
 
 
@@ -75,9 +78,12 @@ class WriteConcentration:
         invariances=_SHAPE,
     )
     statistics = ()
+    weights = (_SIZES, _SQUARES)
 
     def score(self, group: GroupView) -> Tensor:
-        return outgoing_fractions(group).square().sum(1)
+        from nodelens_metrics.mathematics.arithmetic import ratio
+
+        return ratio(group[_SQUARES].total, group[_SIZES].total.square())
 
 
 @renamed_arguments(share="fraction")
@@ -114,11 +120,3 @@ class WriteOverlap:
         fractions = ratio(strength, strength.sum(1, keepdim=True))
         count = max(1, round(self.fraction * fractions.shape[1]))
         return fractions[:, fractions.sum(0).topk(count).indices].sum(1)
-
-
-def outgoing_fractions(group: GroupView) -> Tensor:
-    """Return p, ``(nodes, connections)``; zeros for a node without outgoing weights."""
-    from nodelens_metrics.mathematics.arithmetic import ratio
-
-    strength = group.outgoing().abs()
-    return ratio(strength, strength.sum(1, keepdim=True))

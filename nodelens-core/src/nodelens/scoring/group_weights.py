@@ -1,0 +1,89 @@
+"""The weights that write and read the nodes of one group, as a whole or in tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from attrs import frozen
+
+from nodelens.errors import NotApplicableError
+from nodelens.scoring.producers import Producer, producer_of, slices_written_by
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from nodelens.channels.groups import ChannelGroup, ParameterSlice, Role
+
+TILE = 2**20
+"""Entries of a weight that are converted to float64 at once."""
+
+_REASONS: Mapping[str, str] = {
+    "producer": "no parameter writes these nodes",
+    "consumer": "no parameter reads these nodes",
+}
+
+
+@frozen(eq=False)
+class GroupWeights:
+    """The weights of one group: what a `WeightReduction` is computed from."""
+
+    group: ChannelGroup
+    parameters: Mapping[str, Tensor]
+    modules: Mapping[str, nn.Module]
+
+    @property
+    def width(self) -> int:
+        """The number of nodes."""
+        return self.group.width
+
+    def parts(self, role: Role) -> tuple[ParameterSlice, ...]:
+        """Return the slices of one role; raises `NotApplicableError` if no weight has it."""
+        found = self.group.weights(role)
+        if not found and role in _REASONS:
+            raise NotApplicableError(_REASONS[role])
+        return found
+
+    def either(self) -> tuple[ParameterSlice, ...]:
+        """Return the slices that write or read the nodes, those of a weight that does both once.
+
+        Raises `NotApplicableError` if there is none.
+        """
+        found = self.group.weights("producer") + self.group.weights("consumer")
+        if not found:
+            raise NotApplicableError("no weight writes or reads these nodes")
+        return tuple({(part.parameter, part.axis, part.extent): part for part in found}.values())
+
+    def slice_of(self, part: ParameterSlice) -> Tensor:
+        """Return the entries of a weight that each node owns, ``(nodes, …)`` float64."""
+        return part.extent.nodes_first(self._weight(part), part.axis).double()
+
+    def tiles(self, part: ParameterSlice) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the entries of a weight in float64, a bounded number at a time, with their nodes.
+
+        Every tile is ``(entries, rows, nodes)``: a node has one row for each index of the axis that
+        it owns, such as the dimensions of a head. Tiles of the same nodes hold different entries.
+        """
+        found = part.extent.nodes_last(self._weight(part), part.axis)
+        nodes, size = self.width, max(1, found.numel())
+        if part.axis == 0 or found.ndim == 3:
+            step = max(1, TILE * nodes // size)
+            pieces = [(slice(n, n + step), found[..., n : n + step]) for n in range(0, nodes, step)]
+        else:
+            step = max(1, TILE * len(found) // size)
+            pieces = [(slice(0, nodes), piece) for piece in torch.split(found, step)]
+        for place, piece in pieces:
+            shape = (-1, piece.shape[-3] * piece.shape[-2], piece.shape[-1])
+            yield place, piece.double().reshape(shape)
+
+    def rows(self, role: Role) -> Tensor:
+        """Return the entries of all weights of a role, ``(nodes, entries)`` float64, at once."""
+        return torch.cat([self.slice_of(part) for part in self.parts(role)], dim=1)
+
+    def written_by(self, name: str | None = None) -> Producer:
+        """Return the rows of one weight that write each node, see `GroupView.written_by`."""
+        return producer_of(slices_written_by(self.group, name), self.parameters, self.modules)
+
+    def _weight(self, part: ParameterSlice) -> Tensor:
+        return self.parameters[part.parameter].detach()

@@ -1,0 +1,1 @@
+"""Reductions of the weights of a group, which metrics declare and share."""

@@ -13,6 +13,7 @@ from nodelens.arguments import (
     check_samples,
     chosen_loss,
     chosen_metrics,
+    chosen_target,
     name_list,
     plain_module,
     stopping_settings,
@@ -40,6 +41,7 @@ def score(
     metrics: Sequence[str | Mapping[str, Any] | Metric],
     *,
     loss: LossGiven = None,
+    target: LossGiven | int = None,
     samples: int | None = None,
     folds: int = 8,
     classes: int | None = None,
@@ -68,6 +70,10 @@ def score(
             `nodelens.interfaces.loss.Loss`, or a function of the model's output and the batch that
             returns one summed loss per row, ``(rows,)``. None is the model's own loss where its
             type says which (transformers), else the cross-entropy of the logits.
+        target: what nodes are scored for in place of the loss: the number of a class or its name
+            (its logit), a name such as ``"logit_difference"`` with options in a mapping, or a
+            function of output and batch, ``(rows,)``. A node matters by how far the target falls
+            without it; labels are not needed.
         samples: the number of samples to read; None reads all batches.
         folds: number of folds of the samples, for the standard errors.
         classes: number of classes, for metrics of classes; needed only where the model has more
@@ -110,6 +116,7 @@ def score(
     chosen = chosen_metrics(metrics, loaded)
     options = Options(
         loss=chosen_loss(loss, loaded),
+        target=chosen_target(target, loaded),
         class_names=name_list(class_names),
         samples=samples,
         folds=folds,

@@ -117,6 +117,25 @@ def chosen_loss(given: object, plugins: Plugins, argument: str = "loss") -> RowL
     raise ConfigError([f"{argument}: expected {words}, got {type(given).__name__}"])
 
 
+def chosen_target(given: object, plugins: Plugins) -> RowLoss | None:
+    """Return what nodes are scored for in place of the loss; raises `ConfigError`.
+
+    A number or a name that is no target is the logit of a class.
+    """
+    from nodelens.interfaces.loss import LossInfo, RowLoss
+    from nodelens.losses.function import FunctionLoss
+    from nodelens.losses.output_targets import ClassLogit
+
+    names = plugins.registry.names("loss")
+    if type(given) is int or (isinstance(given, str) and given not in names):
+        return RowLoss(ClassLogit(given), f"the logit of class {given}")
+    found = chosen_loss(given, plugins, "target")
+    if found is None or not isinstance(found.loss, FunctionLoss):
+        return found
+    upward = LossInfo(unit="target", higher_is_better=True)
+    return RowLoss(FunctionLoss(found.loss.function, upward), found.name)
+
+
 def check_samples(samples: object) -> None:
     """Raise `ConfigError` for an impossible number of samples."""
     if samples is not None and (type(samples) is not int or samples < 1):

@@ -30,7 +30,7 @@ from nodelens.experiments.loss_requirements import (
     undefined_under,
 )
 from nodelens.graph import infer
-from nodelens.losses.choice import check_returned_loss, resolved
+from nodelens.losses.choice import check_returned_loss, named_target, resolved
 from nodelens.losses.function import FunctionLoss
 from nodelens.scoring.scorer import ScoreRequest, check_scored
 from nodelens.scoring.stopping import StoppingRule
@@ -56,6 +56,7 @@ class Options:
     """The options of a capture, see `nodelens.score`."""
 
     loss: RowLoss | None = None
+    target: RowLoss | None = None
     class_names: tuple[str, ...] = ()
     samples: int | None = None
     folds: int = 8
@@ -75,12 +76,13 @@ class _Labelled:
     batches: Iterable[Batch]
     own: OwnBatches
     loss: RowLoss
+    target: RowLoss | None
     meaning: LabelMeaning | None
     chosen: bool
 
     def check(self, model: nn.Module, example: Batch) -> None:
         """Raise `DataError` where it cannot be told which loss is meant; name what is left out."""
-        if isinstance(self.loss.loss, FunctionLoss):
+        if isinstance(self.loss.loss, FunctionLoss) or self.target is not None:
             return
         if self.meaning is not None:
             if self.meaning.problem:
@@ -100,6 +102,7 @@ class _Given:
     choice: MetricChoice
     options: Options
     loss: RowLoss
+    target: RowLoss | None
 
     def plan(self, classes: int = 0) -> Planned:
         given = self.options
@@ -129,7 +132,7 @@ def score_model(
     with torch.inference_mode(False):
         graph = infer(model, *example.args, operators=plugins.operators(), **example.kwargs)
         choice = choice.fitting(lambda each: _misfit(each, model, graph, study, options, predicts))
-        given = _Given(model, graph, choice, options, study.loss)
+        given = _Given(model, graph, choice, options, study.loss, study.target)
         planned = _planned(given, example)
         _check_labels(study, planned, choice, options)
         if planned.plan.gradient or planned.plan.targets:
@@ -155,7 +158,9 @@ def _labelled(
     reader = BatchReader(takes, meaning, names, as_given=isinstance(loss.loss, FunctionLoss))
     own = OwnBatches(values, reader, options.samples)
     again = iter(own) if isinstance(values, Iterator) else own
-    return _Labelled(own.first(value), again, own, loss, meaning, options.loss is not None)
+    target = named_target(options.target, names)
+    chosen = options.loss is not None
+    return _Labelled(own.first(value), again, own, loss, target, meaning, chosen)
 
 
 def _check_labels(
@@ -163,9 +168,10 @@ def _check_labels(
 ) -> None:
     """Raise `DataError` for labels that are missing, and for metrics that the loss rules out."""
     plan, own = planned.plan, isinstance(study.loss.loss, FunctionLoss)
-    check_targets(study.first, plan.gradient and not own, plan.targets)
+    labelled = plan.gradient and not own and study.target is None
+    check_targets(study.first, labelled, plan.targets)
     for name, metric in choice.metrics.items():
-        if why := undefined_under(study.loss, metric, options.classes is not None):
+        if why := undefined_under(study.loss, metric, options.classes is not None, study.target):
             raise DataError(f"{name} {why}")
 
 
@@ -178,7 +184,7 @@ def _misfit(
     predicts: bool,
 ) -> str:
     """Return the reason why a metric does not fit the model or its batches; empty if it fits."""
-    own = isinstance(study.loss.loss, FunctionLoss)
+    own = isinstance(study.loss.loss, FunctionLoss) or study.target is not None
     needs_logits = reads_predictions if own else reads_a_loss
     if needs_logits(metric) and study.first.targets is None:
         return "needs labels: give batches of (inputs, targets)"
@@ -188,7 +194,7 @@ def _misfit(
         check_targets(study.first, False, reads_classes(metric))
     except DataError as error:
         return str(error)
-    why = undefined_under(study.loss, metric, options.classes is not None)
+    why = undefined_under(study.loss, metric, options.classes is not None, study.target)
     return why or unreadable(graph, metric, model)
 
 
@@ -234,6 +240,7 @@ def _scored(given: _Given, planned: Planned, batches: Iterable[Any], plugins: Pl
             planned.plan,
             device_of(given.model),
             given.loss,
+            given.target,
             seed=given.options.seed,
             store=Path(folder),
             enough=rule,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nodelens.interfaces.backend import ModelHandle
 from nodelens_hf.compatibility import positions_of, vocabulary_of
 from nodelens_hf.hints import HINTS
+from nodelens_hf.own_losses import loss_of_task
 from nodelens_hf.remote_code import is_remote, remote_files
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def handle_of(
         placed=placed,
         vocabulary=vocabulary_of(model),
         positions=positions_of(model),
+        loss=loss_of_task(backend.task, model.config),
         save=None if is_remote(model) else partial(_save, backend, cached),
     )
 

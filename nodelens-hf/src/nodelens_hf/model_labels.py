@@ -17,10 +17,8 @@ from nodelens.capture.engine import untouched
 from nodelens.errors import DataError
 from nodelens.interfaces.loss import LabelMeaning, Loss, ModelLabels
 from nodelens.interfaces.statistic import IGNORED
-from nodelens.losses.binary import BCE
-from nodelens.losses.cross_entropy import CrossEntropy
-from nodelens.losses.regression import MSE
 from nodelens_hf.class_labels import names_of, unnamed
+from nodelens_hf.own_losses import CLASSES, loss_of_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,8 +30,6 @@ _ROUTERS = "output_router_logits"
 _CLOSE = {torch.float32: 1e-4, torch.float64: 1e-4}
 _HALF = 2e-2
 """The relative difference below which two losses are one, by the precision of the model."""
-
-_CLASSES = CrossEntropy(class_axis=-1)
 
 
 @frozen(eq=False)
@@ -92,26 +88,20 @@ def following(batch: Batch) -> Tensor:
 def _readings(model: PreTrainedModel, labels: Tensor, logits: Tensor) -> Iterator[_Reading]:
     """Yield the ways to read labels that fit their shape and that of the logits."""
     if labels.ndim == logits.ndim - 1 and logits.ndim == 3:
-        yield _Reading("of its own position", _CLASSES, _given)
-        yield _Reading("of the next position", _CLASSES, following)
+        yield _Reading("of its own position", CLASSES, _given)
+        yield _Reading("of the next position", CLASSES, following)
     elif logits.ndim == 2:
         yield _Reading("of the row", _row_loss(model, labels), _given)
 
 
 def _row_loss(model: PreTrainedModel, labels: Tensor | None) -> Loss:
     """Return the loss of one label per row, by the rule of transformers."""
-    problem = getattr(model.config, "problem_type", None)
     real = labels is not None and labels.is_floating_point()
-    if problem == "regression" or (problem is None and _outputs(model) == 1):
-        return MSE()
-    if problem == "multi_label_classification" or (problem is None and real):
-        return BCE()
-    return _CLASSES
+    return loss_of_rows(model.config, _classifies(model), real)
 
 
-def _outputs(model: PreTrainedModel) -> int | None:
-    classifies = "Classification" in type(model).__name__
-    return getattr(model.config, "num_labels", None) if classifies else None
+def _classifies(model: PreTrainedModel) -> bool:
+    return "Classification" in type(model).__name__
 
 
 def _matching(model: PreTrainedModel, output: Any, batch: Batch, own: Any) -> _Reading | str:
@@ -168,7 +158,7 @@ def _made_into_inputs(model: PreTrainedModel, batch: Batch) -> bool:
         batch.kwargs.get(f"decoder_{name}") is not None for name in ("input_ids", "inputs_embeds")
     )
     labels = batch.kwargs["labels"]
-    tokens = labels.ndim == 2 and not labels.is_floating_point() and _outputs(model) is None
+    tokens = labels.ndim == 2 and not labels.is_floating_point() and not _classifies(model)
     return bool(model.config.is_encoder_decoder) and tokens and not decoded
 
 

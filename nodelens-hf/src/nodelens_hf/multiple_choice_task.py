@@ -18,6 +18,7 @@ from nodelens.training.estimate import Estimate, ratio
 from nodelens.training.model_evaluation import evaluate
 from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
 from nodelens_hf.documents import find_files, readable
+from nodelens_hf.own_losses import TOKENS
 from nodelens_hf.text_lines import records_of_lines
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
 from nodelens_hf.windows import next_tokens, padded
@@ -87,7 +88,7 @@ def measure(protocol: MultipleChoice, model: nn.Module) -> ChoiceResult:
     samples = _samples(rows, protocol, tokens)
     check_window(model, samples.inputs.shape[1])
     check_vocabulary(model, samples.inputs)
-    evaluation = evaluate(model, batches(samples, protocol.batch_size))
+    evaluation = evaluate(model, batches(samples, protocol.batch_size, TOKENS))
     ends = np.cumsum([len(asked.choices) for asked in questions])[:-1]
     return ChoiceResult(questions, tuple(np.split(-evaluation.losses, ends)))
 

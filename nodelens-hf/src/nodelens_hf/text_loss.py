@@ -16,6 +16,7 @@ from nodelens.training.estimate import Estimate, ratio
 from nodelens.training.model_evaluation import EvaluationResult, evaluate
 from nodelens_hf.compatibility import check_causal, check_vocabulary, check_window
 from nodelens_hf.documents import TextFiles, find_files
+from nodelens_hf.own_losses import TOKENS
 from nodelens_hf.stream import token_stream
 from nodelens_hf.tokenizers import Tokens, load_tokenizer
 from nodelens_hf.windows import WindowSettings, windows
@@ -71,7 +72,7 @@ def measure(protocol: Perplexity, model: nn.Module, seed: int = 0) -> TextResult
     stream = token_stream(source, tokens, protocol.joiner, None)
     samples = windows(stream, WindowSettings(protocol.window, stride, protocol.windows, seed))
     check_vocabulary(model, samples.inputs)
-    evaluation = evaluate(model, batches(samples, protocol.batch_size))
+    evaluation = evaluate(model, batches(samples, protocol.batch_size, TOKENS))
     return TextResult(evaluation, _bytes(samples, tokens))
 
 

@@ -96,6 +96,7 @@ COMPONENTS: dict[str, dict[str, type]] = {
     "backend": {"cnn": Net, "mlp": Plain},
     "dataset": {"digits": Digits, "files": Files},
     "metric": {"rms": Plain, "redundancy": Redundancy, "taylor": Plain},
+    "loss": {"mse": Plain, "logit": Budget},
     "analysis": {"agreement": Plain, "clusters": Plain},
     "evaluation": {"perplexity": Plain},
     "intervention": {"ablation": Ablation},

@@ -149,6 +149,8 @@ def test_the_dump_is_written_for_people(registry):
         "  validation_fraction: 0.1\n"
         "  subset: null\n"
         "  normalize: true\n"
+        "loss: null\n"
+        "target: null\n"
         "training: null\n"
         "capture:\n"
         "  samples: 1024\n"

@@ -89,8 +89,8 @@ def test_errors_point_to_the_command_line():
         (
             "extends=a.yaml",
             "'extends' is not a section; known: analyses, capture, data, device, evaluations, "
-            "interventions, metrics, model, name, output, plugins, pruning, recovery, reports, "
-            "seed, sweep, threads, training",
+            "interventions, loss, metrics, model, name, output, plugins, pruning, recovery, "
+            "reports, seed, sweep, target, threads, training",
         ),
         ("metrics.3=x", "metrics is a list; its items are numbered, from 0 to 2, not '3'"),
         ("metrics.rms.top=5", "metrics is a list; its items are numbered, from 0 to 2, not 'rms'"),

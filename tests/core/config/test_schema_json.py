@@ -90,6 +90,8 @@ GOOD = [
     {"metrics": "[rt]*"},
     {"interventions": {"name": "ablation", "fractions": [0.2]}},
     {"pruning": {"name": "taylor", "sparsity": 0, "budget": {"nodes": 2}}},
+    {"loss": "mse", "target": {"name": "logit", "nodes": 2}},
+    {"loss": None, "target": None},
     {"training": {"epochs": 3, "optimizer": "sgd", "patience": 2, "learning_rate": 1}},
 ]
 BAD = [
@@ -115,6 +117,9 @@ BAD = [
     {"analyses": [{"name": "clusters", "label": "a"}]},
     {"interventions": {"name": "ablation", "fractions": [2]}},
     {"pruning": {"name": "taylor", "budget": {"nodes": 0}}},
+    {"loss": "msee"},
+    {"loss": ["mse"]},
+    {"target": {"name": "logit", "node": 2}},
     {"plugins": []},
     {"plugins": {"disabled": ["a"]}},
 ]

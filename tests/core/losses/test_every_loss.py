@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from attrs import evolve
 
 from nodelens.config.schema import Component
 from nodelens.plugins.manager import load_plugins
@@ -14,11 +15,19 @@ from nodelens.testing.loss_checks import LossExample
 
 REGISTRY = load_plugins().registry
 ROWS = torch.tensor([0.5, 1.0, -2.0, 3.0])
+OPTIONS = {
+    "class_logit": {"index": 1},
+    "token_logit": {"token": 3},
+    "logit_difference": {"of": 0, "against": 2},
+    "import": {"path": "tests.core.losses.own_function:squares"},
+}
 EXAMPLES = {"own": LossExample(ROWS, None, lambda output: SimpleNamespace(loss=output))}
 CHECKS = [
     pytest.param(check, id=f"{name}: {check}")
     for name in REGISTRY.names("loss")
-    for check in check_loss(REGISTRY.build("loss", Component(name)), EXAMPLES.get(name))
+    for check in check_loss(
+        REGISTRY.build("loss", Component(name, OPTIONS.get(name, {}))), EXAMPLES.get(name)
+    )
 ]
 
 
@@ -30,13 +39,13 @@ def test_every_loss_passes_the_kit(check):
 class Spoilt:
     """A mean over the batch, broadcast, whose draws depend on their order."""
 
-    info = SimpleNamespace(unit="nats", higher_is_better=False, distribution="classes")
+    info = SimpleNamespace(unit="nats", higher_is_better=False, distribution="binary")
 
     def row_losses(self, output, batch):
         return output.square().mean().expand(len(output))
 
     def sampled(self, output, batch):
-        return SimpleNamespace(targets=torch.arange(len(output)))
+        return evolve(batch, targets=torch.arange(len(output)))
 
     def row_sums(self, output, batch):
         return {"total": output.sum()[None]}

@@ -188,7 +188,10 @@ def test_a_name_of_another_kind_is_sent_to_its_section(section, kind):
     with pytest.raises(UnknownNameError) as caught:
         Registry((record("acme", *specs),)).offer(asked, "perplexity")
     article = "an" if kind in ("analysis", "evaluation", "intervention") else "a"
-    end = f"; there is {article} {kind} of that name; name it under '{section}:'"
+    sections = [key for key, named in COMPONENT_KINDS.items() if named == kind]
+    assert section in sections
+    places = " or ".join(f"'{each}:'" for each in sections)
+    end = f"; there is {article} {kind} of that name; name it under {places}"
     assert str(caught.value) == f"no {asked} is called 'perplexity'{end}"
 
 

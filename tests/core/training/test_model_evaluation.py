@@ -190,8 +190,11 @@ def test_different_samples_cannot_be_paired(logits, targets):
     ("batch", "message"),
     [
         (Batch(args=(LOGITS,)), "need labels"),
-        (Batch(args=(LOGITS,), targets=TARGETS + 2), "labels from 2 to 3 do not fit .* 3 outputs"),
-        (Batch(args=(LOGITS,), targets=TARGETS.float()), "labels are torch.float32"),
+        (Batch(args=(LOGITS,), targets=TARGETS + 2), "label 3 does not fit a model of 3 outputs"),
+        (
+            Batch(args=(LOGITS,), targets=TARGETS.float()),
+            "targets must be class indices, got torch.float32",
+        ),
         (Batch(args=(LOGITS[:, 0],), targets=TARGETS), "do not fit targets of shape"),
     ],
 )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nodelens.capture.label_values import TARGET_KEYS, check_arguments, label_tensor, widened
 from nodelens.capture.model_call import called
 from nodelens.errors import DataError
+from nodelens.interfaces.loss import RowLoss
 
 
 @frozen(eq=False)
@@ -30,6 +31,7 @@ class Batch:
     differ. `token_classes`: the labels of positions are classes, not tokens of a vocabulary.
     `reference`, ``(rows, positions, features)``, is the output of a model without predictions
     before it was changed. `number` counts the batches of a pass from 1, for messages.
+    `loss` is what the labels are evaluated by; None is the cross-entropy of classes.
     """
 
     args: tuple[Any, ...]
@@ -43,6 +45,7 @@ class Batch:
     token_classes: bool = False
     reference: Tensor | None = None
     number: int = 0
+    loss: RowLoss | None = None
 
     def __attrs_post_init__(self) -> None:
         other = self.decoder_mask

@@ -43,9 +43,9 @@ def logits_of(output: Any, targets: Tensor | None = None) -> Tensor:
     if logits is None and isinstance(output, tuple | list) and output:
         logits = _item(output, targets)
     if not isinstance(logits, Tensor):
-        keys = f" ({', '.join(map(str, output))})" if isinstance(output, Mapping) else ""
+        keys = f" (it has {', '.join(map(str, output))})" if isinstance(output, Mapping) else ""
         raise ModelError(
-            f"the model returned {type(output).__name__}{keys} without logits; {OWN_LOSS}"
+            f"the model returned {type(output).__name__} without logits{keys}; {OWN_LOSS}"
         )
     return logits
 
@@ -181,8 +181,11 @@ def drawn_labels(loss: Any, output: Any, batch: Batch, seed: int = 0) -> Batch:
     """
     rows = evolve(batch, index=mix(mix(batch.numbers) + seed % 2**31)) if seed else batch
     if not isinstance(loss, RowLoss):
-        return evolve(sampled_labels(output, rows), index=batch.index)
-    found: Batch = loss.sampled(output, rows)
+        found = sampled_labels(output, rows)
+    elif loss.distribution == "classes":
+        found = sampled_labels(loss.logits(output, rows), rows, -1)
+    else:
+        found = loss.sampled(output, rows)
     return evolve(found, index=batch.index)
 
 
@@ -190,7 +193,14 @@ def numbers_of(loss: Any, output: Any, batch: Batch) -> Tensor:
     """Return margin, −log p and entropy of every prediction, as a loss has it."""
     if not isinstance(loss, RowLoss):
         return output_numbers(output, batch)
-    return loss.numbers(output, batch)
+    return output_numbers(loss.logits(output, batch), batch, -1)
+
+
+def logits_by(loss: Any, output: Any, batch: Batch) -> Tensor:
+    """Return the logits of classes in the last axis, as a loss has them."""
+    if isinstance(loss, RowLoss) and loss.distribution == "classes":
+        return loss.logits(output, batch)
+    return class_logits(output, targets_of(batch))
 
 
 def label_counts(batch: Batch) -> Tensor:

@@ -29,12 +29,13 @@ Loss = Callable[[Any, Batch], Tensor]
 class CaptureRequest:
     """The model, the batches and the plan of a capture, with the options of its passes.
 
-    `loss` returns one summed loss per row from output and batch. `batches` is read once per pass,
-    so a plan of several passes needs more than an iterator. `store` is the folder for the states of
-    finished passes where the plan does not fit its memory budget; None keeps them in memory.
-    `checkpoint` saves the position that a later capture resumes from. `enough` returns after each
-    batch of the first pass whether its samples suffice. `workers` says which of the batches this
-    process reads; all workers are given all of them.
+    `loss` returns one summed loss per row from output and batch. `target` returns what nodes are
+    scored for in its place, if they are: gradients and passes are then of it. `batches` is read
+    once per pass, so a plan of several passes needs more than an iterator. `store` is the folder
+    for the states of finished passes where the plan does not fit its memory budget; None keeps them
+    in memory. `checkpoint` saves the position that a later capture resumes from. `enough` returns
+    after each batch of the first pass whether its samples suffice. `workers` says which of the
+    batches this process reads; all workers are given all of them.
     """
 
     model: nn.Module
@@ -43,6 +44,7 @@ class CaptureRequest:
     plan: CapturePlan
     device: torch.device
     loss: Loss | RowLoss = row_losses
+    target: Loss | RowLoss | None = None
     total: int = 0
     progress: Progress | None = None
     observe: Callable[[Site, Batch], None] | None = None
@@ -51,3 +53,8 @@ class CaptureRequest:
     checkpoint: Checkpoint | None = None
     enough: Callable[[Capture], bool] | None = None
     workers: Workers = field(factory=Workers)
+
+    @property
+    def scored(self) -> Loss | RowLoss:
+        """What nodes are scored for: the target, or else the loss."""
+        return self.target or self.loss

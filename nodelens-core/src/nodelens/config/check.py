@@ -15,6 +15,7 @@ from nodelens.config.plugin_section import check_plugins
 from nodelens.config.raw import Problem, RawConfig
 from nodelens.config.schema import (
     COMPONENT_KINDS,
+    REQUIRED_SECTIONS,
     SECTIONS,
     SINGLE_SECTIONS,
     CaptureSettings,
@@ -76,6 +77,8 @@ class _Check:
             return check_plugins(value, self.problems)
         elif key == "data":
             return self._data(value)
+        elif value is None and key in SINGLE_SECTIONS - REQUIRED_SECTIONS:
+            return None
         elif key in COMPONENT_KINDS:
             built = self.metrics if key == "metrics" else {}
             reader = ComponentCheck(key, self.registry, self.problems, built)
@@ -104,7 +107,7 @@ class _Check:
 
     def missing(self, values: dict[str, Any]) -> None:
         """Report the sections that every run needs and that are not there."""
-        for section in sorted(SINGLE_SECTIONS - values.keys(), reverse=True):
+        for section in sorted(REQUIRED_SECTIONS - values.keys(), reverse=True):
             kind = COMPONENT_KINDS[section]
             hint = did_you_mean("", self.registry.names(kind)).removeprefix("; ")
             message = f"the section '{section}' is missing: it names the {kind}"

@@ -13,7 +13,7 @@ from nodelens.config.yaml12 import SCALARS, TAG
 
 ORDER = (
     *("name", "seed", "device", "threads", "output", "plugins"),
-    *("model", "data", "training", "capture"),
+    *("model", "data", "loss", "target", "training", "capture"),
 )
 """What comes first; the other sections follow in the order of `RunConfig`."""
 

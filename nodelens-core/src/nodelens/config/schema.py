@@ -33,6 +33,8 @@ FILE_NAME = r"[A-Za-z0-9][\w.-]*"
 COMPONENT_KINDS: Mapping[str, Kind] = {
     "model": "backend",
     "data": "dataset",
+    "loss": "loss",
+    "target": "loss",
     "metrics": "metric",
     "analyses": "analysis",
     "evaluations": "evaluation",
@@ -43,8 +45,11 @@ COMPONENT_KINDS: Mapping[str, Kind] = {
 }
 """The sections that name components, and the kind that each of them names."""
 
-SINGLE_SECTIONS = frozenset({"model", "data"})
-"""The sections that name exactly one component; the others name any number."""
+REQUIRED_SECTIONS = frozenset({"model", "data"})
+"""The sections that every run has."""
+
+SINGLE_SECTIONS = REQUIRED_SECTIONS | {"loss", "target"}
+"""The sections that name one component; the others name any number."""
 
 LABELLED_SECTIONS = frozenset({"metrics", "evaluations", "interventions", "pruning", "recovery"})
 """The sections that may name one component several times, under labels."""
@@ -218,6 +223,10 @@ class RunConfig:
         device: where the model runs; auto takes the best that is there.
         threads: CPU threads; null leaves it to torch. Small models run best with one.
         plugins: which plugins are loaded.
+        loss: what the model minimises, in training, scores and evaluations; null is the model's own
+            where its backend knows one, else the cross-entropy of classes.
+        target: a function of the outputs that nodes are scored for in place of the loss, such as
+            the logit of one class; null scores them for the loss.
         training: how the model is trained; null studies it as it is.
         capture: which samples the statistics are taken from.
         metrics: what scores the nodes.
@@ -245,6 +254,8 @@ class RunConfig:
     )
     threads: int | None = field(default=None, validator=THREADS_OR_NULL)
     plugins: PluginSettings = PluginSettings()
+    loss: Component | None = None
+    target: Component | None = None
     training: TrainingSettings | None = None
     capture: CaptureSettings = CaptureSettings()
     metrics: tuple[Component, ...] = ()

@@ -9,6 +9,7 @@ from nodelens.config.docstrings import attribute_docs
 from nodelens.config.schema import (
     COMPONENT_KINDS,
     LABELLED_SECTIONS,
+    REQUIRED_SECTIONS,
     SECTIONS,
     SINGLE_SECTIONS,
     DataSettings,
@@ -42,7 +43,7 @@ def json_schema(registry: ComponentSource) -> Schema:
         "description": "One run of NodeLens, or with 'sweep' several.",
         "type": "object",
         "properties": _sections(),
-        "anyOf": [{"required": ["extends"]}, {"required": sorted(SINGLE_SECTIONS)}],
+        "anyOf": [{"required": ["extends"]}, {"required": sorted(REQUIRED_SECTIONS)}],
         "additionalProperties": False,
         "$defs": {section: _choice(section, registry) for section in COMPONENT_KINDS},
     }
@@ -63,8 +64,10 @@ def _sections() -> Schema:
 
 def _components(section: str) -> Schema:
     one = {"$ref": f"#/$defs/{section}"}
-    if section in SINGLE_SECTIONS:
+    if section in REQUIRED_SECTIONS:
         return one
+    if section in SINGLE_SECTIONS:
+        return {"anyOf": [one, {"type": "null"}]}
     return {"anyOf": [one, {"type": "array", "items": one}, {"type": "null"}]}
 
 

@@ -20,8 +20,8 @@ Channels = Literal["first", "last", "none"]
 class Arrays:
     """Samples from one npz file, or from two npy files of inputs and of targets.
 
-    Inputs may have any numeric dtype and become float32 as they are; targets are whole numbers,
-    and every distinct number is a class.
+    Inputs may have any numeric dtype and become float32 as they are; targets are whole numbers or
+    text, and every distinct one is a class, or numbers to predict.
 
     Attributes:
         path: the npz file.
@@ -32,6 +32,9 @@ class Arrays:
         channels: where images have their channels; ``first`` is (samples, channels, height, width)
             and also fits vectors, ``last`` is (samples, height, width, channels), ``none`` is
             (samples, height, width).
+        numbers: whether targets are numbers to predict, one or several per sample, not classes.
+        class_names: the classes of targets that are text, in the order of a model's outputs; null
+            sorts them, which fits a model that the run trains, or that names its outputs.
     """
 
     path: str | None = None
@@ -40,6 +43,8 @@ class Arrays:
     inputs_key: str = "inputs"
     targets_key: str = "targets"
     channels: Channels = field(default="first")
+    numbers: bool = False
+    class_names: tuple[str, ...] | None = None
 
     def __attrs_post_init__(self) -> None:
         one_file = self.path is not None and self.inputs is None and self.targets is None
@@ -54,7 +59,7 @@ class Arrays:
     def load(self) -> LoadedData:
         from nodelens.data.numpy_files import as_loaded
 
-        return as_loaded(self._pair(), self.channels)
+        return as_loaded(self._pair(), self.channels, self.numbers, self.class_names)
 
     def _pair(self) -> Pair:
         from nodelens.data.numpy_files import read_npy_pair, read_npz_pair

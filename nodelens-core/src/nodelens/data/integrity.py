@@ -39,12 +39,15 @@ def _check_samples(samples: Samples, classes: int, where: str) -> None:
     inputs, targets = samples.inputs, samples.targets
     if len(inputs) == 0:
         raise DataError(f"{where}: there are no samples")
-    if inputs.dtype not in (torch.float32, torch.int64) or targets.dtype != torch.int64:
+    known = (torch.float32, torch.int64)
+    if inputs.dtype not in known or targets.dtype not in known:
         raise DataError(
             f"{where}: inputs are {inputs.dtype} and targets {targets.dtype}, "
-            "expected torch.float32 (or torch.int64 token ids) and torch.int64"
+            "expected torch.float32 (or torch.int64 token ids) and torch.int64 (or torch.float32 "
+            "numbers to predict)"
         )
-    if inputs.ndim < 2 or len(targets) != len(inputs) or targets.ndim not in (1, 2):
+    shaped = samples.numbers or targets.ndim in (1, 2)
+    if inputs.ndim < 2 or len(targets) != len(inputs) or not shaped:
         raise DataError(
             f"{where}: inputs of shape {tuple(inputs.shape)} and targets of shape "
             f"{tuple(targets.shape)}, expected (samples, …) and (samples,) or (samples, positions)"
@@ -54,7 +57,7 @@ def _check_samples(samples: Samples, classes: int, where: str) -> None:
             raise DataError(f"{where}: {name} has {len(values)} rows for {len(inputs)} samples")
     if inputs.is_floating_point():
         check_finite(inputs, where)
-    if not samples.sequences:
+    if samples.classed:
         _check_classes(targets, classes, where)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nodelens.data.file_faults import FAULTS, check_regular, check_size
 from nodelens.data.integrity import check_finite
-from nodelens.data.labels import find_labels, whole_numbers
+from nodelens.data.labels import find_labels, named_classes, real_numbers, whole_numbers
 from nodelens.errors import DataError
 from nodelens.interfaces.dataset import LoadedData, Samples
 
@@ -55,18 +55,35 @@ def read_npy_pair(inputs: Path, targets: Path) -> Pair:
     return Pair(arrays[0], arrays[1], str(inputs), str(targets), origin=f"{inputs} and {targets}")
 
 
-def as_loaded(pair: Pair, channels: str) -> LoadedData:
-    """Return the samples, channels first; raises `DataError` for arrays that cannot be used."""
+def as_loaded(
+    pair: Pair,
+    channels: str,
+    numbers: bool = False,
+    class_names: Sequence[str] | None = None,
+) -> LoadedData:
+    """Return the samples, channels first; raises `DataError` for arrays that cannot be used.
+
+    `numbers` says that targets are numbers to predict; `class_names` are the classes of text, which
+    are sorted without.
+    """
     inputs = _inputs(pair.inputs, pair.inputs_at, channels)
-    numbers = whole_numbers(pair.targets, pair.targets_at)
-    if len(inputs) != len(numbers):
+    if len(inputs) != len(pair.targets):
         raise DataError(
-            f"{pair.inputs_at} has {len(inputs)} samples, {pair.targets_at} has {len(numbers)}; "
-            "expected as many"
+            f"{pair.inputs_at} has {len(inputs)} samples, {pair.targets_at} has "
+            f"{len(pair.targets)}; expected as many"
         )
-    labels = find_labels(numbers)
-    targets = torch.from_numpy(labels.encode(numbers, pair.targets_at))
-    return LoadedData(Samples(inputs, targets), labels.classes, origin=pair.origin)
+    if numbers:
+        targets = real_numbers(pair.targets, pair.targets_at)
+        return LoadedData(Samples(inputs, torch.from_numpy(targets)), (), origin=pair.origin)
+    if pair.targets.dtype.kind == "U":
+        classes, places = named_classes(pair.targets, pair.targets_at, class_names)
+        samples = Samples(inputs, torch.from_numpy(places))
+        ordered = class_names is not None
+        return LoadedData(samples, classes, origin=pair.origin, ordered=ordered)
+    found = whole_numbers(pair.targets, pair.targets_at)
+    labels = find_labels(found)
+    places = labels.encode(found, pair.targets_at)
+    return LoadedData(Samples(inputs, torch.from_numpy(places)), labels.classes, origin=pair.origin)
 
 
 def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> NDArray[Any]:

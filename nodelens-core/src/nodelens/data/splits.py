@@ -17,6 +17,7 @@ from nodelens.seeding import generator
 
 if TYPE_CHECKING:
     from nodelens.config.schema import CaptureSettings, DataSettings
+    from nodelens.interfaces.loss import RowLoss
 
 
 @frozen(eq=False)
@@ -24,7 +25,8 @@ class Splits:
     """The disjoint training, validation and test samples, each in random order.
 
     `validation` and `test` are empty when their fraction is 0. `normalization` was measured on
-    `train` and applied to all three; None where samples are not normalised.
+    `train` and applied to all three; None where samples are not normalised. `ordered` says that the
+    order of the classes is that of the data, not merely of the alphabet.
     """
 
     train: Samples
@@ -32,12 +34,14 @@ class Splits:
     test: Samples
     classes: tuple[str, ...]
     normalization: Normalization | None
+    ordered: bool = True
 
 
 def split(data: LoadedData, settings: DataSettings, seed: int) -> Splits:
     """Split a dataset by a seed; every split has the class fractions of the whole.
 
-    Samples with a label per position have no classes and are drawn at random; integer inputs (token
+    Samples with a label per position, or with numbers to predict, have no classes and are drawn at
+    random; integer inputs (token
     ids) are not normalized.
 
     Fractions are of all samples. A dataset's own test samples are the test split; then
@@ -55,7 +59,7 @@ def split(data: LoadedData, settings: DataSettings, seed: int) -> Splits:
     normalization = measure(train.inputs) if measured else None
     if normalization is not None:
         train, validation, test = (normalization.apply(part) for part in (train, validation, test))
-    return Splits(train, validation, test, data.classes, normalization)
+    return Splits(train, validation, test, data.classes, normalization, data.ordered)
 
 
 def calibration(train: Samples, settings: CaptureSettings, seed: int) -> Samples:
@@ -65,8 +69,10 @@ def calibration(train: Samples, settings: CaptureSettings, seed: int) -> Samples
     when a class has too few for that, and for fewer samples than folds.
     """
     random = generator(seed, "data", "calibration")
-    if settings.balanced and train.sequences:
-        raise DataError("capture.balanced: these samples have labels per position, no classes")
+    if settings.balanced and not train.classed:
+        raise DataError(
+            "capture.balanced: these samples have no classes (labels per position, or numbers)"
+        )
     if settings.balanced:
         index = draw_balanced(train.targets, _per_class(train, settings), random)
     else:
@@ -79,13 +85,16 @@ def calibration(train: Samples, settings: CaptureSettings, seed: int) -> Samples
     return train.take(index)
 
 
-def batches(samples: Samples, size: int) -> list[Batch]:
-    """Return the samples in order as batches of `size`, the last one shorter; nothing is copied."""
+def batches(samples: Samples, size: int, loss: RowLoss | None = None) -> list[Batch]:
+    """Return the samples in order as batches of `size`, the last one shorter; nothing is copied.
+
+    `loss` is what their labels are evaluated by; None is the cross-entropy of classes.
+    """
     starts = range(0, len(samples), size)
-    return [_batch(samples.take(slice(first, first + size)), first) for first in starts]
+    return [_batch(samples.take(slice(first, first + size)), first, loss) for first in starts]
 
 
-def _batch(samples: Samples, first: int) -> Batch:
+def _batch(samples: Samples, first: int, loss: RowLoss | None) -> Batch:
     mask, other = (samples.fields.get(f"{name}attention_mask") for name in ("", "decoder_"))
     return Batch(
         args=(samples.inputs,),
@@ -95,6 +104,7 @@ def _batch(samples: Samples, first: int) -> Batch:
         first=first,
         decoder_mask=None if other is None else other.bool(),
         token_classes=samples.token_classes,
+        loss=loss,
     )
 
 
@@ -137,13 +147,13 @@ def _size(available: int, fraction: float, name: str) -> int:
 
 def _draw(samples: Samples, count: int, seed: int, purpose: str) -> tuple[Samples, Samples]:
     """Return `count` samples and the others; each purpose has a draw of its own."""
-    labels = torch.zeros(len(samples), dtype=torch.int64) if samples.sequences else samples.targets
+    labels = samples.targets if samples.classed else torch.zeros(len(samples), dtype=torch.int64)
     chosen, others = draw_stratified(labels, count, generator(seed, "data", purpose))
     return samples.take(chosen), samples.take(others)
 
 
 def _check_classes(train: Samples, data: LoadedData, settings: DataSettings) -> None:
-    if train.sequences:
+    if not train.classed:
         return
     counts = torch.bincount(train.targets, minlength=len(data.classes))
     if bool(counts.all()):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nodelens.capture.counts import Counts
     from nodelens.capture.plan.capture_plan import CapturePlan
     from nodelens.capture.result import Capture
+    from nodelens.interfaces.loss import RowLoss
 
 
 def capture_json(capture: Capture) -> dict[str, Any]:
@@ -41,10 +42,18 @@ def capture_json(capture: Capture) -> dict[str, Any]:
     }
 
 
-def loss_numbers(capture: Capture) -> dict[str, float | None]:
-    """Return the mean loss over the calibration samples for a summary, where one was computed."""
+def loss_numbers(capture: Capture, target: RowLoss | None) -> dict[str, float | None]:
+    """Return the mean loss over the calibration samples for a summary, where one was computed.
+
+    Where nodes are scored for a target, it is the mean target.
+    """
     loss = mean_loss(capture)
-    return {} if loss is None else {"calibration_loss": loss.mean, "calibration_loss_se": loss.se}
+    if loss is None:
+        return {}
+    if target is None:
+        return {"calibration_loss": loss.mean, "calibration_loss_se": loss.se}
+    sign = -1 if target.loss.info.higher_is_better else 1
+    return {"calibration_target": sign * loss.mean, "calibration_target_se": loss.se}
 
 
 def capture_findings(capture: Capture) -> Iterator[Finding]:

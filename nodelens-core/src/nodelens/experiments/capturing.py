@@ -88,6 +88,8 @@ def capture_request(
         batches=_batches(experiment, samples, plan),
         plan=plan,
         device=experiment.device,
+        loss=study.loss,
+        target=study.target,
         total=len(samples),
         progress=experiment.progress,
         observe=None if workers.rank else experiment.plugins.capture_batch,

@@ -37,9 +37,13 @@ def _problems(config: RunConfig, chosen: RunComponents) -> Iterator[str]:
         yield f"recovery: {name} needs a loss, {NO_LOSS}; leave it out"
 
 
-def undefined_under(loss: RowLoss, metric: Metric, classes_given: bool = False) -> str:
-    """Return why a metric is undefined under a loss; empty where it is defined."""
+def undefined_under(
+    loss: RowLoss, metric: Metric, classes_given: bool = False, target: RowLoss | None = None
+) -> str:
+    """Return why a metric is undefined under a loss or a target; empty where it is defined."""
     needs = _requirements(metric)
+    if target is not None and "sampled_gradient" in needs:
+        return f"is about the loss of labels drawn from the model, not about {target.name}"
     if "sampled_gradient" in needs and loss.distribution is None:
         return f"draws labels from the model, and {loss.name} is no distribution over labels"
     if "outputs" in needs and loss.distribution != "classes":

@@ -52,6 +52,7 @@ def used_components(config: RunConfig, plugins: Plugins) -> dict[str, dict[str, 
     chosen = {
         "backend": (config.model,),
         "dataset": (config.data.component,),
+        "loss": tuple(each for each in (config.loss, config.target) if each is not None),
         "metric": config.metrics,
         "analysis": config.analyses,
         "evaluation": config.evaluations,

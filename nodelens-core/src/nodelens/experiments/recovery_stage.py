@@ -100,4 +100,5 @@ def _request(experiment: Experiment, study: StudyInputs, model: nn.Module) -> Re
         seed=experiment.seed,
         device=experiment.device,
         progress=experiment.progress,
+        loss=study.loss,
     )

@@ -42,7 +42,7 @@ from nodelens.printable import printable
 from nodelens.progress import Progress, silent
 from nodelens.storage.run_folder import RunFolder
 from nodelens.storage.run_lock import locked
-from nodelens.storage.run_record import ModelRecord
+from nodelens.storage.run_record import LossRecord, ModelRecord
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
@@ -121,7 +121,7 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
         study = load_study(
             experiment.config, experiment.plugins, experiment.device, experiment.allowed
         )
-        experiment.run.update_record(model=_about(study.handle))
+        experiment.run.update_record(model=_about(study.handle), **_about_losses(study))
         write_graph(experiment.run, study.graph)
         planned = plan_capture(experiment.config, study, chosen)
         record_patterns(experiment, chosen, planned)
@@ -136,7 +136,7 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
     scores = stages.score_nodes(experiment, study, planned.metrics, capture)
     record_unscored(experiment.run, scores, planned.plan.unread)
     if not experiment.run.record().summary or "scores" not in experiment.completed_stages:
-        numbers = _summary(study, dense(), scores) | loss_numbers(capture)
+        numbers = _summary(study, dense(), scores) | loss_numbers(capture, study.target)
         experiment.run.update_record(summary=numbers)
     _warn(experiment, study, scores)
     stages.analyse_scores(experiment, scores)
@@ -147,6 +147,16 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
 
 def _about(handle: ModelHandle) -> ModelRecord:
     return ModelRecord(handle.origin, handle.pretrained, dict(handle.notes))
+
+
+def _about_losses(study: StudyInputs) -> dict[str, Any]:
+    """Return the loss, what nodes are scored for, and the classes in the order of the outputs."""
+    target = study.target
+    return {
+        "loss": LossRecord(study.loss.name, study.loss.unit),
+        "target": None if target is None else LossRecord(target.name, target.loss.info.unit),
+        "classes": study.splits.classes,
+    }
 
 
 def _check_data(run: RunFolder, study: StudyInputs) -> None:
@@ -169,6 +179,9 @@ def _summary(
     if dense.accuracy_estimate is not None:
         accuracy["test_accuracy"] = dense.accuracy_estimate.finite()
         accuracy["test_accuracy_se"] = dense.accuracy_estimate.finite_se()
+    for name, measure in dense.measures.items():
+        accuracy[f"test_{name}"] = measure.finite()
+        accuracy[f"test_{name}_se"] = measure.finite_se()
     return {
         **accuracy,
         "test_loss": dense.loss_estimate.finite(),
@@ -185,6 +198,12 @@ def _warn(experiment: Experiment, study: StudyInputs, scores: Scores) -> None:
     warnings.extend(scores.told())
     if not study.graph.traced:
         warnings.append(f"{study.graph.note}: nodes are read at layer outputs, none can be pruned")
+    labels = study.calibration.targets
+    if study.calibration.classed and int(labels.min()) == int(labels.max()):
+        warnings.append(
+            f"all calibration labels are of class {study.splits.classes[int(labels[0])]}: nothing "
+            "can be learned from them"
+        )
     asked, found = experiment.config.capture.samples, len(study.calibration)
     if asked is not None and found < asked != DEFAULT_SAMPLES:
         warnings.append(f"capture.samples asks for {asked}; there are {found} training samples")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,9 +19,17 @@ from nodelens.data.class_names import renumbered
 from nodelens.data.splits import Splits, batches, calibration, split
 from nodelens.errors import ConfigError, DataError, ModelError
 from nodelens.experiments.convergence import check_rule
-from nodelens.experiments.loss_requirements import NO_LOSS, check_needs, reads_a_loss, reads_classes
+from nodelens.experiments.loss_requirements import (
+    NO_LOSS,
+    check_needs,
+    reads_a_loss,
+    reads_classes,
+    undefined_under,
+)
 from nodelens.graph import infer
 from nodelens.interfaces.backend import ModelHandle, ModelRequest, Permissions
+from nodelens.interfaces.loss import RowLoss
+from nodelens.losses.choice import CROSS_ENTROPY, named_target, resolved
 from nodelens.plugins.checked_metric import checked_metric
 from nodelens.scoring.metric_choice import MetricChoice
 from nodelens.seeding import derive_seed
@@ -42,7 +50,8 @@ if TYPE_CHECKING:
 class StudyInputs:
     """The inputs of all stages: the data, the model, and its channel groups.
 
-    `predicts` says that the model has logits, so that labels give a loss.
+    `predicts` says that the model has logits, so that labels give a loss. `loss` is the loss of the
+    run, and `target` what nodes are scored for in its place, if anything.
     """
 
     splits: Splits
@@ -50,6 +59,8 @@ class StudyInputs:
     handle: ModelHandle
     graph: ChannelGraph
     predicts: bool = True
+    loss: RowLoss = CROSS_ENTROPY
+    target: RowLoss | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -85,7 +96,7 @@ def load_study(
     allowed = allowed or Permissions()
     request = ModelRequest(
         input_shape=tuple(splits.train.inputs.shape[1:]),
-        classes=len(splits.classes),
+        classes=outputs_of(splits),
         seed=derive_seed(config.seed, "model"),
         allow_import=allowed.imports,
         trust_remote_code=allowed.remote_code,
@@ -97,8 +108,10 @@ def load_study(
     if not handle.placed:
         handle.module.to(device)
     _check_tokens(handle, splits)
+    _check_order(config, handle, splits)
+    loss, target = chosen_losses(config, plugins.registry, allowed, handle, splits)
     example = example_of(splits, device)
-    predicts = _check_forward(handle, example, len(splits.classes))
+    predicts = _check_forward(handle, example, splits, loss)
     if predicts and not splits.train.labelled:
         raise DataError(
             f"{handle.origin} makes predictions, and the data have no labels; give labels (another "
@@ -112,7 +125,64 @@ def load_study(
         )
     operators = plugins.operators()
     graph = infer(handle.module, *example.args, operators=operators, **example.kwargs)
-    return StudyInputs(splits, chosen, handle, graph, predicts)
+    return StudyInputs(splits, chosen, handle, graph, predicts, loss, target)
+
+
+def _check_order(config: RunConfig, handle: ModelHandle, splits: Splits) -> None:
+    """Raise `DataError` for classes in the order of the alphabet where the model has its own."""
+    if splits.ordered or config.training is not None or handle.classes is not None:
+        return
+    if handle.pretrained:
+        raise DataError(
+            f"the labels of the data are text, and nothing says which output of {handle.origin} is "
+            "which; set data.class_names: […], in the order of its outputs"
+        )
+
+
+def chosen_losses(
+    config: RunConfig,
+    registry: Registry,
+    allowed: Permissions,
+    handle: ModelHandle,
+    splits: Splits,
+) -> tuple[RowLoss, RowLoss | None]:
+    """Return the loss of the run, and what nodes are scored for in its place, if anything.
+
+    Raises `ConfigError` for a target by the name of an unknown class, `ModelError` for code that
+    is not allowed, `DataError` for a loss that does not fit the labels of the data.
+    """
+    asked, target = (
+        _built_loss(registry, each, allowed, handle.classes or splits.classes)
+        for each in (config.loss, config.target)
+    )
+    loss = resolved(asked, handle.loss)
+    if splits.train.numbers and loss.distribution == "classes":
+        raise DataError(
+            "the targets of the data are numbers, and the loss is one of classes; set loss: mse "
+            "for numbers, loss: bce for several labels of 0 and 1"
+        )
+    return loss, target
+
+
+def _built_loss(
+    registry: Registry,
+    component: Component | None,
+    allowed: Permissions,
+    names: Sequence[str],
+) -> RowLoss | None:
+    if component is None:
+        return None
+    built: Any = registry.build("loss", component)
+    if hasattr(built, "check"):
+        built.check(allowed)
+    return named_target(RowLoss(built, component.result_name), names)
+
+
+def outputs_of(splits: Splits) -> int:
+    """Return the number of outputs that the data ask for: of classes, or of numbers per sample."""
+    if splits.train.numbers:
+        return splits.train.targets[0].numel()
+    return len(splits.classes)
 
 
 def _check_tokens(handle: ModelHandle, splits: Splits) -> None:
@@ -140,7 +210,7 @@ def example_of(splits: Splits, device: torch.device) -> Batch:
     return batches(splits.train.take(slice(0, 2)), 2)[0].to(device)
 
 
-def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> bool:
+def _check_forward(handle: ModelHandle, example: Batch, splits: Splits, loss: RowLoss) -> bool:
     """Run the model once, so that a model that does not fit the data gets a readable error.
 
     Returns whether its output has logits; where it has not, it must have vectors to compare.
@@ -152,9 +222,9 @@ def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> bool:
     try:
         with untouched(handle.module), torch.no_grad():
             output = example.call(handle.module)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except ModelError as error:
         shape = tuple(example.args[0].shape[1:])
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).partition(": ")[2].partition(": ")[2] or str(error)
         raise ModelError(
             f"{handle.origin} does not run on samples of shape {shape}: {reason}; "
             "change the model's options or the data's"
@@ -162,7 +232,10 @@ def _check_forward(handle: ModelHandle, example: Batch, classes: int) -> bool:
     if not has_logits(output):
         vectors_of(output)
         return False
-    outputs = logits_of(output).shape[-1]
+    classes = len(splits.classes)
+    if not classes or loss.distribution != "classes":
+        return True
+    outputs = logits_of(output, example.targets).shape[-1]
     if outputs < classes:
         raise ModelError(f"{handle.origin} gives {outputs} outputs for data with {classes} classes")
     return True
@@ -252,6 +325,7 @@ def plan_capture(config: RunConfig, study: StudyInputs, chosen: RunComponents) -
     chosen = evolve(chosen, choice=choice)
     if not study.predicts:
         check_needs(config, chosen)
+    _check_defined(study, chosen)
     if study.splits.train.sequences:
         _check_label_metrics(chosen)
     planned = plan_metrics(
@@ -274,12 +348,25 @@ def misfit(study: StudyInputs, metric: Metric) -> str:
     """Return the reason why a metric does not fit the data or the model; empty if it fits."""
     if not study.predicts and reads_a_loss(metric):
         return f"needs a loss, {NO_LOSS}"
+    if why := undefined_under(study.loss, metric, target=study.target):
+        return why
     if reads_classes(metric):
         if study.splits.train.sequences:
             return NO_CLASSES
         if not study.splits.train.labelled:
             return "compares classes of samples, and these data have no labels"
     return unreadable(study.graph, metric, study.handle.module)
+
+
+def _check_defined(study: StudyInputs, chosen: RunComponents) -> None:
+    """Raise `ConfigError` for metrics that the loss or the target of the run rules out."""
+    reasons = {
+        name: undefined_under(study.loss, metric, target=study.target)
+        for name, metric in chosen.metrics.items()
+    }
+    problems = [f"metrics: {name} {why}; leave it out" for name, why in reasons.items() if why]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _check_label_metrics(chosen: RunComponents) -> None:

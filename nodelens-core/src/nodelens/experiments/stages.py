@@ -60,6 +60,7 @@ def train_model(experiment: Experiment, study: StudyInputs) -> None:
             seed=experiment.seed,
             device=experiment.device,
             progress=experiment.progress,
+            loss=study.loss,
         )
         state = study.handle.module.state_dict()
         write_state(experiment.run.file(WEIGHTS), state, {"origin": study.handle.origin})
@@ -71,7 +72,7 @@ def train_model(experiment: Experiment, study: StudyInputs) -> None:
 def test_batches(experiment: Experiment, study: StudyInputs) -> list[Batch]:
     """Return the test samples on the run's device, for all stages that compare on them."""
     size = experiment.config.data.batch_size
-    found = [batch.to(experiment.device) for batch in batches(study.splits.test, size)]
+    found = [batch.to(experiment.device) for batch in batches(study.splits.test, size, study.loss)]
     return found if study.predicts else with_references(study.handle.module, found)
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from nodelens.interfaces.loss import Loss
     from nodelens.removal.attribute_hints import AttributeHint
 
 
@@ -55,7 +56,8 @@ class ModelHandle:
     of its outputs, in their order, which then decide the numbers of the data's classes; None leaves
     these as they are. `save` writes a pruned copy of the module, and what is known of it (JSON
     values), to a new folder and returns the Python call that loads it; None where a pruned
-    model has no form but its weights.
+    model has no form but its weights. `loss` is the model's own, of labels in the places of its
+    outputs; None where it defines none.
     """
 
     module: nn.Module
@@ -68,6 +70,7 @@ class ModelHandle:
     positions: int | None = None
     classes: tuple[str, ...] | None = None
     save: Callable[[nn.Module, Path, Mapping[str, Any]], str] | None = None
+    loss: Loss | None = None
 
 
 @runtime_checkable

@@ -37,11 +37,12 @@ class Loss(Protocol):
     """A loss: a frozen attrs class whose fields are its options.
 
     A loss may have more. ``counts(batch)`` gives the number of labels in the sum of each row,
-    ``(rows,)`` int64, one without it. ``sampled(output, batch)`` returns the batch with labels
-    drawn from the model's predictions, for a loss with a distribution, and ``numbers(output,
-    batch)``, for one over classes, margin, −log p and entropy of every prediction, ``(rows,
-    positions or 1, 3)``. ``batch_mean(output, batch)``
-    returns what training minimises, the sum of losses over the number of labels without it.
+    ``(rows,)`` int64, one without it. ``logits(output, batch)``, which a loss over classes must
+    have, returns the logits with the classes in the last axis; ``sampled(output, batch)``, which
+    one of yes and no must have, the batch with labels drawn from the model. ``batch_mean(output,
+    batch)`` returns what training minimises, the sum of losses over the number of labels without
+    it. ``check(allowed)`` raises an error before anything is done, as for code that is not allowed.
+    ``with_classes(names)`` returns the loss with numbers in place of names of classes.
     ``row_sums(output, batch)`` returns numbers of each row by name, ``(rows,)`` each, and
     ``measures(sums)`` turns their sums over rows into what is reported in place of an accuracy, by
     name; `sums` may hold arrays, one sum for each left out row, for the standard errors.
@@ -112,19 +113,19 @@ class RowLoss:
         return torch.ones(batch.rows, dtype=torch.int64)
 
     def sampled(self, output: Any, batch: Any) -> Any:
-        """Return the batch with labels drawn from the model's predictions."""
+        """Return the batch with labels of yes and no that are drawn from the model."""
         return self.loss.sampled(output, batch)  # type: ignore[attr-defined]
 
-    def numbers(self, output: Any, batch: Any) -> Tensor:
-        """Return margin, −log p and entropy of every prediction of a class."""
-        found: Tensor = self.loss.numbers(output, batch)  # type: ignore[attr-defined]
+    def logits(self, output: Any, batch: Any) -> Tensor:
+        """Return the logits of a loss over classes, with the classes in the last axis."""
+        found: Tensor = self.loss.logits(output, batch)  # type: ignore[attr-defined]
         return found
 
-    def batch_mean(self, output: Any, batch: Any) -> Tensor:
+    def batch_mean(self, output: Any, batch: Any, **options: float) -> Tensor:
         """Return the mean loss of a label, which training minimises."""
         mean = getattr(self.loss, "batch_mean", None)
         if mean is not None:
-            found: Tensor = mean(output, batch)
+            found: Tensor = mean(output, batch, **options)
             return -found if self.loss.info.higher_is_better else found
         return self(output, batch).sum() / self.counts(batch).sum()
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nodelens.interfaces.dataset import Samples
+    from nodelens.interfaces.loss import RowLoss
 
 
 def unmasked(model: nn.Module) -> AbstractContextManager[None]:
@@ -30,7 +31,8 @@ class RecoveryRequest:
     same device, which must not change. `train` are the training samples and `calibration` those
     of them that scored the nodes; test samples are not here. `batch_size` is the run's own.
     `masked` is a context for every forward of `model`, with whatever was put around its modules:
-    it masks the nodes that could not be removed.
+    it masks the nodes that could not be removed. `loss` is that of the run; None is the
+    cross-entropy of classes.
     """
 
     model: nn.Module
@@ -42,13 +44,14 @@ class RecoveryRequest:
     device: torch.device
     progress: Progress = silent
     masked: Callable[[nn.Module], AbstractContextManager[None]] = unmasked
+    loss: RowLoss | None = None
 
 
 @frozen
 class RecoveryStep:
-    """The losses of one training step in nats, measured before the weights change.
+    """The losses of one training step, in the unit of the run's, before the weights change.
 
-    `labels` is the mean cross-entropy of a labelled position, `divergence` the mean divergence from
+    `labels` is the mean loss of a label, `divergence` the mean divergence from
     the dense model's predictions, times the square of the temperature, None where that is not
     learned; `loss` is what was minimised.
     """
@@ -111,7 +114,7 @@ class Recovery(Protocol):
             request: the pruned model, the dense one, and the training samples.
 
         Returns:
-            The losses of every step, in nats, and what was trained on what.
+            The losses of every step, and what was trained on what.
 
         Raises:
             CaptureError: where a loss or a gradient is not finite.

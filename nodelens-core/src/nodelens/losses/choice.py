@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,11 +24,22 @@ _CLOSE = 1e-2
 """The relative difference below which two losses are one, also in half precision."""
 
 
+CROSS_ENTROPY = RowLoss(CrossEntropy(), "cross_entropy")
+"""The loss of labels where nothing says another."""
+
+
 def resolved(asked: RowLoss | None, own: Loss | None) -> RowLoss:
     """Return the loss that is asked for; `own` is what the model's type or backend says."""
     if own is not None and (asked is None or isinstance(asked.loss, Own)):
         return RowLoss(own, "own")
-    return asked or RowLoss(CrossEntropy(), "cross_entropy")
+    return asked or CROSS_ENTROPY
+
+
+def named_target(target: RowLoss | None, names: Sequence[str]) -> RowLoss | None:
+    """Return a target with the numbers of the classes that it names, if it names any."""
+    if target is None or not hasattr(target.loss, "with_classes"):
+        return target
+    return RowLoss(target.loss.with_classes(names), target.name)
 
 
 def check_returned_loss(model: nn.Module, batch: Batch, loss: RowLoss) -> None:

@@ -37,26 +37,18 @@ class CrossEntropy:
 
         return label_counts(batch)
 
-    def sampled(self, output: Any, batch: Batch) -> Batch:
-        """Return the batch with classes drawn from the model's predictions."""
-        from nodelens.capture.losses import sampled_labels
+    def logits(self, output: Any, batch: Batch) -> Tensor:
+        """Return the logits with the classes in the last axis."""
+        from nodelens.capture.losses import class_logits, targets_of
 
-        return sampled_labels(output, batch, self.class_axis)
-
-    def numbers(self, output: Any, batch: Batch) -> Tensor:
-        """Return margin, −log p and entropy of every prediction."""
-        from nodelens.capture.losses import output_numbers
-
-        return output_numbers(output, batch, self.class_axis)
+        return class_logits(output, targets_of(batch), self.class_axis)
 
     def batch_mean(self, output: Any, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy of a label; smoothing spreads a share over all classes."""
         from torch.nn import functional
 
-        from nodelens.capture.losses import class_logits, targets_of
+        from nodelens.capture.losses import targets_of
 
-        targets = targets_of(batch)
-        logits = class_logits(output, targets, self.class_axis).flatten(0, -2)
-        return functional.cross_entropy(
-            logits, targets.to(logits.device).flatten(), label_smoothing=label_smoothing
-        )
+        logits = self.logits(output, batch).flatten(0, -2)
+        targets = targets_of(batch).to(logits.device).flatten()
+        return functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)

@@ -6,7 +6,6 @@ from typing import Any
 
 from attrs import field, frozen, validators
 
-from nodelens.errors import ModelError
 from nodelens.interfaces.backend import ModelHandle, ModelRequest
 
 
@@ -34,9 +33,9 @@ class Imported:
 
         Raises `ModelError` where the module is not allowed or the function fails.
         """
-        self._check_allowed(request.allow_import)
-        from nodelens.models.importing import build_module
+        from nodelens.models.importing import build_module, check_allowed
 
+        check_allowed("model.path", self.path, request.allow_import)
         module = build_module(self.path, self.arguments, request)
         if self.weights is not None:
             from nodelens.models.weights_file import load_weights
@@ -47,12 +46,3 @@ class Imported:
             origin=f"{self.path}, {self.weights or 'weights as the function returns them'}",
             pretrained=self.pretrained or self.weights is not None,
         )
-
-    def _check_allowed(self, prefixes: tuple[str, ...]) -> None:
-        module = self.path.partition(":")[0]
-        if not any(f"{module}.".startswith(f"{prefix.rstrip('.')}.") for prefix in prefixes):
-            allowed = ", ".join(prefixes) or "none"
-            raise ModelError(
-                f"model.path {self.path!r} runs code of module {module!r}, which is not allowed "
-                f"(allowed: {allowed}); pass --allow-import {module} if you trust it"
-            )

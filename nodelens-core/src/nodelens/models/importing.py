@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ def build_module(path: str, arguments: Mapping[str, Any], request: ModelRequest)
     Raises `ModelError` that names the path and the reason. The caller decides what may be imported.
     """
     with own_randomness(request.seed, "model", "weights"):
-        function = _function(path)
+        function = imported_function(path)
         _check_arguments(path, function, arguments)
         try:
             module = function(**arguments)
@@ -38,7 +38,19 @@ def build_module(path: str, arguments: Mapping[str, Any], request: ModelRequest)
     return module
 
 
-def _function(path: str) -> Any:
+def check_allowed(option: str, path: str, prefixes: Sequence[str]) -> None:
+    """Raise `ModelError` unless the module of ``module:function`` is below an allowed prefix."""
+    module = path.partition(":")[0]
+    if not any(f"{module}.".startswith(f"{prefix.rstrip('.')}.") for prefix in prefixes):
+        allowed = ", ".join(prefixes) or "none"
+        raise ModelError(
+            f"{option} {path!r} runs code of module {module!r}, which is not allowed "
+            f"(allowed: {allowed}); pass --allow-import {module} if you trust it"
+        )
+
+
+def imported_function(path: str) -> Any:
+    """Import and return the function ``module:function``; raises `ModelError` with the reason."""
     name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(name)

@@ -56,7 +56,7 @@ def nodelens_register_datasets() -> list[DatasetSpec]:
 
 @hookimpl
 def nodelens_register_losses() -> list[LossSpec]:
-    """Return the common losses."""
+    """Return the common losses, and targets."""
     return [
         LossSpec(
             "cross_entropy",
@@ -70,6 +70,22 @@ def nodelens_register_losses() -> list[LossSpec]:
             "Cross-entropy of labels that are 0 or 1, with accuracy and F1.",
         ),
         LossSpec("own", "nodelens.losses.own:Own", "The loss that the model itself defines."),
+        LossSpec(
+            "import",
+            "nodelens.losses.imported:ImportedLoss",
+            "Your own loss or target as module:function; needs --allow-import.",
+        ),
+        LossSpec(
+            "class_logit", "nodelens.losses.output_targets:ClassLogit", "Target: one class's logit."
+        ),
+        LossSpec(
+            "token_logit", "nodelens.losses.output_targets:TokenLogit", "Target: one token's logit."
+        ),
+        LossSpec(
+            "logit_difference",
+            "nodelens.losses.output_targets:LogitDifference",
+            "Target: a class's or token's logit minus another's.",
+        ),
     ]
 
 

@@ -188,7 +188,8 @@ class Registry:
         for other in sorted({offer.spec.kind for offer in self.offers if offer.name == name}):
             text += f"; there is {with_article(other)} of that name"
             sections = [key for key, named in COMPONENT_KINDS.items() if named == other]
-            text += "".join(f"; name it under '{section}:'" for section in sections)
+            places = " or ".join(f"'{section}:'" for section in sections)
+            text += f"; name it under {places}" if places else ""
         return text + absent
 
     def unloaded(self, kind: Kind, name: str) -> str:

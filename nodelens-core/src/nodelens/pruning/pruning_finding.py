@@ -10,6 +10,7 @@ from attrs import asdict
 from nodelens.findings.finding import Cell, Finding, Table
 from nodelens.interfaces.pruner import PruningPlan
 from nodelens.training.paired_evaluation import PairedEvaluation, signed
+from nodelens.training.references import DISTANCE
 
 if TYPE_CHECKING:
     from nodelens.channels.groups import ChannelGraph
@@ -69,7 +70,7 @@ def _data(carried: AppliedPlan, compared: PairedEvaluation, sizes: Sizes) -> dic
         **{name: list(pair) for name, pair in sizes.items()},
         "loss": [dense.loss_estimate.finite(), pruned.loss_estimate.finite()],
         "loss_change": [change.finite(), change.finite_se()],
-        **_perplexities(compared),
+        **_measures(compared),
         "accuracy": [dense.accuracy, pruned.accuracy],
         "accuracy_change": None if gain is None else [gain.finite(), gain.finite_se()],
     }
@@ -77,13 +78,13 @@ def _data(carried: AppliedPlan, compared: PairedEvaluation, sizes: Sizes) -> dic
 
 def _damage(compared: PairedEvaluation) -> str:
     loss = f"loss {signed(compared.loss_change, '.4f')} {compared.before.unit}"
-    if not compared.before.words and compared.before.correct is None:
+    if compared.before.unit == DISTANCE:
         return f"outputs move by {compared.loss_change.text('.3g')} ({compared.before.unit})"
     gain = compared.accuracy_change
     if gain is None or compared.after.accuracy is None:
-        both = (compared.before, compared.after)
-        before, after = (each.perplexity_estimate.text(".4g") for each in both)
-        return f"{loss}, perplexity {before} → {after}"
+        before, after = compared.before.reported, compared.after.reported
+        moves = (f"{k} {v.text('.4g')} → {after[k].text('.4g')}" for k, v in before.items())
+        return ", ".join([loss, *moves])
     return f"{loss}, accuracy {compared.after.accuracy:.3f} ({signed(gain, '.3f')})"
 
 
@@ -132,9 +133,8 @@ def _result_table(label: str, compared: PairedEvaluation, sizes: Sizes) -> Table
     if gain is not None:
         accuracies = (each.accuracy for each in both)
         rows.append(("accuracy", *accuracies, gain.finite(), gain.finite_se()))
-    elif compared.before.words:
-        perplexities = _perplexities(compared)["perplexity"]
-        rows.append(("perplexity", *perplexities, _difference(*perplexities), None))
+    for name, pair in _measures(compared).items():
+        rows.append((name, *pair, _difference(*pair), None))
     for name, (before, after) in sizes.items():
         difference = _difference(before, after)
         rows.append((name.replace("_", " "), before, after, difference, None))
@@ -143,12 +143,12 @@ def _result_table(label: str, compared: PairedEvaluation, sizes: Sizes) -> Table
     return Table(f"{label}_result", f"{label}: before and after", columns, tuple(rows), note)
 
 
-def _perplexities(compared: PairedEvaluation) -> dict[str, list[float | None]]:
-    """Return the perplexity before and after where rows have more than one label."""
-    if not compared.before.words:
+def _measures(compared: PairedEvaluation) -> dict[str, list[float | None]]:
+    """Return what is reported beside the loss, before and after, but for the accuracy of rows."""
+    if compared.accuracy_change is not None:
         return {}
-    both = (compared.before, compared.after)
-    return {"perplexity": [each.perplexity_estimate.finite() for each in both]}
+    before, after = compared.before.reported, compared.after.reported
+    return {name: [each.finite(), after[name].finite()] for name, each in before.items()}
 
 
 def _difference(before: float | None, after: float | None) -> float | None:

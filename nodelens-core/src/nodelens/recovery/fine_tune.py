@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, fields, frozen, validators
 
 from nodelens.config.schema import POSITIVE, POSITIVE_OR_NULL
+from nodelens.errors import ModelError
 from nodelens.renamed_arguments import renamed_arguments
 
 if TYPE_CHECKING:
@@ -69,11 +70,16 @@ class FineTune:
         return cls(**{each.name: getattr(recovery, each.name) for each in fields(cls)})
 
     def check(self, request: RecoveryRequest) -> None:
-        """Raise `ModelError` where there is nothing to train, `DataError` for batches of one."""
+        """Raise `ModelError` where nothing can be trained, `DataError` for batches of one."""
         from nodelens.recovery.recovery_loop import check_batches
         from nodelens.training.optimizers import trainable
 
         trainable(request.model, "recovery")
+        if self.distillation and request.loss and request.loss.distribution != "classes":
+            raise ModelError(
+                "recovery: distillation compares predictions of classes, and "
+                f"{request.loss.name} is no loss of classes; leave distillation out"
+            )
         check_batches(request, self)
 
     def recover(self, request: RecoveryRequest) -> Recovered:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional as F
 
-from nodelens.capture.losses import logits_of
 from nodelens.errors import DataError
 from nodelens.interfaces.statistic import IGNORED
+from nodelens.losses.choice import CROSS_ENTROPY
 from nodelens.model_state import evaluating
 from nodelens.training.descent import BatchLoss
 from nodelens.training.model_evaluation import counted_targets
@@ -17,29 +17,34 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nodelens.capture.batches import Batch
+    from nodelens.interfaces.loss import RowLoss
     from nodelens.recovery.fine_tune import Distillation
 
 
 def objective(
     model: nn.Module, dense: nn.Module, distillation: Distillation | None, batch: Batch
 ) -> BatchLoss:
-    """Return the mean loss of a labelled position, with its parts ``labels`` and ``divergence``.
+    """Return the mean loss of a label, with its parts ``labels`` and ``divergence``.
 
     With distillation both count by their weights. Raises `DataError` for a batch without a label.
     """
-    targets = counted_targets(batch).flatten()
-    counted = targets != IGNORED
-    if not bool(counted.any()):
+    loss = batch.loss or CROSS_ENTROPY
+    if not bool(loss.counts(batch).any()):
         raise DataError(
             "recovery: no position of a batch has a label; use larger batches, or samples with "
             "labels"
         )
-    logits = _logits(model, batch, counted)
+    if loss.distribution != "classes":
+        found = loss.batch_mean(batch.call(model), batch)
+        return BatchLoss(found, {"labels": found})
+    targets = counted_targets(batch).flatten()
+    counted = targets != IGNORED
+    logits = _logits(model, batch, loss, counted)
     labels = F.cross_entropy(logits, targets[counted].to(logits.device))
     if distillation is None:
         return BatchLoss(labels, {"labels": labels})
     with evaluating(dense):
-        wanted = _logits(dense, batch, counted)
+        wanted = _logits(dense, batch, loss, counted)
     apart = divergence(logits, wanted.to(logits.device), distillation.temperature)
     total = (1.0 - distillation.weight) * labels + distillation.weight * apart
     return BatchLoss(total, {"labels": labels, "divergence": apart})
@@ -55,8 +60,8 @@ def divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
     return F.kl_div(ours, theirs, log_target=True, reduction="batchmean") * temperature**2
 
 
-def _logits(model: nn.Module, batch: Batch, counted: Tensor) -> Tensor:
+def _logits(model: nn.Module, batch: Batch, loss: RowLoss, counted: Tensor) -> Tensor:
     """Return the logits of the counted positions, ``(positions, classes)``, float32 or better."""
-    logits = logits_of(batch.call(model)).flatten(0, -2)
+    logits = loss.logits(batch.call(model), batch).flatten(0, -2)
     chosen = logits[counted.to(logits.device)]
     return chosen.float() if chosen.dtype.itemsize < 4 else chosen

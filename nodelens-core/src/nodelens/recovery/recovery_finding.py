@@ -33,7 +33,7 @@ def recovered_finding(method: str, label: str, found: RecoveryTraining) -> Findi
         name=name,
         title=f"Recovery: {method}, {label}",
         headline=tuple(_sentences(method, label, found, change)),
-        warnings=tuple(_warnings(change)),
+        warnings=tuple(_warnings(change, found.dense.unit)),
         tables=(_table(name, found),),
         plots=(_plot(found),),
         data=_data(method, label, found, change),
@@ -57,26 +57,25 @@ def _sentences(method: str, label: str, found: RecoveryTraining, change: Estimat
     steps = f"{method}, then {count} step{'s' * (count != 1)} of {label}"
     measure, form, read = _measure(found)
     dense, pruned, after = (read(each).text(form) for each in _evaluations(found).values())
-    yield (
-        f"{steps}: loss {signed(change, '.4f')} nats, {measure} {pruned} → {after} (dense {dense})"
-    )
+    loss = f"loss {signed(change, '.4f')} {found.dense.unit}"
+    yield f"{steps}: {loss}, {measure} {pruned} → {after} (dense {dense})"
     added = PairedEvaluation(found.dense, found.pruned).loss_change
     if added.value > _RESOLVED * added.se and change.value < 0:
-        yield _undone(added, -change.value)
+        yield _undone(added, -change.value, found.dense.unit)
 
 
-def _undone(added: Estimate, back: float) -> str:
+def _undone(added: Estimate, back: float, unit: str) -> str:
     """Return a sentence on how much of the loss increase of pruning is undone."""
-    whole = f"the {added.text('.4f')} nats that pruning has added"
+    whole = f"the {added.text('.4f')} {unit} that pruning has added"
     if back > added.value:
         return f"{whole} are undone, and {back - added.value:.4f} more"
     return f"of {whole}, {100 * back / added.value:.0f} % are undone"
 
 
-def _warnings(change: Estimate) -> Iterator[str]:
+def _warnings(change: Estimate, unit: str) -> Iterator[str]:
     if change.value > _RESOLVED * change.se:
         yield (
-            f"the loss on the test samples has risen by {change.text('.4f')} nats; lower the "
+            f"the loss on the test samples has risen by {change.text('.4f')} {unit}; lower the "
             "learning_rate, or take fewer steps"
         )
 
@@ -87,9 +86,9 @@ def _evaluations(found: RecoveryTraining) -> dict[str, EvaluationResult]:
 
 def _measure(found: RecoveryTraining) -> tuple[str, str, Callable[[EvaluationResult], Estimate]]:
     """Return the name of the main measure, its number format, and a function that returns it."""
-    if found.dense.accuracy_estimate is None:
-        return "perplexity", ".4g", lambda each: each.perplexity_estimate
-    return "accuracy", ".3f", lambda each: each.accuracy_estimate or each.loss_estimate
+    name = next(iter(found.dense.reported), "loss")
+    form = ".3f" if name == "accuracy" else ".4g"
+    return name, form, lambda each: each.reported.get(name, each.loss_estimate)
 
 
 def _table(name: str, found: RecoveryTraining) -> Table:
@@ -114,7 +113,7 @@ def _table(name: str, found: RecoveryTraining) -> Table:
         "Before and after",
         ("model", "loss", "loss se", measure, f"{measure} se", "loss - dense", "loss - dense se"),
         tuple(rows),
-        "On the test samples; losses in nats. The last column is paired by sample.",
+        f"On the test samples; losses in {found.dense.unit}. The last column is paired by sample.",
     )
 
 
@@ -132,7 +131,7 @@ def _plot(found: RecoveryTraining) -> LinePlot:
         name="loss",
         title="Loss during recovery",
         x_label="step",
-        y_label="loss in nats",
+        y_label=f"loss in {found.dense.unit}",
         lines=tuple(lines),
         note=f"{many}Losses of batches before each step; dotted: loss on the test samples."
         + (_SCALED if steps[0].divergence is not None else ""),

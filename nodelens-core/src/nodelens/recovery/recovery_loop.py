@@ -42,6 +42,7 @@ def train_steps(request: RecoveryRequest, settings: FineTune) -> Recovered:
         device=request.device,
         advice=f"lower the learning_rate of the recovery (it is {rate:g})",
         max_grad_norm=settings.max_grad_norm,
+        loss=request.loss,
     )
     with (
         request.masked(request.model),

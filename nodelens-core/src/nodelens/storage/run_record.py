@@ -43,6 +43,14 @@ class ModelRecord:
 
 
 @frozen
+class LossRecord:
+    """A loss, or what nodes were scored for in its place, by its name and its unit."""
+
+    name: str
+    unit: str
+
+
+@frozen
 class ResumeRecord:
     """How a run was resumed: when, by which command, after which status, keeping which stages."""
 
@@ -97,6 +105,9 @@ class RunRecord:
         patterns: what patterns of metrics took and left out.
         failed_metrics: the metrics that failed, with the reasons.
         model: where the model comes from.
+        loss: the loss of the run.
+        target: what nodes were scored for in place of the loss.
+        classes: the classes of the data, in the order of the model's outputs.
         data: digests of the calibration and of the test samples.
         workers: the number of processes that captured.
         allowed: the foreign code that the run was allowed to run.
@@ -130,6 +141,9 @@ class RunRecord:
     patterns: PatternRecord | None = None
     failed_metrics: dict[str, str] = field(factory=dict)
     model: ModelRecord | None = None
+    loss: LossRecord | None = None
+    target: LossRecord | None = None
+    classes: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     workers: int | None = None
     allowed: Permissions = field(factory=Permissions)

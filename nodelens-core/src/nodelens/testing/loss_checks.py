@@ -175,16 +175,18 @@ def _measures(instance: Loss, example: LossExample) -> None:
 def _draws(instance: Loss, example: LossExample) -> None:
     import torch
 
+    from nodelens.capture.losses import drawn_labels
+
     loss = RowLoss(instance, "loss")
     if loss.distribution is None:
         return
     rows = _every(example)
     output, batch = _pair(example)
-    drawn = loss.sampled(output, batch)
+    drawn = drawn_labels(loss, output, batch)
     demand(bool(loss(output, drawn).isfinite().all()), "the loss of drawn labels is not finite")
     for some in rows.view(2, -1):
         part, _, of_part = example.case(some)
-        found = loss.sampled(part, of_part).targets
+        found = drawn_labels(loss, part, of_part).targets
         demand(torch.equal(found, drawn.targets[some]), "other rows change what is drawn for a row")
 
 

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
     from nodelens.capture.batches import Batch
     from nodelens.interfaces.dataset import Samples
+    from nodelens.interfaces.loss import RowLoss
 
 
 @frozen(eq=False)
 class BatchLoss:
-    """The mean loss of a batch in nats, and its parts by name."""
+    """The mean loss of a batch, and its parts by name."""
 
     total: Tensor
     parts: Mapping[str, Tensor] = field(factory=dict)
@@ -35,7 +36,7 @@ class Descent:
 
     `objective` gives the loss of a batch that is on `device`. `max_grad_norm` is what the gradient
     of all weights is clipped to; None does not clip it. `advice` says what to do about a loss that
-    is not finite.
+    is not finite. `loss` is that of the labels; None is the cross-entropy of classes.
     """
 
     samples: Samples
@@ -44,13 +45,14 @@ class Descent:
     device: torch.device
     advice: str
     max_grad_norm: float | None = None
+    loss: RowLoss | None = None
 
     def step(self, rows: Tensor, rate: float, where: str) -> dict[str, float]:
         """Change the weights once, by the samples at `rows`; return ``loss`` and its parts.
 
         `where` is the place in the training, for the `ModelError` of a loss that is not finite.
         """
-        batch = batches(self.samples.take(rows), len(rows))[0].to(self.device)
+        batch = batches(self.samples.take(rows), len(rows), self.loss)[0].to(self.device)
         loss = self.objective(batch)
         values = {"loss": loss.total.item()}
         values |= {name: part.item() for name, part in loss.parts.items()}

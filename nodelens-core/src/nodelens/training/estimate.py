@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from attrs import frozen
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
 
 
@@ -59,3 +61,26 @@ def ratio(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> Estimate:
         return Estimate(value, math.nan)
     spread = float(((sums - value * counts) ** 2).sum())
     return Estimate(value, math.sqrt(spread * rows / (rows - 1)) / total)
+
+
+def jackknifed(
+    sums: Mapping[str, NDArray[np.float64]],
+    measures: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> dict[str, Estimate]:
+    """Return functions of sums over rows by name, with the jackknife error of leaving out a row.
+
+    `sums` are ``(rows,)`` each; `measures` gets their totals, or one total for each left out row.
+    """
+    if not sums:
+        return {}
+    rows = len(next(iter(sums.values())))
+    with np.errstate(all="ignore"):  # a measure of no labels is NaN, as it should be
+        whole = measures({name: each.sum() for name, each in sums.items()})
+        without = measures({name: each.sum() - each for name, each in sums.items()})
+        return {name: _spread(value, without[name], rows) for name, value in whole.items()}
+
+
+def _spread(value: float, without: NDArray[np.float64], rows: int) -> Estimate:
+    if rows < 2 or not math.isfinite(value):
+        return Estimate(float(value), math.nan)
+    return Estimate(float(value), math.sqrt((rows - 1) * float(np.var(without))))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nodelens.findings.finding import Finding, Table
 from nodelens.training.chance import Guesses, chance_warning
 from nodelens.training.estimate import Estimate
-from nodelens.training.model_evaluation import NATS, ClassResult, EvaluationResult
+from nodelens.training.references import DISTANCE
+
+if TYPE_CHECKING:
+    from nodelens.training.model_evaluation import ClassResult, EvaluationResult
 
 
 def evaluation_finding(
@@ -30,9 +33,14 @@ def evaluation_finding(
 
 
 def _sentence(evaluation: EvaluationResult, name: str) -> str:
-    loss = f"loss {evaluation.loss_estimate.text('.4f')} nats"
+    loss = f"loss {evaluation.loss_estimate.text('.4f')} {evaluation.unit}"
     positions, rows = int(evaluation.counts.sum()), len(evaluation.losses)
-    if evaluation.unit != NATS:
+    if evaluation.measured is not None:
+        measures = "".join(
+            f"{name} {each.text('.3f')}, " for name, each in evaluation.measures.items()
+        )
+        return f"{name}: {measures}{loss} per label on {positions} labels of {rows} rows"
+    if evaluation.unit == DISTANCE:
         return (
             f"{name}: the model makes no predictions; its own outputs on {positions} positions of "
             f"{rows} rows are what changes are measured against, as {evaluation.unit}"
@@ -72,6 +80,7 @@ def _data(evaluation: EvaluationResult, results: Sequence[ClassResult]) -> dict[
         "unit": evaluation.unit,
         **_numbers(evaluation.loss_estimate, accuracy),
         **_perplexity(evaluation),
+        **_measures(evaluation),
         "classes": [
             {
                 "name": result.name,
@@ -89,6 +98,15 @@ def _perplexity(evaluation: EvaluationResult) -> dict[str, float | None]:
         return {}
     found = evaluation.perplexity_estimate
     return {"perplexity": found.finite(), "perplexity_se": found.finite_se()}
+
+
+def _measures(evaluation: EvaluationResult) -> dict[str, dict[str, float | None]]:
+    """Return what a loss of no classes reports in place of an accuracy."""
+    found = evaluation.measures
+    if not found:
+        return {}
+    values = {name: each.finite() for name, each in found.items()}
+    return {"measures": values, "measures_se": {k: each.finite_se() for k, each in found.items()}}
 
 
 def _numbers(loss: Estimate, accuracy: Estimate) -> dict[str, float | None]:

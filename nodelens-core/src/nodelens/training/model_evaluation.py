@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import frozen
+from attrs import field, frozen
 from numpy.typing import NDArray
 
-from nodelens.capture.losses import logits_of, row_losses
 from nodelens.errors import DataError
 from nodelens.interfaces.statistic import IGNORED
+from nodelens.losses.choice import CROSS_ENTROPY
 from nodelens.model_state import evaluating
-from nodelens.training.estimate import Estimate, ratio
+from nodelens.training.estimate import Estimate, jackknifed, ratio
 from nodelens.training.references import DISTANCE, distances
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nodelens.capture.batches import Batch
+    from nodelens.interfaces.loss import RowLoss
 
 
 NATS = "nats"
@@ -43,11 +44,12 @@ class ClassResult:
 class EvaluationResult:
     """The loss and the right labels of every row, in the order of the data.
 
-    `losses` ``(rows,)`` are sums of nats over the row's positions, `counts` ``(rows,)`` how many
+    `losses` ``(rows,)`` are sums over the row's labels in `unit`, `counts` ``(rows,)`` how many
     positions those were (one where a row has one label). `correct` ``(rows,)`` counts those that
     are right, None where positions are labelled with tokens. `targets` ``(rows,)`` are None where a
     row has more than one label. `unit` is that of the losses: nats, or the distance from references
-    of a model without predictions.
+    of a model without predictions. `measured` is the loss of labels that are no classes, and `sums`
+    are the numbers of each row, ``(rows,)``, that it reports in place of an accuracy.
     """
 
     losses: NDArray[np.float64]
@@ -55,11 +57,13 @@ class EvaluationResult:
     correct: NDArray[np.bool_ | np.int64] | None
     targets: NDArray[np.int64] | None
     unit: str = NATS
+    measured: RowLoss | None = None
+    sums: Mapping[str, NDArray[np.float64]] = field(factory=dict)
 
     @property
     def words(self) -> bool:
         """Whether the losses are of tokens of a vocabulary, so that a perplexity has a meaning."""
-        return self.correct is None and self.unit == NATS
+        return self.correct is None and self.unit == NATS and self.measured is None
 
     def form(self, places: str) -> str:
         """Return the number format of a loss: `places` for nats, three digits for distances."""
@@ -67,7 +71,7 @@ class EvaluationResult:
 
     @property
     def loss_estimate(self) -> Estimate:
-        """The mean loss of a position in nats: the sum of losses over the number of positions."""
+        """The mean loss of a label: the sum of losses over the number of labels."""
         return ratio(self.losses, self.counts)
 
     @property
@@ -85,8 +89,22 @@ class EvaluationResult:
         return ratio(self.correct.astype(np.float64), self.counts)
 
     @property
+    def measures(self) -> dict[str, Estimate]:
+        """What a loss of no classes reports in place of an accuracy, by name."""
+        if self.measured is None:
+            return {}
+        return jackknifed(self.sums, self.measured.measures)
+
+    @property
+    def reported(self) -> dict[str, Estimate]:
+        """What is reported beside the loss: accuracy, perplexity, or what the loss says."""
+        if self.accuracy_estimate is not None:
+            return {"accuracy": self.accuracy_estimate}
+        return {"perplexity": self.perplexity_estimate} if self.words else self.measures
+
+    @property
     def loss(self) -> float:
-        """The mean loss in nats per position."""
+        """The mean loss of a label."""
         return self.loss_estimate.value
 
     @property
@@ -124,8 +142,9 @@ class EvaluationResult:
 def evaluate(model: nn.Module, batches: Iterable[Batch]) -> EvaluationResult:
     """Run the model on every batch, in evaluation mode and without gradients.
 
-    Batches are moved to the model's device. The modes of all modules and the gradient mode are as
-    before afterwards, also when the model raises. Labels of -100 and masked positions do not count.
+    The loss is that of the batches, which are moved to the model's device. The modes of all modules
+    and the gradient mode are as before afterwards, also when the model raises. Labels of -100 and
+    masked positions do not count.
     Raises `DataError` for no batches, missing labels and labels that have no logit.
     """
     device = _device(model)
@@ -142,11 +161,13 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> EvaluationResult:
         correct=np.concatenate(right) if whole else None,
         targets=np.concatenate(labels) if single else None,
         unit=parts[0].unit,
+        measured=parts[0].measured,
+        sums={name: np.concatenate([part.sums[name] for part in parts]) for name in parts[0].sums},
     )
 
 
 def paired(after: EvaluationResult, before: EvaluationResult) -> tuple[float, float]:
-    """Return the mean loss difference in nats, after minus before, and its paired standard error.
+    """Return the mean loss difference, after minus before, and its paired standard error.
 
     Both must be of the same samples in the same order, else `DataError`.
     """
@@ -175,19 +196,31 @@ def _rows(model: nn.Module, batch: Batch) -> EvaluationResult:
     if batch.reference is not None:
         moved, positions = (each.cpu().numpy() for each in distances(model, batch))
         return EvaluationResult(moved, positions, None, None, DISTANCE)
+    loss = batch.loss or CROSS_ENTROPY
     output = batch.call(model)
-    if batch.targets is not None:
-        _check_labels(batch.targets, logits_of(output))
-    losses = row_losses(output, batch).cpu().double().numpy()
+    losses = loss(output, batch).cpu().double().numpy()
+    if loss.distribution != "classes":
+        return _measured(losses, loss, output, batch)
     targets = counted_targets(batch)
     counts = (targets != IGNORED).reshape(len(targets), -1).sum(1).cpu().numpy()
     if targets.ndim != 1 and not batch.token_classes:
-        return EvaluationResult(losses, counts, None, None)
+        return EvaluationResult(losses, counts, None, None, loss.unit)
+    hits = (loss.logits(output, batch).argmax(-1) == targets).cpu()
     if targets.ndim != 1:
-        hits = (logits_of(output).argmax(-1) == targets).flatten(1).sum(1)
-        return EvaluationResult(losses, counts, hits.cpu().numpy(), None)
-    right = (logits_of(output).argmax(-1) == targets).cpu().numpy() & np.isfinite(losses)
-    return EvaluationResult(losses, counts, right, targets.cpu().numpy())
+        return EvaluationResult(losses, counts, hits.flatten(1).sum(1).numpy(), None, loss.unit)
+    right = hits.numpy() & np.isfinite(losses)
+    return EvaluationResult(losses, counts, right, targets.cpu().numpy(), loss.unit)
+
+
+def _measured(
+    losses: NDArray[np.float64], loss: RowLoss, output: Any, batch: Batch
+) -> EvaluationResult:
+    """Return the losses of labels that are no classes, with the numbers that the loss reports."""
+    sums = {
+        name: each.cpu().double().numpy() for name, each in loss.row_sums(output, batch).items()
+    }
+    counts = loss.counts(batch).cpu().numpy()
+    return EvaluationResult(losses, counts, None, None, loss.unit, loss, sums)
 
 
 def counted_targets(batch: Batch) -> Tensor:
@@ -197,17 +230,3 @@ def counted_targets(batch: Batch) -> Tensor:
     if batch.mask is not None and batch.targets.shape == batch.mask.shape:
         return batch.targets.masked_fill(~batch.mask, IGNORED)
     return batch.targets
-
-
-def _check_labels(targets: Tensor, logits: Tensor) -> None:
-    """Raise `DataError` for labels without a logit; an index out of range would end CUDA."""
-    if targets.is_floating_point():
-        raise DataError(f"labels are {targets.dtype}, expected class numbers of torch.int64")
-    if logits.ndim != targets.ndim + 1:
-        return  # the loss says that they do not fit
-    counted = targets[targets != IGNORED]
-    if counted.numel() and (int(counted.min()) < 0 or int(counted.max()) >= logits.shape[-1]):
-        raise DataError(
-            f"labels from {int(counted.min())} to {int(counted.max())} do not fit a model of "
-            f"{logits.shape[-1]} outputs, expected 0 to {logits.shape[-1] - 1}"
-        )

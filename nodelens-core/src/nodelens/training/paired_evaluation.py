@@ -17,7 +17,7 @@ class PairedEvaluation:
 
     @property
     def loss_change(self) -> Estimate:
-        """The mean difference of the loss in nats, after minus before, paired by row."""
+        """The mean difference of the loss, after minus before, paired by row."""
         return Estimate(*paired(self.after, self.before))
 
     @property

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING
 import torch
 from attrs import define, field, frozen
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nodelens.capture.batches import Batch
-from nodelens.capture.losses import logits_of
 from nodelens.data.splits import Splits, batches
 from nodelens.errors import DataError
+from nodelens.losses.choice import CROSS_ENTROPY
+from nodelens.losses.cross_entropy import CrossEntropy
 from nodelens.model_state import own_randomness, training
 from nodelens.seeding import generator
 from nodelens.training.descent import BatchLoss, Descent, check_finite, shuffled
-from nodelens.training.model_evaluation import counted_targets, evaluate
+from nodelens.training.model_evaluation import EvaluationResult, evaluate
 from nodelens.training.optimizers import build_optimizer, learning_rate
 from nodelens.training.training_result import Epoch, TrainingResult
 
 if TYPE_CHECKING:
     from nodelens.config.schema import TrainingSettings
+    from nodelens.interfaces.loss import RowLoss
     from nodelens.progress import Progress
 
 
@@ -37,15 +38,17 @@ def train(
     seed: int,
     device: torch.device,
     progress: Progress,
+    loss: RowLoss = CROSS_ENTROPY,
 ) -> TrainingResult:
     """Train the model in place on the training split and leave it on `device`.
 
     Afterwards the model has the weights of the epoch with the lowest validation loss, or, when the
     validation split is empty, of the last epoch. Modes and the global random state are as before.
     On a CPU, equal seeds give equal weights bit for bit. Raises `ModelError` when the loss is not
-    finite, `DataError` for patience without a validation split.
+    finite, `DataError` for patience without a validation split, and for label smoothing of a loss
+    that has none.
     """
-    _check(splits, settings)
+    _check(splits, settings, loss)
     started = time.perf_counter()
     session = _Session(
         model=model.to(device),
@@ -56,9 +59,10 @@ def train(
             device=device,
             advice=f"lower training.learning_rate (it is {settings.learning_rate:g}) and check "
             "that data.normalize is on",
+            loss=loss,
         ),
         settings=settings,
-        validation=batches(splits.validation, batch_size),
+        validation=batches(splits.validation, batch_size, loss),
         batch_size=batch_size,
         seed=seed,
         progress=progress,
@@ -73,6 +77,7 @@ def train(
         stopped_early=len(history) < settings.epochs,
         samples=len(splits.train),
         seconds=time.perf_counter() - started,
+        unit=loss.unit,
     )
 
 
@@ -104,7 +109,11 @@ class _Best:
             self.weights = {name: one.clone() for name, one in model.state_dict().items()}
 
 
-def _check(splits: Splits, settings: TrainingSettings) -> None:
+def _check(splits: Splits, settings: TrainingSettings, loss: RowLoss) -> None:
+    if settings.label_smoothing and not isinstance(loss.loss, CrossEntropy):
+        raise DataError(
+            f"training.label_smoothing: {loss.name} has none, cross_entropy has; leave it out"
+        )
     if settings.patience is not None and len(splits.validation) == 0:
         raise DataError(
             f"training.patience {settings.patience} needs a validation split to watch; "
@@ -134,22 +143,25 @@ def _epoch(session: _Session, number: int) -> Epoch:
         where = f"in epoch {number}, batch {position + 1}"
         total += session.descent.step(rows, rate, where)["loss"] * len(rows)
         session.progress("training", step + 1, steps)
-    loss, accuracy = _validate(session, number)
-    return Epoch(number, total / len(session.descent.samples), loss, accuracy, rate)
+    loss, found = total / len(session.descent.samples), _validate(session, number)
+    if found is None:
+        return Epoch(number, loss, None, None, rate)
+    measures = {name: each.value for name, each in found.measures.items()}
+    return Epoch(number, loss, found.loss, found.accuracy, rate, measures)
 
 
 def _objective(model: nn.Module, label_smoothing: float, batch: Batch) -> BatchLoss:
-    """Return the mean loss of the labelled positions."""
-    logits, targets = logits_of(batch.call(model)), counted_targets(batch)
-    flat = logits.flatten(0, -2), targets.flatten()
-    return BatchLoss(F.cross_entropy(*flat, label_smoothing=label_smoothing))
+    """Return the mean loss of a label."""
+    loss = batch.loss or CROSS_ENTROPY
+    smoothing = {"label_smoothing": label_smoothing} if label_smoothing else {}
+    return BatchLoss(loss.batch_mean(batch.call(model), batch, **smoothing))
 
 
-def _validate(session: _Session, number: int) -> tuple[float | None, float | None]:
-    """Return loss and accuracy on the validation split, None for both when it is empty."""
+def _validate(session: _Session, number: int) -> EvaluationResult | None:
+    """Return the evaluation of the validation split, None when it is empty."""
     if not session.validation:
-        return None, None
+        return None
     result = evaluate(session.model, session.validation)
     what = f"the validation loss after epoch {number}"
     check_finite(result.loss, what, session.descent.advice)
-    return result.loss, result.accuracy
+    return result

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from attrs import asdict, frozen
+from collections.abc import Mapping
+
+from attrs import asdict, field, frozen
 
 from nodelens.findings.finding import Finding, Line, LinePlot, Table
 
 
 @frozen
 class Epoch:
-    """One pass over the training split; losses in nats, None without a validation split.
+    """One pass over the training split; losses are None without a validation split.
 
     `training_loss` is the mean over the epoch, measured while the weights were changing and with
-    label smoothing if that is on.
+    label smoothing if that is on. `measures` are what a loss of no classes reports in place of an
+    accuracy.
     """
 
     number: int
@@ -20,6 +23,7 @@ class Epoch:
     validation_loss: float | None
     validation_accuracy: float | None
     learning_rate: float
+    measures: Mapping[str, float] = field(factory=dict)
 
 
 @frozen
@@ -34,6 +38,7 @@ class TrainingResult:
     stopped_early: bool
     samples: int
     seconds: float
+    unit: str = "nats"
 
     @property
     def chosen_epoch(self) -> Epoch:
@@ -47,8 +52,8 @@ class TrainingResult:
             name="training",
             title="Training",
             headline=(self._sentence(),),
-            tables=(_table(self.history),),
-            plots=(_plot(self.history),),
+            tables=(_table(self.history, self.unit),),
+            plots=(_plot(self.history, self.unit),),
             data={
                 "chosen": self.chosen,
                 "stopped_early": self.stopped_early,
@@ -66,29 +71,32 @@ class TrainingResult:
             return f"{length}; no validation split, so the weights are those of the last epoch"
         accuracy = epoch.validation_accuracy
         right = "" if accuracy is None else f", accuracy {100 * accuracy:.1f} %"
+        right += "".join(f", {name} {value:.3g}" for name, value in epoch.measures.items())
         return (
             f"{length}; the weights are those of epoch {self.chosen}, which has the lowest "
-            f"validation loss ({epoch.validation_loss:.4f} nats{right})"
+            f"validation loss ({epoch.validation_loss:.4f} {self.unit}{right})"
         )
 
 
-def _table(history: tuple[Epoch, ...]) -> Table:
-    columns = ("epoch", "training loss", "validation loss", "validation accuracy", "learning rate")
+def _table(history: tuple[Epoch, ...], unit: str) -> Table:
+    measures = tuple(history[0].measures) or ("accuracy",)
+    named = tuple(f"validation {name}" for name in measures)
+    columns = ("epoch", "training loss", "validation loss", *named, "learning rate")
     rows = tuple(
         (
             epoch.number,
             epoch.training_loss,
             epoch.validation_loss,
-            epoch.validation_accuracy,
+            *(tuple(epoch.measures.values()) or (epoch.validation_accuracy,)),
             epoch.learning_rate,
         )
         for epoch in history
     )
-    note = "Losses in nats; the learning rate is the one of the epoch's last step."
+    note = f"Losses in {unit}; the learning rate is the one of the epoch's last step."
     return Table("epochs", "Epochs", columns, rows, note)
 
 
-def _plot(history: tuple[Epoch, ...]) -> LinePlot:
+def _plot(history: tuple[Epoch, ...], unit: str) -> LinePlot:
     numbers = tuple(float(epoch.number) for epoch in history)
     lines = [Line("training", numbers, tuple(epoch.training_loss for epoch in history))]
     validation = [epoch.validation_loss for epoch in history if epoch.validation_loss is not None]
@@ -98,7 +106,7 @@ def _plot(history: tuple[Epoch, ...]) -> LinePlot:
         name="loss",
         title="Loss during training",
         x_label="epoch",
-        y_label="loss in nats",
+        y_label=f"loss in {unit}",
         lines=tuple(lines),
-        log_y=True,
+        log_y=all(line.y and min(line.y) > 0 for line in lines),
     )

@@ -38,7 +38,7 @@ def product_with(
     total = loss(output, batch).sum()
     if matrix == "hessian":
         return _hessian(total, parameters)
-    return _gauss_newton(total, logits_of(output), parameters)
+    return _gauss_newton(total, logits_of(output, batch.targets), parameters)
 
 
 def gradient(

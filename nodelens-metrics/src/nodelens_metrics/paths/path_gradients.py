@@ -152,7 +152,10 @@ def _points(
     from nodelens_metrics.paths.site_reader import reading
 
     def explained(output: Any, batch: Batch) -> Tensor:
-        return _logits(output, batch) if path.target == "logit" else -visit.loss(output, batch)
+        if path.target == "logit":
+            return _logits(visit, output, batch)
+        losses: Tensor = visit.loss(output, batch)
+        return -losses
 
     with reading(visit.model, visit.graph, groups, explained) as reader:
         for point in range(path.steps):
@@ -171,15 +174,16 @@ def _points(
             yield found
 
 
-def _logits(output: Any, batch: Batch) -> Tensor:
+def _logits(visit: Visit, output: Any, batch: Batch) -> Tensor:
     """Return the logits of the labels, summed over the positions of a row, ``(rows,)``."""
-    from nodelens.capture.losses import logits_of
+    from nodelens.capture.losses import logits_by
     from nodelens.errors import DataError
     from nodelens.interfaces.statistic import IGNORED
 
-    logits, targets = logits_of(output), batch.targets
-    if targets is None or logits.shape[:-1] != targets.shape:
+    targets = batch.targets
+    if targets is None:
         raise DataError("the logits of the labels need labels: give (inputs, targets) batches")
+    logits = logits_by(visit.loss, output, batch)
     counted = targets != IGNORED
     if batch.mask is not None and batch.mask.shape == targets.shape:
         counted = counted & batch.mask

@@ -58,8 +58,8 @@ def _read(request: CaptureRequest, recorder: Recorder, batch: Batch, needs: froz
         if graded:
             _backward(request, recorder, given, output, needs)
         elif recorder.reads_losses:
-            losses = checked_losses(request.loss(output, given), given)
-            recorder.take_losses(losses, counts_of(request.loss, given))
+            losses = checked_losses(request.scored(output, given), given)
+            recorder.take_losses(losses, counts_of(request.scored, given))
 
 
 def check_differentiable(model: nn.Module) -> None:
@@ -82,9 +82,9 @@ def _backward(
     both = "sampled_gradient" in needs
     data = "gradient" in needs or not both
     if data or recorder.reads_losses:
-        losses = checked_losses(request.loss(output, batch), batch)
+        losses = checked_losses(request.scored(output, batch), batch)
     if recorder.reads_losses:
-        recorder.take_losses(losses, counts_of(request.loss, batch))
+        recorder.take_losses(losses, counts_of(request.scored, batch))
     if data:
         _propagate(recorder, "data", losses, retain=both)
     if both:
@@ -135,7 +135,7 @@ def visit_batch(
             request.graph,
             rows,
             fold,
-            request.loss,
+            request.scored,
             random,
             request.seed,
             earlier,

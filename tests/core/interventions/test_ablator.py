@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nodelens.errors import CaptureError
+from nodelens.errors import CaptureError, ModelError
 from nodelens.interventions.ablator import maskable, open_ablator
 
 
@@ -47,7 +47,7 @@ def test_the_model_is_left_as_it_was_also_after_an_error(additive, training):
     state, hooks = copy.deepcopy(model.state_dict()), _hooks(model)
     ablator = open_ablator(request, "zero", maskable(request.graph))
     request.batches[1].args[0].data = torch.zeros(1, 7, dtype=torch.float64)
-    with pytest.raises(RuntimeError, match="shapes"):
+    with pytest.raises(ModelError, match="shapes"):
         ablator.evaluate_without({"0:neurons": [0]})
     assert _hooks(model) == hooks
     assert all(module.training == training for module in model.modules())

@@ -184,10 +184,13 @@ def _draws(instance: Loss, example: LossExample) -> None:
     output, batch = _pair(example)
     drawn = drawn_labels(loss, output, batch)
     demand(bool(loss(output, drawn).isfinite().all()), "the loss of drawn labels is not finite")
+    whole = drawn.targets
+    assert whole is not None
     for some in rows.view(2, -1):
         part, _, of_part = example.case(some)
         found = drawn_labels(loss, part, of_part).targets
-        demand(torch.equal(found, drawn.targets[some]), "other rows change what is drawn for a row")
+        same = found is not None and torch.equal(found, whole[some])
+        demand(same, "other rows change what is drawn for a row")
 
 
 def _unmodified(instance: Loss, example: LossExample) -> None:

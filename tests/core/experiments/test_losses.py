@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -61,10 +59,10 @@ def regression(tmp_path_factory):
 
 def test_a_regression_runs_through_every_stage(regression):
     record = regression.record()
-    assert record["status"] == "finished"
-    assert record["loss"] == {"name": "mse", "unit": "squared units of the targets"}
-    assert record["components"]["loss"] == {"mse": "nodelens-core"}
-    summary = record["summary"]
+    assert record.status == "finished"
+    assert (record.loss.name, record.loss.unit) == ("mse", "squared units of the targets")
+    assert record.components["loss"] == {"mse": "nodelens-core"}
+    summary = record.summary
     assert 0 < summary["test_R²"] < 1
     assert summary["test_MAE_se"] > 0
     assert "test_accuracy" not in summary
@@ -85,7 +83,7 @@ def test_every_stage_of_a_regression_measures_the_same_loss(regression):
     evaluation = finding(regression, "evaluation").data
     curves = next(each for each in regression.findings() if each.name == "ablation")
     assert curves.data["loss"] == evaluation["loss"]
-    assert evaluation["loss"] == pytest.approx(regression.record()["summary"]["test_loss"])
+    assert evaluation["loss"] == pytest.approx(regression.record().summary["test_loss"])
     pruned = finding(regression, "pruning").data
     assert pruned["loss"][0] == evaluation["loss"]
     assert set(evaluation["measures"]) == {"R²", "MAE"}
@@ -96,7 +94,7 @@ def test_every_stage_of_a_regression_measures_the_same_loss(regression):
 
 def test_several_labels_of_a_row_report_accuracy_and_f1(tmp_path):
     folder = ran(tmp_path, YES.numpy(), {"numbers": True}, loss="bce", metrics=["true_fisher"])
-    summary = folder.record()["summary"]
+    summary = folder.record().summary
     assert 0.5 < summary["test_accuracy"] <= 1
     assert 0 < summary["test_F1"] <= 1
     scores = np.loadtxt(folder.file("scores.csv"), delimiter=",", skiprows=1, usecols=3, ndmin=1)
@@ -143,7 +141,7 @@ def test_what_a_loss_rules_out_is_said(tmp_path, more, error, message):
 def test_patterns_leave_out_what_a_loss_rules_out(tmp_path):
     metrics = ["true_*", "class_*", "taylor"]
     folder = ran(tmp_path, NUMBERS.numpy(), {"numbers": True}, loss="mse", metrics=metrics)
-    plan = json.dumps(folder.record())
+    plan = str(folder.record())
     assert "draws labels from the model, and mse is no distribution over labels" in plan
 
 
@@ -159,7 +157,7 @@ def test_a_loss_of_ones_own_in_a_config(tmp_path):
         "reports": [],
     }
     folder = nodelens.run(settings, allow_import=["tests.core.losses"])
-    assert folder.record()["loss"]["name"] == "import"
+    assert folder.record().loss.name == "import"
     with pytest.raises(ModelError, match="pass --allow-import"):
         nodelens.run(settings)
 
@@ -167,9 +165,9 @@ def test_a_loss_of_ones_own_in_a_config(tmp_path):
 def test_text_labels_are_sorted_where_the_run_trains_and_written_down(tmp_path):
     names = np.array(["zebra", "ant"])[CLASSES.numpy()]
     folder = ran(tmp_path, names)
-    assert folder.record()["classes"] == ["ant", "zebra"]
+    assert folder.record().classes == ("ant", "zebra")
     named = ran(tmp_path, names, {"class_names": ["zebra", "ant"]})
-    assert named.record()["classes"] == ["zebra", "ant"]
+    assert named.record().classes == ("zebra", "ant")
 
 
 def test_text_labels_of_a_trained_model_need_an_order(tmp_path):
@@ -187,7 +185,7 @@ def test_text_labels_of_a_trained_model_need_an_order(tmp_path):
         nodelens.run(config, allow_import=["tests.core.losses"])
     config["data"]["class_names"] = ["zebra", "ant"]
     folder = nodelens.run(config, allow_import=["tests.core.losses"])
-    assert folder.record()["classes"] == ["zebra", "ant"]
+    assert folder.record().classes == ("zebra", "ant")
     config["data"]["class_names"] = ["zebra", "aunt"]
     with pytest.raises(DataError, match=r"label 'ant' is not among .*did you mean 'aunt'"):
         nodelens.run(config, allow_import=["tests.core.losses"])
@@ -197,7 +195,7 @@ def test_labels_of_one_class_are_warned_of_in_a_run(tmp_path):
     labels = np.array(["one"] * 116 + ["two"] * 4)
     capture = {"samples": 4, "folds": 4}
     folder = ran(tmp_path, labels, training=None, capture=capture)
-    assert "all calibration labels are of class one" in str(folder.record()["warnings"])
+    assert "all calibration labels are of class one" in str(folder.record().warnings)
 
 
 def net(outputs=2):
@@ -295,10 +293,10 @@ def test_a_target_leaves_the_loss_to_everything_but_scores(tmp_path):
     plain = ran(tmp_path / "a", CLASSES.numpy())
     aimed = ran(tmp_path / "b", CLASSES.numpy(), target=target)
     one, other = (each.record() for each in (plain, aimed))
-    assert one["summary"]["test_loss"] == other["summary"]["test_loss"]
-    assert other["target"] == {"name": "class_logit", "unit": "logits"}
-    assert "calibration_target" in other["summary"]
-    assert "calibration_loss" not in other["summary"]
+    assert one.summary["test_loss"] == other.summary["test_loss"]
+    assert (other.target.name, other.target.unit) == ("class_logit", "logits")
+    assert "calibration_target" in other.summary
+    assert "calibration_loss" not in other.summary
     assert plain.file("scores.csv").read_text() != aimed.file("scores.csv").read_text()
 
 

@@ -32,8 +32,8 @@ def test_every_method_passes_the_kit(method):
 @pytest.mark.parametrize(
     ("method", "metrics"),
     [
-        (MagnitudePruner(), ("weight_l1",)),
-        (TaylorPruner(), ("taylor",)),
+        (MagnitudePruner(), ("nodelens-metrics:weight_l1",)),
+        (TaylorPruner(), ("nodelens-metrics:taylor",)),
         (RandomPruner(), ()),
         (ScorePruner(metric="rayleigh_quotient"), ("rayleigh_quotient",)),
     ],

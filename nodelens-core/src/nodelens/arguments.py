@@ -48,7 +48,9 @@ def chosen_metrics(chosen: Sequence[Asked], plugins: Plugins) -> MetricChoice:
     def build(name: str) -> Metric:
         return _metric(registry, name)
 
-    joined = with_parts(found, build, registry.names("metric"), registry.unloaded)
+    joined = with_parts(
+        found, build, registry.names("metric"), registry.unloaded, registry.own_name
+    )
     return MetricChoice(joined, tuple(found), frozenset(taken), left_out)
 
 

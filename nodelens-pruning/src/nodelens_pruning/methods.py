@@ -52,12 +52,12 @@ class MagnitudePruner:
     round_to: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
 
     def metrics(self) -> tuple[str, ...]:
-        return ("weight_l1",)
+        return ("nodelens-metrics:weight_l1",)
 
     def plan(self, request: PruningRequest) -> PruningPlan:
         from nodelens_pruning.planning import Budget, plan_by_metric
 
-        return plan_by_metric(request, Budget.of(self), self.metrics()[0])
+        return plan_by_metric(request, Budget.of(self), "weight_l1")
 
 
 @renamed_arguments(minimum="min_nodes", multiples="round_to")
@@ -86,12 +86,12 @@ class TaylorPruner:
     round_to: dict[str, int] = field(factory=dict, validator=_POSITIVE, hash=False)
 
     def metrics(self) -> tuple[str, ...]:
-        return ("taylor",)
+        return ("nodelens-metrics:taylor",)
 
     def plan(self, request: PruningRequest) -> PruningPlan:
         from nodelens_pruning.planning import Budget, plan_by_metric
 
-        return plan_by_metric(request, Budget.of(self), self.metrics()[0])
+        return plan_by_metric(request, Budget.of(self), "taylor")
 
 
 @renamed_arguments(minimum="min_nodes", multiples="round_to")

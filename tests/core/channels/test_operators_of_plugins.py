@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodelens.channels.rules.arithmetic import average, pointwise
+from nodelens.errors import PluginError
 from nodelens.graph import infer
 from nodelens.interfaces.operator import Operator, factors
 from nodelens.masks import operand_reader
@@ -138,6 +139,35 @@ def test_removal_is_refused_where_the_row_of_an_average_says_the_wrong_thing():
     model = Levels()
     (verdict,) = infer(model, X, operators=[wrong]).verify(model, X)
     assert verdict.status == "refused"
+
+
+def raising(op):
+    raise ZeroDivisionError("far")
+
+
+WRONG_RULES = {
+    "raises": (raising, "failed: ZeroDivisionError: far"),
+    "returns nothing": (lambda op: None, "returned None"),
+    "returns a number": (lambda op: 3, "returned 3"),
+    "returns one tuple of axes": (lambda op: op.axes(op.args[0]), "must return the axes of every"),
+    "returns sizes": (lambda op: [(5, 6)], "must return the axes of every"),
+    "returns bare names": (lambda op: [("rows", "nodes")], "must return the axes of every"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_RULES)
+@pytest.mark.parametrize("name", [TWICE.name, "relu"])
+def test_a_rule_that_fails_is_named(name, case):
+    rule, reason = WRONG_RULES[case]
+    model = nn.Sequential(Doubles(), nn.ReLU())
+    with pytest.raises(PluginError, match=f"the rule of operator {name} (.*; it )?{reason}"):
+        infer(model, X, operators=[Operator(name, rule)])
+
+
+@pytest.mark.parametrize("rows", [[3], "relu", 3, [None]])
+def test_what_is_no_row_is_refused(rows):
+    with pytest.raises(PluginError, match="operators: expected rows"):
+        infer(Doubles(), X, operators=rows)
 
 
 def test_a_row_replaces_that_of_the_core():

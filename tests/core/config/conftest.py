@@ -11,6 +11,7 @@ from attrs import field, frozen, validators
 
 from nodelens.config.load import read_config
 from nodelens.errors import PluginError, UnknownNameError, did_you_mean
+from nodelens.interfaces.metric import MetricInfo
 
 
 @frozen
@@ -32,6 +33,9 @@ class Net:
 @frozen
 class Plain:
     """A component without options."""
+
+    info = MetricInfo(formula="x", unit="1", higher_is_better=True)
+    statistics = ("values",)
 
 
 @frozen
@@ -117,6 +121,9 @@ class FakeRegistry:
         if not found:
             raise UnknownNameError(f"no {kind} matches {pattern!r}")
         return found
+
+    def own_name(self, kind: str, name: str, asker: object) -> str:
+        return name
 
     def unloaded(self, kind: str, name: str) -> str:
         return f"; not loaded: gone, which may offer the {kind} {name!r}"

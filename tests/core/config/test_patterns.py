@@ -68,6 +68,7 @@ class Needy:
 
     def __init__(self, registry):
         self.names, self.unloaded = registry.names, registry.unloaded
+        self.own_name = registry.own_name
         self.other = registry
 
     def matching(self, kind, pattern):

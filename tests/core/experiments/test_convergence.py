@@ -88,7 +88,7 @@ def test_a_run_that_goes_on_sees_the_same_curve(tmp_path, monkeypatch):
     ],
 )
 def test_metrics_that_cannot_stop_a_capture_are_refused(tmp_path, metric, message):
-    with pytest.raises(ConfigError, match=r"capture\.stop_when: ") as raised:
+    with pytest.raises(ConfigError, match=r"capture\.stop_when\.metric: ") as raised:
         run(tmp_path, metric)
     assert message in str(raised.value)
 

@@ -93,9 +93,10 @@ def test_other_patterns_are_another_config(tmp_path, monkeypatch):
 
 
 def test_a_stopping_rule_by_a_metric_that_is_left_out_is_an_error(tmp_path):
-    capture = {"samples": 32, "folds": 2, "stop_when": {"metric": "block_influence"}}
-    config = CONFIG | {"output": str(tmp_path), "capture": capture}
-    with pytest.raises(ConfigError, match=f"'block_influence' is left out: {NO_BLOCK}; name"):
+    capture = {"samples": 32, "folds": 2, "stop_when": {"metric": "next_layer_information"}}
+    config = CONFIG | {"output": str(tmp_path), "capture": capture, "metrics": ["next_*"]}
+    reason = "fewer than two groups can be read"
+    with pytest.raises(ConfigError, match=f"'next_layer_information' is left out: {reason}; name"):
         nodelens.run(config)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
 import pytest
 
+from nodelens.cli.main import main
 from nodelens.config.schema import PluginSettings
 from nodelens.errors import PluginError
 from nodelens.plugins.manager import Plugins, load_plugins
@@ -190,5 +192,36 @@ def test_two_rows_of_one_operator_are_an_error(distribution):
     distribution("alpha", ROW)
     distribution("beta", ROW)
     plugins = load_plugins(only("alpha", "beta"))
-    with pytest.raises(PluginError, match="two plugins have a row for acme::gate; block one of"):
+    with pytest.raises(PluginError, match="alpha:main and beta:main have a row of operator acme"):
         plugins.operators()
+
+
+def test_a_row_in_the_place_of_the_cores_is_told_once(distribution):
+    distribution("alpha", ROW.replace("acme::gate", "relu"))
+    plugins = load_plugins(only("alpha"))
+    text = "plugin alpha:main: its row of operator relu takes the place of the core's"
+    assert [row.name for _ in range(2) for row in plugins.operators()] == ["relu", "relu"]
+    assert plugins.warnings == [text]
+
+
+WRONG_ROWS = {
+    "a number for a name": ("Operator(3, lambda op: [])", "'name' must be <class 'str'>"),
+    "a name with aten": ('Operator("aten::relu", lambda op: [])', "'name' must match regex"),
+    "no function": ('Operator("acme::gate", None)', "'rule' must be callable"),
+    "no operator": ('Operator("no_such_thing", lambda op: [])', "torch has no operator 'no_such_"),
+    "no entries": ('Operator("acme::g", lambda op: [], "all")', "'entries' must be in"),
+    "no operand": ('Operator("acme::g", lambda op: [], operands=(3,))', "Operand"),
+    "no average": ('Operator("acme::g", lambda op: [], average=3)', "'average' must be callable"),
+    "no row": ("[]", "is not an Operator"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_ROWS)
+def test_a_row_that_cannot_be_meant_is_found_by_the_check_of_plugins(distribution, case, capsys):
+    made, reason = WRONG_ROWS[case]
+    distribution("alpha", ROW.replace('Operator("acme::gate", lambda op: [])', made))
+    assert main(["plugins", "--check", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    said = [each["problem"] for each in found["checks"] if each["name"] == "alpha:gate"]
+    said += [each["reason"] for each in found["plugins"] if each["name"] == "alpha:main"]
+    assert any(reason in (each or "") for each in said)

@@ -70,6 +70,50 @@ def test_a_metric_is_a_class_with_an_info(package):
     assert "acme.sizes.means" not in sys.modules
 
 
+OTHERWISE = {
+    "a helper": "    info = _info('a', unit='1')\n",
+    "a helper over lines": "    info = _info(\n        'a',\n        unit='1',\n    )\n",
+    "a constant": "    info = SHARED\n",
+    "a typed constant": "    info: ClassVar[MetricInfo] = SHARED\n",
+    "an evolved one": "    info = evolve(Other.info, unit='1')\n",
+    "a property": "    @property\n    def info(self):\n        return SHARED\n",
+}
+BODY = '''
+@frozen
+class MeanRMS:
+    """The mean."""
+
+{info}
+    statistics = (Moments(),)
+
+    def score(self, group):
+        return group[Moments()].mean
+'''
+
+
+@pytest.mark.parametrize("made", OTHERWISE)
+def test_an_info_that_is_made_otherwise_is_found(package, made):
+    assert metrics_in(package(means=BODY.format(info=OTHERWISE[made]))) == [
+        MetricSpec("mean_rms", "acme.sizes.means:MeanRMS", "The mean.", "sizes")
+    ]
+
+
+def test_a_name_that_a_helper_is_given_counts(package):
+    text = BODY.format(info="    info = _info('a', name=\"short\")\n")
+    assert [spec.name for spec in metrics_in(package(means=text))] == ["short"]
+
+
+def test_a_metric_whose_info_is_not_in_its_class_is_an_error(package):
+    name = package(means=BODY.format(info=""), others=MODULE)
+    with pytest.raises(PluginError, match=r"means: MeanRMS has score and .* its info is not in"):
+        metrics_in(name)
+
+
+def test_a_base_class_of_metrics_is_none(package):
+    name = package(means=BODY.format(info="").replace("MeanRMS", "_Base"), others=MODULE)
+    assert [spec.name for spec in metrics_in(name)] == ["mean_rms", "short"]
+
+
 def test_a_docstring_may_begin_on_the_next_line_and_an_info_have_a_type(package):
     text = MODULE.replace('"""The mean.', '"""\n    The mean.').replace(
         "    info = MetricInfo(\n", "    info: MetricInfo = MetricInfo(\n"

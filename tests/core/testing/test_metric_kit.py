@@ -175,7 +175,7 @@ class Refuses(Honest):
 class Careless(Honest):
     """It says too little."""
 
-    info = evolve(Honest.info, unit="")
+    info = evolve(Honest.info, formula="")
 
 
 @frozen
@@ -183,13 +183,6 @@ class WrongRecord(Honest):
     """It has a plain mapping in place of the record."""
 
     info: ClassVar = {"unit": "1"}
-
-
-@frozen
-class UnknownInvariance(Honest):
-    """It names an invariance that does not exist."""
-
-    info = evolve(Honest.info, invariances=frozenset({"rotation"}))
 
 
 @frozen
@@ -283,9 +276,8 @@ def test_an_honest_metric_passes():
         (Single, "shape, dtype and finite", "scores are torch.float32, not torch.float64"),
         (WrongInvariance, "invariant to activation_scale", "activation_scale changed the scores"),
         (Refuses, "what is declared suffices", "with what it declares alone: no"),
-        (Careless, "metadata", "unit is ''; say it in words"),
+        (Careless, "metadata", "formula is ''; say it in words"),
         (WrongRecord, "metadata", "WrongRecord.info is {'unit': '1'}, not a MetricInfo"),
-        (UnknownInvariance, "metadata", "unknown invariances ['rotation']; known: activation_sc"),
         (Raising, "repeats", "raised AttributeError"),
         (Undocumented, "options documented", "options without a line under Attributes: power"),
     ],

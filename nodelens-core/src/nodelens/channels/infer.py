@@ -9,6 +9,7 @@ from attrs import evolve
 
 from nodelens.channels.assemble import assemble
 from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
+from nodelens.channels.rules.given_rows import given_rows
 from nodelens.channels.rules.table import operator_table
 from nodelens.channels.trace import Trace
 from nodelens.channels.unreached import freeze_unreached
@@ -48,7 +49,7 @@ def infer(
     `operators` adds rows for operators that the core does not know, or replaces the core's; the
     graph keeps them, so that masks, removal and costs know these operators too.
     """
-    work = Pass(model, args, kwargs, operator_table(operators))
+    work = Pass(model, args, kwargs, operator_table(given_rows(operators)))
     with restored(model):
         model.eval()
         try:

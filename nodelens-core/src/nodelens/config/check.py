@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from attrs import field, fields, frozen
@@ -12,6 +14,7 @@ from nodelens.config.metric_dependencies import with_parts
 from nodelens.config.options import structure_options
 from nodelens.config.patterns import expand
 from nodelens.config.plugin_section import check_plugins
+from nodelens.config.rankings import join_ranked, pair_problems, unfit_to_stop, unranked
 from nodelens.config.raw import Problem, RawConfig
 from nodelens.config.schema import (
     COMPONENT_KINDS,
@@ -49,7 +52,6 @@ def check_config(raw: RawConfig, registry: ComponentSource) -> RunConfig:
     values = {key: check.section(key, value) for key, value in given.items()}
     check.missing(values)
     check.parts(values)
-    check.rankings(values)
     check.recovery(given)
     _report(raw, check.problems)
     return RunConfig(**values)
@@ -114,46 +116,66 @@ class _Check:
             self.problems.append(Problem((), message, hint))
 
     def parts(self, values: dict[str, Any]) -> None:
-        """Report metrics that are made of unknown ones, and a stopping rule by one not asked for.
+        """Report metrics that clash or are made of unknown ones, and what cannot be ranked by.
 
         Metrics that are wrong themselves are left out.
         """
-        components = expand(values.get("metrics") or (), self.registry).components
-        names = [component.result_name for component in components]
-        try:
-            built = {
-                each.result_name: self.metrics.get(each.result_name) or self._metric(each.name)
-                for each in components
-            }
-            offered = self.registry.names("metric")
-            with_parts(built, self._metric, offered, self.registry.unloaded)
-        except ConfigError as error:
-            texts = (text.removeprefix("metrics: ") for text in error.problems)
-            self.problems.extend(Problem(("metrics",), text) for text in texts)
+        built = self._joined(values)
+        interventions = self._built("interventions", values)
+        for _, words in unranked(interventions, built):
+            self.problems.append(Problem(("interventions", "metrics"), words))
         capture = values.get("capture")
         stop_when = capture.stop_when if isinstance(capture, CaptureSettings) else None
-        if stop_when is not None and stop_when.metric not in names:
-            hint = did_you_mean(stop_when.metric, names) or "; there are none"
-            words = f"{stop_when.metric!r} is not one of the run's metrics{hint}"
-            self.problems.append(Problem(("capture", "stop_when", "metric"), words))
+        if stop_when is not None:
+            words = (
+                unfit_to_stop(stop_when, built[stop_when.metric])
+                if stop_when.metric in built
+                else self._unknown(stop_when.metric, values)
+            )
+            if words:
+                self.problems.append(Problem(("capture", "stop_when", "metric"), words))
+        recoveries = self._built("recovery", values)
+        self.problems.extend(pair_problems(self._built("pruning", values), recoveries))
 
-    def rankings(self, values: dict[str, Any]) -> None:
-        """Report pruning methods that rank by a metric that no plugin offers."""
-        named = {component.result_name for component in values.get("metrics") or ()}
-        named.update(self.registry.names("metric"))
-        for component in values.get("pruning") or ():
-            cls = self.registry.component("pruner", component.name)
-            pruner: Any = structure_options(cls, component.options)
-            for metric in pruner.metrics():
-                if metric not in named:
-                    words = f"{component.result_name!r} ranks by {metric!r}"
-                    self._report_metric(words, metric)
+    def _joined(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the metrics of the run, with those that others are made of or rank by."""
+        components = expand(values.get("metrics") or (), self.registry).components
+        joined: dict[str, Any] = {}
+        for each in components:
+            with self._reporting("metrics"):
+                known = self.metrics.get(each.result_name)
+                joined[each.result_name] = known or self._metric(each.name)
+        for label, pruner in self._built("pruning", values).items():
+            with self._reporting("pruning"):
+                join_ranked(label, pruner, joined, self.registry, self._metric)
+        with self._reporting("metrics"):
+            source = self.registry
+            offered = source.names("metric")
+            joined = with_parts(joined, self._metric, offered, source.unloaded, source.own_name)
+        return joined
 
-    def _report_metric(self, words: str, metric: str) -> None:
+    def _unknown(self, metric: str, values: dict[str, Any]) -> str:
+        components = expand(values.get("metrics") or (), self.registry).components
+        hint = did_you_mean(metric, [each.result_name for each in components])
+        return f"{metric!r} is not one of the run's metrics{hint or '; there are none'}"
+
+    def _built(self, section: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the components of a section with their options, by their names in results."""
+        found: dict[str, Any] = {}
+        for each in values.get(section) or ():
+            cls = self.registry.component(COMPONENT_KINDS[section], each.name)
+            found[each.result_name] = structure_options(cls, each.options)
+        return found
+
+    @contextmanager
+    def _reporting(self, section: str) -> Iterator[None]:
+        """Add what is wrong inside the context to the problems of a section."""
         try:
-            self.registry.component("metric", metric)
+            yield
         except NodelensError as error:
-            self.problems.append(Problem(("pruning",), f"{words}: {error}"))
+            lines = error.problems if isinstance(error, ConfigError) else [str(error)]
+            texts = (text.removeprefix("metrics: ") for text in lines)
+            self.problems.extend(Problem((section,), text) for text in texts)
 
     def recovery(self, given: dict[str, Any]) -> None:
         """Report a recovery of nothing."""

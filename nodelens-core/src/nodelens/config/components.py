@@ -43,6 +43,9 @@ class ComponentSource(Protocol):
     def matching(self, kind: Kind, pattern: str) -> list[str]:
         """Return the names that a pattern matches; raises `UnknownNameError` if there are none."""
 
+    def own_name(self, kind: Kind, name: str, asker: object) -> str:
+        """Return a name as a component means it: its own distribution's first."""
+
     def unloaded(self, kind: Kind, name: str) -> str:
         """Return which plugins that are not loaded may offer a name, as the end of a sentence."""
 

@@ -19,11 +19,13 @@ def with_parts(
     build: Callable[[str], _M],
     offered: Collection[str],
     unloaded: Callable[[Kind, str], str],
+    own_name: Callable[[Kind, str, object], str] = lambda kind, name, asker: name,
 ) -> dict[str, _M]:
     """Return the metrics and after them all that they are made of, each once.
 
     `build` makes a metric of the name that plugins offer it under, with its default options;
-    `unloaded` says which plugins that are not loaded may offer a name.
+    `unloaded` says which plugins that are not loaded may offer a name, `own_name` what a name means
+    to the metric that asks: that of its own distribution first.
     Raises `ConfigError` for a name that is neither among the metrics nor in `offered`, for metrics
     that are made of each other, and for those that a metric cannot be made of.
     """
@@ -32,7 +34,10 @@ def with_parts(
     while waiting:
         owner = waiting.pop(0)
         for name in dependencies_of(found[owner]):
-            if name not in found:
+            meant = own_name("metric", name, found[owner])
+            if name in found:
+                _check_meant(owner, meant, found[name], build)
+            else:
                 if name not in offered:
                     absent = unloaded("metric", name)
                     hint = (
@@ -42,7 +47,7 @@ def with_parts(
                     )
                     words = f"metrics: {owner!r} is made of {name!r}, which is no metric{hint}"
                     raise ConfigError([words])
-                found[name] = build(name)
+                found[name] = build(meant)
                 waiting.append(name)
     for name in found:
         _check_circle(name, found, ())
@@ -50,6 +55,15 @@ def with_parts(
     if problems:
         raise ConfigError(problems)
     return found
+
+
+def _check_meant(owner: str, meant: str, there: object, build: Callable[[str], object]) -> None:
+    """Raise `ConfigError` where the run has another metric than its owner's distribution means."""
+    if ":" in meant and type(build(meant)) is not type(there):
+        words = (
+            f"metrics: {owner!r} is made of {meant}, and the run has another metric of that name"
+        )
+        raise ConfigError([f"{words}; give that one another label"])
 
 
 def _objections(name: str, found: Mapping[str, Any]) -> list[str]:

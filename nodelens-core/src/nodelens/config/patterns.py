@@ -88,5 +88,5 @@ def _defaults(name: str, registry: ComponentSource) -> dict[str, object]:
         return structure_options(registry.component("metric", metric), {})
 
     built = build(name)
-    with_parts({name: built}, build, registry.names("metric"), registry.unloaded)
+    with_parts({name: built}, build, registry.names("metric"), registry.unloaded, registry.own_name)
     return values_of(built)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nodelens.config.converter import converter
+from nodelens.config.rankings import unfit_to_stop
 from nodelens.config.stored_values import restored
 from nodelens.errors import ConfigError
 from nodelens.findings.finding import Finding, Line, LinePlot, Table
@@ -44,10 +45,8 @@ def _objection(settings: StoppingSettings, planned: Planned) -> str:
         return f"{name!r} is left out: {planned.left_out[name]}; name another metric"
     metric = planned.metrics[name]
     statistics = _statistics(name, planned)
-    if metric.info.level == "layer":
-        return f"{name!r} describes layers and ranks no nodes; name a metric of nodes"
-    if metric.info.higher_is_better is None:
-        return f"{name!r} does not say which nodes to keep; name a metric that ranks them"
+    if why := unfit_to_stop(settings, metric):
+        return why
     if not statistics:
         return f"{name!r} reads no data, so that it is stable from the start; name another metric"
     if any(statistic in plan.visits for statistic in statistics):

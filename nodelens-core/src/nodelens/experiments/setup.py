@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +13,7 @@ from nodelens.capture.plan.planning import unreadable
 from nodelens.channels.groups import ChannelGraph
 from nodelens.config.metric_dependencies import with_parts
 from nodelens.config.patterns import expand
+from nodelens.config.rankings import join_ranked, pair_problems
 from nodelens.config.schema import Component
 from nodelens.config.sizes import size_bytes
 from nodelens.data.class_names import renumbered
@@ -280,27 +281,22 @@ def choose_metrics(config: RunConfig, registry: Registry) -> RunComponents:
     def build(name: str) -> Metric:
         return _metric(registry, Component(name))
 
-    ranked_by = [name for pruner in pruners.values() for name in pruner.metrics()]
-    for name in ranked_by:
-        if name not in metrics:
-            metrics[name] = build(name)
+    ranked_by = [
+        name
+        for label, pruner in pruners.items()
+        for name in join_ranked(label, pruner, metrics, registry, build)
+    ]
     recoveries: dict[str, Any] = {
         part.result_name: registry.build("recovery", part) for part in config.recovery
     }
-    _check_pairs(pruners, recoveries)
-    joined = with_parts(metrics, build, registry.names("metric"), registry.unloaded)
+    if problems := [f"recovery: {each.text}" for each in pair_problems(pruners, recoveries)]:
+        raise ConfigError(problems)
+    joined = with_parts(
+        metrics, build, registry.names("metric"), registry.unloaded, registry.own_name
+    )
     taken = expansion.taken.difference(ranked_by)
     choice = MetricChoice(joined, tuple(metrics), taken, expansion.left_out)
     return RunComponents(choice, pruners, recoveries, expansion.components)
-
-
-def _check_pairs(pruners: Iterable[str], recoveries: Iterable[str]) -> None:
-    """Raise `ConfigError` where two pairs of a method and a recovery would have one name."""
-    seen: set[str] = set()
-    for name in (f"{method}.{label}" for method in pruners for label in recoveries):
-        if name in seen:
-            raise ConfigError([f"recovery: two results would be called {name!r}; change a label"])
-        seen.add(name)
 
 
 def _metric(registry: Registry, component: Component) -> Metric:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from nodelens.scoring.view import GroupView
 
 Level = Literal["node", "layer"]
+INVARIANCES = ("activation_scale", "activation_shift", "functional", "incoming_scale")
+"""The rewritings of a layer that a metric may claim not to see."""
 DeadNodes = Literal["lowest", "highest", "any"]
 
 
@@ -26,7 +28,8 @@ class MetricInfo:
 
     Attributes:
         formula: the formula in plain text.
-        unit: the unit of the value, such as ``nats`` or ``loss``; ``1`` for a pure number.
+        unit: the unit of the value, such as ``nats`` or ``loss``; ``1`` for a pure number. One line
+            of 60 characters at most.
         higher_is_better: True where high values mark the nodes worth keeping, False where low
             values do, None for a metric that describes nodes and ranks none.
         source: paper and equation, or ``common``.
@@ -48,7 +51,12 @@ class MetricInfo:
     """
 
     formula: str
-    unit: str
+    unit: str = field(
+        validator=[
+            validators.instance_of(str),
+            validators.matches_re(r"(?=.*\S)[^\x00-\x1f]{1,60}"),
+        ]
+    )
     higher_is_better: bool | None = field(
         validator=validators.optional(validators.instance_of(bool))
     )
@@ -57,7 +65,10 @@ class MetricInfo:
         default="any", validator=validators.in_(("lowest", "highest", "any"))
     )
     invariances: frozenset[str] = field(
-        default=frozenset(), validator=validators.instance_of(frozenset)
+        default=frozenset(),
+        validator=validators.deep_iterable(
+            validators.in_(INVARIANCES), validators.instance_of(frozenset)
+        ),
     )
     level: Level = field(default="node", validator=validators.in_(("node", "layer")))
     no_interval: str = field(default="", validator=validators.instance_of(str))

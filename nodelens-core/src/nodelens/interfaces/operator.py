@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import frozen
+from attrs import field, frozen, validators
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,13 +50,17 @@ class Operand:
     indices: Callable[[Along, Sequence[Any]], Tensor | None] | None = None
 
 
+_FUNCTION = validators.optional(validators.is_callable())
+
+
 @frozen
 class Operator:
     """The row of one operator: rule, operands, cost, and stand-ins.
 
     Attributes:
-        name: the name that torch registers, bare for ATen, else ``my_library::my_op``. A name that
-            ends in an underscore stands for the in-place variant alone, any other for both.
+        name: the name that torch registers, bare for ATen (``relu``, not ``aten::relu``), else
+            ``my_library::my_op``. A name that ends in an underscore stands for the in-place variant
+            alone, any other for both.
         rule: unifies axes, see `AxisRule`.
         entries: the entries of the first argument that the result holds: the ``same`` ones, some
             that were ``picked``, each node's from its own, or entries that were ``moved``.
@@ -80,14 +84,26 @@ class Operator:
             PROJECT = Operator("acme::project", rule, operands=factors(0, 1, right_axis=-1))
     """
 
-    name: str
-    rule: AxisRule
-    entries: Literal["same", "picked", "moved"] | None = None
-    operands: tuple[Operand, ...] = ()
-    macs: Macs | None = None
-    average: AverageRule | None = None
-    draw: Callable[..., Any] | None = None
-    fake: Callable[..., Any] | None = None
+    name: str = field(
+        validator=[
+            validators.instance_of(str),
+            validators.matches_re(r"(?!aten::)(\w+::)?\w+"),
+        ]
+    )
+    rule: AxisRule = field(validator=validators.is_callable())
+    entries: Literal["same", "picked", "moved"] | None = field(
+        default=None, validator=validators.in_((None, "same", "picked", "moved"))
+    )
+    operands: tuple[Operand, ...] = field(
+        default=(),
+        validator=validators.deep_iterable(
+            validators.instance_of(Operand), validators.instance_of(tuple)
+        ),
+    )
+    macs: Macs | None = field(default=None, validator=_FUNCTION)
+    average: AverageRule | None = field(default=None, validator=_FUNCTION)
+    draw: Callable[..., Any] | None = field(default=None, validator=_FUNCTION)
+    fake: Callable[..., Any] | None = field(default=None, validator=_FUNCTION)
 
 
 Operators = Mapping[str, Operator]

@@ -65,7 +65,9 @@ class Pruner(Protocol):
     def metrics(self) -> tuple[str, ...]:
         """Return the names of the metrics that the method ranks by.
 
-        They join the metrics of the run, so that one capture serves all methods.
+        They join the metrics of the run, so that one capture serves all methods. A name means the
+        metric of the method's own distribution, if that has one; ``distribution:name`` means that
+        of another. The scores of both are under the bare name.
 
         Returns:
             Names of metrics, none where the method needs no scores.

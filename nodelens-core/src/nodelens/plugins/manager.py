@@ -87,24 +87,33 @@ class Plugins:
     def operators(self) -> tuple[Operator, ...]:
         """Import and return the rows of the plugins' operators.
 
-        Raises `PluginError` when one cannot be imported or is no row, or two are of one operator.
+        Raises `PluginError` when one cannot be imported or is no row, or two are of one operator. A
+        row in the place of the core's is told in the log and in `warnings`.
         """
-        found: dict[str, Operator] = {}
-        for offer in self.registry.match("operator"):
-            row = self.registry.operator(offer)
-            if row.name in found:
-                raise PluginError(f"two plugins have a row for {row.name}; block one of them")
-            found[row.name] = row
-        return tuple(found.values())
+        found = self.registry.operators()
+        if not found:
+            return ()
+        from nodelens.channels.rules.table import is_known
+
+        for name in sorted(filter(is_known, found)):
+            offer, _ = found[name]
+            text = (
+                f"plugin {offer.plugin}: its row of operator {name} takes the place of the core's"
+            )
+            if text not in self.warnings:
+                self.warnings.append(text)
+                _log.warning(text)
+        return tuple(row for _, row in found.values())
 
     def labels(self, model: nn.Module) -> ModelLabels | None:
         """Return what the first plugin that knows the model's type says about its labels."""
         from nodelens.interfaces.loss import ModelLabels
 
-        answer = self._manager.hook.nodelens_labels(model=model)
+        answer, name = first_answer(self._manager, "nodelens_labels", model=model)
         if not isinstance(answer, ModelLabels | None):
+            whose = f"plugin {name}: " if name else ""
             raise PluginError(
-                f"nodelens_labels must return ModelLabels, not {type(answer).__name__}"
+                f"{whose}nodelens_labels must return ModelLabels, not {type(answer).__name__}"
             )
         return answer
 
@@ -138,7 +147,7 @@ class Plugins:
 
     def _first(self, hook: str, request: object) -> tuple[object, str]:
         """Return the first answer of a hook, and in words whose it is."""
-        answer, name = first_answer(self._manager, hook, request)
+        answer, name = first_answer(self._manager, hook, request=request)
         self.replaced.pop(hook, None)
         if name:
             self.replaced[hook] = name

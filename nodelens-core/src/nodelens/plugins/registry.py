@@ -141,6 +141,14 @@ class Registry:
         except Exception as error:
             raise PluginError(f"{_described(offer)} cannot be loaded: {reason(error)}") from error
 
+    def own_name(self, kind: Kind, name: str, asker: object) -> str:
+        """Return a name as a component means it: its own distribution's first, if that has one."""
+        target = f"{type(asker).__module__}:{type(asker).__qualname__}"
+        home = next((each.distribution for each in self.offers if each.spec.target == target), "")
+        own = f"{home}:{name}"
+        kinds = {each.spec.kind for each in self.offers if each.qualified == own}
+        return own if kind in kinds else name
+
     def component(self, kind: Kind, name: str) -> type:
         """Return the class of a component; raises as `offer`, `load` and `checked` do."""
         offer = self.offer(kind, name)
@@ -170,7 +178,29 @@ class Registry:
                 f"{_described(offer)}: {offer.spec.target} is not an Operator (a row of "
                 "nodelens.interfaces.operator)"
             )
+        if "::" not in row.name and not _is_of_torch(row.name):
+            raise PluginError(
+                f"{_described(offer)}: torch has no operator {row.name!r}; one of a library is "
+                "written my_library::my_op"
+            )
         return row
+
+    def operators(self) -> dict[str, tuple[Offer, Operator]]:
+        """Return all rows by the names of their operators, with the offers.
+
+        Raises `PluginError` as `operator` does, and where two are of one operator.
+        """
+        found: dict[str, tuple[Offer, Operator]] = {}
+        for offer in self.match("operator"):
+            row = self.operator(offer)
+            if row.name in found:
+                other = found[row.name][0]
+                raise PluginError(
+                    f"{other.plugin} and {offer.plugin} have a row of operator {row.name}; leave "
+                    f"one out: --no-plugin {other.plugin} or --no-plugin {offer.plugin}"
+                )
+            found[row.name] = offer, row
+        return found
 
     def build(self, kind: Kind, component: Component) -> object:
         """Return a component with its options set; raises `ConfigError` for wrong ones."""
@@ -214,6 +244,12 @@ def _key(name: str) -> str:
     distribution, colon, bare = name.rpartition(":")
     # Wildcards survive: PEP 503 changes only case and runs of '-', '_' and '.'.
     return canonical(distribution) + colon + bare
+
+
+def _is_of_torch(name: str) -> bool:
+    import torch
+
+    return any(hasattr(torch.ops.aten, each) for each in (name, f"{name}_"))
 
 
 def _described(offer: Offer) -> str:

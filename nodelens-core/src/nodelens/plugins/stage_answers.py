@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nodelens.scoring.scores import Score, Scores
 
 
-def first_answer(manager: pluggy.PluginManager, hook: str, request: object) -> tuple[Any, str]:
+def first_answer(manager: pluggy.PluginManager, hook: str, **arguments: object) -> tuple[Any, str]:
     """Return the first answer of a hook, and the plugin that gave it, empty for the core.
 
     Raises `PluginError` with the name of a plugin whose implementation raises.
@@ -32,7 +32,7 @@ def first_answer(manager: pluggy.PluginManager, hook: str, request: object) -> t
         if not each.wrapper and not each.hookwrapper:
             each.function = _noting(function, each.plugin_name, answered)
     try:
-        answer = getattr(manager.hook, hook)(request=request)
+        answer = getattr(manager.hook, hook)(**arguments)
     except ENDINGS:
         raise
     except BaseException as error:

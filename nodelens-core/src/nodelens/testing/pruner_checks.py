@@ -89,7 +89,7 @@ def _scores(
     from nodelens.scoring.scores import Score, Scores
 
     scores = {}
-    for metric in metrics:
+    for metric in (name.rpartition(":")[2] for name in metrics):
         for group, width in widths.items():
             values = torch.rand(width, generator=random, dtype=torch.float64).numpy()
             values = 0 * values + 1 if constant else values

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import torch
+
 from nodelens.channels.rules import arithmetic, layers, positions, products, selection, structure
 
 if TYPE_CHECKING:
@@ -18,6 +20,14 @@ FAMILIES: Mapping[str, tuple[Operator, ...]] = {
     "layers": layers.OPERATORS,
     "positions": positions.OPERATORS,
 }
+
+
+def is_known(name: str) -> bool:
+    """Whether the core knows an operator: by a row, or since torch says that it is pointwise."""
+    packet = getattr(torch.ops.aten, name, None)
+    overloads = [getattr(packet, each) for each in packet.overloads()] if packet else []
+    pointwise = any(torch.Tag.pointwise in each.tags for each in overloads)
+    return pointwise or name in operator_table()
 
 
 def operator_table(further: Iterable[Operator] = ()) -> Operators:

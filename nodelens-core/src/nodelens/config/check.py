@@ -151,7 +151,7 @@ class _Check:
         with self._reporting("metrics"):
             source = self.registry
             offered = source.names("metric")
-            joined = with_parts(joined, self._metric, offered, source.unloaded, source.own_name)
+            joined |= with_parts(joined, self._metric, offered, source.unloaded, source.own_name)
         return joined
 
     def _unknown(self, metric: str, values: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ import nodelens
 from nodelens.channels import ChannelGraph
 from nodelens.channels.infer import infer as infer_groups
 from nodelens.errors import ModelError, UnknownNameError
+from nodelens.masks import kept_nodes
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
 KEEP = {"0:neurons": [0, 2, 3]}
@@ -60,3 +62,47 @@ def test_a_replacement_of_another_name_is_refused():
     net = model()
     with pytest.raises(ModelError, match="replace: 'Mean' is no replacement; did you mean 'mean'"):
         nodelens.infer(net, X).mask(net, KEEP, "Mean").__enter__()
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        range(3),
+        np.arange(3),
+        [np.int64(0), np.uint8(1), torch.tensor(2)],
+        torch.tensor([2, 1, 0], dtype=torch.uint8),
+        slice(3),
+        slice(2, None, -1),
+        np.array([True] * 3 + [False] * 3),
+        [True] * 3 + [False] * 3,
+        torch.tensor([1, 1, 1, 0, 0, 0]).bool(),
+    ],
+    ids=str,
+)
+def test_kept_nodes_are_written_in_many_forms(kept):
+    group = nodelens.infer(model(), X)["0:neurons"]
+    assert kept_nodes(group, kept).tolist() == [True] * 3 + [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        ([0, -1], r"nodes run from 0 to 5, got \[0, -1\]"),
+        (np.array([6]), r"nodes run from 0 to 5, got \[6\]"),
+        ([2**70], "nodes run from 0 to 5"),
+        ([0, 2, 2, 2], "node 2 is listed 3 times, list it once"),
+        ([0, 1.0], "expected the numbers"),
+        (np.ones(6), "expected the numbers"),
+        ([True, 2], "expected the numbers"),
+        ("01", "expected the numbers"),
+        (None, "expected the numbers"),
+        (slice(-2, None), "expected a slice from 0 to 6"),
+        (slice(9), "expected a slice from 0 to 6"),
+        (slice(0.0, 2), "expected a slice from 0 to 6"),
+    ],
+    ids=str,
+)
+def test_kept_nodes_that_are_none_are_errors(kept, message):
+    group = nodelens.infer(model(), X)["0:neurons"]
+    with pytest.raises(ModelError, match=message):
+        kept_nodes(group, kept)

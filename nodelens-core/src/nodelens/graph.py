@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nodelens.interfaces.operator import Operator
+    from nodelens.masks.kept_nodes import Keep
     from nodelens.removal.equivalence_result import EquivalenceResult
 
 
@@ -32,7 +33,7 @@ class ModelGraph(ChannelGraph):
     def mask(
         self,
         model: nn.Module,
-        keep: masking.Keep,
+        keep: Keep,
         replace: masking.Replacement = "zero",
         means: Mapping[str, Tensor] | None = None,
         seed: int = 0,
@@ -40,9 +41,7 @@ class ModelGraph(ChannelGraph):
         """Replace the nodes not in `keep` at their consumers' inputs; see `masks.mask`."""
         return masking.mask(model, self, keep, replace, means, seed)
 
-    def remove(
-        self, model: nn.Module, keep: masking.Keep, *args: Any, **kwargs: Any
-    ) -> removal.Removal:
+    def remove(self, model: nn.Module, keep: Keep, *args: Any, **kwargs: Any) -> removal.Removal:
         """Remove the nodes not in `keep` from `model`, or change nothing; see `removal.remove`."""
         return removal.remove(model, self, keep, *args, **kwargs)
 

@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.channels.axis_mode import AxisMode
+from nodelens.channels.held_state import containers
 from nodelens.channels.module_hooks import hooks_on_modules
 from nodelens.channels.outputs import output_tensors
 from nodelens.channels.trace import Root, Trace, Traced
@@ -134,30 +135,22 @@ def _identity(tensor: Tensor) -> object:
 
 @contextmanager
 def restored(model: nn.Module) -> Iterator[None]:
-    """Restore on exit what a forward changes in modules: caches, recomputed weights, modes."""
-    before = [(module, _contents(vars(module))) for module in model.modules()]
+    """Restore on exit what a forward changes in modules: caches, recomputed weights, modes.
+
+    Containers that modules hold, and the attributes of objects in them, are restored too.
+    """
+    before = [(each, each.copy()) for each in containers(model)]
     try:
         yield
     finally:
-        for module, saved in before:
-            vars(module).clear()
-            for key, (value, inside) in saved.items():
-                _refill(value, inside)
-                vars(module)[key] = value
-
-
-def _contents(attributes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return every attribute, containers with a copy of their contents."""
-    return {
-        key: (value, value.copy() if isinstance(value, dict | list | set) else None)
-        for key, value in attributes.items()
-    }
+        for each, saved in before:
+            _refill(each, saved)
 
 
 def _refill(value: Any, inside: Any) -> None:
     if isinstance(value, list):
         value[:] = inside
-    elif isinstance(value, dict | set):
+    else:
         value.clear()
         value.update(inside)
 

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.errors import ModelError, did_you_mean
+from nodelens.masks.kept_nodes import Keep, kept_nodes
 from nodelens.masks.operand_products import Watch
 from nodelens.masks.patches import MaskedForward, Patch
 from nodelens.masks.product_hooks import watching_products
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from nodelens.channels.groups import ChannelGraph, ChannelGroup
 
 Replacement = Literal["zero", "mean", "resample"]
-Keep = Mapping[str, Sequence[int] | Tensor]
 
 
 @contextmanager
@@ -43,8 +43,8 @@ def mask(
     Args:
         model: the model whose nodes are replaced.
         graph: the channel groups of the model.
-        keep: the nodes to keep by group name, as indices or as a bool tensor ``(nodes,)``; groups
-            that are not named are kept whole.
+        keep: the nodes to keep by group name, see `kept_nodes`; groups that are not named are kept
+            whole.
         replace: what an ablated node reads as. ``zero`` is 0, ``mean`` its mean from `means`.
             ``resample`` is its value in another sample of the batch, in one random order for all
             sites of a forward: nodes keep their distribution and lose their relation to the sample.
@@ -138,25 +138,6 @@ def _flags(group: ChannelGroup, keep: Keep) -> Tensor:
     if group.name in keep:
         return kept_nodes(group, keep[group.name])
     return torch.ones(group.width, dtype=torch.bool)
-
-
-def kept_nodes(group: ChannelGroup, kept: Sequence[int] | Tensor) -> Tensor:
-    """Return `kept` as ``(nodes,)`` of bool; raises `ModelError` for nodes out of range."""
-    chosen = torch.as_tensor(kept)
-    if chosen.dtype == torch.bool:
-        if chosen.shape != (group.width,):
-            raise ModelError(f"{group.name}: a mask of {len(chosen)} for {group.width} nodes")
-        return chosen.cpu()
-    if chosen.ndim != 1 or (chosen.is_floating_point() and chosen.numel()):
-        raise ModelError(
-            f"{group.name}: expected the numbers of the kept nodes, or a bool for each node, got "
-            f"{kept}"
-        )
-    if chosen.numel() and not (int(chosen.min()) >= 0 and int(chosen.max()) < group.width):
-        raise ModelError(f"{group.name}: nodes run from 0 to {group.width - 1}, got {kept}")
-    flags = torch.zeros(group.width, dtype=torch.bool)
-    flags[chosen.long()] = True
-    return flags
 
 
 def _fill(group: ChannelGroup, replace: Replacement, means: Mapping[str, Tensor]) -> Tensor:

@@ -55,7 +55,7 @@ def averages(
     args, kwargs = example.fresh(precise)
     known = {name: row.average for name, row in operators.items() if row.average}
     try:
-        trace, seen = retrace(model, args, kwargs, operators, known, example.training)
+        trace, seen = retrace(model, args, kwargs, operators, known, bool(example.training))
     except FORWARD_ERRORS:
         return None
     dropped = _dropped(trace, changes)

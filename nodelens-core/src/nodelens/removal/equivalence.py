@@ -102,7 +102,7 @@ class Trouble:
 
 @frozen
 class OutputComparison:
-    """The trouble of the smaller model, if any, and its difference from the masked model."""
+    """The trouble of the smaller model, if any, and its largest difference from the masked one."""
 
     trouble: Trouble | None
     moved: float
@@ -200,7 +200,7 @@ def _expected(case: RemovalCase, example: Example, precise: bool) -> Run:
 
 
 @contextmanager
-def _unread(case: RemovalCase, training: bool) -> Iterator[None]:
+def _unread(case: RemovalCase, training: bool | None) -> Iterator[None]:
     """Mask nodes for readers in training only: these have no site, so their weights become zero."""
     journal = Journal()
     seen = {site.module for change in case.changes for site in change.group.sites}
@@ -246,8 +246,7 @@ def compare(model: nn.Module, against: References, journal: Journal) -> OutputCo
         found = _trouble(run, reference.masked, against.tolerance)
         if found is not None and reference.expected is not None:
             found = _trouble(run, reference.expected, against.tolerance)
-        if reference is against.all[0]:
-            moved = relative_difference(run.outputs, reference.masked.outputs)
+        moved = max(moved, relative_difference(run.outputs, reference.masked.outputs))
         if found is not None:
             return OutputComparison(_placed(found, reference, passed), moved)
         passed += reference.masked.operators

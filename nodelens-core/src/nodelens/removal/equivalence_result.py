@@ -20,7 +20,7 @@ class EquivalenceResult:
     the number of nodes enters the model's arithmetic (a LayerNorm over them, ``normalised``), or
     means in biases meet padding; they agree with the masked model that takes account of this.
     ``refused``: the nodes cannot be removed, for `reason`. `difference` is the largest absolute
-    difference relative to the largest output, on the example.
+    difference relative to the largest output, over all inputs that were compared.
     """
 
     group: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from nodelens.channels.held_state import held_tensors
 from nodelens.channels.passes import restored
 from nodelens.removal.double_precision import PRECISE, has_fractions
 from nodelens.removal.error_location import place_in_code
@@ -37,11 +38,14 @@ FORWARD_ERRORS = (
 
 @frozen(eq=False)
 class Example:
-    """The inputs and the mode of a forward; `name` describes the inputs in words."""
+    """The inputs and the mode of a forward; `name` describes the inputs in words.
+
+    With `training` None, modules stay in the modes that they are in.
+    """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    training: bool = False
+    training: bool | None = False
     name: str = "the example"
 
     def fresh(self, precise: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -103,11 +107,16 @@ def forward(
     precise: bool,
     operators: Operators,
     averages: Sequence[Average] = (),
+    *,
+    times: int = 1,
+    after: Callable[[], None] = lambda: None,
 ) -> Run:
-    """Run the model once without gradients, in the example's mode; errors are recorded, not raised.
+    """Run the model without gradients, in the example's mode; errors are recorded, not raised.
 
-    Random draws are constants. Modes, random states and buffers are as before afterwards.
-    `operators` are the rows of all operators; for `averages` see `OperatorMode`.
+    Random draws are constants. Modes, random states, buffers and plain attributes are as before
+    afterwards. `operators` are the rows of all operators; for `averages` see `OperatorMode`.
+    The outputs are those of the first of several `times`; `after` is called before plain attributes
+    are restored.
     """
     result = Run()
     stack: list[str] = []
@@ -121,6 +130,10 @@ def forward(
     ):
         try:
             result.outputs = [leaf.clone() for leaf in tensors_of(model(*args, **kwargs))]
+            for _ in range(times - 1):
+                again, named = example.fresh(precise)
+                model(*again, **named)
+            after()
         except FORWARD_ERRORS as error:
             result.error = f"{type(error).__name__}: {_first_line(error)}"
             result.module = stack[-1] if stack else ""
@@ -153,25 +166,28 @@ def _cuda() -> bool:
 
 
 @contextmanager
-def _unchanged(model: nn.Module, training: bool) -> Iterator[None]:
-    """Restore modes, caches, random states and every buffer that the forward wrote into."""
-    buffers = [(buffer, buffer.clone(), buffer._version) for buffer in model.buffers()]
+def _unchanged(model: nn.Module, training: bool | None) -> Iterator[None]:
+    """Restore modes, caches, random states and every tensor that the forward wrote into."""
+    held = (tensor for each in held_tensors(model) for tensor in each.tensors)
+    written = [(x, x.detach().clone(), x._version) for x in (*model.buffers(), *held)]
     devices = list(range(torch.cuda.device_count())) if _cuda() else []
     fast = torch.backends.mha.get_fastpath_enabled()
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with restored(model), torch.random.fork_rng(devices):
-            model.train(training)
+            if training is not None:
+                model.train(training)
             torch.backends.mha.set_fastpath_enabled(False)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         random.setstate(python)
         np.random.set_state(numpy)
-        for buffer, copy, version in buffers:
+        for tensor, copy, version in written:
             # A batch norm in training does not count its writes as changes of a version.
-            if buffer._version != version or (training and not torch.equal(buffer, copy)):
-                buffer.copy_(copy)
+            unseen = training is not False and not torch.equal(tensor, copy)
+            if tensor._version != version or unseen:
+                tensor.detach().copy_(copy)
 
 
 @contextmanager

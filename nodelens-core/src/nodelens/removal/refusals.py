@@ -12,6 +12,7 @@ from nodelens.removal.slicing import Change
 
 if TYPE_CHECKING:
     from nodelens.channels.groups import ChannelGroup
+    from nodelens.removal.attempt import Refused
     from nodelens.removal.equivalence import RemovalCase, Trouble
 
 CODE = "a size there or before it is a number in the code, or follows other nodes"
@@ -25,17 +26,18 @@ class Blame:
     plain: str = ""
 
 
-def refusal(case: RemovalCase, blame: Blame, remaining: Trouble, trials: int) -> str:
+def refusal(refused: Refused, blame: Blame) -> str:
     """Return the text of a refusal: the groups, the failure, its line, and splits in the code."""
+    remaining = refused.trouble
     groups = ", ".join(each.group.name for each in blame.groups)
     why = f"{blame.plain}; " if blame.plain else ""
-    tried = "1 setting" if trials == 1 else f"{trials} settings"
+    tried = "1 setting" if refused.trials == 1 else f"{refused.trials} settings"
     at = f"{remaining.line}; " if remaining.line else ""
     parts = [
         f"nodes of {groups} cannot be removed: {why}in {remaining.module or 'the model'}, "
         f"{remaining.reason} ({at}{tried} of the model's integers tried)",
         *(_advice(remaining) if remaining.line else []),
-        *(_split(case, each.group) for each in blame.groups if each.group.split_at),
+        *(_split(refused.case, each.group) for each in blame.groups if each.group.split_at),
         "the model is as before",
     ]
     return "; ".join(parts)

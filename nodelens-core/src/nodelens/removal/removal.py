@@ -5,45 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
-from nodelens.channels.rules.table import operator_table
 from nodelens.errors import ModelError
 from nodelens.removal.adjustments import AttributeRule
-from nodelens.removal.attribute_hints import AttributeHint, Hinted, hinted
-from nodelens.removal.attributes import update_attributes
-from nodelens.removal.bias_repair import bias_repair
-from nodelens.removal.double_precision import own_tolerance
-from nodelens.removal.equivalence import (
-    References,
-    RemovalCase,
-    Trouble,
-    comparing,
-    references,
-)
+from nodelens.removal.attempt import Performed, Refused, Request, attempt
+from nodelens.removal.attribute_hints import AttributeHint
 from nodelens.removal.equivalence_result import EquivalenceResult
 from nodelens.removal.forward import Example
 from nodelens.removal.journal import Journal, undone_on_error
-from nodelens.removal.optimizer_state import slice_optimizer
-from nodelens.removal.parametrised import computed_weights, keep_values
 from nodelens.removal.refusals import Blame, refusal
 from nodelens.removal.removal_options import check_arguments
-from nodelens.removal.renaming import renaming_notes
-from nodelens.removal.search import Search
-from nodelens.removal.shrunk_axes import shrunk_axes
-from nodelens.removal.slicing import (
-    Change,
-    TensorCut,
-    changes,
-    cuts,
-    slice_tensors,
-)
+from nodelens.removal.slicing import Change, changes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from nodelens.channels.groups import ChannelGraph
+    from nodelens.masks.kept_nodes import Keep
 
 ONE_HEAD_SIZE = (
     "no integer of the model sets the size of a head for values apart from queries and keys"
@@ -75,7 +55,7 @@ class Removal:
 def remove(
     model: nn.Module,
     graph: ChannelGraph,
-    keep: Mapping[str, Sequence[int] | Tensor],
+    keep: Keep,
     *args: Any,
     optimizer: Optimizer | None = None,
     hints: Sequence[AttributeRule | AttributeHint] = (),
@@ -92,8 +72,8 @@ def remove(
     Args:
         model: the model, changed in place.
         graph: the channel groups of the model.
-        keep: the nodes to keep by group name, as indices or as a bool tensor ``(nodes,)``; groups
-            that are not named are kept whole.
+        keep: the nodes to keep by group name: indices, a slice, or a bool for each node
+            ``(nodes,)``; groups that are not named are kept whole.
         *args: example inputs of the model.
         optimizer: an optimizer of the model, whose state is sliced too.
         hints: rules for integer attributes, tried before the search.
@@ -111,102 +91,28 @@ def remove(
             as before.
     """
     check_arguments(keep=keep, optimizer=optimizer, hints=hints, means=means)
+    request = Request(model, graph, Example(args, kwargs), optimizer, hints, means)
     journal = Journal()
     with undone_on_error(journal):
-        return perform_removal(
-            model,
-            graph,
-            keep,
-            Example(args, kwargs),
-            journal,
-            optimizer=optimizer,
-            hints=hints,
-            means=means,
-        )
+        return perform_removal(request, keep, journal)
 
 
-def perform_removal(
-    model: nn.Module,
-    graph: ChannelGraph,
-    keep: Mapping[str, Sequence[int] | Tensor],
-    example: Example,
-    journal: Journal,
-    *,
-    optimizer: Optimizer | None = None,
-    hints: Sequence[AttributeRule | AttributeHint] = (),
-    means: Mapping[str, Tensor] | None = None,
-) -> Removal:
+def perform_removal(request: Request, keep: Keep, journal: Journal) -> Removal:
     """Remove nodes and record every change in `journal`, by which the caller can undo them."""
-    found = changes(graph, keep)
-    before = _parameters(model)
+    found = changes(request.graph, keep)
+    before = _parameters(request.model)
     if not found:
         return Removal({}, (), (), ("every node is kept: nothing was removed",), (before, before))
-    cut = cuts(model, found)
-    repair = bias_repair(model, found, cut, means)
-    table = operator_table(graph.operators)
-    case = RemovalCase(model, graph, table, found, cut, means, repair)
-    against = references(case, example)
-    start = journal.mark
-    notes = _slice(case, optimizer, journal)
-    if notes.rounded:
-        against = evolve(against, tolerance=own_tolerance(model))
-    known = hinted(model, graph, found, [h for h in hints if isinstance(h, AttributeHint)])
-    with comparing(model, against):
-        search = Search(model, against, journal, shrunk_axes(found, cut), journal.mark)
-        rules = [hint for hint in hints if isinstance(hint, AttributeRule)]
-        remaining = search.run(rules, known.adjustments)
-        if remaining is None:
-            search.follow_names()
-    if remaining is not None:
-        journal.undo(start)
-        blame = _blame(case, example, remaining)
-        raise ModelError(refusal(case, blame, remaining, search.trials))
-    followed = tuple(rule for each in search.performed for rule in each.rules)
+    result = attempt(request, found, journal)
+    if isinstance(result, Refused):
+        raise ModelError(refusal(result, _blame(request, result)))
     return Removal(
         keep={each.group.name: _indices(each) for each in found},
-        verdicts=_verdicts(case, search.moved, against),
-        rules=followed,
-        notes=(
-            *notes.texts,
-            *_hint_notes(known, followed),
-            *_precision_note(against),
-            *renaming_notes(graph, found),
-        ),
-        parameters=(before, _parameters(model)),
+        verdicts=result.verdicts,
+        rules=result.rules,
+        notes=result.notes,
+        parameters=(before, _parameters(request.model)),
     )
-
-
-@frozen
-class _Sliced:
-    """Notes of slicing the tensors; `rounded` if values were set anew in their own data type."""
-
-    texts: tuple[str, ...]
-    rounded: bool
-
-
-def _slice(case: RemovalCase, optimizer: Optimizer | None, journal: Journal) -> _Sliced:
-    """Slice all tensors, the attributes of standard modules and the optimizer's state."""
-    model, cut = case.model, case.cuts
-    computed = computed_weights(model, cut, TensorCut.applied)
-    slice_tensors(cut, journal)
-    rounded = keep_values(computed, journal)
-    texts = case.repair.perform_removed(journal)
-    update_attributes(model, cut, journal)
-    if optimizer is not None:
-        texts = (*texts, *slice_optimizer(optimizer, cut, journal))
-    return _Sliced(texts, rounded or bool(case.repair.shifts))
-
-
-def _hint_notes(
-    known: Hinted, followed: Sequence[AttributeRule | AttributeHint]
-) -> tuple[str, ...]:
-    hints = [rule for each in known.adjustments for rule in each.rules]
-    refused = (
-        f"a hint was not followed, the model disagrees with it: {hint}"
-        for hint in hints
-        if hint not in followed
-    )
-    return (*known.notes, *refused)
 
 
 def _parameters(model: nn.Module) -> int:
@@ -217,65 +123,25 @@ def _indices(change: Change) -> tuple[int, ...]:
     return tuple(int(index) for index in change.kept.nonzero().flatten())
 
 
-def _precision_note(against: References) -> tuple[str, ...]:
-    if against.precise:
-        return ()
-    return (f"compared in the model's own data type, to {against.tolerance:g} of its outputs",)
-
-
-def _verdicts(
-    case: RemovalCase, moved: float, against: References
-) -> tuple[EquivalenceResult, ...]:
-    """Return the result of every group: exact, or shifted by the difference of all together.
-
-    Where some groups moved them, the others are exact: see `Reference`.
-    """
-    shifted = moved > against.tolerance
-    return tuple(
-        EquivalenceResult(
-            group=each.group.name,
-            width=each.group.width,
-            removed=each.group.width - each.left,
-            status="shifted" if shifted and why else "exact",
-            difference=moved if why or not shifted else None,
-            reason=why if shifted else "",
-            limits=against.limits,
-        )
-        for each in case.changes
-        for why in [_why_shifted(case, each)]
-    )
-
-
-def _why_shifted(case: RemovalCase, change: Change) -> str:
-    """Return why a group may move the outputs; an empty text if it must not."""
-    normalised = ["normalised"] if change.group.normalised else []
-    read = {site.module for site in change.group.sites}
-    padded = any(each.padded and each.path in read for each in case.repair.shifts)
-    return ", ".join([*normalised, *(["means at padded borders"] if padded else [])])
-
-
-def _blame(case: RemovalCase, example: Example, remaining: Trouble) -> Blame:
-    found = case.changes
+def _blame(request: Request, refused: Refused) -> Blame:
+    found, place = refused.case.changes, refused.trouble.module
     if len(found) > 1:
-        alone = [each for each in found if not _alone(case, each, example)]
+        alone = [each for each in found if not _alone(request, each)]
         if not alone:
-            return Blame(_near(found, remaining.module), "each can be removed alone, not together")
+            return Blame(_near(found, place), "each can be removed alone, not together")
         found = alone
     if all(each.group.kind == "value_dim" for each in found):
         return Blame(found, ONE_HEAD_SIZE)
-    return Blame(found if len(case.changes) > 1 else _near(found, remaining.module))
+    return Blame(found if len(refused.case.changes) > 1 else _near(found, place))
 
 
-def _alone(case: RemovalCase, change: Change, example: Example) -> bool:
+def _alone(request: Request, change: Change) -> bool:
     """Whether one of several groups can be removed without the others."""
-    journal, keep = Journal(), {change.group.name: change.kept}
-    try:
-        perform_removal(case.model, case.graph, keep, example, journal, means=case.means)
-    except ModelError:
-        return False
-    finally:
+    journal = Journal()
+    with undone_on_error(journal):
+        result = attempt(request, [change], journal)
         journal.undo()
-    return True
+    return isinstance(result, Performed)
 
 
 def _near(found: Sequence[Change], place: str) -> Sequence[Change]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice
 from nodelens.errors import ModelError
-from nodelens.masks.masking import kept_nodes
+from nodelens.masks.kept_nodes import Keep, Nodes, kept_nodes
 
 if TYPE_CHECKING:
     from nodelens.removal.journal import Journal
@@ -67,7 +67,7 @@ class TensorCut:
         return part
 
 
-def changes(graph: ChannelGraph, keep: Mapping[str, Sequence[int] | Tensor]) -> list[Change]:
+def changes(graph: ChannelGraph, keep: Keep) -> list[Change]:
     """Return the groups that lose nodes; groups that are kept whole are left out.
 
     Raises `UnknownNameError` for unknown groups, `ModelError` for frozen ones, for indices out of
@@ -77,7 +77,7 @@ def changes(graph: ChannelGraph, keep: Mapping[str, Sequence[int] | Tensor]) -> 
     return [change for change in found if change.left < change.group.width]
 
 
-def _change(group: ChannelGroup, kept: Sequence[int] | Tensor) -> Change:
+def _change(group: ChannelGroup, kept: Nodes) -> Change:
     change = Change(group, kept_nodes(group, kept))
     if change.left == 0:
         raise ModelError(f"{group.name}: at least one of its {group.width} nodes must be kept")

@@ -7,10 +7,12 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
+from attrs import evolve
 from torch import Tensor, nn
 
 from nodelens.errors import ModelError
-from nodelens.masks.masking import kept_nodes
+from nodelens.masks.kept_nodes import Keep, Nodes, kept_nodes
+from nodelens.removal.attempt import Request
 from nodelens.removal.equivalence_result import EquivalenceResult
 from nodelens.removal.forward import Example
 from nodelens.removal.journal import Journal
@@ -31,7 +33,7 @@ def verify(
     *args: Any,
     fraction: float = 0.5,
     seed: int = 0,
-    keep: Mapping[str, Sequence[int] | Tensor] | None = None,
+    keep: Keep | None = None,
     hints: Sequence[AttributeRule | AttributeHint] = (),
     means: Mapping[str, Tensor] | None = None,
     **kwargs: Any,
@@ -65,14 +67,16 @@ def verify(
         check_arguments(keep=keep)
     if not 0 < fraction < 1:
         raise ModelError(f"fraction is that of the nodes removed, between 0 and 1, got {fraction}")
-    example = Example(args, kwargs)
-    rules = list(hints)
     if keep is None:
         keep = {each.name: random_keep(each, fraction, seed) for each in graph if each.prunable}
-    return [
-        _checked(model, graph, graph[name], kept, example, rules, means)
-        for name, kept in keep.items()
-    ]
+    request = Request(model, graph, Example(args, kwargs), None, tuple(hints), means)
+    results = []
+    for name, kept in keep.items():
+        result, rules = _checked(request, graph[name], kept)
+        new = tuple(rule for rule in rules if rule not in request.hints)
+        request = evolve(request, hints=(*request.hints, *new))
+        results.append(result)
+    return results
 
 
 def random_keep(group: ChannelGroup, fraction: float, seed: int) -> list[int]:
@@ -83,27 +87,18 @@ def random_keep(group: ChannelGroup, fraction: float, seed: int) -> list[int]:
 
 
 def _checked(
-    model: nn.Module,
-    graph: ChannelGraph,
-    group: ChannelGroup,
-    kept: Sequence[int] | Tensor,
-    example: Example,
-    rules: list[AttributeRule | AttributeHint],
-    means: Mapping[str, Tensor] | None,
-) -> EquivalenceResult:
-    """Try one removal and undo it; attribute rules that were found are added to `rules`."""
+    request: Request, group: ChannelGroup, kept: Nodes
+) -> tuple[EquivalenceResult, Sequence[AttributeRule | AttributeHint]]:
+    """Try one removal and undo it; return the result, and the attribute rules that were found."""
     journal = Journal()
     try:
-        removal = perform_removal(
-            model, graph, {group.name: kept}, example, journal, hints=rules, means=means
-        )
+        removal = perform_removal(request, {group.name: kept}, journal)
     except ModelError as error:
         reason = str(error).removesuffix("; the model is as before")
         gone = group.width - int(kept_nodes(group, kept).sum())
-        return EquivalenceResult(group.name, group.width, gone, "refused", reason=reason)
+        return EquivalenceResult(group.name, group.width, gone, "refused", reason=reason), ()
     finally:
         journal.undo()
-    rules.extend(rule for rule in removal.rules if rule not in rules)
     if not removal.verdicts:
-        return EquivalenceResult(group.name, group.width, 0, "exact", 0.0)
-    return removal.verdicts[0]
+        return EquivalenceResult(group.name, group.width, 0, "exact", 0.0), ()
+    return removal.verdicts[0], removal.rules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -229,3 +230,67 @@ def test_what_a_loaded_model_computes_does_not_depend_on_its_file(tmp_path):
     loaded = nodelens_hf.load(tmp_path / "out")
     (tmp_path / "out/nodelens.safetensors").write_bytes(b"")
     assert torch.equal(logits(loaded, {"input_ids": X}), logits(model, {"input_ids": X}))
+
+
+def test_generation_settings_are_read_again(tmp_path):
+    model = language_model()
+    model.generation_config.eos_token_id = [3, 4]
+    model.generation_config.max_new_tokens = 5
+    halve(model, only="layers.0", input_ids=X)
+    assert nodelens_hf.save(model, tmp_path / "out") == "nodelens_hf"
+    found = nodelens_hf.load(tmp_path / "out").generation_config
+    assert (found.eos_token_id, found.max_new_tokens) == ([3, 4], 5)
+
+
+SENTENCE = r"nodelens_hf.save\(model, folder\) and load it with nodelens_hf.load\(folder\)"
+
+
+def test_what_a_pruned_model_writes_of_itself_never_loads_with_other_constants(tmp_path):
+    model = language_model("gemma", head_dim=8)
+    halve(model, (":residual",), input_ids=X)
+    model.save_pretrained(tmp_path / "plain")
+    with pytest.raises(ValueError, match=SENTENCE):
+        AutoModelForCausalLM.from_pretrained(tmp_path / "plain")
+    with pytest.raises(ModelError, match=f"written by save_pretrained; .* {SENTENCE}"):
+        nodelens_hf.load(tmp_path / "plain")
+    nodelens_hf.save(model, tmp_path / "ours")
+    with pytest.raises(ValueError, match=r"load with nodelens_hf.load\(folder\): the config"):
+        AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
+    nodelens_hf.load(tmp_path / "ours").save_pretrained(tmp_path / "again")
+    with pytest.raises(ValueError, match=SENTENCE):
+        AutoModelForCausalLM.from_pretrained(tmp_path / "again")
+
+
+def test_a_refused_removal_leaves_saving_as_it_was(tmp_path):
+    model = language_model()
+    graph = infer(model, input_ids=X)
+    wrong = next(group for group in graph if group.kind == "value_dim")
+    with pytest.raises(ModelError):
+        remove(model, graph, {wrong.name: [0]}, input_ids=X)
+    assert "save_pretrained" not in vars(model)
+
+
+def test_copies_of_a_pruned_model_write_themselves(tmp_path):
+    model = language_model()
+    halve(model, input_ids=X)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        twin.lm_head.weight.zero_()
+    assert nodelens_hf.save(twin, tmp_path / "out") == "transformers"
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert not loaded.lm_head.weight.any()
+    assert "save_pretrained" not in vars(loaded)
+
+
+@pytest.mark.parametrize("write", [nodelens_hf.save, lambda model, to: model.save_pretrained(to)])
+def test_widths_that_the_configuration_refuses_are_told(tmp_path, write):
+    torch.manual_seed(0)
+    sizes = {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 2, "chunk_size": 4}
+    config = AutoConfig.for_model(
+        "mamba2", hidden_size=32, num_hidden_layers=1, vocab_size=97, **sizes
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    halve(model, (":residual",), input_ids=X)
+    with pytest.raises(ModelError, match="with the widths that are left, which Mamba2Config refus"):
+        write(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nodelens.errors import ModelError, RunError
+from nodelens.removal.journal import Journal
+from nodelens.removal.own_saving import SENTENCE, WEIGHTS, check_config, mark_folder, mark_saving
 from nodelens_hf.cards import loading
 from nodelens_hf.config_widths import candidates
 from nodelens_hf.empty_model import Difference, apply, difference, empty_model
@@ -49,6 +51,7 @@ def save(
 
     Raises:
         RunError: if the folder exists or cannot be written.
+        ModelError: for widths that the class of the configuration refuses.
 
     Example:
         ::
@@ -58,6 +61,7 @@ def save(
     target = Path(folder)
     if target.exists():
         raise RunError(f"{target} exists already; choose another folder or remove it")
+    check_config(model)
     changes = _against_own_config(model)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,12 +109,18 @@ def _write(
         text = f"{card.rstrip()}\n\n{loading(type(model).__name__, _reason(model, changes))}\n"
         (folder / "README.md").write_text(text, encoding="utf-8")
     if not changes:
-        model.save_pretrained(str(folder))
+        plain = getattr(model.save_pretrained, "unmarked", model.save_pretrained)
+        plain(str(folder))
         return
     model.config.save_pretrained(str(folder))
+    mark_folder(folder, _note(model, changes))
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.save_pretrained(str(folder))
     _write_described(model, folder, changes)
+
+
+def _note(model: PreTrainedModel, changes: Difference) -> str:
+    return f"load with nodelens_hf.load(folder): {_reason(model, changes)}"
 
 
 def _reason(model: PreTrainedModel, changes: Difference) -> str:
@@ -142,7 +152,7 @@ def _write_described(model: PreTrainedModel, folder: Path, changes: Difference) 
         "shapes": changes.shapes,
         "configs": changes.configs,
         "tied": tied,
-        "note": f"load with nodelens_hf.load(folder): {_reason(model, changes)}",
+        "note": _note(model, changes),
     }
     text = json.dumps(described, indent=1, allow_nan=False)
     (folder / SHAPE_FILE).write_text(text, encoding="utf-8")
@@ -172,6 +182,9 @@ def load(folder: str | Path) -> PreTrainedModel:
         raise ModelError(f"{path}: no config.json there; give a folder of save_pretrained")
     described = _description(path)
     kind, config = _kind_and_config(path, described)
+    sentence = vars(config).pop(WEIGHTS, None)
+    if described is None and sentence == SENTENCE:
+        raise ModelError(f"{path}: written by save_pretrained; {SENTENCE}")
     if described is None:
         model = kind.from_pretrained(
             str(path), local_files_only=True, use_safetensors=True, dtype="auto"
@@ -221,6 +234,7 @@ def _rebuilt(
 ) -> PreTrainedModel:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+    from transformers import GenerationConfig
 
     model = empty_model(kind, config)
     try:  # copies have the alignment of fresh tensors: some kernels choose their summation by it
@@ -233,6 +247,9 @@ def _rebuilt(
     attributes, shapes = described["attributes"], described["shapes"]
     apply(model, Difference(attributes, shapes, buffers, described["configs"]))
     _assign(model, state, described["tied"])
+    mark_saving(model, state, Journal())
+    if (path / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(str(path))
     return model
 
 

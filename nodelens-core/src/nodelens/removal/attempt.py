@@ -24,6 +24,7 @@ from nodelens.removal.equivalence import (
 )
 from nodelens.removal.equivalence_result import EquivalenceResult
 from nodelens.removal.optimizer_state import slice_optimizer
+from nodelens.removal.own_saving import mark_saving
 from nodelens.removal.parametrised import computed_weights, keep_values
 from nodelens.removal.renaming import renaming_notes
 from nodelens.removal.search import Search
@@ -119,6 +120,7 @@ def _attempt(
     if remaining is not None:
         journal.undo(start)
         return Refused(case, remaining, search.trials)
+    mark_saving(model, (name for each in cut for name in each.names), journal)
     followed = tuple(rule for each in search.performed for rule in each.rules)
     return Performed(
         verdicts=_verdicts(case, search.moved, against),

@@ -51,6 +51,12 @@ class Journal:
         self.undo_steps.append(lambda: mapping.__setitem__(key, old))
         mapping[key] = value
 
+    def add_item(self, mapping: MutableMapping[Any, Any], key: Any, value: Any) -> None:
+        """Set an entry where there is none; one that exists is left as it is."""
+        if key not in mapping:
+            self.undo_steps.append(lambda: mapping.pop(key))
+            mapping[key] = value
+
     def remove_item(self, mapping: MutableMapping[Any, Any], key: Any) -> None:
         """Remove an entry; `undo` restores the very object."""
         old = mapping.pop(key)

@@ -68,7 +68,7 @@ def test_the_seed_chooses_the_nodes():
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 7])
 def test_a_share_that_is_none_is_refused(fraction):
     model = Three()
-    with pytest.raises(ModelError, match="fraction is the fraction of nodes removed"):
+    with pytest.raises(ModelError, match="fraction is that of the nodes removed"):
         verify(model, infer(model, X), X, fraction=fraction)
 
 

@@ -16,8 +16,8 @@ def layers(attention, neurons, *, before=("24 residual",)):
     return ", ".join([*before, *(part for _ in range(2) for part in (*attention, neurons))])
 
 
-HEADS = ("4 heads", "6 value_dim")
-GROUPED = ("2 kv_groups", "2 query_heads", "6 value_dim")
+HEADS = ("4 heads",)
+GROUPED = ("2 kv_groups", "2 query_heads")
 
 # Per model: width and kind of every prunable group, in the order of the forward.
 PRUNABLE = {
@@ -26,22 +26,15 @@ PRUNABLE = {
     ),
     "gpt2": layers(HEADS, "96 neurons"),
     **dict.fromkeys(("llama", "qwen2", "mistral", "phi3"), layers(GROUPED, "44 neurons")),
-    "qwen3": layers(("2 kv_groups", "2 query_heads", "8 value_dim"), "44 neurons"),
-    **dict.fromkeys(("gemma", "gemma3_text"), layers(("4 heads", "8 value_dim"), "44 neurons")),
-    "gemma4_text": (  # the second layer has full attention, with larger heads
-        "24 residual, 2 kv_groups, 2 query_heads, 8 value_dim, 44 neurons, "
-        "2 kv_groups, 2 query_heads, 16 value_dim, 44 neurons"
-    ),
+    "qwen3": layers(GROUPED, "44 neurons"),
+    **dict.fromkeys(("gemma", "gemma3_text"), layers(HEADS, "44 neurons")),
+    "gemma4_text": layers(GROUPED, "44 neurons"),
     "mixtral": layers(GROUPED, "44 neurons"),
-    "t5": (
-        "4 heads, 6 value_dim, 44 neurons, 6 value_dim, 44 neurons, "
-        "4 heads, 6 value_dim, 4 heads, 6 value_dim, 44 neurons, "
-        "6 value_dim, 6 value_dim, 44 neurons"
-    ),
+    "t5": ("4 heads, 44 neurons, 44 neurons, 4 heads, 4 heads, 44 neurons, 44 neurons"),
     "swin": ", ".join(
         (
-            *("12 residual", *("2 heads", "6 value_dim", "48 neurons") * 2),
-            *("24 residual", *("4 heads", "6 value_dim", "96 neurons") * 2),
+            *("12 residual", *("2 heads", "48 neurons") * 2),
+            *("24 residual", *("4 heads", "96 neurons") * 2),
         )
     ),
     "convnext": (
@@ -61,6 +54,9 @@ FROZEN = {
     ("mixtral", "model.layers.0.mlp.gate:neurons"): "softmax along it in model.layers.0.mlp.gate",
     ("gpt2", "transformer.h.0.attn:head_dim"): (
         "queries and keys are multiplied, so that no weight reads it, in transformer.h.0.attn"
+    ),
+    ("llama", "model.layers.0.self_attn:value_dim"): (
+        "model.layers.0.self_attn sizes queries, keys and values of a head by one number"
     ),
     ("bert", "cls.predictions.decoder:neurons"): "vocabulary",
     ("t5", "encoder.embed_tokens:residual"): "model output",
@@ -129,7 +125,7 @@ def test_a_model_of_a_billion_parameters_needs_no_weights():
         model = AutoModelForCausalLM.from_config(config)
     assert sum(parameter.numel() for parameter in model.parameters()) > 1e9
     graph = infer(model, torch.zeros(1, 7, dtype=torch.long))
-    assert sum(group.prunable for group in graph) == 1 + 4 * 22
+    assert sum(group.prunable for group in graph) == 1 + 3 * 22
     assert all(parameter.is_meta for parameter in model.parameters())
 
 

@@ -40,7 +40,7 @@ PRUNABLE = {
     "several_ends": "6 channels, 8 neurons",
     "einsum": "6 neurons, 3 neurons, 5 neurons, 7 neurons",
     "auxiliary": "6 channels, 8 channels",
-    "cross_attention": "3 heads, 4 value_dim, 12 residual",
+    "cross_attention": "3 heads, 12 residual",
     "experts": "6 residual, 8 neurons, 8 neurons, 8 neurons",
 }
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 from torch import nn
 
 from nodelens.channels.infer import infer
 from nodelens.errors import ModelError
+from nodelens.masks import mask
 from nodelens.removal.removal import remove
-from nodelens.removal.verify import verify
 
 X = torch.randn(2, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -144,14 +142,116 @@ class OneHeadSize(nn.Module):
         return self.out((weights @ v).transpose(1, 2).flatten(2))
 
 
-def test_one_size_for_queries_keys_and_values_is_named_after_few_trials():
-    model = OneHeadSize().double()
+def test_one_size_for_queries_keys_and_values_is_known_without_a_trial():
+    graph = infer(OneHeadSize().double(), X)
+    (values,) = [each for each in graph if each.kind == "value_dim"]
+    assert values.frozen == "model sizes queries, keys and values of a head by one number"
+
+
+class ByRest(OneHeadSize):
+    """The size of values is what is left of their axis."""
+
+    def forward(self, x):
+        q, k = (f(x).view(*x.shape[:-1], self.heads, self.size) for f in (self.q, self.k))
+        v = self.v(x).reshape(*x.shape[:-1], self.heads, -1).transpose(1, 2)
+        weights = torch.softmax(q.transpose(1, 2) @ k.permute(0, 2, 3, 1) / self.size**0.5, -1)
+        return self.out((weights @ v).transpose(1, 2).flatten(2))
+
+
+class TwoHeadSizes(OneHeadSize):
+    """Values have a number of their own, which is that of queries and keys by chance."""
+
+    def __init__(self):
+        super().__init__()
+        self.value_size = self.size
+
+    def forward(self, x):
+        q, k = (f(x).view(*x.shape[:-1], self.heads, self.size) for f in (self.q, self.k))
+        v = self.v(x).view(*x.shape[:-1], self.heads, self.value_size).transpose(1, 2)
+        weights = torch.softmax(q.transpose(1, 2) @ k.permute(0, 2, 3, 1) / self.size**0.5, -1)
+        return self.out((weights @ v).transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("build", [ByRest, TwoHeadSizes])
+def test_values_with_a_size_of_their_own_lose_nodes(build):
+    model = build().double()
     graph = infer(model, X)
-    (found,) = [each for each in verify(model, graph, X) if each.status == "refused"]
-    assert graph[found.group].kind == "value_dim"
-    assert (
-        "no integer of the model sets the size of a head for values apart from queries and keys; in"
-        in found.reason
-    )
-    trials = int(re.search(r"(\d+) settings? of the model's integers tried", found.reason)[1])
-    assert trials <= 12
+    (values,) = [each.name for each in graph if each.kind == "value_dim"]
+    result = remove(model, graph, {values: [0, 2, 3, 5]}, X)
+    assert result.verdicts[0].status == "exact"
+    assert model.out.in_features == 16
+
+
+class Blocks(nn.Module):
+    """Blocks, some of which are written for one width."""
+
+    def __init__(self, fixed):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(each) for each in fixed)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + block(x)
+        return x
+
+
+class Block(nn.Module):
+    def __init__(self, fixed):
+        super().__init__()
+        self.up, self.down, self.fixed = nn.Linear(7, 8), nn.Linear(8, 7), fixed
+
+    def forward(self, x):
+        h = torch.relu(self.up(x))
+        return self.down(h.reshape(-1, 5, 8) if self.fixed else h)
+
+
+def test_what_is_refused_is_kept_and_the_rest_removed_in_one_check():
+    model = Blocks([False, True, False, True]).double()
+    graph = infer(model, X)
+    keep = {each.name: [0, 1, 5] for each in graph if each.prunable}
+    assert len(keep) == 4
+    with mask(model, graph, {name: keep[name] for name in keep if name[7] in "02"}):
+        expected = model(X)
+    result = graph_remove(model, graph, keep)
+    assert list(result.keep) == ["blocks.0.up:neurons", "blocks.2.up:neurons"]
+    assert list(result.refused) == ["blocks.1.up:neurons", "blocks.3.up:neurons"]
+    assert "h.reshape(-1, 5, 8)" in result.refused["blocks.1.up:neurons"]
+    assert [each.status for each in result.verdicts] == ["exact", "exact"]
+    assert torch.allclose(model(X), expected)
+    assert "blocks.3.up:neurons: nodes of blocks.3.up:neurons cannot be removed" in str(result)
+
+
+def graph_remove(model, graph, keep):
+    return remove(model, graph, keep, X.to(next(model.parameters()).dtype), refused="keep")
+
+
+def test_all_groups_that_are_refused_are_named():
+    model = Blocks([True, False, True]).double()
+    graph = infer(model, X)
+    keep = {each.name: [0, 1, 5] for each in graph if each.prunable}
+    with pytest.raises(ModelError, match=r"^nodes of blocks.0.up:neurons, blocks.2.up:neurons can"):
+        remove(model, graph, keep, X)
+    assert [block.up.out_features for block in model.blocks] == [8, 8, 8]
+
+
+def test_where_all_is_refused_nothing_is_removed():
+    model = Blocks([True]).double()
+    graph = infer(model, X)
+    result = graph_remove(model, graph, {"blocks.0.up:neurons": [0]})
+    assert result.keep == {}
+    assert list(result.refused) == ["blocks.0.up:neurons"]
+    assert model.blocks[0].up.out_features == 8
+
+
+def test_of_groups_that_exclude_each_other_one_is_kept():
+    model = OneSize(fixed=True)
+    keep = {"a:neurons": [0, 1, 2, 3, 4], "b:neurons": [0, 1, 2, 3, 4]}
+    result = graph_remove(model, infer(model, X.float()), keep)
+    assert list(result.keep) == ["a:neurons"]
+    assert list(result.refused) == ["b:neurons"]
+
+
+def test_what_happens_to_refused_groups_is_one_of_two_words():
+    model = Blocks([False]).double()
+    with pytest.raises(ModelError, match="refused must be 'error' or 'keep', got 'skip'"):
+        remove(model, infer(model, X), {"blocks.0.up:neurons": [0]}, X, refused="skip")

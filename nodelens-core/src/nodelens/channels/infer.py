@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from nodelens.channels.assemble import assemble
+from nodelens.channels.head_sizes import freeze_shared_sizes
 from nodelens.channels.passes import Pass, fake_pass, real_pass, restored
 from nodelens.channels.rules.given_rows import given_rows
 from nodelens.channels.rules.table import operator_table
@@ -58,7 +59,10 @@ def infer(
             reason = f"the model could not be traced ({type(error).__name__}: {_first_line(error)})"
             return plain_groups(model, args, kwargs, reason)
         note = _trace_training(work, trace)
-    return evolve(assemble(model, trace, note), operators=tuple(operators))
+        found = assemble(model, trace, note)
+        model.eval()
+        groups = freeze_shared_sizes(work, trace, found.groups, _UNTRACEABLE)
+        return evolve(found, groups=tuple(groups), operators=tuple(operators))
 
 
 def _trace(work: Pass) -> Trace:

@@ -60,6 +60,28 @@ def real_pass(work: Pass, trace: Trace) -> None:
         _run(work, trace, tensors, inputs, fake=False)
 
 
+def resized_pass(work: Pass, less: Mapping[str, Mapping[int, int]]) -> None:
+    """Run one forward on fake tensors, with parameters that are shorter along some axes.
+
+    Nothing is traced. Raises what the model raises where the sizes do not fit.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+        device = _device(work.model)
+        copies: dict[object, Tensor] = {}
+        for name, tensor in _named(work.model):
+            fake = _fake(mode, tensor, device)
+            for axis, gone in less.get(name, {}).items():
+                fake = fake.narrow(axis, 0, fake.shape[axis] - gone).clone()
+            if name in less or _identity(tensor) not in copies:
+                copies[_identity(tensor)] = fake
+        tensors = {name: copies[_identity(tensor)] for name, tensor in _named(work.model)}
+        inputs = tree_map_only(
+            Tensor, lambda tensor: _fake(mode, tensor, device), (work.args, dict(work.kwargs))
+        )
+        with restored(work.model), plain_kernels():
+            functional_call(work.model, tensors, *inputs)
+
+
 def _run(
     work: Pass,
     trace: Trace,

@@ -6,7 +6,8 @@ import torch
 from attrs import define, field, frozen
 from torch import Tensor
 
-from nodelens.channels.groups import ChannelGroup, Extent, Rows, Site
+from nodelens.channels.groups import ChannelGroup, Rows, Site
+from nodelens.channels.node_indices import nodes_along
 from nodelens.errors import ModelError
 
 
@@ -108,17 +109,6 @@ class Patch:
             f"tensor of shape {tuple(tensor.shape)} is read; infer the groups on an example of two "
             "samples or more, and mask one keep set at a time"
         )
-
-
-def nodes_along(size: int, extents: list[Extent]) -> Tensor:
-    """Return the node that each index of an axis belongs to, ``(size,)``, -1 for none."""
-    nodes = [-1] * size
-    for extent in extents:
-        for node, indices in enumerate(extent.indices()):
-            for index in indices:
-                if index < size:
-                    nodes[index] = node
-    return torch.tensor(nodes, dtype=torch.int64)
 
 
 def _spread(tensor: Tensor, axis: int, nodes: Tensor) -> list[int]:

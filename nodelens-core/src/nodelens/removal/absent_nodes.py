@@ -9,6 +9,7 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
+from nodelens.channels.node_indices import owned_indices
 from nodelens.interfaces.operator import AverageRule, Operators
 from nodelens.removal.forward import FORWARD_ERRORS, Example
 from nodelens.removal.retrace import retrace, variable_of
@@ -87,6 +88,6 @@ def _present(trace: Trace, axis: Expression, dropped: Mapping[int, Tensor]) -> T
     there = torch.ones(axis.size, dtype=torch.bool)
     for leaf in trace.solver.leaves(axis):
         if leaf.variable.number in dropped:
-            indices = torch.tensor(leaf.extent.indices())
+            indices = owned_indices(leaf.extent)
             there[indices[dropped[leaf.variable.number]].flatten()] = False
     return there

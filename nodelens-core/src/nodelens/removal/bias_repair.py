@@ -16,6 +16,7 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from nodelens.channels.node_indices import owned_indices
 from nodelens.errors import ModelError
 from nodelens.removal.attributes import owner_of
 
@@ -138,7 +139,7 @@ def _nothing(reader: Any) -> Tensor:
 
 def _put(fill: Tensor, site: Site, change: Change, means: Tensor) -> None:
     """Put the means, as a mask would at the site, into the vector of a reader's inputs."""
-    indices = torch.tensor(site.extent.indices())
+    indices = owned_indices(site.extent)
     if int(indices.max()) >= len(fill):
         raise ModelError(f"the means of {change.group.name} do not fit what {site.name} reads")
     gone = ~change.kept

@@ -185,8 +185,7 @@ def _reference(case: RemovalCase, example: Example, precise: bool) -> Reference:
         with mask(model, case.graph, keep, "mean" if case.means else "zero", case.means):
             masked = forward(model, example, precise, case.operators)
         if case.shifting and not masked.error:
-            with mask(model, case.graph, keep):
-                expected = _expected(case, example, precise)
+            expected = _expected(case, example, precise)
     return Reference(example, masked, expected)
 
 
@@ -195,7 +194,8 @@ def _expected(case: RemovalCase, example: Example, precise: bool) -> Run:
     known = averages(case.model, example, precise, case.operators, case.changes)
     if known is None:
         return Run(error="the model cannot be traced")
-    with _zeroed(case):
+    keep = {change.group.name: change.kept for change in case.changes}
+    with mask(case.model, case.graph, keep), _zeroed(case):
         return forward(case.model, example, precise, case.operators, known)
 
 

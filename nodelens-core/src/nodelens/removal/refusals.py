@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nodelens.removal.equivalence import RemovalCase, Trouble
 
 CODE = "a size there or before it is a number in the code, or follows other nodes"
+AS_BEFORE = "the model is as before"
 
 
 @frozen(eq=False)
@@ -38,7 +39,7 @@ def refusal(refused: Refused, blame: Blame) -> str:
         f"{remaining.reason} ({at}{tried} of the model's integers tried)",
         *(_advice(remaining) if remaining.line else []),
         *(_split(refused.case, each.group) for each in blame.groups if each.group.split_at),
-        "the model is as before",
+        AS_BEFORE,
     ]
     return "; ".join(parts)
 

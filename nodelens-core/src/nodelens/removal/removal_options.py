@@ -13,6 +13,7 @@ _EXPECTED: Mapping[str, tuple[tuple[type, ...], str]] = {
     "means": ((Mapping, type(None)), "a mapping of groups to the means of their nodes"),
     "hints": ((Sequence,), "a sequence of rules for attributes"),
     "optimizer": ((Optimizer, type(None)), "an optimizer"),
+    "refused": ((str,), "'error' or 'keep'"),
     "fraction": ((int, float), "a number between 0 and 1"),
     "seed": ((int,), "a whole number"),
 }

@@ -11,6 +11,7 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice
+from nodelens.channels.node_indices import owned_indices
 from nodelens.errors import ModelError
 from nodelens.masks.kept_nodes import Keep, Nodes, kept_nodes
 
@@ -32,7 +33,7 @@ class Change:
 
     def dropped(self, part: ParameterSlice) -> Tensor:
         """Return the indices of one slice that are removed."""
-        return torch.tensor(part.extent.indices())[~self.kept].flatten()
+        return owned_indices(part.extent)[~self.kept].flatten()
 
 
 @frozen(eq=False)

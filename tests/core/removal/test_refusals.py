@@ -86,6 +86,29 @@ def test_the_cut_is_told():
     assert "; a:neurons is split at index 4 of 8 by slice in the model, from a:neurons:2: " in told
 
 
+class Parted(nn.Module):
+    """A layer in four parts, each read by the next one too, as in C2f."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 3), nn.Linear(6, 5)
+
+    def forward(self, x):
+        parts = [F.relu(part) for part in self.a(x).chunk(4, 1)]
+        return self.b(torch.cat(parts, 1)) + self.c(x)[:, :3]
+
+
+def test_parts_that_only_go_together_are_offered_as_one():
+    model = Parted().eval()
+    graph = infer(model, X)
+    (names,) = graph.joint_groups
+    assert names == ("a:neurons", "a:neurons:2", "a:neurons:3", "a:neurons:4")
+    removal = graph.remove(model, dict.fromkeys(names, [1]), X)
+    assert {each.status for each in removal.verdicts} == {"exact"}
+    assert model.b.in_features == 4
+    assert infer(Literal().eval(), X).joint_groups == ()
+
+
 def test_halves_are_removed_in_one_call_where_one_alone_is_refused():
     model = Halved().eval()
     told = _refusal(model, "a:neurons", [0, 1])

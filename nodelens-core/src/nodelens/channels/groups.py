@@ -275,6 +275,19 @@ class ChannelGraph:
     def __len__(self) -> int:
         return len(self.groups)
 
+    @property
+    def joint_groups(self) -> tuple[tuple[str, ...], ...]:
+        """Return the names of groups of equal width between which the code splits one axis.
+
+        Where the code says in how many parts and not in which sizes (a ``chunk``), these groups can
+        only be removed together: as many nodes of each in one call.
+        """
+        found: dict[tuple[str, int], list[str]] = {}
+        for group in self.groups:
+            if group.prunable and group.split_at:
+                found.setdefault((group.split_at, group.width), []).append(group.name)
+        return tuple(tuple(names) for names in found.values() if len(names) > 1)
+
     def __getitem__(self, name: str) -> ChannelGroup:
         for group in self.groups:
             if group.name == name:

@@ -47,7 +47,8 @@ def freeze_shared_sizes(
 
 def _module(model: nn.Module, place: str) -> nn.Module:
     """Return the module of a path; a group of the model itself is called ``model``."""
-    return dict(model.named_modules()).get(place, model)
+    modules: dict[str, nn.Module] = dict(model.named_modules())
+    return modules.get(place, model)
 
 
 def _numbers(module: nn.Module, size: int) -> int:

@@ -15,7 +15,6 @@ from nodelens.masks import mask
 from nodelens.pruning.plan_checks import check_means, check_plan
 from nodelens.removal.cost import costs
 from nodelens.removal.removal import Removal, remove
-from nodelens.removal.verify import verify
 from nodelens.training.model_evaluation import EvaluationResult, evaluate
 from nodelens.training.paired_evaluation import PairedEvaluation
 
@@ -103,36 +102,29 @@ def apply_plan(
     Where the plan puts means in place of nodes, the biases of their readers take these in.
     """
     filled = means if plan.replace == "mean" else None
-    model, example = copy.deepcopy(request.model), batches[0]
-    options = {"hints": request.hints, "means": filled, **example.kwargs}
-    try:
-        removal = remove(model, request.graph, plan.keep, *example.args, **options)
-    except ModelError as error:
-        return _apply_partly(request, plan, batches, filled, str(error))
-    return AppliedPlan(evaluate(model, batches), model, request.graph, plan, filled, removal)
+    model = copy.deepcopy(request.model)
+    removal, refused = _removed(request, plan, model, batches[0], filled)
+    left = _inferred(request, model, batches[0]) if removal and refused else request.graph
+    with mask(model, left, {name: plan.keep[name] for name in refused}, plan.replace, filled):
+        evaluation = evaluate(model, batches)
+    return AppliedPlan(evaluation, model, left, plan, filled, removal, refused)
 
 
-def _apply_partly(
+def _removed(
     request: PruningRequest,
     plan: PruningPlan,
-    batches: Sequence[Batch],
+    model: nn.Module,
+    example: Batch,
     means: Mapping[str, torch.Tensor] | None,
-    refusal: str,
-) -> AppliedPlan:
-    """Remove nodes of the groups whose removal is not refused, and mask those of the others."""
-    model, example = copy.deepcopy(request.model), batches[0]
+) -> tuple[Removal | None, Mapping[str, str]]:
+    """Remove the nodes of a plan where they can be removed; return why others cannot, by group."""
     options = {"hints": request.hints, "means": means, **example.kwargs}
-    tried = verify(model, request.graph, *example.args, keep=plan.keep, **options)
-    refused = {each.group: each.reason for each in tried if each.status == "refused"}
-    removable = {name: nodes for name, nodes in plan.keep.items() if name not in refused}
     try:
-        removal = remove(model, request.graph, removable, *example.args, **options)
-    except ModelError:
-        removal, refused = None, dict.fromkeys(plan.keep, refusal)
-    left = request.graph if removal is None else _inferred(request, model, example)
-    with mask(model, left, {name: plan.keep[name] for name in refused}, plan.replace, means):
-        evaluation = evaluate(model, batches)
-    return AppliedPlan(evaluation, model, left, plan, means, removal, refused)
+        removal = remove(model, request.graph, plan.keep, *example.args, refused="keep", **options)
+    except ModelError as error:
+        return None, dict.fromkeys(plan.keep, str(error))
+    nothing = bool(removal.refused) and not removal.keep
+    return None if nothing else removal, removal.refused
 
 
 def _sizes(

@@ -56,11 +56,8 @@ def _advice(remaining: Trouble) -> list[str]:
 def _split(case: RemovalCase, group: ChannelGroup) -> str:
     """Return where the code splits a group from others, and which of them lose nodes with it."""
     removed = [each.group.name for each in case.changes]
-    others = [
-        each.name
-        for each in case.graph
-        if each.prunable and each.split_at == group.split_at and each.name not in removed
-    ]
+    joint = [names for names in case.graph.joint_groups if group.name in names]
+    others = [name for names in joint for name in names if name not in removed]
     together = (
         f", from {', '.join(others)}: remove as many there in the same call" if others else ""
     )

@@ -31,7 +31,7 @@ REFUSED = {
     "transformer_encoder": 1,
     # the number of channel groups, or of heads, is written into the forward
     "channel_shuffle": 1,
-    "cross_attention": 2,
+    "cross_attention": 1,
     "einsum": 2,
 }
 

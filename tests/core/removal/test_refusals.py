@@ -103,7 +103,7 @@ def test_parts_that_only_go_together_are_offered_as_one():
     graph = infer(model, X)
     (names,) = graph.joint_groups
     assert names == ("a:neurons", "a:neurons:2", "a:neurons:3", "a:neurons:4")
-    removal = graph.remove(model, dict.fromkeys(names, [1]), X)
+    removal = graph.remove(model, {name: [1] for name in names}, X)
     assert {each.status for each in removal.verdicts} == {"exact"}
     assert model.b.in_features == 4
     assert infer(Literal().eval(), X).joint_groups == ()

@@ -141,7 +141,7 @@ def test_a_finished_evaluation_is_not_done_again(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("nodelens.experiments.run.capture_statistics", ends)
+        patched.setattr("nodelens.experiments.capturing.capture_statistics", ends)
         nodelens.run(config)
     (folder,) = (tmp_path / "outputs/lm").iterdir()
     file = folder / "findings/evaluation.perplexity.json"

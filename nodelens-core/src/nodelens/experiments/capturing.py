@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from nodelens.capture.plan.budgeted_plan import Planned
     from nodelens.capture.plan.capture_plan import CapturePlan
     from nodelens.capture.result import Capture
-    from nodelens.experiments.experiment import Experiment, Stage
+    from nodelens.experiments.experiment import Experiment, StageResult
+    from nodelens.experiments.run_state import RunState
     from nodelens.experiments.setup import StudyInputs
     from nodelens.interfaces.dataset import Samples
 
@@ -35,16 +36,20 @@ FOLDER = "capture"
 """The folder with the checkpoint of an unfinished capture; it is deleted in the end."""
 
 
-def capture_statistics(experiment: Experiment, study: StudyInputs, planned: Planned) -> Capture:
+def recall_statistics(experiment: Experiment, state: RunState, name: str) -> None:
+    """Read the statistics that a resumed run has captured before."""
+    shutil.rmtree(experiment.run.file(FOLDER), ignore_errors=True)
+    state.capture = load_capture(experiment.run.file(STATISTICS), state.planned.plan)
+
+
+def capture_statistics(experiment: Experiment, state: RunState, name: str) -> None:
     """Stream the calibration samples and keep the statistics of the plan.
 
     A resumed run continues from its checkpoint.
     """
-    plan, run = planned.plan, experiment.run
-    if "capture" in experiment.completed_stages:
-        shutil.rmtree(run.file(FOLDER), ignore_errors=True)
-        return load_capture(run.file(STATISTICS), plan)
-    with experiment.stage("capture") as stage:
+    study, planned, run = state.study, state.planned, experiment.run
+    plan = planned.plan
+    with experiment.stage(name) as stage:
         rule = _rule(experiment, study, planned)
         request = capture_request(experiment, study, plan, rule)
         capture = _kept(experiment, stage, experiment.plugins.capture(request))
@@ -59,7 +64,7 @@ def capture_statistics(experiment: Experiment, study: StudyInputs, planned: Plan
             experiment.keep(stage, finding)
         experiment.plugins.captured(capture)
     shutil.rmtree(run.file(FOLDER), ignore_errors=True)
-    return capture
+    state.capture = capture
 
 
 def _rule(experiment: Experiment, study: StudyInputs, planned: Planned) -> StoppingRule | None:
@@ -122,7 +127,7 @@ def _batches(
     return calibration_batches(samples, size, plan, in_order=stop_when is not None)
 
 
-def _kept(experiment: Experiment, stage: Stage, capture: Capture) -> Capture:
+def _kept(experiment: Experiment, stage: StageResult, capture: Capture) -> Capture:
     """Write the statistics and the findings of a capture.
 
     Returns the capture, its states in the file that was written where memory is short.

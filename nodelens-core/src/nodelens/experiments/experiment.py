@@ -56,10 +56,10 @@ class Experiment:
         return self.plugins.registry.build(kind, component)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Stage]:
+    def stage(self, name: str) -> Iterator[StageResult]:
         """Time a stage, record it in ``run.json``, and call observers when it has ended well."""
         log.info("%s: started", name)
-        started, stage = time.perf_counter(), Stage()
+        started, stage = time.perf_counter(), StageResult()
         self._record(name, StageRecord("running"))
         try:
             yield stage
@@ -81,7 +81,7 @@ class Experiment:
             found = {**known.get("stage", {}), hook: self.plugins.replaced[hook]}
             self.run.update_record(components={**known, "stage": found})
 
-    def keep(self, stage: Stage, finding: Finding) -> None:
+    def keep(self, stage: StageResult, finding: Finding) -> None:
         """Write a finding of a stage to the run folder and its warnings to the log."""
         stage.files.append(self.run.write_finding(finding))
         for warning in finding.warnings:
@@ -89,7 +89,7 @@ class Experiment:
 
 
 @define
-class Stage:
+class StageResult:
     """The result of a stage, which observers get, and the artifacts that the stage has written."""
 
     result: Any = None

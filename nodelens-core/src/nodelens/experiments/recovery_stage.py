@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from nodelens.interfaces.recovery import RecoveryRequest
 from nodelens.pruning.export import SavedModel, keep_model
@@ -16,22 +16,10 @@ from nodelens.recovery.recovery_training import obstacle, recover_and_evaluate
 if TYPE_CHECKING:
     from torch import nn
 
-    from nodelens.capture.batches import Batch
-    from nodelens.experiments.experiment import Experiment, Stage
+    from nodelens.experiments.experiment import Experiment, StageResult
+    from nodelens.experiments.run_state import RunState
     from nodelens.experiments.setup import StudyInputs
     from nodelens.interfaces.recovery import Recovery
-    from nodelens.pruning.apply import PruningResult
-    from nodelens.training.model_evaluation import EvaluationResult
-
-
-@frozen(eq=False)
-class Start:
-    """The pruned model that recoveries start from, with the evaluations to compare with."""
-
-    method: str
-    pruned: PruningResult
-    dense: Callable[[], EvaluationResult]
-    test: list[Batch]
 
 
 def check_recoveries(
@@ -42,50 +30,32 @@ def check_recoveries(
         recovery.check(_request(experiment, study, study.handle.module))
 
 
-def pending(experiment: Experiment, recoveries: Mapping[str, Recovery], method: str) -> bool:
-    """Return whether any recovery of a method's model is still to be done."""
-    return any(_stage(method, label) not in experiment.completed_stages for label in recoveries)
-
-
-def _stage(method: str, label: str) -> str:
-    return f"recovery.{method}.{label}"
-
-
-def recover_models(
-    experiment: Experiment, study: StudyInputs, recoveries: Mapping[str, Recovery], start: Start
+def recover_model(
+    method: str, label: str, experiment: Experiment, state: RunState, name: str
 ) -> None:
-    """Train a copy of one pruned model by every recovery, evaluate it and keep it.
+    """Train a copy of the model that a method has pruned by one recovery, evaluate and keep it.
 
     A recovery that a killed run has not finished starts again from the pruned model.
     """
-    for label, recovery in recoveries.items():
-        name = _stage(start.method, label)
-        if name in experiment.completed_stages:
-            continue
-        with experiment.stage(name) as stage:
-            _recover(experiment, study, label, recovery, start, stage)
-            experiment.keep(stage, stage.result)
+    with experiment.stage(name) as stage:
+        _recover(experiment, state, method, label, stage)
+        experiment.keep(stage, stage.result)
 
 
 def _recover(
-    experiment: Experiment,
-    study: StudyInputs,
-    label: str,
-    recovery: Recovery,
-    start: Start,
-    stage: Stage,
+    experiment: Experiment, state: RunState, method: str, label: str, stage: StageResult
 ) -> None:
-    pruned = start.pruned
+    study, pruned = state.study, state.pruned()
     if reason := obstacle(pruned.carried):
-        stage.result = refused_finding(start.method, label, reason)
+        stage.result = refused_finding(method, label, reason)
         return
     model = copy.deepcopy(pruned.carried.model)
     request = evolve(_request(experiment, study, model), masked=pruned.carried.masked)
-    before = pruned.carried.evaluation
-    found = recover_and_evaluate(recovery, request, start.test, start.dense(), before)
-    findings = (pruned.finding, recovered_finding(start.method, label, found))
-    place = f"pruned/{start.method}/recovered/{label}"
-    saved_model = SavedModel(model, place, start.method, findings, label)
+    before, recovery = pruned.carried.evaluation, state.chosen.recoveries[label]
+    found = recover_and_evaluate(recovery, request, state.test, state.dense(), before)
+    findings = (pruned.finding, recovered_finding(method, label, found))
+    place = f"pruned/{method}/recovered/{label}"
+    saved_model = SavedModel(model, place, method, findings, label)
     stage.result, written = keep_model(experiment, study, saved_model)
     stage.files += written
 

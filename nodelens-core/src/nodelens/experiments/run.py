@@ -22,12 +22,12 @@ from nodelens.experiments import stages
 from nodelens.experiments.broadcast import broadcast_study
 from nodelens.experiments.calibration import fingerprint
 from nodelens.experiments.capture_record import loss_numbers
-from nodelens.experiments.capturing import capture_statistics
 from nodelens.experiments.experiment import Experiment, log, status_of
 from nodelens.experiments.pattern_record import record_patterns, record_unscored
 from nodelens.experiments.record import describe
 from nodelens.experiments.recovery_stage import check_recoveries
 from nodelens.experiments.resume import check_resumable, reopen
+from nodelens.experiments.run_state import RunState
 from nodelens.experiments.setup import (
     RunComponents,
     StudyInputs,
@@ -35,6 +35,12 @@ from nodelens.experiments.setup import (
     choose_metrics,
     load_study,
     plan_capture,
+)
+from nodelens.experiments.stage_order import (
+    preparing_stages,
+    run_stages,
+    scoring_stages,
+    testing_stages,
 )
 from nodelens.experiments.termination import terminable
 from nodelens.interfaces.backend import Permissions
@@ -127,22 +133,24 @@ def _perform(experiment: Experiment, chosen: RunComponents) -> None:
         record_patterns(experiment, chosen, planned)
         check_recoveries(experiment, study, chosen.recoveries)
     _check_data(experiment.run, study)
-    stages.train_model(experiment, study)
+    state = RunState(chosen, study, planned)
+    run_stages(experiment, state, preparing_stages(experiment.config))
     broadcast_study(experiment, study)
-    test = stages.test_batches(experiment, study)
-    dense = stages.evaluate_model(experiment, study, test)
-    stages.run_evaluations(experiment, study)
-    capture = capture_statistics(experiment, study, planned)
-    scores = stages.score_nodes(experiment, study, planned.metrics, capture)
-    record_unscored(experiment.run, scores, planned.plan.unread)
+    state.test = stages.test_batches(experiment, study)
+    run_stages(experiment, state, scoring_stages(experiment.config))
+    _conclude(experiment, state)
+    state.means = stages.node_means(state.capture)
+    run_stages(experiment, state, testing_stages(experiment.config, chosen))
+
+
+def _conclude(experiment: Experiment, state: RunState) -> None:
+    """Record the key numbers and the warnings of the scores."""
+    study, scores, capture = state.study, state.scores, state.capture
+    record_unscored(experiment.run, scores, state.planned.plan.unread)
     if not experiment.run.record().summary or "scores" not in experiment.completed_stages:
-        numbers = _summary(study, dense(), scores) | loss_numbers(capture, study.target)
+        numbers = _summary(study, state.dense(), scores) | loss_numbers(capture, study.target)
         experiment.run.update_record(summary=numbers)
     _warn(experiment, study, scores)
-    stages.analyse_scores(experiment, scores)
-    means = stages.node_means(capture)
-    stages.intervene(experiment, study, scores, test, means)
-    stages.prune_model(experiment, study, chosen, scores, test, dense, means)
 
 
 def _about(handle: ModelHandle) -> ModelRecord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ import torch
 from attrs import evolve
 
 from nodelens.data.splits import batches
-from nodelens.experiments.recovery_stage import Start, pending, recover_models
 from nodelens.interfaces.evaluation import Evaluation, EvaluationRequest
 from nodelens.interfaces.intervention import Intervention, InterventionRequest
 from nodelens.interfaces.pruner import PruningRequest
@@ -25,33 +23,36 @@ from nodelens.statistics.moments import Moments
 from nodelens.storage.tensors import read_state, write_state
 from nodelens.training.chance import frequency_guesses
 from nodelens.training.evaluation_finding import evaluation_finding
-from nodelens.training.model_evaluation import EvaluationResult, evaluate
+from nodelens.training.model_evaluation import evaluate
 from nodelens.training.references import with_references
 from nodelens.training.training_loop import train
 
 if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.capture.result import Capture
-    from nodelens.experiments.experiment import Experiment, Stage
-    from nodelens.experiments.setup import RunComponents, StudyInputs
+    from nodelens.config.schema import Component
+    from nodelens.experiments.experiment import Experiment, StageResult
+    from nodelens.experiments.run_state import RunState
+    from nodelens.experiments.setup import StudyInputs
     from nodelens.findings.finding import Finding
     from nodelens.interfaces.analysis import Analysis
-    from nodelens.interfaces.metric import Metric
     from nodelens.interfaces.report import Report
 
 WEIGHTS = "weights.safetensors"
 SCORES = "scores.safetensors"
 
 
-def train_model(experiment: Experiment, study: StudyInputs) -> None:
+def recall_weights(experiment: Experiment, state: RunState, name: str) -> None:
+    """Load the weights that a resumed run has trained before."""
+    weights = read_state(experiment.run.file(WEIGHTS))
+    state.study.handle.module.load_state_dict(weights)
+
+
+def train_model(experiment: Experiment, state: RunState, name: str) -> None:
     """Train the model as the config says and keep its best weights in the run folder."""
-    settings = experiment.config.training
-    if settings is None:
-        return
-    if "training" in experiment.completed_stages:
-        study.handle.module.load_state_dict(read_state(experiment.run.file(WEIGHTS)))
-        return
-    with experiment.stage("training") as stage:
+    study, settings = state.study, experiment.config.training
+    assert settings is not None, "the order of stages has no training without settings"
+    with experiment.stage(name) as stage:
         result = train(
             study.handle.module,
             study.splits,
@@ -62,8 +63,8 @@ def train_model(experiment: Experiment, study: StudyInputs) -> None:
             progress=experiment.progress,
             loss=study.loss,
         )
-        state = study.handle.module.state_dict()
-        write_state(experiment.run.file(WEIGHTS), state, {"origin": study.handle.origin})
+        weights = study.handle.module.state_dict()
+        write_state(experiment.run.file(WEIGHTS), weights, {"origin": study.handle.origin})
         stage.files.append(WEIGHTS)
         stage.result = result.finding()
         experiment.keep(stage, stage.result)
@@ -76,47 +77,49 @@ def test_batches(experiment: Experiment, study: StudyInputs) -> list[Batch]:
     return found if study.predicts else with_references(study.handle.module, found)
 
 
-def evaluate_model(
-    experiment: Experiment, study: StudyInputs, test: list[Batch]
-) -> Callable[[], EvaluationResult]:
-    """Evaluate the model on the test split; a resumed run evaluates again where needed."""
-    if "evaluation" in experiment.completed_stages:
-        return cache(lambda: evaluate(study.handle.module, test))
-    with experiment.stage("evaluation") as stage:
+def evaluate_on_demand(experiment: Experiment, state: RunState, name: str) -> None:
+    """Evaluate the model again, in a resumed run, when a later stage asks for it."""
+    state.dense = cache(lambda: evaluate(state.study.handle.module, state.test))
+
+
+def evaluate_model(experiment: Experiment, state: RunState, name: str) -> None:
+    """Evaluate the model on the test split."""
+    study, test = state.study, state.test
+    with experiment.stage(name) as stage:
         evaluation = evaluate(study.handle.module, test)
         stage.result = evaluation_finding(
             evaluation, "test", study.splits.classes, frequency_guesses(test)
         )
         experiment.keep(stage, stage.result)
-    return lambda: evaluation
+    state.dense = lambda: evaluation
 
 
-def run_evaluations(experiment: Experiment, study: StudyInputs) -> None:
-    """Run the evaluations of the config on the dense model."""
-    for component in experiment.config.evaluations:
-        stage_name = f"evaluations.{component.result_name}"
-        if stage_name in experiment.completed_stages:
-            continue
-        with experiment.stage(stage_name) as stage:
-            evaluation: Evaluation = experiment.build("evaluation", component)
-            request = EvaluationRequest(
-                study.handle.module,
-                experiment.seed,
-                experiment.device,
-                experiment.progress,
-                experiment.allowed,
-            )
-            stage.result = evolve(evaluation.evaluate(request), name=component.result_name)
-            experiment.keep(stage, stage.result)
+def run_evaluation(
+    component: Component, experiment: Experiment, state: RunState, name: str
+) -> None:
+    """Run one evaluation of the config on the dense model."""
+    with experiment.stage(name) as stage:
+        evaluation: Evaluation = experiment.build("evaluation", component)
+        request = EvaluationRequest(
+            state.study.handle.module,
+            experiment.seed,
+            experiment.device,
+            experiment.progress,
+            experiment.allowed,
+        )
+        stage.result = evolve(evaluation.evaluate(request), name=component.result_name)
+        experiment.keep(stage, stage.result)
 
 
-def score_nodes(
-    experiment: Experiment, study: StudyInputs, metrics: Mapping[str, Metric], capture: Capture
-) -> Scores:
+def recall_scores(experiment: Experiment, state: RunState, name: str) -> None:
+    """Read the scores that a resumed run has written before."""
+    state.scores = Scores.load(experiment.run.file(SCORES))
+
+
+def score_nodes(experiment: Experiment, state: RunState, name: str) -> None:
     """Score every node and layer by every metric and write the scores, also as CSV."""
-    if "scores" in experiment.completed_stages:
-        return Scores.load(experiment.run.file(SCORES))
-    with experiment.stage("scores") as stage:
+    study, metrics, capture = state.study, state.planned.metrics, state.capture
+    with experiment.stage(name) as stage:
         request = ScoreRequest(
             study.handle.module, study.graph, metrics, capture, experiment.progress
         )
@@ -131,19 +134,17 @@ def score_nodes(
             stage.files.append("layers.csv")
         experiment.plugins.scored(scores, experiment.run)
         stage.result = scores
-    return scores
+    state.scores = scores
 
 
-def analyse_scores(experiment: Experiment, scores: Scores) -> None:
-    """Run the analyses of the config."""
-    for component in experiment.config.analyses:
-        stage_name = f"analyses.{component.result_name}"
-        if stage_name in experiment.completed_stages:
-            continue
-        with experiment.stage(stage_name) as stage:
-            analysis: Analysis = experiment.build("analysis", component)
-            stage.result = analysis.analyse(scores, experiment.seed)
-            experiment.keep(stage, stage.result)
+def analyse_scores(
+    component: Component, experiment: Experiment, state: RunState, name: str
+) -> None:
+    """Run one analysis of the config."""
+    with experiment.stage(name) as stage:
+        analysis: Analysis = experiment.build("analysis", component)
+        stage.result = analysis.analyse(state.scores, experiment.seed)
+        experiment.keep(stage, stage.result)
 
 
 def node_means(capture: Capture) -> dict[str, torch.Tensor]:
@@ -158,66 +159,60 @@ def node_means(capture: Capture) -> dict[str, torch.Tensor]:
     return means
 
 
-def intervene(
-    experiment: Experiment,
-    study: StudyInputs,
-    scores: Scores,
-    test: list[Batch],
-    means: dict[str, torch.Tensor],
-) -> None:
-    """Run the interventions of the config on the test samples."""
-    for component in experiment.config.interventions:
-        name = component.result_name
-        if f"interventions.{name}" in experiment.completed_stages:
-            continue
-        with experiment.stage(f"interventions.{name}") as stage:
-            intervention: Intervention = experiment.build("intervention", component)
-            request = InterventionRequest(
-                model=study.handle.module,
-                graph=study.graph,
-                scores=scores,
-                batches=test,
-                seed=experiment.seed,
-                device=experiment.device,
-                means=means,
-                progress=experiment.progress,
-                allowed=experiment.allowed,
-            )
-            stage.result = evolve(intervention.run(request), name=name)
-            experiment.keep(stage, stage.result)
+def intervene(component: Component, experiment: Experiment, state: RunState, name: str) -> None:
+    """Run one intervention of the config on the test samples."""
+    study, scores, test = state.study, state.scores, state.test
+    with experiment.stage(name) as stage:
+        intervention: Intervention = experiment.build("intervention", component)
+        request = InterventionRequest(
+            model=study.handle.module,
+            graph=study.graph,
+            scores=scores,
+            batches=test,
+            seed=experiment.seed,
+            device=experiment.device,
+            means=state.means,
+            progress=experiment.progress,
+            allowed=experiment.allowed,
+        )
+        stage.result = evolve(intervention.run(request), name=component.result_name)
+        experiment.keep(stage, stage.result)
 
 
-def prune_model(
-    experiment: Experiment,
-    study: StudyInputs,
-    chosen: RunComponents,
-    scores: Scores,
-    test: list[Batch],
-    dense: Callable[[], EvaluationResult],
-    means: dict[str, torch.Tensor],
-) -> None:
-    """Prune with every method of the config, each from the same dense model, and evaluate.
+def prune_model(method: str, experiment: Experiment, state: RunState, name: str) -> None:
+    """Prune a copy of the dense model with one method of the config, and evaluate it."""
+    pruner, request = state.chosen.pruners[method], _pruning_request(experiment, state)
+    with experiment.stage(name) as stage:
+        pruned = prune_and_evaluate(method, pruner, request, state.test, state.means, state.dense())
+        _keep_pruned(experiment, state.study, method, pruned, stage)
+    state.pruned = lambda: pruned
 
-    Every pruned model is then trained by the recoveries of the config.
-    """
-    request = PruningRequest(
-        study.handle.module, study.graph, scores, experiment.seed, study.handle.hints
+
+def recall_pruned(method: str, experiment: Experiment, state: RunState, name: str) -> None:
+    """Prune again by the plan of a resumed run, when a recovery asks for the model."""
+
+    def again() -> PruningResult:
+        finding = _finding(experiment, "pruning", method)
+        request = _pruning_request(experiment, state)
+        applied = apply_plan(request, plan_of(finding), state.test, state.means)
+        return PruningResult(finding, applied)
+
+    state.pruned = cache(again)
+
+
+def _pruning_request(experiment: Experiment, state: RunState) -> PruningRequest:
+    study = state.study
+    return PruningRequest(
+        study.handle.module, study.graph, state.scores, experiment.seed, study.handle.hints
     )
-    for name, pruner in chosen.pruners.items():
-        if f"pruning.{name}" not in experiment.completed_stages:
-            with experiment.stage(f"pruning.{name}") as stage:
-                pruned = prune_and_evaluate(name, pruner, request, test, means, dense())
-                _keep_pruned(experiment, study, name, pruned, stage)
-        elif pending(experiment, chosen.recoveries, name):
-            finding = _finding(experiment, "pruning", name)
-            pruned = PruningResult(finding, apply_plan(request, plan_of(finding), test, means))
-        else:
-            continue
-        recover_models(experiment, study, chosen.recoveries, Start(name, pruned, dense, test))
 
 
 def _keep_pruned(
-    experiment: Experiment, study: StudyInputs, name: str, pruned: PruningResult, stage: Stage
+    experiment: Experiment,
+    study: StudyInputs,
+    name: str,
+    pruned: PruningResult,
+    stage: StageResult,
 ) -> None:
     """Write the finding of a pruning method, its model, and the plan of kept nodes."""
     stage.result = pruned.finding

@@ -83,6 +83,7 @@ def test_tags_have_an_accuracy():
 
 
 def test_without_class_numbers_nothing_is_said():
+    assert chance_warning(evaluate(Fixed(), batches(torch.zeros(100, 3))), None) == ()
     assert frequency_guesses([Batch((torch.zeros(3, 2),))]) is None
     assert frequency_guesses([Batch((torch.zeros(3, 2),), targets=torch.zeros(3))]) is None
     assert frequency_guesses(batches(torch.zeros(4, 3), torch.full((4,), -100))) is None

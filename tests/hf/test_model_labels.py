@@ -185,6 +185,13 @@ def test_pairs_have_labels_in_the_places_of_the_outputs():
         np.testing.assert_allclose(score.values, other[score.metric, score.group].values, 1e-6)
 
 
+def test_a_single_label_is_read_as_a_collator_would():
+    one = nodelens.score(llama(), [{**BASE, "labels": PADDED}] * 2, ["taylor"], folds=2)
+    other = nodelens.score(llama(), [{**BASE, "label": PADDED}] * 2, ["taylor"], folds=2)
+    for score in one:
+        np.testing.assert_array_equal(score.values, other[score.metric, score.group].values)
+
+
 def test_a_function_gets_the_labels_as_they_were_given():
     seen = []
 

@@ -15,7 +15,7 @@ from nodelens.arguments import check_forward, check_targets, count_outputs, devi
 from nodelens.capture.batches import as_batch
 from nodelens.capture.distributed.workers import Workers, group_workers
 from nodelens.capture.losses import OWN_LOSS
-from nodelens.capture.own_batches import BatchReader, OwnBatches, label_parameters
+from nodelens.capture.own_batches import BatchReader, OwnBatches, label_parameters, with_labels
 from nodelens.capture.plan.budgeted_plan import Planned, plan_metrics
 from nodelens.capture.plan.planning import unreadable
 from nodelens.capture.request import CaptureRequest
@@ -152,11 +152,11 @@ def _labelled(
     known = plugins.labels(model)
     names = options.class_names or (known.class_names if known else ())
     takes = label_parameters(model)
-    plain = as_batch(value, takes=takes, class_names=names).to(device_of(model))
-    meaning = known.interpret(plain) if known else None
+    plain = as_batch(with_labels(value) if known else value, takes=takes, class_names=names)
+    meaning = known.interpret(plain.to(device_of(model))) if known else None
     loss = resolved(options.loss, meaning.loss if meaning else None)
     reader = BatchReader(takes, meaning, names, as_given=isinstance(loss.loss, FunctionLoss))
-    own = OwnBatches(values, reader, options.samples)
+    own = OwnBatches(values, reader, options.samples, loss.distribution == "classes")
     again = iter(own) if isinstance(values, Iterator) else own
     target = named_target(options.target, names)
     chosen = options.loss is not None

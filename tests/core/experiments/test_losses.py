@@ -331,3 +331,55 @@ def test_r2_and_mae_are_those_of_their_definitions():
     assert found.loss == pytest.approx(float(F.mse_loss(output, NUMBERS)))
     rows = (output - NUMBERS).abs().mean(1).double().numpy()
     assert found.measures["MAE"].se == pytest.approx(rows.std(ddof=1) / 120**0.5, rel=1e-6)
+
+
+class Recogniser(nn.Module):
+    """Logits of 4 symbols at each of 9 steps, the first of which is CTC's blank."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.up, self.down = nn.Linear(3, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.down(torch.relu(self.up(x)))
+
+
+def test_losses_of_sequences_and_of_pairs_of_rows_are_functions():
+    """CTC of labels that belong to no position, and a contrastive loss of the rows of a batch."""
+    x, y = torch.randn(8, 9, 3, generator=G), torch.randint(1, 4, (8, 3), generator=G)
+
+    def ctc(output, batch):
+        log_p, rows = output.log_softmax(-1).transpose(0, 1), len(output)
+        steps, lengths = torch.full((rows,), 9), torch.full((rows,), 3)
+        return F.ctc_loss(log_p, batch.targets, steps, lengths, reduction="none")
+
+    def contrastive(output, batch):
+        views = F.normalize(output.mean(1), dim=-1).view(-1, 2, 4).transpose(0, 1)
+        similar = views[0] @ views[1].mT
+        losses = F.cross_entropy(similar, torch.arange(len(similar)), reduction="none")
+        return losses.repeat_interleave(2) / 2
+
+    for loss, batches in ((ctc, [(x, y)]), (contrastive, [x])):
+        scores = nodelens.score(Recogniser(), batches, ["first_order"], folds=2, loss=loss)
+        model = Recogniser()
+        hidden = torch.relu(model.up(x)).detach().requires_grad_()
+        from nodelens.capture.batches import Batch
+
+        loss(model.down(hidden), Batch((x,), targets=y)).sum().backward()
+        expected = -(hidden * hidden.grad).sum(1).mean(0).detach().numpy()
+        values = scores["first_order", "up:neurons"].values
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_pixels_are_classified_by_torchs_own_axis():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Conv2d(5, 4, 1))
+    x, y = torch.randn(6, 3, 5, 7), torch.randint(0, 4, (6, 5, 7))
+    y[0, 0] = -100
+    scores = nodelens.score(model, [(x, y)], ["first_order"], folds=2)
+    hidden = model[1](model[0](x)).detach().requires_grad_()
+    F.cross_entropy(model[2](hidden), y, reduction="sum").backward()
+    expected = -(hidden * hidden.grad).flatten(2).sum(2).mean(0).detach().numpy()
+    values = scores["first_order", "0:channels"].values
+    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-7)

@@ -22,7 +22,7 @@ def called(model: nn.Module, batch: Batch) -> Any:
     """
     try:
         return model(*batch.args, **batch.kwargs)
-    except NodelensError:
+    except (NodelensError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # the user's own code may raise anything
         text = (str(error).strip().splitlines() or ["no message"])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,6 +35,13 @@ def label_parameters(model: nn.Module) -> frozenset[str]:
     return frozenset(key for key in TARGET_KEYS if key in names)
 
 
+def with_labels(value: Any) -> Any:
+    """Return a mapping with ``labels`` where it has ``label``, as transformers' collators do."""
+    if not isinstance(value, Mapping) or "label" not in value or "labels" in value:
+        return value
+    return {("labels" if key == "label" else key): each for key, each in value.items()}
+
+
 @frozen(eq=False)
 class BatchReader:
     """Reads what a user gives as a batch.
@@ -53,7 +60,8 @@ class BatchReader:
         """Return a `Batch`; raises `DataError` for what cannot be read as one."""
         if isinstance(value, Batch):
             return value
-        batch = as_batch(value, takes=self.takes, class_names=self.class_names)
+        named = value if self.labels is None else with_labels(value)
+        batch = as_batch(named, takes=self.takes, class_names=self.class_names)
         if self.labels is None:
             return self._passed_on(batch)
         return batch if batch.args else self._aligned(batch, self.labels)

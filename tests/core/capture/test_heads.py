@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nodelens.capture.hooks.hook_points import parts_of
 from nodelens.channels.infer import infer
 from nodelens.statistics.gradients import GradientMoments, RowGradients
 from nodelens.statistics.moments import Moments
@@ -75,7 +74,7 @@ def test_the_gate_of_a_head_is_the_product_with_its_whole_vector(groups, capture
 def test_all_query_heads_of_a_node_are_its_components(groups, parts):
     model, (x, _) = Attention(4, groups).double(), data()
     group = heads_of(model, x)
-    assert {parts_of(group, site) for site in group.at("activation")} == {parts}
+    assert group.components("activation") == parts
 
 
 class Flattened(nn.Module):
@@ -92,7 +91,7 @@ def test_positions_of_a_flattened_map_are_samples_not_components(capture_of, sum
     model = Flattened().double()
     x = torch.randn(5, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     group = infer(model, x[:2])["conv:channels"]
-    assert [parts_of(group, site) for site in group.at("activation")] == [1]
+    assert group.components("activation") == 1
     got = capture_of(model, [(x, torch.arange(5) % 3)], (GradientMoments(), Moments()))
     assert summary(got, "conv:channels", GradientMoments()).count == 5 * 16
 

@@ -119,14 +119,6 @@ def test_positions_are_the_same_at_every_site_and_padding_is_never_among_them():
     assert chosen == {(row, at) for row, at in all_of if valid[row, at]}
 
 
-def test_the_components_of_a_head_stay_together():
-    whole = reading(parts=4)
-    some = some_samples(whole, 0.5)
-    assert some.values.shape[1:] == (4, 3)
-    for row, at, values in zip(some.index, some.start, some.values, strict=True):
-        assert torch.equal(values, whole.values[row, 4 * at : 4 * at + 4])
-
-
 def test_a_covariance_is_that_of_the_chosen_positions():
     batch = rows()
     got = captured([batch])

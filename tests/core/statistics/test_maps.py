@@ -92,11 +92,16 @@ def test_contributions_are_averaged_over_rows():
 
 
 def test_a_node_of_several_components_is_left_out_as_a_whole():
-    values = random_maps(2, 6, 4)
-    state = NuclearNorms().start(Layout(4, 1))
+    values, norm = random_maps(2, 6, 12), torch.linalg.matrix_norm
+    values[..., 3:6] = 0.0
+    state = NuclearNorms().start(Layout(12, 1, components=3))
     fold = torch.zeros(2, dtype=torch.int64)
-    NuclearNorms().update(state, Reading(values=values, fold=fold, parts=3))
+    NuclearNorms().update(state, Reading(values=values, fold=fold, components=3))
     found = NuclearNorms().summary(state, torch.ones(1, dtype=torch.bool))
-    torch.testing.assert_close(
-        found.mean, torch.stack([by_definition(v.T) for v in values]).mean(0)
-    )
+    expected = []
+    for node in range(4):
+        rest = values.clone()
+        rest[..., 3 * node : 3 * node + 3] = 0.0
+        expected.append((norm(values, "nuc") - norm(rest, "nuc")).mean())
+    torch.testing.assert_close(found.mean, torch.stack(expected))
+    assert found.mean[1] == 0.0

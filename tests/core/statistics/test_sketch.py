@@ -101,15 +101,15 @@ def test_a_head_of_several_components_has_one_gate_per_position(values):
     gradient = torch.randn(values.shape, generator=torch.Generator().manual_seed(1)).double()
     statistic, gram = GramSketch(of="gate", rank=100_000), Gram(of="gate")
     reading = Reading(
-        values=values[:2],
-        gradient=gradient[:2],
+        values=values[:2, :, :4],
+        gradient=gradient[:2, :, :4],
         fold=torch.zeros(2, dtype=torch.int64),
         index=torch.arange(2),
-        parts=2,
+        components=2,
     )
     found = []
     for each in (statistic, gram):
-        state = each.start(Layout(5, 1))
+        state = each.start(Layout(4, 1, components=2))
         each.update(state, reading)
         found.append(each.summary(state, torch.ones(1, dtype=torch.bool)).covariance)
     torch.testing.assert_close(*found)

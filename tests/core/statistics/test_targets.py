@@ -7,11 +7,13 @@ from nodelens.statistics.targets import TargetMoments
 NAN = float("nan")
 
 
-def moments(values, outputs, of="value", sizes=5, **fields):
+def moments(values, outputs, of="value", sizes=5, components=1, **fields):
     statistic = TargetMoments(of=of)
-    total = statistic.start(Layout(values.shape[-1], 1))
+    layout = Layout(values.shape[-1], 1, components=components)
+    fields["components"] = components
+    total = statistic.start(layout)
     for rows in torch.arange(len(values)).split(sizes):
-        state = statistic.start(Layout(values.shape[-1], 1))
+        state = statistic.start(layout)
         given = {
             name: value[rows] if isinstance(value, torch.Tensor) else value
             for name, value in fields.items()
@@ -61,14 +63,16 @@ def test_gates_are_summed_over_the_row(values, numbers):
     check(found, (values * g).flatten(0, 1), numbers.flatten(0, 1))
 
 
-def test_the_components_of_a_head_share_the_prediction_of_their_position(values, numbers):
-    twice = numbers[:, :2].repeat_interleave(2, dim=1)
-    found = moments(values, numbers[:, :2], parts=2)
-    check(found, values.flatten(0, 1), twice.flatten(0, 1))
+def test_the_components_of_a_head_are_numbers_of_their_own_and_have_one_gate(values, numbers):
+    values = values[..., :4]
+    found = moments(values, numbers, components=2)
+    check(found, values.flatten(0, 1), numbers.flatten(0, 1))
+    covariance = torch.cov(values.flatten(0, 1).T, correction=0)
+    torch.testing.assert_close(found.within, torch.stack([covariance[:2, :2], covariance[2:, 2:]]))
     g = torch.randn(values.shape, generator=torch.Generator().manual_seed(6)).double()
-    found = moments(values, numbers[:, :2], of="gate", parts=2, gradient=g)
-    gates = (values * g).unflatten(1, (2, 2)).sum(2)
-    check(found, gates.flatten(0, 1), numbers[:, :2].flatten(0, 1))
+    found = moments(values, numbers, of="gate", components=2, gradient=g)
+    gates = (values * g).unflatten(2, (2, 2)).sum(3)
+    check(found, gates.flatten(0, 1), numbers.flatten(0, 1))
 
 
 def test_samples_without_a_label_do_not_count(values, numbers):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Role = Literal["producer", "consumer", "carrier"]
 SitePoint = Literal["activation", "preactivation"]
 
+IN_ATTENTION = ("heads", "kv_groups", "query_heads", "single_query_heads", "head_dim", "value_dim")
+"""The kinds of nodes of an attention: all numbers of a node at one position are components."""
+
 
 @frozen
 class Extent:
@@ -36,6 +39,11 @@ class Extent:
     inner: int = 1
     outer: int = 1
     period: int = 0
+
+    @property
+    def count(self) -> int:
+        """The number of indices of each node."""
+        return self.inner * self.outer
 
     @property
     def step(self) -> int:
@@ -191,6 +199,21 @@ class ChannelGroup:
             if site.point == point and (site.end != "operand" or site.rows is not None):
                 seen.setdefault(site.value, site)
         return tuple(seen.values())
+
+    def components(self, point: SitePoint) -> int:
+        """Return the number of components of a node at the sites of one point.
+
+        Such as the dimensions of a head. All query heads of a group with shared keys and values are
+        components of that one node. Positions that a flatten puts beside each other are none: the
+        producer writes one number there. 1 where the sites do not agree.
+        """
+        found = {(site.extent.inner, site.extent.outer) for site in self.at(point)}
+        if len(found) != 1:
+            return 1
+        (inner, outer) = found.pop()
+        written = {part.extent.count for part in self.weights("producer")}
+        whole = self.kind in IN_ATTENTION or inner * outer in written
+        return inner * outer if whole else 1
 
     def role(self, role: Role) -> tuple[ParameterSlice, ...]:
         """Return the slices of one role, of the parameters that the model stores."""

@@ -23,9 +23,17 @@ def owned_indices(extent: Extent) -> Tensor:
     return torch.from_numpy(_owned(extent).copy())
 
 
-def nodes_along(size: int, extents: Sequence[Extent]) -> Tensor:
-    """Return the node that each index of an axis belongs to, ``(size,)``, -1 for none."""
-    return torch.from_numpy(_nodes_along(size, tuple(extents)).copy())
+def places_along(size: int, extents: Sequence[Extent]) -> Tensor:
+    """Return the place among all numbers of all nodes of each index of an axis, ``(size,)``.
+
+    Number i of node j has the place j · `numbers_of` + i; -1 for indices of no node.
+    """
+    return torch.from_numpy(_places_along(size, tuple(extents)).copy())
+
+
+def numbers_of(extents: Sequence[Extent]) -> int:
+    """Return the largest number of indices that a node has in one of some extents."""
+    return max(extent.count for extent in extents)
 
 
 @lru_cache(maxsize=1024)
@@ -37,11 +45,11 @@ def _owned(extent: Extent) -> np.ndarray[Any, Any]:
 
 
 @lru_cache(maxsize=1024)
-def _nodes_along(size: int, extents: tuple[Extent, ...]) -> np.ndarray[Any, Any]:
-    nodes = np.full(size, -1)
+def _places_along(size: int, extents: tuple[Extent, ...]) -> np.ndarray[Any, Any]:
+    places, each = np.full(size, -1), numbers_of(extents)
     for extent in extents:
         owned = _owned(extent)
-        numbers = np.broadcast_to(np.arange(extent.width).reshape(-1, 1), owned.shape)
+        numbers = np.arange(extent.width).reshape(-1, 1) * each + np.arange(extent.count)
         there = owned < size
-        nodes[owned[there]] = numbers[there]
-    return nodes
+        places[owned[there]] = numbers[there]
+    return places

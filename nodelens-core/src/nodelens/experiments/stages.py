@@ -148,14 +148,19 @@ def analyse_scores(
 
 
 def node_means(capture: Capture) -> dict[str, torch.Tensor]:
-    """Return the mean activation of every node by group, ``(nodes,)`` float64."""
+    """Return the mean activation of every node by group, float64.
+
+    ``(nodes,)``, or ``(nodes, components)`` where a node has several.
+    """
     keep = torch.ones(len(capture.rows), dtype=torch.bool)
     means: dict[str, torch.Tensor] = {}
     for entry in capture.plan.entries:
         states = capture.states.get(entry.name, {})
         found = covering(Moments(), states)
         if found is not None:
-            means[entry.name] = found.summary(states[found], keep).mean
+            mean = found.summary(states[found], keep).mean
+            components = entry.group.components("activation")
+            means[entry.name] = mean if components == 1 else mean.view(-1, components)
     return means
 
 

@@ -23,12 +23,14 @@ ReadPoint = Literal["activation", "preactivation", "input", "weight", "pair", "b
 """The point of the model that a statistic reads.
 
 ``activation`` is what a group's consumers read and ``preactivation`` what its producers write, both
-``(rows, positions, nodes)``. ``input`` is what a producer's weights are multiplied with, ``(rows,
-positions, features)``: a convolution's patches, unfolded. ``weight`` is that and, as `gradient`,
-dL/dy of what the producer writes. ``pair`` is a group's activation and, as `partner`, that of the
-next group on the same positions. ``block`` is what a residual block or a layer reads and, as
-`partner`, what it returns, both on the same nodes. ``loss`` is not about nodes: it holds the summed
-loss of each row and the number of labels in that sum, ``(rows, 1, 2)``.
+``(rows, positions, nodes)``. A node of several components, such as the dimensions of a head, has
+one entry for each of them in the last axis, node by node: ``(rows, positions, nodes ·
+components)``. ``input`` is what a producer's weights are multiplied with, ``(rows, positions,
+features)``: a convolution's patches, unfolded. ``weight`` is that and, as `gradient`, dL/dy of what
+the producer writes. ``pair`` is a group's activation and, as `partner`, that of the next group on
+the same positions. ``block`` is what a residual block or a layer reads and, as `partner`, what it
+returns, both on the same nodes. ``loss`` is not about nodes: it holds the summed loss of each row
+and the number of labels in that sum, ``(rows, 1, 2)``.
 """
 
 Need = Literal["gradient", "sampled_gradient", "targets", "outputs", "whole_rows", "quadratic"]
@@ -100,7 +102,8 @@ class Reading:
     it (a pixel, a token). Invalid positions hold zeros in `values` and `gradient`.
 
     Attributes:
-        values: what is read, ``(rows, positions, nodes)``.
+        values: what is read, ``(rows, positions, nodes)``, where a node of several components has
+            one entry for each, side by side.
         fold: the fold of each row, ``(rows,)`` int64, or how often each row counts in each fold,
             ``(rows, folds)`` float64.
         gradient: dL/da of the loss *summed* over the batch, ``(rows, positions, nodes)``.
@@ -108,8 +111,8 @@ class Reading:
         targets: class labels where the data has them, ``(rows,)`` int64, -100 for rows without.
         index: the number of each row in the data, ``(rows,)``, which keys random choices.
         grid: the shape of the positions where it is more than a line, as ``(height, width)``.
-        parts: the number of neighbouring positions that are one sample of a node with several
-            components (the dimensions of a head).
+        components: the number of components of each node (the dimensions of a head), which are
+            neighbours in the last axis.
         outputs: the numbers of `OUTPUTS`, ``(rows, positions or 1, 3)``.
         partner: the second tensor of a pair or a block, ``(rows, positions, others)``.
         pivot: a point near the mean, ``(nodes,)`` float64, shared by all statistics of the site.
@@ -126,7 +129,7 @@ class Reading:
     targets: Tensor | None = None
     index: Tensor | None = None
     grid: tuple[int, ...] = ()
-    parts: int = 1
+    components: int = 1
     outputs: Tensor | None = None
     partner: Tensor | None = None
     pivot: Tensor | None = None
@@ -153,13 +156,16 @@ class Layout:
     """The sizes that an empty state is made from.
 
     Attributes:
-        width: the number of nodes, or of input features.
+        width: the number of components of all nodes together (of nodes, where each has one), or of
+            input features.
         folds: the number of folds, the first axis of every tensor.
         device: where the state is.
         classes: the number of classes, 0 without labels.
         blocks: the number of groups of a grouped convolution, whose input features are then
             ``blocks`` equal runs.
-        others: the width of the second tensor: outputs of a weight, nodes of a partner.
+        others: the width of the second tensor: outputs of a weight, components of a partner.
+        components: the number of components of each node.
+        other_components: the number of components of each node of a partner.
     """
 
     width: int
@@ -168,6 +174,13 @@ class Layout:
     classes: int = 0
     blocks: int = 1
     others: int = 0
+    components: int = 1
+    other_components: int = 1
+
+    @property
+    def nodes(self) -> int:
+        """The number of nodes."""
+        return self.width // self.components
 
 
 @runtime_checkable

@@ -48,7 +48,8 @@ def mask(
         replace: what an ablated node reads as. ``zero`` is 0, ``mean`` its mean from `means`.
             ``resample`` is its value in another sample of the batch, in one random order for all
             sites of a forward: nodes keep their distribution and lose their relation to the sample.
-        means: the mean of each node by group name, ``(nodes,)``; needed by ``mean``.
+        means: the mean of each node by group name, ``(nodes,)``, or of each of its components,
+            ``(nodes, components)``; needed by ``mean``.
         seed: the seed of the random order of ``resample``.
 
     Returns:

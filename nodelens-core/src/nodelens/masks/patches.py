@@ -7,7 +7,7 @@ from attrs import define, field, frozen
 from torch import Tensor
 
 from nodelens.channels.groups import ChannelGroup, Rows, Site
-from nodelens.channels.node_indices import nodes_along
+from nodelens.channels.node_indices import numbers_of, places_along
 from nodelens.errors import ModelError
 
 
@@ -41,8 +41,8 @@ class MaskedForward:
 class Patch:
     """The values that replace the nodes of one group that are not kept, at one site.
 
-    `kept` is ``(copies, nodes)`` of bool and `fill` ``(nodes,)``; with a generator in `forward`
-    the values of another sample replace the nodes instead.
+    `kept` is ``(copies, nodes)`` of bool and `fill` ``(nodes,)`` or ``(nodes, components)``; with a
+    generator in `forward` the values of another sample replace the nodes instead.
     """
 
     site: Site
@@ -53,8 +53,9 @@ class Patch:
 
     def at_port(self, tensor: Tensor) -> Tensor:
         """Return the tensor of a module's input or output with the nodes replaced."""
-        nodes = nodes_along(tensor.shape[self.site.axis], [self.site.extent])
-        return self._replaced(tensor, self.site.axis, nodes)
+        extents = [self.site.extent]
+        places = places_along(tensor.shape[self.site.axis], extents)
+        return self._replaced(tensor, self.site.axis, places, numbers_of(extents))
 
     def at_operand(self, tensor: Tensor, axis: int, indices: Tensor) -> Tensor:
         """Return the operand of a parameter with the nodes replaced; see `Act`."""
@@ -63,17 +64,22 @@ class Patch:
             for part in self.group.role("consumer")
             if (part.parameter, part.axis) == (self.site.argument, self.site.along)
         ]
-        nodes = nodes_along(int(indices.max()) + 1, extents)[indices]
-        if nodes.ndim == 2 and bool((nodes == nodes[:1]).all()):
-            nodes = nodes[0]
-        return self._replaced(tensor, axis, nodes)
+        places = places_along(int(indices.max()) + 1, extents)[indices]
+        if places.ndim == 2 and bool((places == places[:1]).all()):
+            places = places[0]
+        return self._replaced(tensor, axis, places, numbers_of(extents))
 
-    def _replaced(self, tensor: Tensor, axis: int, nodes: Tensor) -> Tensor:
-        """Return the tensor with nodes replaced; `nodes` is the node of each index, -1 for none."""
+    def _replaced(self, tensor: Tensor, axis: int, places: Tensor, each: int) -> Tensor:
+        """Return the tensor with nodes replaced.
+
+        `places` is that of each index among all numbers of all nodes, `each` of a node; -1 for none.
+        """
         axis %= tensor.ndim
+        nodes = places.div(each, rounding_mode="floor")
         nobody = torch.zeros(len(self.kept), 1, dtype=torch.bool)
         gone = torch.cat([~self.kept, nobody], dim=1)[:, nodes].to(tensor.device)
-        fill = torch.cat([self.fill.cpu(), torch.zeros(1)])[nodes].to(tensor.device, tensor.dtype)
+        values = by_place(self.fill, each, self.site.name).flatten().cpu()
+        fill = torch.cat([values, torch.zeros(1)])[places].to(tensor.device, tensor.dtype)
         if len(gone) == 1 and self.forward.generator is None:
             shape = _spread(tensor, axis, nodes)
             return torch.where(gone[0].view(shape), fill.view(shape), tensor)
@@ -109,6 +115,21 @@ class Patch:
             f"tensor of shape {tuple(tensor.shape)} is read; infer the groups on an example of two "
             "samples or more, and mask one keep set at a time"
         )
+
+
+def by_place(values: Tensor, count: int, site: str) -> Tensor:
+    """Return the value of each number of each node at a site, ``(nodes, count)``.
+
+    `values` are ``(nodes,)``, the same for all numbers, or ``(nodes, components)``. Raises
+    `ModelError` where a node has other components than numbers at the site.
+    """
+    if values.ndim == 1:
+        return values.detach().unsqueeze(1).expand(-1, count)
+    if values.shape[1] != count:
+        raise ModelError(
+            f"{site} reads {count} numbers of a node, and there are means of {values.shape[1]}"
+        )
+    return values.detach()
 
 
 def _spread(tensor: Tensor, axis: int, nodes: Tensor) -> list[int]:

@@ -18,6 +18,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from nodelens.channels.node_indices import owned_indices
 from nodelens.errors import ModelError
+from nodelens.masks.patches import by_place
 from nodelens.removal.attributes import owner_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def bias_repair(
     cuts: Sequence[TensorCut],
     means: Mapping[str, Tensor] | None,
 ) -> BiasRepair:
-    """Return the additions to the biases of all readers; `means` are ``(nodes,)`` by group.
+    """Return the additions to the biases of all readers.
+
+    `means` are ``(nodes,)`` by group, or ``(nodes, components)``.
 
     Raises `ModelError` for groups without means, and for readers without a place for a constant:
     others than linear layers and convolutions.
@@ -142,8 +145,8 @@ def _put(fill: Tensor, site: Site, change: Change, means: Tensor) -> None:
     indices = owned_indices(site.extent)
     if int(indices.max()) >= len(fill):
         raise ModelError(f"the means of {change.group.name} do not fit what {site.name} reads")
-    gone = ~change.kept
-    fill[indices[gone]] = means.detach().to("cpu", torch.float64)[gone].unsqueeze(-1)
+    gone, values = ~change.kept, by_place(means, site.extent.count, site.name)
+    fill[indices[gone]] = values.to("cpu", torch.float64)[gone]
 
 
 def _shift(

@@ -94,6 +94,32 @@ class GroupView:
         """The number of nodes."""
         return self.group.width
 
+    @property
+    def components(self) -> int:
+        """The number of components of a node's activation, such as the dimensions of a head.
+
+        A summary of an activation has one entry for each component, a node's side by side: ``(nodes
+        · components)`` where this says ``(nodes,)``. `total`, `average` and `largest` make them one
+        number of a node; all three change nothing where a node has one component.
+        """
+        return self.group.components("activation")
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum over the components of each node, ``(…, nodes)``."""
+        return values if self.components == 1 else self.by_component(values).sum(-1)
+
+    def average(self, values: Tensor) -> Tensor:
+        """Return the mean over the components of each node, ``(…, nodes)``."""
+        return values if self.components == 1 else self.by_component(values).mean(-1)
+
+    def largest(self, values: Tensor) -> Tensor:
+        """Return the largest over the components of each node, ``(…, nodes)``."""
+        return values if self.components == 1 else self.by_component(values).amax(-1)
+
+    def by_component(self, values: Tensor) -> Tensor:
+        """Return values with an axis of nodes and one of components, ``(…, nodes, components)``."""
+        return values.reshape(*values.shape[:-1], self.width, -1)
+
     @overload
     def __getitem__(self, statistic: Statistic[SummaryT]) -> SummaryT: ...
 
@@ -170,6 +196,34 @@ class GroupView:
     def outgoing(self) -> Tensor:
         """Return the weights that read each node, ``(nodes, fan_out)`` float64."""
         return self._weights("consumer", "no parameter reads these nodes")
+
+    def outgoing_of_components(self) -> Tensor:
+        """Return the weights that read each component, ``(nodes · components, fan_out)`` float64.
+
+        Raises `NotApplicableError` where a weight reads other numbers of a node than its
+        components.
+        """
+        if self.components == 1:
+            return self.outgoing()
+        parts = self.group.weights("consumer")
+        if not parts:
+            raise NotApplicableError("no parameter reads these nodes")
+        for part in parts:
+            if part.extent.count != self.components:
+                raise NotApplicableError(
+                    f"{part.parameter} reads {part.extent.count} numbers of a node, which has "
+                    f"{self.components} components"
+                )
+        return torch.cat([self.rows_of(part).flatten(0, 1) for part in parts], dim=1)
+
+    def rows_of(self, part: ParameterSlice) -> Tensor:
+        """Return the entries of a parameter at each index of each node, ``(nodes, indices, …)``.
+
+        Float64; a head owns one index for each of its dimensions.
+        """
+        parameter = self.parameters[part.parameter].detach()
+        found = part.extent.nodes_last(parameter, part.axis).movedim(-1, 0)
+        return found.flatten(-2).movedim(-1, 1).flatten(2).double()
 
     def weights(self) -> list[Tensor]:
         """Return the part of each weight that writes or reads a node, ``(nodes, …)`` float64.

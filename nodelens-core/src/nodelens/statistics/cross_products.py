@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from torch import Tensor
 
-from nodelens.statistics.rows import add_fields, common_pivot, mean_about, resolved, zeros
+from nodelens.statistics.rows import (
+    add_fields,
+    by_node,
+    common_pivot,
+    mean_about,
+    resolved,
+    varies,
+    zeros,
+)
 
 if TYPE_CHECKING:
     from nodelens.interfaces.statistic import Layout, State
@@ -15,7 +23,12 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Sides:
-    """Means, variances and the covariance ``(nodes, others)`` of two sides, float64."""
+    """Means, variances and the covariance ``(nodes, others)`` of two sides, float64.
+
+    Each component of a node counts as a node there. `within`, ``(nodes, components, components)``,
+    are the covariances between the components of one node, `other_within` of a node of the other
+    side.
+    """
 
     count: Tensor
     mean: Tensor
@@ -23,16 +36,20 @@ class Sides:
     other_mean: Tensor
     other_variance: Tensor
     covariance: Tensor
+    within: Tensor
+    other_within: Tensor
 
 
-def floats_of_sides(layout: Layout, others: int) -> int:
+def floats_of_sides(layout: Layout, others: int, other_components: int = 1) -> int:
     """Return the number of values of a state of two sides, without pivots."""
-    return layout.folds * (layout.width * others + 2 * (layout.width + others) + 1)
+    within = layout.width * layout.components * (layout.components > 1)
+    within += others * other_components * (other_components > 1)
+    return layout.folds * (layout.width * others + 2 * (layout.width + others) + 1 + within)
 
 
-def start_sides(layout: Layout, others: int) -> State:
-    """Return empty sums."""
-    return {
+def start_sides(layout: Layout, others: int, other_components: int = 1) -> State:
+    """Return empty sums; products within nodes only of nodes with several components."""
+    state = {
         "count": zeros(layout),
         "s1": zeros(layout, layout.width),
         "s2": zeros(layout, layout.width),
@@ -40,6 +57,13 @@ def start_sides(layout: Layout, others: int) -> State:
         "t2": zeros(layout, others),
         "st": zeros(layout, layout.width, others),
     }
+    for name, width, each in (
+        ("ss", layout.width, layout.components),
+        ("tt", others, other_components),
+    ):
+        if each > 1:
+            state[name] = zeros(layout, width // each, each, each)
+    return state
 
 
 def add_sides(state: State, d: Tensor, e: Tensor, counted: Tensor, fold: Tensor) -> None:
@@ -56,6 +80,10 @@ def add_sides(state: State, d: Tensor, e: Tensor, counted: Tensor, fold: Tensor)
         for name, side in (("s", left.double()), ("t", right.double())):
             state[f"{name}1"][number] += side.sum(0)
             state[f"{name}2"][number] += side.square().sum(0)
+        for name, side in (("ss", left), ("tt", right)):
+            if name in state:
+                apart = by_node(side, state[name].shape[-1]).movedim(0, 1)
+                state[name][number] += apart.mT @ apart
 
 
 def merge_sides(state: State, other: State) -> None:
@@ -72,11 +100,20 @@ def merge_sides(state: State, other: State) -> None:
     width = s1.shape[-1]
     a, b = shift[:width], t1.new_zeros(t1.shape[-1])
     b[: len(shift) - width] = shift[width:]
+    for name, first, by in (("ss", s1, a), ("tt", t1, b)):
+        if name in state:
+            state[name] += _moved_products(first, n, by, state[name].shape[-1])
     state["s2"] += 2 * a * s1 + n * a.square()
     state["t2"] += 2 * b * t1 + n * b.square()
     state["st"] += a.unsqueeze(-1) * t1.unsqueeze(-2) + (s1 + n * a).unsqueeze(-1) * b
     state["s1"] += n * a
     state["t1"] += n * b
+
+
+def _moved_products(first: Tensor, n: Tensor, by: Tensor, components: int) -> Tensor:
+    """Return what Σddᵀ of each node grows by when every d moves by a vector."""
+    s, t, moved = (by_node(each, components) for each in (first, by, first + n * by))
+    return s.unsqueeze(-1) * t.unsqueeze(-2) + t.unsqueeze(-1) * moved.unsqueeze(-2)
 
 
 def sides_of(state: State, keep: Tensor) -> Sides:
@@ -88,8 +125,33 @@ def sides_of(state: State, keep: Tensor) -> Sides:
     pivot = state.get("pivot", s1 * 0)
     away = t1.new_zeros(t1.shape)
     away[: len(pivot) - len(s1)] = pivot[len(s1) :]
+    mean, other_mean = mean_about(pivot[: len(s1)], s1), mean_about(away, t1)
     variance, other = resolved(s2 - s1.square(), s2), resolved(t2 - t1.square(), t2)
+    variance = variance.where(varies(variance, mean), 0.0)
+    other = other.where(varies(other, other_mean), 0.0)
     live = (variance > 0).unsqueeze(-1) & (other > 0)
     covariance = (st - s1.unsqueeze(-1) * t1).where(live, 0.0)
-    mean = mean_about(pivot[: len(s1)], s1)
-    return Sides(count, mean, variance, mean_about(away, t1), other, covariance)
+    within, other_within = (
+        _within(state[name][keep].sum(0) / count if name in state else None, first, spread)
+        for name, first, spread in (("ss", s1, variance), ("tt", t1, other))
+    )
+    return Sides(
+        count,
+        mean,
+        variance,
+        other_mean,
+        other,
+        covariance,
+        within,
+        other_within,
+    )
+
+
+def _within(products: Tensor | None, first: Tensor, variance: Tensor) -> Tensor:
+    """Return the covariances between the components of each node, 0 of constant ones."""
+    if products is None:
+        return variance[:, None, None]
+    mean, spread = (by_node(each, products.shape[-1]) for each in (first, variance))
+    live = spread > 0
+    found = products - mean.unsqueeze(-1) * mean.unsqueeze(-2)
+    return found.where(live.unsqueeze(-1) & live.unsqueeze(-2), 0.0)

@@ -1,7 +1,7 @@
 """Gradient statistics: first-order changes of the loss by node, per position and per row.
 
 With g = dL/da, L the loss *summed* over rows and positions, and q = a·g, the (negative) first-order
-change of the loss when a node is set to zero; a node with several components (a head) has one q per
+change of the loss when a node is set to zero; a node of several components (a head) has one q per
 position, the sum over its components. Products are taken in float64.
 """
 
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 Labels = Literal["data", "model"]
 """The labels of the loss: those of the data, or drawn from the model's predictions."""
 
-_FIELDS = ("g", "g2", "q", "abs_q", "q2", "q4", "s1", "dg", "dg_g", "gg")
+_COMPONENT_FIELDS, _NODE_FIELDS = ("g", "g2"), ("q", "abs_q", "q2", "q4")
+_CENTRED_FIELDS = ("s1", "dg", "dg_g", "gg")
 _ROW_FIELDS = ("q", "abs_q", "q2", "q4", "abs_mean_q")
 
 
 @frozen(eq=False)
 class GradientSummary:
-    """Means over positions; every tensor is ``(nodes,)`` float64.
+    """Means over positions, float64; `g` and `g2` are by component, all others ``(nodes,)``.
 
-    `centred_q2` is E[(Σ(a−μ)g)²] with μ the mean activation and the sum over a node's components, 0
-    for a constant node. `count` is the number of positions that have a q.
+    `centred_q2` is E[(Σ(a−μ)g)²] with μ the mean of each component and the sum over a node's
+    components, 0 for a constant node; None unless the statistic is centred. `count` is the number
+    of positions.
     """
 
     count: Tensor
@@ -42,73 +44,143 @@ class GradientSummary:
     abs_q: Tensor
     q2: Tensor
     q4: Tensor
-    centred_q2: Tensor
+    centred_q2: Tensor | None = None
 
 
 @renamed_arguments(tap="reads")
 @frozen
 class GradientMoments:
-    """Means over positions of g, g², q, |q|, q², q⁴ and ((a−μ)g)² (block B3).
+    """Means over positions of g, g², q, |q|, q², q⁴ and (Σ(a−μ)g)² (block B3).
 
-    The last is kept as sums of d, (dg)², (dg)g and g² with d = a − pivot: combining E[q²], E[a·g²]
-    and E[g²] would cancel where the mean is large beside the spread.
+    The last is kept as sums of d, (Σdg)², (Σdg)g and ggᵀ with d = a − pivot: combining E[q²],
+    E[a·g²] and E[g²] would cancel where the mean is large beside the spread. Of a node of several
+    components ggᵀ is a matrix.
 
     Attributes:
         reads: the read point.
         labels: the labels of the loss.
+        centred: keep the sums of (Σ(a−μ)g)² as well.
     """
 
     reads: ReadPoint = "activation"
     labels: Labels = "data"
+    centred: bool = True
     additive: ClassVar[bool] = True
 
     @property
     def requires(self) -> frozenset[Need]:
         return gradient_of(self.labels)
 
+    def covers(self, other: object) -> bool:
+        return (
+            isinstance(other, GradientMoments)
+            and (other.reads, other.labels) == (self.reads, self.labels)
+            and other.centred <= self.centred
+        )
+
     def floats(self, layout: Layout) -> int:
-        return layout.folds * (len(_FIELDS) * layout.width + 2) + layout.width
+        widths = self._widths(layout).values()
+        return layout.folds * (sum(widths) + 1) + layout.width * self.centred
 
     def start(self, layout: Layout) -> State:
         from nodelens.statistics.rows import zeros
 
-        fields = {name: zeros(layout, layout.width) for name in _FIELDS}
-        return {"count": zeros(layout), "gates": zeros(layout), **fields}
+        fields = {name: zeros(layout, width) for name, width in self._widths(layout).items()}
+        return {"count": zeros(layout), **fields}
+
+    def _widths(self, layout: Layout) -> dict[str, int]:
+        """Return the width of every field but the count."""
+        found = dict.fromkeys(_COMPONENT_FIELDS, layout.width)
+        found |= dict.fromkeys(_NODE_FIELDS, layout.nodes)
+        if self.centred:
+            sizes = (layout.width, layout.nodes, layout.width, layout.width * layout.components)
+            found |= dict(zip(_CENTRED_FIELDS, sizes, strict=True))
+        return found
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the sums; padding has neither value nor gradient."""
         from nodelens.statistics.rows import add_terms, pivot_of, row_counts
         from nodelens.statistics.sweeps import swept
 
-        pivot, counts = pivot_of(state, reading), row_counts(reading)
+        pivot = pivot_of(state, reading) if self.centred else None
         sums = swept(reading, lambda cut: _terms(reading, pivot, cut))
         reading.shared["gates"] = (sums[2],)
-        terms = {"count": counts, "gates": counts / reading.parts}
-        add_terms(state, reading, terms | dict(zip(_FIELDS, sums, strict=True)))
+        names = _COMPONENT_FIELDS + _NODE_FIELDS + (_CENTRED_FIELDS if self.centred else ())
+        terms = {"count": row_counts(reading), **dict(zip(names, sums, strict=False))}
+        add_terms(state, reading, terms)
+        if self.centred and reading.components > 1:
+            _add_squares(state["gg"], reading)
 
     def merge(self, state: State, other: State) -> None:
-        from nodelens.statistics.rows import add_fields, common_pivot
+        from nodelens.statistics.rows import add_fields, common_pivot, over_components
 
+        if not self.centred:
+            return add_fields(state, other)
         if "pivot" not in other:
-            return
+            return None
         t = common_pivot(state, other, "count")
         moved = {name: value.to(t.device) for name, value in other.items() if name != "pivot"}
         add_fields(state, moved)
+        components = _components(state)
         state["s1"] += moved["count"].unsqueeze(-1) * t
-        state["dg_g"] += moved["gg"] * t
-        state["dg"] += 2 * t * moved["dg_g"] + moved["gg"] * t.square()
+        state["dg_g"] += applied(moved["gg"], t, components)
+        cross = over_components(2 * t * moved["dg_g"], components)
+        state["dg"] += cross + quadratic(moved["gg"], t, components)
+        return None
 
     def summary(self, state: State, keep: Tensor) -> GradientSummary:
-        from nodelens.statistics.rows import resolved
+        count = state["count"][keep].sum().clamp(min=1.0)
+        total = {name: value[keep].sum(0) for name, value in state.items() if name != "pivot"}
+        g, g2, q, abs_q, q2, q4 = (total[name] / count for name in _COMPONENT_FIELDS + _NODE_FIELDS)
+        centred = _centred(total, count, _components(state)) if self.centred else None
+        return GradientSummary(count, g, g2, q, abs_q, q2, q4, centred)
 
-        count, gates = (state[name][keep].sum().clamp(min=1.0) for name in ("count", "gates"))
-        total = {name: state[name][keep].sum(0) for name in _FIELDS}
-        per_gate = ("q", "abs_q", "q2", "q4", "dg", "dg_g", "gg")
-        q, abs_q, q2, q4, dg, dg_g, gg = (total[name] / gates for name in per_gate)
-        d = total["s1"] / count
-        centred_q2 = resolved(dg - 2 * d * dg_g + d.square() * gg, dg)
-        g, g2 = total["g"] / count, total["g2"] / count
-        return GradientSummary(gates, g, g2, q, abs_q, q2, q4, centred_q2)
+
+def _centred(total: State, count: Tensor, components: int) -> Tensor:
+    """Return E[(Σ(a−μ)g)²] from the sums, ``(nodes,)``."""
+    from nodelens.statistics.rows import over_components, resolved
+
+    d, dg, dg_g, gg = (total[name] / count for name in _CENTRED_FIELDS)
+    centred = dg - over_components(2 * d * dg_g, components) + quadratic(gg, d, components)
+    return resolved(centred, dg)
+
+
+def _components(state: State) -> int:
+    """Return the number of components of each node of a state."""
+    return state["g"].shape[-1] // state["q"].shape[-1]
+
+
+def applied(squares: Tensor, vector: Tensor, components: int) -> Tensor:
+    """Return Gv of each node's matrix G = Σggᵀ and vector v, by component."""
+    if components == 1:
+        return squares * vector
+    matrices = squares.view(-1, components, components)
+    return (matrices @ vector.view(-1, components, 1)).view(*squares.shape[:-1], -1)
+
+
+def quadratic(squares: Tensor, vector: Tensor, components: int) -> Tensor:
+    """Return vᵀGv of each node, ``(…, nodes)``."""
+    from nodelens.statistics.rows import over_components
+
+    if components == 1:
+        return squares * vector.square()
+    return over_components(applied(squares, vector, components) * vector, components)
+
+
+def _add_squares(total: Tensor, reading: Reading) -> None:
+    """Add Σggᵀ of each node's gradient to every fold, ``(folds, nodes · components²)``."""
+    from nodelens.statistics.rows import by_node, upcast
+    from nodelens.statistics.sweeps import row_slices
+
+    assert reading.gradient is not None
+    members = reading.members(len(total))
+    for rows in row_slices(reading):
+        gradient = upcast(reading.gradient[rows]).double()
+        g = by_node(gradient, reading.components).movedim(-2, 0)
+        for fold in members[:, rows].any(1).nonzero().flatten().tolist():
+            weighted = g * members[fold, rows, None, None]
+            product = weighted.flatten(1, 2).mT @ g.flatten(1, 2)
+            total[fold] += product.flatten()
 
 
 def gradient_of(labels: Labels) -> frozenset[Need]:
@@ -116,22 +188,29 @@ def gradient_of(labels: Labels) -> frozenset[Need]:
     return frozenset({"gradient" if labels == "data" else "sampled_gradient"})
 
 
-def _terms(reading: Reading, pivot: Tensor, cut: ReadingSlice) -> tuple[Tensor, ...]:
-    """Return the row sums of `_FIELDS`, in their order."""
-    from nodelens.statistics.rows import summed_parts
+def _terms(reading: Reading, pivot: Tensor | None, cut: ReadingSlice) -> tuple[Tensor, ...]:
+    """Return the row sums of the fields in their order, the centred ones where there is a pivot.
+
+    The products ggᵀ of nodes of several components are left out.
+    """
+    from nodelens.statistics.rows import over_components
     from nodelens.statistics.sums import centred_cut, copied, gates
 
     assert reading.gradient is not None
-    parts, g = reading.parts, copied(reading.gradient[cut])
-    d, q = centred_cut(reading, pivot, cut), gates(reading, cut)
-    first, total, gate = d.sum(1), g.sum(1), summed_parts(g, parts)
-    dg = summed_parts(d.mul_(g), parts)
-    cross, dg2 = (dg * gate).sum(1), dg.square_().sum(1)
-    gg = gate.square().sum(1) if parts > 1 else None
+    components, g = reading.components, copied(reading.gradient[cut])
+    q, total = gates(reading, cut), g.sum(1)
+    centred: tuple[Tensor, ...] = ()
+    if pivot is not None:
+        d = centred_cut(reading, pivot, cut)
+        first, dg = d.sum(1), over_components(d.mul_(g), components)
+        of_node = dg if components == 1 else dg.repeat_interleave(components, -1)
+        cross = (of_node * g).sum(1)
+        centred = (first, dg.square_().sum(1), cross)
     g2 = g.square_().sum(1)
     gates_sum, magnitude = q.sum(1), q.abs().sum(1)
     q2, q4 = q.square_().sum(1), q.square_().sum(1)
-    return total, g2, gates_sum, magnitude, q2, q4, first, dg2, cross, g2 if gg is None else gg
+    found = (total, g2, gates_sum, magnitude, q2, q4, *centred)
+    return (*found, g2) if centred and components == 1 else found
 
 
 @frozen(eq=False)
@@ -166,12 +245,12 @@ class RowGradients:
         return gradient_of(self.labels) | {"whole_rows"}
 
     def floats(self, layout: Layout) -> int:
-        return layout.folds * (len(_ROW_FIELDS) * layout.width + 1)
+        return layout.folds * (len(_ROW_FIELDS) * layout.nodes + 1)
 
     def start(self, layout: Layout) -> State:
         from nodelens.statistics.rows import zeros
 
-        fields = {name: zeros(layout, layout.width) for name in _ROW_FIELDS}
+        fields = {name: zeros(layout, layout.nodes) for name in _ROW_FIELDS}
         return {"rows": zeros(layout), **fields}
 
     def update(self, state: State, reading: Reading) -> None:
@@ -181,7 +260,7 @@ class RowGradients:
 
         total = gate_sums(reading)
         counts = row_counts(reading)
-        samples = (counts / reading.parts).clamp(min=1.0).unsqueeze(-1)
+        samples = counts.clamp(min=1.0).unsqueeze(-1)
         square = total.square()
         terms = (total, total.abs(), square, square.square(), total.abs() / samples)
         named = dict(zip(_ROW_FIELDS, terms, strict=True))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class GramSummary:
     """Population covariance as a `Triangle`, ``(size,)`` float64, and mean, ``(nodes,)``.
 
+    Each component of a node has a row and a column of its own, as if it were a node.
+
     Entries of constant nodes are exactly 0. The square matrices, ``(nodes, nodes)``, are made at
     each access. For the input of a grouped convolution all have a leading axis of blocks:
     ``(blocks, size)``, ``(blocks, features)``, ``(blocks, features, features)``.
@@ -66,8 +68,9 @@ class GramSummary:
 class Gram:
     """Sums of products of all pairs of nodes (blocks B6, B7, B8 and B15, by `reads` and `of`).
 
-    Values are taken about a pivot. Products are taken in the precision of the activation and summed
-    in float64.
+    Nodes of several components have products of all pairs of components: the matrix is ``(nodes ·
+    components)`` wide, except of gates, which are one number of a node. Values are taken about a
+    pivot. Products are taken in the precision of the activation and summed in float64.
 
     Attributes:
         reads: the read point; at the input, a grouped convolution has one matrix per block.
@@ -89,18 +92,26 @@ class Gram:
         return needs_of(self.of) | {"quadratic"}
 
     def floats(self, layout: Layout) -> int:
-        triangle = layout.blocks * _triangle(layout).size
-        return layout.folds * (triangle + 2 * layout.width + 1) + layout.width
+        features = self._features(layout)
+        each = layout.blocks * (_triangle(features).size + 2 * features)
+        return layout.folds * (each + 1) + layout.blocks * features
 
     def start(self, layout: Layout) -> State:
         from nodelens.statistics.rows import zeros
 
+        features = self._features(layout)
         return {
             "count": zeros(layout),
-            "s1": zeros(layout, layout.blocks, layout.width // layout.blocks),
-            "square": zeros(layout, layout.blocks, layout.width // layout.blocks),
-            "s2": zeros(layout, layout.blocks, _triangle(layout).size),
+            "s1": zeros(layout, layout.blocks, features),
+            "square": zeros(layout, layout.blocks, features),
+            "s2": zeros(layout, layout.blocks, _triangle(features).size),
         }
+
+    def _features(self, layout: Layout) -> int:
+        """Return the width of the matrix of a block."""
+        from nodelens.statistics.quantities import width_of
+
+        return width_of(layout, self.of) // layout.blocks
 
     def update(self, state: State, reading: Reading) -> None:
         import torch
@@ -136,15 +147,15 @@ class Gram:
         state["s1"] += s1 + n * shift
 
     def summary(self, state: State, keep: Tensor) -> GramSummary:
-        from nodelens.statistics.rows import mean_about, resolved
+        from nodelens.statistics.rows import mean_about, resolved, varies
 
         count = state["count"][keep].sum().clamp(min=1.0)
         d1, square, packed = (state[name][keep].sum(0) / count for name in ("s1", "square", "s2"))
         triangle = _triangle_of(state)
         triangle.add_outer(packed, -d1, d1)
-        triangle.silence(packed, resolved(square - d1.square(), square) > 0)
         pivot = state["pivot"].view_as(d1) if "pivot" in state else d1 * 0
         mean = mean_about(pivot, d1)
+        triangle.silence(packed, varies(resolved(square - d1.square(), square), mean))
         if len(mean) == 1:
             mean, packed = mean[0], packed[0]
         return GramSummary(count, mean, packed)
@@ -172,13 +183,11 @@ def _add_vectors(total: Tensor, squares: Tensor, samples: Tensor) -> None:
         squares += d.square_().sum(0)
 
 
-def _triangle(layout: Layout) -> Triangle:
+def _triangle(width: int) -> Triangle:
     from nodelens.statistics.triangle import Triangle
 
-    return Triangle(layout.width // layout.blocks)
+    return Triangle(width)
 
 
 def _triangle_of(state: State) -> Triangle:
-    from nodelens.statistics.triangle import Triangle
-
-    return Triangle(state["s1"].shape[-1])
+    return _triangle(state["s1"].shape[-1])

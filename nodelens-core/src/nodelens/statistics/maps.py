@@ -44,16 +44,19 @@ class MapRanks:
     additive: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
-        return layout.folds * (layout.width + 1)
+        return layout.folds * (layout.nodes + 1)
 
     def start(self, layout: Layout) -> State:
         return _start(layout)
 
     def update(self, state: State, reading: Reading) -> None:
         """Add the ranks of every row's maps; padding is zeros, which change no rank."""
+        from nodelens.statistics.rows import over_components
+
         height, width = reading.grid if len(reading.grid) == 2 else (0, 0)
         if height * width == reading.values.shape[1]:
-            _add(state, reading, map_ranks(reading.values, height, width))
+            ranks = map_ranks(reading.values, height, width)
+            _add(state, reading, over_components(ranks, reading.components) / reading.components)
 
     def merge(self, state: State, other: State) -> None:
         from nodelens.statistics.rows import add_fields
@@ -70,7 +73,8 @@ class NuclearNorms:
     """Each node's part of the nuclear norm of a row's activation, averaged over rows (block B16).
 
     With A the ``(nodes, positions)`` matrix of one row: ‖A‖_* minus that of A with the node's row
-    set to zero. Source: Sui et al. 2021, "CHIP", arXiv:2110.13981, equation 3.
+    set to zero, or with the rows of all of its components. Source: Sui et al. 2021, "CHIP",
+    arXiv:2110.13981, equation 3.
 
     Attributes:
         reads: the read point.
@@ -81,7 +85,7 @@ class NuclearNorms:
     additive: ClassVar[bool] = True
 
     def floats(self, layout: Layout) -> int:
-        return layout.folds * (layout.width + 1)
+        return layout.folds * (layout.nodes + 1)
 
     def start(self, layout: Layout) -> State:
         return _start(layout)
@@ -90,7 +94,8 @@ class NuclearNorms:
         """Add the parts of every row's nodes; padding is zeros, which change no norm."""
         import torch
 
-        parts = [nuclear_contributions(values.double().mT) for values in reading.values]
+        each = reading.components
+        parts = [nuclear_contributions(values.double().mT, each) for values in reading.values]
         if parts:
             _add(state, reading, torch.stack(parts))
 
@@ -121,8 +126,11 @@ def map_ranks(values: Tensor, height: int, width: int) -> Tensor:
     return torch.cat(ranks).view(rows, nodes).double()
 
 
-def nuclear_contributions(matrix: Tensor) -> Tensor:
+def nuclear_contributions(matrix: Tensor, components: int = 1) -> Tensor:
     """Return ‖A‖_* minus the nuclear norm of A without row i, for every row i, ``(rows,)``.
+
+    Of nodes of several components, which are neighbouring rows, without all rows of node i,
+    ``(nodes,)``; each then takes a decomposition of its own.
 
     With A = U S Vᵀ of rank k, the singular values of A without row i are those of the k × k matrix
     (I − c·ûûᵀ) S, where u = |u|·û are the first k entries of row i of U, w are the others, and
@@ -131,6 +139,8 @@ def nuclear_contributions(matrix: Tensor) -> Tensor:
     """
     import torch
 
+    if components > 1:
+        return _without_blocks(matrix, components)
     active = matrix.abs().amax(-1) > 0
     if matrix.shape[1] > matrix.shape[0]:
         matrix = torch.linalg.qr(matrix.mT, mode="r").R.mT
@@ -150,10 +160,23 @@ def nuclear_contributions(matrix: Tensor) -> Tensor:
     return difference.clamp(min=0.0).where(active, 0.0)
 
 
+def _without_blocks(matrix: Tensor, components: int) -> Tensor:
+    """Return the drop of the nuclear norm without each block of rows, ``(blocks,)``."""
+    import torch
+
+    whole, found = torch.linalg.svdvals(matrix).sum(), []
+    for first in range(0, len(matrix), components):
+        last = first + components
+        rest = torch.cat([matrix[:first], matrix[last:]])
+        norm = torch.linalg.svdvals(rest).sum() if len(rest) else whole * 0.0
+        found.append((whole - norm).clamp(min=0.0) * matrix[first:last].any())
+    return torch.stack(found)
+
+
 def _start(layout: Layout) -> State:
     from nodelens.statistics.rows import zeros
 
-    return {"rows": zeros(layout), "sum": zeros(layout, layout.width)}
+    return {"rows": zeros(layout), "sum": zeros(layout, layout.nodes)}
 
 
 def _add(state: State, reading: Reading, per_row: Tensor) -> None:

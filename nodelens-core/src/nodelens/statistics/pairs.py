@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class CrossSummary:
-    """Moments of two groups on the same samples, float64.
+    """Moments of two groups on the same samples, float64; each component counts as a node.
 
     `mean` and `variance` are ``(nodes,)``, `other_mean` and `other_variance` ``(others,)``, the
     population `covariance` is ``(nodes, others)``. Entries of constant nodes are exactly 0.
+    `within`, ``(nodes, components, components)``, are the covariances between the components of one
+    node, `other_within` those of the other group's nodes.
     """
 
     count: Tensor
@@ -26,6 +28,8 @@ class CrossSummary:
     covariance: Tensor
     variance: Tensor
     other_variance: Tensor
+    within: Tensor
+    other_within: Tensor
 
     @property
     def correlation(self) -> Tensor:
@@ -49,12 +53,13 @@ class CrossGram:
     def floats(self, layout: Layout) -> int:
         from nodelens.statistics.cross_products import floats_of_sides
 
-        return floats_of_sides(layout, layout.others) + layout.width + layout.others
+        sides = floats_of_sides(layout, layout.others, layout.other_components)
+        return sides + layout.width + layout.others
 
     def start(self, layout: Layout) -> State:
         from nodelens.statistics.cross_products import start_sides
 
-        return start_sides(layout, layout.others)
+        return start_sides(layout, layout.others, layout.other_components)
 
     def update(self, state: State, reading: Reading) -> None:
         import torch
@@ -91,4 +96,6 @@ class CrossGram:
             found.covariance,
             found.variance,
             found.other_variance,
+            found.within,
+            found.other_within,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.interfaces.statistic import Need, Reading, State
+    from nodelens.interfaces.statistic import Layout, Need, Reading, State
 
 Quantity = Literal["value", "gradient", "gate"]
 """The activation, dL/da, or q = a·g, the sum over a node's components."""
@@ -25,9 +25,15 @@ def quantity_of(reading: Reading, of: Quantity) -> Tensor:
     assert reading.gradient is not None
     if of == "gradient":
         return reading.gradient
-    from nodelens.statistics.rows import summed_parts, upcast
+    from nodelens.statistics.rows import over_components, upcast
 
-    return summed_parts(upcast(reading.values) * upcast(reading.gradient), reading.parts)
+    gates = upcast(reading.values) * upcast(reading.gradient)
+    return over_components(gates, reading.components)
+
+
+def width_of(layout: Layout, of: Quantity) -> int:
+    """Return how many numbers the quantity has at a position: a gate is one number of a node."""
+    return layout.nodes if of == "gate" else layout.width
 
 
 def row_quantity(reading: Reading, of: Literal["value", "gate"]) -> Tensor:
@@ -39,13 +45,13 @@ def row_quantity(reading: Reading, of: Literal["value", "gate"]) -> Tensor:
 
 
 def pivot_for(state: State, reading: Reading, of: Quantity) -> Tensor:
-    """Return the pivot, ``(nodes,)``; gradients scatter about 0, so theirs is 0."""
+    """Return the pivot of the quantity; gradients scatter about 0, so theirs is 0."""
     from nodelens.statistics.rows import pivot_of
 
     if of == "value":
         return pivot_of(state, reading)
-    zero = reading.values.new_zeros(reading.values.shape[-1]).double()
-    return state.setdefault("pivot", zero)
+    width = reading.values.shape[-1] // (reading.components if of == "gate" else 1)
+    return state.setdefault("pivot", reading.values.new_zeros(width).double())
 
 
 def counted_samples(reading: Reading, samples: int, fraction: float = 1.0) -> Tensor | None:
@@ -55,9 +61,7 @@ def counted_samples(reading: Reading, samples: int, fraction: float = 1.0) -> Te
     """
     from nodelens.statistics.sample_draws import chosen_samples
 
-    valid, counted = reading.valid, None
-    if valid is not None:
-        counted = valid[:, :: valid.shape[1] // samples]
+    counted = reading.valid
     if fraction < 1.0:
         chosen = chosen_samples(reading, samples, fraction)
         counted = chosen if counted is None else counted & chosen

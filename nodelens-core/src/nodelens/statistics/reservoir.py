@@ -69,7 +69,10 @@ class Reservoir:
         return needs_of(self.of) | rows | labels
 
     def floats(self, layout: Layout) -> int:
-        return layout.folds * self._room(layout.folds) * (layout.width + 4 + self.targets)
+        from nodelens.statistics.quantities import width_of
+
+        width = width_of(layout, self.of)
+        return layout.folds * self._room(layout.folds) * (width + 4 + self.targets)
 
     def _room(self, folds: int) -> int:
         return -(-self.size // folds)
@@ -78,6 +81,7 @@ class Reservoir:
         """Return empty places, marked by a hash of infinity."""
         import torch
 
+        from nodelens.statistics.quantities import width_of
         from nodelens.statistics.rows import zeros
 
         room = self._room(layout.folds)
@@ -86,7 +90,7 @@ class Reservoir:
             "fold": zeros(layout, room),
             "index": zeros(layout, room),
             "position": zeros(layout, room),
-            "values": zeros(layout, room, layout.width),
+            "values": zeros(layout, room, width_of(layout, self.of)),
         }
         return state | ({"targets": zeros(layout, room)} if self.targets else {})
 
@@ -110,8 +114,7 @@ class Reservoir:
         if self.per == "row":
             keys, counted = row_keys(reading).unsqueeze(-1), row_counts(reading).unsqueeze(-1) > 0
         else:
-            parts = reading.parts if self.of == "gate" else 1
-            samples = reading.values.shape[1] // parts
+            samples = reading.values.shape[1]
             keys = sample_keys(reading, samples)
             valid = counted_samples(reading, samples)
             counted = torch.ones_like(keys, dtype=torch.bool) if valid is None else valid

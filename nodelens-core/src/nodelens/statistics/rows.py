@@ -19,6 +19,13 @@ E[d²] − E[d]² is then rounding, which grows with the number of batches: 2⁻
 about 2⁻⁴² after four thousand.
 """
 
+STEADY = 2.0**-48
+"""The standard deviation, as a fraction of the mean, up to which a value is constant.
+
+A sum of terms that always makes the same number, such as the attention of a head to equal values,
+varies by a few roundings of float64.
+"""
+
 _FEWEST, _ENOUGH = 8, 2**18
 """Positions of a row that a pivot is the mean of at least, and elements of all rows that do."""
 
@@ -55,12 +62,14 @@ def blank(values: Tensor, valid: Tensor | None, fill: float = 0.0) -> Tensor:
     return values if valid is None else values.masked_fill(~valid.unsqueeze(-1), fill)
 
 
-def summed_parts(values: Tensor, parts: int) -> Tensor:
-    """Sum the neighbouring positions of one sample: ``(rows, samples, nodes)``."""
-    if parts == 1:
-        return values
-    rows, positions, nodes = values.shape
-    return values.reshape(rows, positions // parts, parts, nodes).sum(2)
+def over_components(values: Tensor, components: int) -> Tensor:
+    """Sum the components of each node, neighbours in the last axis: ``(…, nodes)``."""
+    return values if components == 1 else by_node(values, components).sum(-1)
+
+
+def by_node(values: Tensor, components: int) -> Tensor:
+    """Return the last axis as an axis of nodes and one of their components."""
+    return values.reshape(*values.shape[:-1], -1, components)
 
 
 def add_rows(total: Tensor, per_row: Tensor, fold: Tensor) -> None:
@@ -136,6 +145,11 @@ def mean_about(pivot: Tensor, d1: Tensor) -> Tensor:
     """Return the mean of a from that of d = a − pivot, exactly 0 where both cancel to rounding."""
     mean = pivot + d1
     return mean.where(mean.abs() > ROUNDING * pivot.abs(), 0.0)
+
+
+def varies(variance: Tensor, mean: Tensor) -> Tensor:
+    """Return True where a value varies by more than the rounding of a constant."""
+    return variance > (STEADY * mean).square()
 
 
 def common_pivot(state: State, other: State, like: str) -> Tensor:

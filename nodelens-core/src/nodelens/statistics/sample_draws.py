@@ -50,22 +50,21 @@ def chosen_samples(reading: Reading, samples: int, fraction: float) -> Tensor:
 def some_samples(reading: Reading, fraction: float) -> Reading:
     """Return a fixed random fraction of the samples of a reading, each as a row of its own.
 
-    A sample is a valid position, or all neighbouring positions that are components of one. The
-    choice is by a hash of the row's number in the data and of the position: sites with the same
-    positions give the same samples, in every batch, order and process. May have no rows.
+    A sample is a valid position. The choice is by a hash of the row's number in the data and of the
+    position: sites with the same positions give the same samples, in every batch, order and
+    process. May have no rows.
     """
-    positions = reading.values.shape[1]
-    samples = positions // reading.parts
+    samples = reading.values.shape[1]
     chosen = position_keys(row_keys(reading), samples, _FRACTION) < _limit(fraction)
     if reading.valid is not None:
-        chosen = chosen & reading.valid[:, :: reading.parts]
+        chosen = chosen & reading.valid
     row, sample = chosen.nonzero(as_tuple=True)
 
     def pick(values: Tensor) -> Tensor:
-        apart = values.view(len(values), samples, reading.parts, values.shape[2])
-        if not apart.is_contiguous():
-            return apart[row, sample]
-        return apart.flatten(0, 1).index_select(0, row * samples + sample)  # many times as fast
+        if not values.is_contiguous():
+            return values[row, sample].unsqueeze(1)
+        found = values.flatten(0, 1).index_select(0, row * samples + sample)  # many times as fast
+        return found.unsqueeze(1)
 
     return evolve(
         reading,

@@ -84,18 +84,25 @@ class GramSketch:
         return needs_of(self.of) | {"quadratic"}
 
     def floats(self, layout: Layout) -> int:
-        each = self.rank * (layout.width + 1) + 2 * layout.width + 1
-        return layout.folds * each + layout.width
+        width = self._width(layout)
+        each = self.rank * (width + 1) + 2 * width + 1
+        return layout.folds * each + width
+
+    def _width(self, layout: Layout) -> int:
+        from nodelens.statistics.quantities import width_of
+
+        return width_of(layout, self.of)
 
     def start(self, layout: Layout) -> State:
         from nodelens.statistics.rows import zeros
 
+        width = self._width(layout)
         return {
             "count": zeros(layout),
-            "s1": zeros(layout, layout.blocks, layout.width // layout.blocks),
-            "square": zeros(layout, layout.blocks, layout.width // layout.blocks),
+            "s1": zeros(layout, layout.blocks, width // layout.blocks),
+            "square": zeros(layout, layout.blocks, width // layout.blocks),
             "signs": zeros(layout, self.rank),
-            "sketch": zeros(layout, self.rank, layout.width),
+            "sketch": zeros(layout, self.rank, width),
         }
 
     def update(self, state: State, reading: Reading) -> None:
@@ -144,11 +151,14 @@ class GramSketch:
         state["s1"] += n * shift
 
     def summary(self, state: State, keep: Tensor) -> SketchSummary:
-        from nodelens.statistics.rows import mean_about, resolved
+        from nodelens.statistics.rows import mean_about, resolved, varies
 
         count = state["count"][keep].sum().clamp(min=1.0)
         d1, square = (state[name][keep].sum(0) / count for name in ("s1", "square"))
+        pivot = state["pivot"].view_as(d1) if "pivot" in state else d1 * 0
+        mean = mean_about(pivot, d1)
         variance = resolved(square - d1.square(), square)
+        variance = variance.where(varies(variance, mean), 0.0)
         signs, sketch = (state[name][keep].sum(0) for name in ("signs", "sketch"))
         sketch = sketch.view(self.rank, *d1.shape).movedim(0, 1)
         sketch = sketch - signs.unsqueeze(-1) * d1.unsqueeze(-2)
@@ -156,8 +166,6 @@ class GramSketch:
         live = (variance > 0) & (norm > 0)
         scale = (variance / norm).sqrt().where(live, 0.0)
         sketch = sketch * scale.unsqueeze(-2)
-        pivot = state["pivot"].view_as(d1) if "pivot" in state else d1 * 0
-        mean = mean_about(pivot, d1)
         if len(mean) == 1:
             mean, sketch = mean[0], sketch[0]
         return SketchSummary(count, mean, sketch)

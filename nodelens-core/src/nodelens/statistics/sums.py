@@ -11,7 +11,7 @@ from attrs import evolve
 from torch import Tensor
 
 from nodelens.interfaces.statistic import Reading, RowSums
-from nodelens.statistics.rows import moved, row_counts, row_sum, summed_parts, upcast
+from nodelens.statistics.rows import moved, over_components, row_counts, row_sum, upcast
 from nodelens.statistics.sweeps import ReadingSlice, swept
 
 LONG = 16
@@ -254,10 +254,10 @@ def gate_sums(reading: Reading) -> Tensor:
 
 
 def gates(reading: Reading, cut: ReadingSlice) -> Tensor:
-    """Return q = a·g, ``(rows, samples, nodes)`` float64, summed over a node's components."""
+    """Return q = a·g, ``(rows, positions, nodes)`` float64, summed over a node's components."""
     assert reading.gradient is not None
     q = copied(reading.values[cut]).mul_(reading.gradient[cut].double())
-    return summed_parts(q, reading.parts)
+    return over_components(q, reading.components)
 
 
 def centred_cut(reading: Reading, pivot: Tensor, cut: ReadingSlice) -> Tensor:

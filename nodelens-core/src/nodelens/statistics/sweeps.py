@@ -36,16 +36,20 @@ def row_slices(reading: Reading) -> list[slice]:
 
 
 def cuts(reading: Reading) -> tuple[tuple[ReadingSlice, ...], ...]:
-    """Return the slices that are processed at once, row by row; large rows are split by nodes."""
+    """Return the slices that are processed at once, row by row; large rows are split by nodes.
+
+    The components of a node are always in one slice.
+    """
     rows, positions, nodes = reading.values.shape
-    return _cuts(rows, positions, nodes, chunk_on(reading.values.device))
+    return _cuts(rows, positions, nodes, reading.components, chunk_on(reading.values.device))
 
 
 @lru_cache(maxsize=1024)
 def _cuts(
-    rows: int, positions: int, nodes: int, chunk: int
+    rows: int, positions: int, nodes: int, components: int, chunk: int
 ) -> tuple[tuple[ReadingSlice, ...], ...]:
-    columns = _slices(nodes, chunk // max(1, positions))
+    step = chunk // max(1, positions) // components * components
+    columns = _slices(nodes, max(components, step))
     lines = _slices(max(rows, 1), chunk // max(1, positions * nodes))
     return tuple(tuple(ReadingSlice(line, slice(None), some) for some in columns) for line in lines)
 
@@ -55,8 +59,8 @@ def swept(
 ) -> tuple[Tensor, ...]:
     """Return the result of `terms` for all rows and nodes, computed slice by slice.
 
-    `terms` maps a slice to tensors ``(rows, nodes)`` of its rows and nodes. Elementwise work on a
-    whole activation is bound by memory: it takes several times as long.
+    `terms` maps a slice to tensors ``(rows, nodes)`` of its rows and nodes, or components.
+    Elementwise work on a whole activation is bound by memory: it takes several times as long.
     """
     parts = [_beside([terms(cut) for cut in row], dim=-1) for row in cuts(reading)]
     return _beside(parts, dim=0)

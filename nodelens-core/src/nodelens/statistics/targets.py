@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from nodelens.interfaces.statistic import OUTPUTS
 from nodelens.renamed_arguments import renamed_arguments
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class TargetSummary:
-    """Moments of nodes and targets on the same samples, float64.
+    """Moments of nodes and targets on the same samples, float64; each component counts as a node.
 
     `mean` and `variance` are ``(nodes,)``. The targets are those of `OUTPUTS`, in their order:
     `target_mean` and `target_variance` are ``(3,)``, the population `covariance` is ``(3, nodes)``,
-    exactly 0 for constant nodes. `count` is the number of samples.
+    exactly 0 for constant nodes. `within`, ``(nodes, components, components)``, are the covariances
+    between the components of one node. `count` is the number of samples.
     """
 
     count: Tensor
@@ -30,6 +31,7 @@ class TargetSummary:
     target_mean: Tensor
     target_variance: Tensor
     covariance: Tensor
+    within: Tensor
 
     @property
     def correlation(self) -> Tensor:
@@ -66,12 +68,17 @@ class TargetMoments:
     def floats(self, layout: Layout) -> int:
         from nodelens.statistics.cross_products import floats_of_sides
 
-        return floats_of_sides(layout, len(OUTPUTS)) + layout.width + len(OUTPUTS)
+        mine = self._layout(layout)
+        return floats_of_sides(mine, len(OUTPUTS)) + mine.width + len(OUTPUTS)
+
+    def _layout(self, layout: Layout) -> Layout:
+        """Return the layout of what is multiplied: a gate is one number of a node."""
+        return layout if self.of == "value" else evolve(layout, width=layout.nodes, components=1)
 
     def start(self, layout: Layout) -> State:
         from nodelens.statistics.cross_products import start_sides
 
-        return start_sides(layout, len(OUTPUTS))
+        return start_sides(self._layout(layout), len(OUTPUTS))
 
     def update(self, state: State, reading: Reading) -> None:
         from nodelens.statistics.cross_products import add_sides
@@ -108,6 +115,7 @@ class TargetMoments:
             found.other_mean,
             found.other_variance,
             found.covariance.mT,
+            found.within,
         )
 
 
@@ -116,21 +124,17 @@ def labelled_samples(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return values, targets, ``(rows, samples, 3)``, and whether they count, by position or row.
 
-    `TargetMoments` says when samples are positions and when rows. The components of a node at one
-    position are samples of their own, with one target.
+    `TargetMoments` says when samples are positions and when rows.
     """
     from nodelens.statistics.quantities import counted_samples, quantity_of, row_quantity
     from nodelens.statistics.rows import row_counts
 
     assert reading.outputs is not None
-    targets = reading.outputs.double()
-    repeats = 1 if of == "gate" else reading.parts
-    samples = reading.values.shape[1] // reading.parts * repeats
-    if targets.shape[1] == 1 or targets.shape[1] * repeats != samples:
+    targets, samples = reading.outputs.double(), reading.values.shape[1]
+    if targets.shape[1] == 1 or targets.shape[1] != samples:
         values, targets = row_quantity(reading, of).unsqueeze(1), targets.nanmean(1, keepdim=True)
         return values, targets, _labelled(targets) & (row_counts(reading) > 0).unsqueeze(-1)
-    targets, valid = targets.repeat_interleave(repeats, 1), counted_samples(reading, samples)
-    labelled = _labelled(targets)
+    labelled, valid = _labelled(targets), counted_samples(reading, samples)
     return quantity_of(reading, of), targets, labelled if valid is None else labelled & valid
 
 

@@ -25,7 +25,7 @@ class ActivationMeanAbs:
     """Mean absolute activation over all positions; 0 for a dead node."""
 
     info = MetricInfo(
-        formula="E|a|",
+        formula="E|a|; of components c: Σ_c E|a_c|",
         unit="activation",
         higher_is_better=True,
         dead_nodes="lowest",
@@ -34,18 +34,19 @@ class ActivationMeanAbs:
     statistics = (Magnitudes(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[Magnitudes()].mean_abs
+        return group.total(group[Magnitudes()].mean_abs)
 
 
 @frozen
 class ActivationMean:
     """Mean activation over all positions; 0 for a dead node.
 
-    The value of a node that is replaced by its mean. Signed, so that nodes are not ranked.
+    The value of a node that is replaced by its mean; one of several components is replaced by the
+    vector of their means. Signed, so that nodes are not ranked.
     """
 
     info = MetricInfo(
-        formula="E a",
+        formula="E a; of components c: mean_c E a_c",
         unit="activation",
         higher_is_better=None,
         invariances=frozenset({"incoming_scale"}),
@@ -53,7 +54,7 @@ class ActivationMean:
     statistics = (Moments(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[Moments()].mean
+        return group.average(group[Moments()].mean)
 
 
 @frozen
@@ -61,7 +62,7 @@ class ActivationRMS:
     """Root mean square activation over all positions; 0 for a dead node."""
 
     info = MetricInfo(
-        formula="(E a²)^½",
+        formula="(E a²)^½; of components c: (Σ_c E a_c²)^½",
         unit="activation",
         higher_is_better=True,
         dead_nodes="lowest",
@@ -70,7 +71,7 @@ class ActivationRMS:
     statistics = (Moments(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[Moments()].rms
+        return group.total(group[Moments()].mean_square).sqrt()
 
 
 @frozen
@@ -81,7 +82,7 @@ class ActivationVariance:
     """
 
     info = MetricInfo(
-        formula="E(a − μ)²",
+        formula="E(a − μ)²; of components c: Σ_c E(a_c − μ_c)²",
         unit="activation²",
         higher_is_better=True,
         dead_nodes="lowest",
@@ -90,7 +91,7 @@ class ActivationVariance:
     statistics = (Moments(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[Moments()].variance
+        return group.total(group[Moments()].variance)
 
 
 @frozen
@@ -108,7 +109,10 @@ class ZeroFraction:
     """
 
     info = MetricInfo(
-        formula="#(|a| ≤ tolerance) / N; relative: #(|a| ≤ tolerance · (E a²)^½) / N",
+        formula=(
+            "#(|a| ≤ tolerance) / N; relative: #(|a| ≤ tolerance · (E a²)^½) / N; mean over "
+            "components"
+        ),
         unit="1",
         higher_is_better=False,
         source="Hu et al. 2016, Network Trimming, 1607.03250, the definition of APoZ",
@@ -127,8 +131,9 @@ class ZeroFraction:
 
     def score(self, group: GroupView) -> Tensor:
         if self.relative:
-            return group[LogHistogram()].share_below(self.tolerance * group[Moments()].rms)
-        return group[Magnitudes(tolerance=self.tolerance)].zero_fraction
+            bound = self.tolerance * group[Moments()].rms
+            return group.average(group[LogHistogram()].share_below(bound))
+        return group.average(group[Magnitudes(tolerance=self.tolerance)].zero_fraction)
 
 
 @frozen
@@ -140,7 +145,7 @@ class Kurtosis:
     """
 
     info = MetricInfo(
-        formula="E(a − μ)⁴ / Var(a)²",
+        formula="E(a − μ)⁴ / Var(a)²; of components c: Σ_c E(a_c − μ_c)⁴ / Σ_c Var(a_c)²",
         unit="1",
         higher_is_better=None,
         invariances=frozenset(
@@ -155,7 +160,7 @@ class Kurtosis:
         shape = group[Moments(order=4)]
         assert shape.fourth is not None
         variance = shape.variance.where(varies(shape.mean, shape.variance), 0.0)
-        return ratio(shape.fourth, variance.square())
+        return ratio(group.total(shape.fourth), group.total(variance.square()))
 
 
 @frozen
@@ -166,7 +171,7 @@ class Skewness:
     """
 
     info = MetricInfo(
-        formula="E(a − μ)³ / Var(a)^3/2",
+        formula="E(a − μ)³ / Var(a)^3/2; of components c: Σ_c E(a_c − μ_c)³ / Σ_c Var(a_c)^3/2",
         unit="1",
         higher_is_better=None,
         invariances=frozenset(
@@ -181,7 +186,7 @@ class Skewness:
         shape = group[Moments(order=4)]
         assert shape.third is not None
         variance = shape.variance.where(varies(shape.mean, shape.variance), 0.0)
-        return ratio(shape.third, variance * variance.sqrt())
+        return ratio(group.total(shape.third), group.total(variance * variance.sqrt()))
 
 
 @frozen
@@ -193,7 +198,7 @@ class OutlierIndex:
     """
 
     info = MetricInfo(
-        formula="max |a| / (E a²)^½",
+        formula="max |a| / (E a²)^½; of components c: max_c max |a_c| / (mean_c E a_c²)^½",
         unit="1",
         higher_is_better=None,
         invariances=frozenset({"activation_scale", "functional", "incoming_scale"}),
@@ -204,7 +209,8 @@ class OutlierIndex:
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.mathematics.arithmetic import ratio
 
-        return ratio(group[Magnitudes()].peak, group[Moments()].rms)
+        rms = group.average(group[Moments()].mean_square).sqrt()
+        return ratio(group.largest(group[Magnitudes()].peak), rms)
 
 
 @frozen
@@ -216,7 +222,7 @@ class Minitron:
     """
 
     info = MetricInfo(
-        formula="(1/N Σ_n (mean_t |a_nt|)²)^½",
+        formula="(1/N Σ_n (mean_t |a_nt|)²)^½; of components c: (Σ_c 1/N Σ_n (mean_t |a_ntc|)²)^½",
         unit="activation",
         higher_is_better=True,
         source=(
@@ -230,4 +236,4 @@ class Minitron:
     statistics = (RowMoments(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[RowMoments()].abs_mean_square.sqrt()
+        return group.total(group[RowMoments()].abs_mean_square).sqrt()

@@ -39,7 +39,7 @@ class ActivationQuantile:
     """
 
     info = MetricInfo(
-        formula="quantile of |a|",
+        formula="quantile of |a|; mean over components",
         unit="activation",
         higher_is_better=True,
         dead_nodes="lowest",
@@ -54,7 +54,7 @@ class ActivationQuantile:
         return (LogHistogram(bins=self.bins),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[LogHistogram(bins=self.bins)].magnitude_quantile(self.q)
+        return group.average(group[LogHistogram(bins=self.bins)].magnitude_quantile(self.q))
 
 
 @frozen
@@ -69,7 +69,7 @@ class SignedQuantile:
     """
 
     info = MetricInfo(
-        formula="quantile of a",
+        formula="quantile of a; mean over components",
         unit="activation",
         higher_is_better=None,
         invariances=frozenset({"incoming_scale"}),
@@ -83,7 +83,7 @@ class SignedQuantile:
         return (LogHistogram(bins=self.bins),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[LogHistogram(bins=self.bins)].quantile(self.q)
+        return group.average(group[LogHistogram(bins=self.bins)].quantile(self.q))
 
 
 @frozen
@@ -98,7 +98,7 @@ class ActivationEntropy:
     """
 
     info = MetricInfo(
-        formula="−Σ_b p_b log p_b",
+        formula="−Σ_b p_b log p_b; mean over components",
         unit="nats",
         higher_is_better=None,
         source=(
@@ -115,7 +115,7 @@ class ActivationEntropy:
         return (LogHistogram(bins=self.bins),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[LogHistogram(bins=self.bins)].entropy()
+        return group.average(group[LogHistogram(bins=self.bins)].entropy())
 
 
 @frozen
@@ -135,7 +135,9 @@ class MassiveActivation:
     """
 
     info = MetricInfo(
-        formula="min(max|a| / magnitude, max|a| / (ratio · median|a|))",
+        formula=(
+            "min(max|a| / magnitude, max|a| / (ratio · median|a|)), the largest over components too"
+        ),
         unit="1",
         higher_is_better=None,
         source=(
@@ -156,7 +158,7 @@ class MassiveActivation:
         return (Magnitudes(), LogHistogram(bins=self.bins))
 
     def score(self, group: GroupView) -> Tensor:
-        peak = group[Magnitudes()].peak
+        peak = group.largest(group[Magnitudes()].peak)
         found = group[LogHistogram(bins=self.bins)].together()
         median = evolve(found, zeros=found.zeros * 0.0).magnitude_quantile(0.5)
         threshold = (self.ratio * median).clamp(min=self.magnitude)

@@ -1,7 +1,7 @@
 """Metrics of the spectrum of a layer's activations, and each node's contribution.
 
-λ are the eigenvalues of the covariance of a group's activations. Metrics of the whole group are
-layer metrics: one number per group, which ranks no nodes.
+λ are the eigenvalues of the covariance of a group's activations, of all components of its nodes.
+Metrics of the whole group are layer metrics: one number per group, which ranks no nodes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Leverage:
     """
 
     info = MetricInfo(
-        formula="[M (M + κI)⁻¹]_ii, M = E[aaᵀ]",
+        formula="[M (M + κI)⁻¹]_ii, M = E[aaᵀ]; of components: the trace of the node's block",
         unit="1",
         higher_is_better=True,
         source="Alaoui & Mahoney 2015, ridge leverage scores, 1411.0306, definition 1",
@@ -59,9 +59,10 @@ class Leverage:
         scale = matrix.diagonal().mean()
         if scale == 0:
             return matrix.diagonal() * 0.0
-        identity = torch.eye(group.width, dtype=matrix.dtype, device=matrix.device)
+        identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
         factor = torch.linalg.cholesky(matrix / scale + self.ridge * identity)
-        return (1.0 - self.ridge * torch.cholesky_inverse(factor).diagonal()).clamp(min=0.0)
+        left = torch.cholesky_inverse(factor).diagonal()
+        return group.total((1.0 - self.ridge * left).clamp(min=0.0))
 
 
 @frozen
@@ -72,7 +73,7 @@ class RankContribution:
     """
 
     info = MetricInfo(
-        formula="erank(Σ) − erank(Σ without row and column i)",
+        formula="erank(Σ) − erank(Σ without the rows and columns of node i)",
         unit="1",
         higher_is_better=True,
         source="Roy & Vetterli 2007, The effective rank, definition 1, left out by one",
@@ -82,9 +83,24 @@ class RankContribution:
     statistics = (Gram(),)
 
     def score(self, group: GroupView) -> Tensor:
-        from nodelens_metrics.mathematics.spectra import effective_rank_without_each
+        import torch
 
-        whole, without = effective_rank_without_each(group[Gram()].covariance)
+        from nodelens_metrics.mathematics.spectra import (
+            effective_rank,
+            effective_rank_without_each,
+            eigenvalues,
+            without_each,
+        )
+
+        covariance = group[Gram()].covariance
+        if group.components > 1:
+            return effective_rank(eigenvalues(covariance)) - torch.stack(
+                [
+                    effective_rank(eigenvalues(rest))
+                    for rest in without_each(covariance, group.width)
+                ]
+            )
+        whole, without = effective_rank_without_each(covariance)
         return whole - without
 
 
@@ -93,7 +109,7 @@ class ParticipationContribution:
     """Decrease of the participation ratio of a layer's activations without the node."""
 
     info = MetricInfo(
-        formula="PR(Σ) − PR(Σ without row and column i), PR = (tr Σ)² / ‖Σ‖²",
+        formula="PR(Σ) − PR(Σ without the rows and columns of node i), PR = (tr Σ)² / ‖Σ‖²",
         unit="1",
         higher_is_better=True,
         source="common; participation ratio, left out by one",
@@ -102,12 +118,15 @@ class ParticipationContribution:
     statistics = (Gram(),)
 
     def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.arithmetic import diagonal_blocks
         from nodelens_metrics.mathematics.spectra import participation_ratio
 
         covariance = group[Gram()].covariance
-        diagonal, trace = covariance.diagonal(), covariance.trace()
-        squares = covariance.square()
-        rest = squares.sum() - 2 * squares.sum(1) + diagonal.square()
+        diagonal, trace = group.total(covariance.diagonal()), covariance.trace()
+        squares, own = covariance.square(), diagonal.square()
+        if group.components > 1:
+            own = diagonal_blocks(squares, group.components).sum((1, 2))
+        rest = squares.sum() - 2 * group.total(squares.sum(1)) + own
         total = squares.sum()
         rest = rest.where(rest > 1e-12 * total, 0.0)
         return participation_ratio(trace, total) - participation_ratio(trace - diagonal, rest)
@@ -122,7 +141,7 @@ class EigenShare:
     """
 
     info = MetricInfo(
-        formula="Σ_k≤top λ_k v_ki² / Σ_k≤top λ_k",
+        formula="Σ_k≤top λ_k v_ki² / Σ_k≤top λ_k, added over components",
         unit="1",
         higher_is_better=True,
         source="common; contribution of a variable to principal components",
@@ -139,9 +158,9 @@ class EigenShare:
         from nodelens_metrics.mathematics.arithmetic import ratio
 
         values, vectors = torch.linalg.eigh(group[Gram()].covariance)
-        count = min(self.top or group.width, group.width)
+        count = min(self.top or len(values), len(values))
         leading = values.clamp(min=0.0)[-count:]
-        return ratio(vectors[:, -count:].square() @ leading, leading.sum())
+        return group.total(ratio(vectors[:, -count:].square() @ leading, leading.sum()))
 
 
 def _spectrum(group: GroupView) -> Tensor:

@@ -66,7 +66,7 @@ class LossProxy:
     """
 
     info = MetricInfo(
-        formula="½ E[q²]; factored: ½ E[a²] E[g²]",
+        formula="½ E[q²]; factored: ½ Σ_c E[a_c²] E[g_c²] over the components c of a node",
         unit="loss",
         higher_is_better=True,
         source="Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475",
@@ -79,13 +79,17 @@ class LossProxy:
 
     @property
     def statistics(self) -> tuple[Statistic[Any], ...]:
-        return (GradientMoments(), Moments()) if self.factored else (GradientMoments(),)
+        return (
+            (GradientMoments(centred=False), Moments())
+            if self.factored
+            else (GradientMoments(centred=False),)
+        )
 
     def score(self, group: GroupView) -> Tensor:
-        gradients = group[GradientMoments()]
+        gradients = group[GradientMoments(centred=False)]
         if not self.factored:
             return 0.5 * gradients.q2
-        return 0.5 * group[Moments()].mean_square * gradients.g2
+        return group.total(0.5 * group[Moments()].mean_square * gradients.g2)
 
 
 @frozen
@@ -113,10 +117,12 @@ class EmpiricalFisher:
 
     @property
     def statistics(self) -> tuple[Statistic[Any], ...]:
-        return (RowGradients(),) if self.per == "row" else (GradientMoments(),)
+        return (RowGradients(),) if self.per == "row" else (GradientMoments(centred=False),)
 
     def score(self, group: GroupView) -> Tensor:
-        return (group[RowGradients()] if self.per == "row" else group[GradientMoments()]).q2
+        return (
+            group[RowGradients()] if self.per == "row" else group[GradientMoments(centred=False)]
+        ).q2
 
 
 @frozen
@@ -147,12 +153,16 @@ class TrueFisher:
     @property
     def statistics(self) -> tuple[Statistic[Any], ...]:
         by_row = self.per == "row"
-        return (RowGradients(labels="model") if by_row else GradientMoments(labels="model"),)
+        return (
+            RowGradients(labels="model")
+            if by_row
+            else GradientMoments(labels="model", centred=False),
+        )
 
     def score(self, group: GroupView) -> Tensor:
         if self.per == "row":
             return group[RowGradients(labels="model")].q2
-        return group[GradientMoments(labels="model")].q2
+        return group[GradientMoments(labels="model", centred=False)].q2
 
 
 @frozen
@@ -164,13 +174,13 @@ class Curvature:
     """
 
     info = MetricInfo(
-        formula="R = E[g²]",
+        formula="R = E[g²]; of components c: Σ_c E[g_c²]",
         unit="(loss / activation)²",
         higher_is_better=True,
         source="Cherilyn & Safaai 2026, Supernodes and Halos, 2604.23475",
         invariances=frozenset({"activation_scale", "activation_shift", "incoming_scale"}),
     )
-    statistics = (GradientMoments(),)
+    statistics = (GradientMoments(centred=False),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[GradientMoments()].g2
+        return group.total(group[GradientMoments(centred=False)].g2)

@@ -91,7 +91,7 @@ class KFAC:
     @property
     def _gradients(self) -> Any:
         if self.repair == "none":
-            return GradientMoments(reads="preactivation", labels=self.labels)
+            return GradientMoments(reads="preactivation", labels=self.labels, centred=False)
         return _products(self.labels)
 
 

@@ -97,10 +97,10 @@ class TokenTaylor:
         dead_nodes="lowest",
         invariances=frozenset({"functional", "incoming_scale"}),
     )
-    statistics = (GradientMoments(),)
+    statistics = (GradientMoments(centred=False),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[GradientMoments()].abs_q
+        return group[GradientMoments(centred=False)].abs_q
 
 
 @frozen
@@ -201,15 +201,15 @@ class GradientNorm:
     """
 
     info = MetricInfo(
-        formula="(E g²)^½",
+        formula="(E g²)^½; of components c: (Σ_c E g_c²)^½",
         unit="loss / activation",
         higher_is_better=True,
         invariances=frozenset({"activation_scale", "activation_shift", "incoming_scale"}),
     )
-    statistics = (GradientMoments(),)
+    statistics = (GradientMoments(centred=False),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[GradientMoments()].g2.sqrt()
+        return group.total(group[GradientMoments(centred=False)].g2).sqrt()
 
 
 def _read_groups(group: GroupView) -> list[GroupView]:

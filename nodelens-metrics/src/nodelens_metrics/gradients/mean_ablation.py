@@ -1,7 +1,7 @@
 """Loss changes of replacing a node by its mean, which keeps its average effect.
 
-g = dL/da of the loss summed over rows and positions. A constant node gets 0, whatever its value: it
-equals its mean.
+g = dL/da of the loss summed over rows and positions; a, its mean μ and g are vectors where a node
+has several components. A constant node gets 0, whatever its value: it equals its mean.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class MeanAblationFirstOrder:
     """
 
     info = MetricInfo(
-        formula="−mean_n Σ_t (a − μ) g",
+        formula="−mean_n Σ_t (a − μ)·g",
         unit="loss",
         higher_is_better=True,
         source="attribution patching, Syed et al. 2023, 2310.10348, with the mean as the patch",
@@ -54,7 +54,7 @@ class MeanAblationFisher:
     """
 
     info = MetricInfo(
-        formula="½ E[(a − μ)² g²]; per row: ½ mean_n (Σ_t (a − μ) g)²",
+        formula="½ E[((a − μ)·g)²]; per row: ½ mean_n (Σ_t (a − μ)·g)²",
         unit="loss",
         higher_is_better=True,
         source="1801.05787 with the mean in place of zero",
@@ -73,5 +73,7 @@ class MeanAblationFisher:
 
     def score(self, group: GroupView) -> Tensor:
         if self.per == "position":
-            return 0.5 * group[GradientMoments()].centred_q2
+            centred = group[GradientMoments()].centred_q2
+            assert centred is not None
+            return 0.5 * centred
         return 0.5 * group[CentredRowGradients()].mean_square

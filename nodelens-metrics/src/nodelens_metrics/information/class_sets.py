@@ -2,8 +2,9 @@
 
 Dependence of sets of nodes beyond a common response to the classes. From the row means of sampled
 rows, Gaussian within each class with correlations of its own, each class weighted by its fraction
-of the rows. Classes need at least three more sampled rows than a set has nodes; others are left
-out. Dead and constant nodes are independent of all others.
+of the rows. Classes need at least three more sampled rows than a set has nodes, or components of
+nodes; others are left out. Nodes of several components are vectors. Dead and constant nodes are
+independent of all others.
 """
 
 from __future__ import annotations
@@ -173,4 +174,5 @@ def _terms(group: GroupView, samples: int, size: int) -> Terms:
     from nodelens_metrics.mathematics.class_correlations import within_classes
 
     values, labels, _ = samples_of(group, samples)
-    return within_classes(values, labels, size + _MORE)
+    least = size * group.components + _MORE
+    return within_classes(values, labels, least, components=group.components)

@@ -40,7 +40,9 @@ class GreedyOInformation:
     """
 
     info = MetricInfo(
-        formula="max_S Ω(S) or min_S Ω(S), i in S, S grown greedily",
+        formula=(
+            "max_S Ω(S) or min_S Ω(S), i in S, S grown greedily; nodes of components as vectors"
+        ),
         unit="nats",
         higher_is_better=False,
         source="Rosas et al. 2019, 1902.11239, O-information; greedy search",
@@ -64,7 +66,7 @@ class GreedyOInformation:
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.mathematics.tiles import correlations_in
 
-        rho = correlations_in(group[second_moments(self.sketch)])
+        rho = correlations_in(group[second_moments(self.sketch)], group.components)
         return extreme_o_information([(1.0, rho)], self) * rho.live
 
 
@@ -97,18 +99,19 @@ def extreme_o_information(terms: Terms, metric: GreedyMetric) -> Tensor:
     import torch
 
     from nodelens_metrics.information.sets import joint_correlations
+    from nodelens_metrics.mathematics.blocks import components_of
 
     pool = min(metric.pool, len(terms[0][1].live) - 1)
     if pool < metric.size - 1:
         raise NotApplicableError(
             f"a set of {metric.size} needs {metric.size - 1} partners, there are {pool}"
         )
-    sign = 1.0 if metric.goal == "redundancy" else -1.0
-    step = max(1, _AT_ONCE // (pool**2 * 9))
+    sign, components = 1.0 if metric.goal == "redundancy" else -1.0, components_of(terms[0][1])
+    step = max(1, _AT_ONCE // (pool**2 * 9 * components**2))
     found = []
     for members in torch.split(connected(terms, pool), step):
         joint = [(weight, joint_correlations(rho, members, metric.noise)) for weight, rho in terms]
-        found.append(_grown(joint, metric.size, sign))
+        found.append(_grown(joint, metric.size, sign, components))
     return torch.cat(found)
 
 
@@ -143,19 +146,29 @@ def _two_steps(near: Tensor, weight: Tensor, nodes: Tensor) -> Tensor:
     return torch.cat([nodes.unsqueeze(1), strongest.topk(pool, dim=1).indices], dim=1)
 
 
-def _grown(joint: Sequence[tuple[float, Tensor]], size: int, sign: float) -> Tensor:
-    """Return Ω of the set grown from the first variable of each matrix, ``(matrices,)``."""
+def _grown(
+    joint: Sequence[tuple[float, Tensor]], size: int, sign: float, components: int
+) -> Tensor:
+    """Return Ω of the set grown from the first variable of each matrix, ``(matrices,)``.
+
+    A variable is a run of so many `components`.
+    """
     import torch
 
+    from nodelens_metrics.mathematics.blocks import component_indices
     from nodelens_metrics.mathematics.total_correlation import o_information
 
-    matrices, variables = joint[0][1].shape[:2]
+    matrices, variables = len(joint[0][1]), joint[0][1].shape[1] // components
     every = torch.arange(matrices, device=joint[0][1].device)
     pairs = torch.combinations(torch.arange(1, variables, device=every.device))
     sets = torch.cat([pairs.new_zeros(len(pairs), 1), pairs], dim=1)
     candidates = sets.expand(matrices, -1, -1)
     while True:
-        parts = [weight * o_information(_submatrices(each, candidates)) for weight, each in joint]
+        members = component_indices(candidates, components)
+        parts = [
+            weight * o_information(_submatrices(each, members), components)
+            for weight, each in joint
+        ]
         values = torch.stack(parts).sum(0)
         best = (sign * values).argmax(1)
         chosen, value = candidates[every, best], values[every, best]

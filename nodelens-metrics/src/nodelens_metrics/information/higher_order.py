@@ -3,7 +3,8 @@
 In nats, for Gaussians: TC = Σ H(a_i) − H(a), DTC = H(a) − Σ H(a_i | the others) and Ω = TC − DTC,
 positive where a set is dominated by redundancy and negative where synergy prevails. The plain
 functions take covariances and can be used alone. Nodes get a little independent noise, `noise` of
-their variance; dead and constant nodes are independent of all others.
+their variance; dead and constant nodes are independent of all others. A node of several components
+is a vector: Σ_ii and (Σ⁻¹)_ii are then determinants of its block.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class OInformation:
         from nodelens_metrics.information.sets import mean_over_sets
         from nodelens_metrics.mathematics.tiles import correlations_in
 
-        rho = correlations_in(group[second_moments(self.sketch)])
+        rho = correlations_in(group[second_moments(self.sketch)], group.components)
         return mean_over_sets([(1.0, rho)], self, "o")
 
 
@@ -102,7 +103,7 @@ class TotalCorrelation:
         from nodelens_metrics.information.sets import mean_over_sets
         from nodelens_metrics.mathematics.tiles import correlations_in
 
-        rho = correlations_in(group[second_moments(self.sketch)])
+        rho = correlations_in(group[second_moments(self.sketch)], group.components)
         return mean_over_sets([(1.0, rho)], self, "tc")
 
 
@@ -143,5 +144,5 @@ class DualTotalCorrelation:
         from nodelens_metrics.information.sets import mean_over_sets
         from nodelens_metrics.mathematics.tiles import correlations_in
 
-        rho = correlations_in(group[second_moments(self.sketch)])
+        rho = correlations_in(group[second_moments(self.sketch)], group.components)
         return mean_over_sets([(1.0, rho)], self, "dtc")

@@ -100,4 +100,5 @@ def _of_group(group: GroupView, noise: float, measure: Measure) -> Tensor:
     from nodelens_metrics.information.sets import with_noise
     from nodelens_metrics.mathematics.total_correlation import measured
 
-    return measured(with_noise(group[Gram()].correlation, noise), measure).unsqueeze(0)
+    matrix = with_noise(group[Gram()].correlation, noise)
+    return measured(matrix, measure, group.components).unsqueeze(0)

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from nodelens.interfaces.statistic import OUTPUTS
 from nodelens_metrics.information.target_gram import TargetGram
+from nodelens_metrics.mathematics.blocks import BlockCorrelations
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from nodelens.scoring.view import GroupView
     from nodelens_metrics.mathematics.labelled_rows import Target
     from nodelens_metrics.mathematics.tiles import Correlations
+
+_AT_ONCE = 2**22
+"""Entries of joint matrices in memory at once."""
 
 Part = Literal["redundancy", "unique", "synergy", "co_information"]
 
@@ -95,7 +99,10 @@ def decompose(first: Tensor, second: Tensor, rho: Tensor) -> Parts:
 
 @frozen
 class _Pairs:
-    """The correlations that a metric of pairs reads, tile by tile, and the biases of its terms."""
+    """The correlations that a metric of pairs reads, tile by tile, and the biases of its terms.
+
+    Those of the targets are behind those of the nodes, or of their components.
+    """
 
     rho: Correlations
     target: int
@@ -104,12 +111,17 @@ class _Pairs:
 
     @property
     def nodes(self) -> int:
-        return len(self.rho.live) - len(OUTPUTS)
+        vectors = isinstance(self.rho, BlockCorrelations)
+        return len(self.rho.live) - (0 if vectors else len(OUTPUTS))
 
     def parts(self) -> Iterator[tuple[int, Tensor, Parts]]:
         """Yield first node, correlations and decomposition of every tile."""
         import torch
 
+        if isinstance(self.rho, BlockCorrelations):
+            found = vector_parts(self.rho, self.target, self.noise)
+            yield 0, next(iter(self.rho.tiles()))[1], self._corrected(found, 0)
+            return
         everyone = torch.arange(self.nodes, device=self.rho.live.device)
         with_target = self.rho.entries(everyone, everyone * 0 + self.nodes + self.target)
         with_target = with_target / (1.0 + self.noise)
@@ -132,14 +144,48 @@ class _Pairs:
         return Parts(parts.first - one * mine, parts.second - one * live, both)
 
 
+def vector_parts(rho: BlockCorrelations, target: int, noise: float) -> Parts:
+    """Return the decomposition for nodes of several components, as Gaussian vectors.
+
+    The variance of the target that a set leaves is the last pivot of the set's correlations, the
+    target behind it.
+    """
+    import torch
+
+    from nodelens_metrics.information.sets import joint_correlations
+    from nodelens_metrics.mathematics.blocks import component_indices
+
+    width, nodes = len(rho.scale), len(rho.live)
+
+    def about(members: Tensor) -> Tensor:
+        found = []
+        for some in torch.split(
+            members, max(1, _AT_ONCE // (members.shape[1] * rho.components) ** 2)
+        ):
+            inside = component_indices(some, rho.components)
+            last = inside.new_full((len(some), 1), width + target)
+            joint = joint_correlations(rho.inner, torch.cat([inside, last], 1), noise)
+            found.append(-torch.linalg.cholesky(joint)[:, -1, -1].log())
+        return torch.cat(found)
+
+    every = torch.arange(nodes, device=rho.scale.device)
+    alone, pairs = about(every.unsqueeze(1)), torch.combinations(every)
+    both = alone.diag()
+    if len(pairs):
+        both[pairs[:, 0], pairs[:, 1]] = both[pairs[:, 1], pairs[:, 0]] = about(pairs)
+    first, second = alone.unsqueeze(1).expand_as(both), alone.expand_as(both)
+    return Parts(first, second, both)
+
+
 def _pairs(group: GroupView, metric: PairMetric) -> _Pairs:
     from nodelens_metrics.mathematics.estimators import gaussian_information_bias
     from nodelens_metrics.mathematics.tiles import correlations_in
 
-    rho = correlations_in(group[TargetGram(metric.sketch)])
+    width = group.components
+    rho = correlations_in(group[TargetGram(metric.sketch)], width, len(OUTPUTS))
     biases = (0.0, 0.0)
     if metric.correct_bias:
-        one, two = (float(gaussian_information_bias(d, 1, rho.count)) for d in (1, 2))
+        one, two = (float(gaussian_information_bias(d * width, 1, rho.count)) for d in (1, 2))
         biases = (one, two)
     return _Pairs(rho, OUTPUTS.index(metric.target), metric.noise, biases)
 

@@ -13,7 +13,12 @@ from attrs import field, frozen, validators
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.reservoir import Reservoir
 from nodelens_metrics.mathematics import options
-from nodelens_metrics.mathematics.class_correlations import Terms, factored, within_classes
+from nodelens_metrics.mathematics.class_correlations import (
+    Terms,
+    factored,
+    factored_nodes,
+    within_classes,
+)
 from nodelens_metrics.mathematics.intervals import UNMEASURED
 from nodelens_metrics.mathematics.labelled_rows import labelled_rows, samples_of, settled
 from nodelens_metrics.mathematics.second_moments import INVARIANCES
@@ -36,7 +41,10 @@ class CopulaRedundancy:
     """
 
     info = MetricInfo(
-        formula="mean_j −½ log(1 − ρ_ij²) − bias, ρ of Φ⁻¹(rank/(N+1))",
+        formula=(
+            "mean_j −½ log(1 − ρ_ij²) − bias, ρ of Φ⁻¹(rank/(N+1)); of components: summed over the "
+            "canonical correlations ρ"
+        ),
         unit="nats",
         higher_is_better=False,
         source="Ince et al. 2017, 10.1002/hbm.23471, Gaussian copula information",
@@ -54,13 +62,13 @@ class CopulaRedundancy:
         return (Reservoir(size=self.samples),)
 
     def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.information.vectors import mean_pair_information
         from nodelens_metrics.mathematics.estimators import gaussian_information_bias, normal_scores
-        from nodelens_metrics.mathematics.pairwise import mean_information
 
-        values = settled(group[Reservoir(size=self.samples)].values)
-        bias = float(gaussian_information_bias(1, 1, float(len(values))))
-        rho = factored(normal_scores(values))
-        return mean_information(rho, noise=self.noise, top=self.top, bias=bias)
+        values, width = settled(group[Reservoir(size=self.samples)].values), group.components
+        bias = float(gaussian_information_bias(width, width, float(len(values))))
+        rho = factored_nodes(normal_scores(values), width)
+        return mean_pair_information(rho, noise=self.noise, top=self.top, bias=bias)
 
 
 @frozen
@@ -78,7 +86,10 @@ class KSGRedundancy:
     """
 
     info = MetricInfo(
-        formula="mean_j ψ(k) + ψ(N) − ⟨ψ(n_i + 1) + ψ(n_j + 1)⟩",
+        formula=(
+            "mean_j ψ(k) + ψ(N) − ⟨ψ(n_i + 1) + ψ(n_j + 1)⟩; of components: mean over a node's "
+            "components, j those of other nodes"
+        ),
         unit="nats",
         higher_is_better=False,
         source="Kraskov et al. 2004, cond-mat/0305641, eq. 8 (algorithm 1)",
@@ -104,26 +115,29 @@ class KSGRedundancy:
 
         found = group[Reservoir(size=self.samples)]
         values = settled(found.values)
-        nodes = values.shape[1]
-        count = min(self.partners, nodes - 1)
+        count = min(self.partners, (group.width - 1) * group.components)
         if count == 0 or not len(values):
-            return torch.zeros(nodes, dtype=torch.float64, device=values.device)
+            return torch.zeros(group.width, dtype=torch.float64, device=values.device)
         keys = mix(found.index.long()) ^ found.position.long()
-        nearest = _nearest(factored(normal_scores(values)), count)
+        nearest = _nearest(factored(normal_scores(values)), count, group.components)
         shared = [
             ksg_information(values, values[:, partner], neighbours=self.neighbours, keys=keys)
             for partner in nearest.T
         ]
-        return torch.stack(shared).mean(0)
+        return group.average(torch.stack(shared).mean(0))
 
 
-def _nearest(rho: FactoredCorrelations, count: int) -> Tensor:
-    """Return the `count` partners with the largest correlation of either sign."""
+def _nearest(rho: FactoredCorrelations, count: int, components: int) -> Tensor:
+    """Return the `count` partners with the largest correlation of either sign.
+
+    The components of one node are no partners of each other.
+    """
     import torch
 
     found = []
+    node = torch.arange(rho.factor.shape[1], device=rho.factor.device) // components
     for first, tile in rho.tiles():
-        tile[:, first : first + len(tile)].fill_diagonal_(0.0)
+        tile[node[first : first + len(tile), None] == node] = 0.0
         found.append(tile.abs().topk(count, dim=1).indices)
     return torch.cat(found)
 
@@ -139,7 +153,10 @@ class ClassRedundancy:
     """
 
     info = MetricInfo(
-        formula="mean_j Σ_c p_c (−½ log(1 − ρ_ij|c²) − bias(N_c))",
+        formula=(
+            "mean_j Σ_c p_c (−½ log(1 − ρ_ij|c²) − bias(N_c)); of components: summed over the "
+            "canonical correlations ρ"
+        ),
         unit="nats",
         higher_is_better=False,
         source="Ince et al. 2017, 10.1002/hbm.23471, given a discrete variable",
@@ -157,7 +174,7 @@ class ClassRedundancy:
 
     def score(self, group: GroupView) -> Tensor:
         values, labels, _ = samples_of(group, self.samples)
-        within = within_classes(values, labels, _LEAST_ROWS)
+        within = within_classes(values, labels, _LEAST_ROWS, components=group.components)
         return _averaged(within, self.noise, self.top).clamp(min=0.0)
 
 
@@ -172,7 +189,7 @@ class ClassInteraction:
     """
 
     info = MetricInfo(
-        formula="mean_j I(a_i; a_j | class) − I(a_i; a_j)",
+        formula="mean_j I(a_i; a_j | class) − I(a_i; a_j), a the vector of a node's components",
         unit="nats",
         higher_is_better=True,
         source="McGill 1954, 10.1007/BF02289159, interaction information",
@@ -188,7 +205,9 @@ class ClassInteraction:
 
     def score(self, group: GroupView) -> Tensor:
         values, labels, _ = samples_of(group, self.samples)
-        terms = within_classes(values, labels, _LEAST_ROWS, over_all=-1.0)
+        terms = within_classes(
+            values, labels, _LEAST_ROWS, over_all=-1.0, components=group.components
+        )
         return _averaged(terms, self.noise, None)
 
 
@@ -200,10 +219,20 @@ def _averaged(terms: Terms, noise: float, top: int | None) -> Tensor:
     """Return the mean over partners of the weighted information of several correlations."""
     import torch
 
+    from nodelens_metrics.information.vectors import pair_information
+    from nodelens_metrics.mathematics.blocks import BlockCorrelations, components_of
     from nodelens_metrics.mathematics.estimators import gaussian_information_bias
     from nodelens_metrics.mathematics.pairwise import information, mean_of_others
 
-    biases = [float(gaussian_information_bias(1, 1, rho.count)) for _, rho in terms]
+    width = components_of(terms[0][1])
+    biases = [float(gaussian_information_bias(width, width, rho.count)) for _, rho in terms]
+    if width > 1:
+        parts = [
+            weight * (pair_information(rho, noise) - bias * rho.live.double().outer(rho.live))
+            for (weight, rho), bias in zip(terms, biases, strict=True)
+            if isinstance(rho, BlockCorrelations)
+        ]
+        return mean_of_others(torch.stack(parts).sum(0), 0, top)
     found = []
     for tiles in zip(*(rho.tiles() for _, rho in terms), strict=True):
         first, total = tiles[0][0], torch.zeros_like(tiles[0][1])

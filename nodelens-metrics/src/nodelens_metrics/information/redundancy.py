@@ -3,7 +3,8 @@
 Both metrics give every node a little independent noise, `noise` of its variance. Without noise the
 information of an exact duplicate would be infinite. With noise a pair of duplicates gets −½ log(1 −
 1/(1+noise)²) from either metric: 6.56 nats at the default of 1e-6, which is about the rounding
-noise of bfloat16.
+noise of bfloat16. Nodes of several components are vectors: every component gets its own noise, and
+the information of duplicates adds up over their components.
 """
 
 from __future__ import annotations
@@ -39,14 +40,17 @@ class Redundancy:
 
     Attributes:
         positive_only: count negatively correlated partners as sharing nothing, since they can
-            replace the node only with a change of sign.
+            replace the node only with a change of sign; vectors of several components have none.
         correct_bias: subtract the estimate of independent Gaussian nodes from as many independent
             samples, and from a sketch; the mean is at least 0. Positions of one row depend on each
             other, so that for positions the correction is too small.
     """
 
     info = MetricInfo(
-        formula="mean_j −½ log(1 − ρ_ij²/(1+noise)²), j ≠ i",
+        formula=(
+            "mean_j −½ log(1 − ρ_ij²/(1+noise)²), j ≠ i; of components: summed over the canonical "
+            "correlations ρ"
+        ),
         unit="nats",
         higher_is_better=False,
         source="Cover & Thomas 2006, Elements of Information Theory, Gaussian case",
@@ -68,13 +72,15 @@ class Redundancy:
         return evolve(self, sketch=RANK)
 
     def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.information.vectors import mean_pair_information
         from nodelens_metrics.mathematics.estimators import gaussian_information_bias
-        from nodelens_metrics.mathematics.pairwise import mean_information
         from nodelens_metrics.mathematics.tiles import correlations_in
 
-        rho = correlations_in(group[second_moments(self.sketch)])
-        bias = float(gaussian_information_bias(1, 1, rho.count)) if self.correct_bias else 0.0
-        return mean_information(
+        rho = correlations_in(group[second_moments(self.sketch)], group.components)
+        width, bias = group.components, 0.0
+        if self.correct_bias:
+            bias = float(gaussian_information_bias(width, width, rho.count))
+        return mean_pair_information(
             rho, noise=self.noise, top=self.top, positive_only=self.positive_only, bias=bias
         )
 
@@ -90,7 +96,7 @@ class PeerRedundancy:
     """
 
     info = MetricInfo(
-        formula="½ log(C_ii (C⁻¹)_ii), C = corr + noise·I",
+        formula="½ log(C_ii (C⁻¹)_ii), C = corr + noise·I; of components: ½ log(|C_ii| |(C⁻¹)_ii|)",
         unit="nats",
         higher_is_better=False,
         source="variance inflation factor; common",
@@ -106,7 +112,12 @@ class PeerRedundancy:
         import torch
 
         from nodelens_metrics.information.sets import with_noise
+        from nodelens_metrics.mathematics.arithmetic import diagonal_blocks
 
         matrix = with_noise(group[Gram()].correlation, self.noise)
-        precision = torch.cholesky_inverse(torch.linalg.cholesky(matrix)).diagonal()
-        return 0.5 * precision.log().clamp(min=0.0)
+        precision = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+        if group.components == 1:
+            return 0.5 * precision.diagonal().log().clamp(min=0.0)
+        blocks = (diagonal_blocks(each, group.components) for each in (matrix, precision))
+        logs = sum(torch.linalg.slogdet(each).logabsdet for each in blocks)
+        return 0.5 * torch.as_tensor(logs).clamp(min=0.0)

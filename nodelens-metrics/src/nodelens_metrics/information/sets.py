@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Protocol
 
 from nodelens.errors import NotApplicableError
+from nodelens_metrics.mathematics.blocks import components_of
 from nodelens_metrics.mathematics.total_correlation import Measure, measured
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from nodelens_metrics.mathematics.class_correlations import Terms
     from nodelens_metrics.mathematics.tiles import Correlations
-    from nodelens_metrics.mathematics.total_correlation import Measure
 
 _AT_ONCE = 2**19
 """Matrix entries in memory at once."""
@@ -49,7 +49,8 @@ def mean_over_sets(terms: Terms, metric: SetMetric, measure: Measure) -> Tensor:
     nodes = torch.arange(len(order), device=order.device)
     place = torch.empty_like(order).scatter_(0, order, nodes)
     offsets = _offsets(len(order), metric.size, metric.sets).to(order.device)
-    step = max(1, _AT_ONCE // (len(offsets) * metric.size**2))
+    entries = (metric.size * components_of(terms[0][1])) ** 2
+    step = max(1, _AT_ONCE // (len(offsets) * entries))
     found = []
     for part in torch.split(nodes, step):
         others = order[(place[part, None, None] + offsets) % len(order)]
@@ -66,12 +67,19 @@ def _mean_measure(terms: Terms, members: Tensor, metric: SetMetric, measure: Mea
     """
     total = members.new_zeros(len(members)).double()
     for weight, rho in terms:
-        found = measured(joint_correlations(rho, members, metric.noise), measure)
+        components = components_of(rho)
+        found = measured(joint_correlations(rho, members, metric.noise), measure, components)
         if metric.correct_bias:
-            varying = rho.live[members].sum(-1)
-            found = found - measure_biases(measure, metric.size, rho.count)[varying]
+            found = found - _biases(rho, members, measure)
         total += weight * found.mean(1)
     return total
+
+
+def _biases(rho: Correlations, members: Tensor, measure: Measure) -> Tensor:
+    """Return the bias of a measure of each set, ``(nodes, sets)``."""
+    components, size = components_of(rho), members.shape[-1]
+    varying = rho.live[members].sum(-1)
+    return measure_biases(measure, size, rho.count, components)[varying]
 
 
 def connectedness(terms: Terms) -> Tensor:
@@ -84,9 +92,16 @@ def connectedness(terms: Terms) -> Tensor:
 
 
 def joint_correlations(rho: Correlations, members: Tensor, noise: float) -> Tensor:
-    """Return correlations of node sets ``(..., size)``, ``(..., size, size)``, of full rank."""
+    """Return correlations of node sets ``(..., size)``, ``(..., size, size)``, of full rank.
+
+    Nodes of several components have a row and a column for each of these.
+    """
     import torch
 
+    from nodelens_metrics.mathematics.blocks import BlockCorrelations, component_indices
+
+    if isinstance(rho, BlockCorrelations):
+        return joint_correlations(rho.inner, component_indices(members, rho.components), noise)
     size = members.shape[-1]
     upper = torch.triu_indices(size, size, 1, device=members.device)
     entries = rho.entries(members[..., upper[0]], members[..., upper[1]])
@@ -136,7 +151,7 @@ def _offsets(nodes: int, size: int, sets: int) -> torch.Tensor:
     return torch.stack(drawn)
 
 
-def measure_biases(measure: Measure, size: int, samples: Tensor) -> Tensor:
+def measure_biases(measure: Measure, size: int, samples: Tensor, components: int = 1) -> Tensor:
     """Return the bias of a measure of 0, 1, … `size` Gaussian nodes, ``(size + 1,)``.
 
     The bias does not depend on the correlations. Raises `NotApplicableError` with too few samples.
@@ -145,9 +160,10 @@ def measure_biases(measure: Measure, size: int, samples: Tensor) -> Tensor:
 
     from nodelens_metrics.mathematics.estimators import gaussian_entropy_bias
 
-    entropy = torch.stack([gaussian_entropy_bias(d, samples) for d in range(size + 1)])
+    widths = [nodes * components for nodes in range(size + 1)]
+    entropy = torch.stack([gaussian_entropy_bias(width, samples) for width in widths])
     if not entropy.isfinite().all():
-        raise NotApplicableError(f"the bias of sets of {size} needs more than {size} samples")
+        raise NotApplicableError(f"the bias of sets of {size} needs more than {widths[-1]} samples")
     nodes = torch.arange(size + 1, dtype=entropy.dtype, device=entropy.device)
     total = nodes * entropy[1] - entropy
     dual = nodes * entropy.roll(1) - (nodes - 1) * entropy

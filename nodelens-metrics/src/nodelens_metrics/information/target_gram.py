@@ -21,7 +21,8 @@ class TargetGram:
     The samples are those of `TargetMoments`: positions where each has its own prediction (tokens),
     else rows, because the positions of an image share one prediction. Correlations between pixels
     and correlations with an image's margin do not belong to one distribution. The summary is the
-    summary of a `Gram`, or of a `GramSketch`, of ``nodes + 3`` nodes, the outputs last.
+    summary of a `Gram`, or of a `GramSketch`, of ``nodes + 3`` nodes, the outputs last; of nodes of
+    several components every component counts as a node.
 
     Attributes:
         sketch: rank of a sketch that replaces the whole matrix.
@@ -56,7 +57,7 @@ class TargetGram:
 
 
 def _with_outputs(layout: Layout) -> Layout:
-    return evolve(layout, width=layout.width + len(OUTPUTS))
+    return evolve(layout, width=layout.width + len(OUTPUTS), components=1)
 
 
 def _samples(reading: Reading) -> Reading:
@@ -76,6 +77,6 @@ def _samples(reading: Reading) -> Reading:
         outputs=None,
         valid=counted,
         pivot=None,
-        parts=1,
+        components=1,
         shared={},
     )

@@ -28,7 +28,7 @@ class ClassSelectivity:
     """
 
     info = MetricInfo(
-        formula="(μ_max − μ_rest) / (|μ_max| + |μ_rest|)",
+        formula="(μ_max − μ_rest) / (|μ_max| + |μ_rest|); mean over components",
         unit="1",
         higher_is_better=None,
         source="Morcos et al. 2018, 1803.06959, class selectivity index",
@@ -42,7 +42,7 @@ class ClassSelectivity:
         _, means, _ = _classes(group[ClassMoments()], at_least=1)
         top = means.amax(0)
         rest = (means.sum(0) - top) / (len(means) - 1)
-        return ratio((top - rest).clamp(min=0.0), top.abs() + rest.abs())
+        return group.average(ratio((top - rest).clamp(min=0.0), top.abs() + rest.abs()))
 
 
 @frozen
@@ -54,7 +54,7 @@ class FisherRatio:
     """
 
     info = MetricInfo(
-        formula="Σ_c n_c (μ_c − μ)² / Σ_c n_c σ_c²",
+        formula="Σ_c n_c (μ_c − μ)² / Σ_c n_c σ_c², both added over components",
         unit="1",
         higher_is_better=True,
         source="Fisher 1936, linear discriminant; common",
@@ -74,6 +74,7 @@ class FisherRatio:
         within = (fraction * variances).sum(0)
         live = varies((fraction * means).sum(0), total)
         between = (total - within).clamp(min=0.0).masked_fill(~live, 0.0)
+        between, within, total = (group.total(each) for each in (between, within, total))
         return ratio(between, within.maximum(RESOLUTION * total))
 
 
@@ -101,7 +102,7 @@ class ClassInformation:
     info = MetricInfo(
         formula=(
             "½ log s² − ½ log s_w² − bias, within [0, H(label)], s_w² within classes; by class: "
-            "½ log s² − Σ_c p_c ½ log max(s_c², ¾ s_w²) − bias"
+            "½ log s² − Σ_c p_c ½ log max(s_c², ¾ s_w²) − bias; mean over components"
         ),
         unit="nats",
         higher_is_better=True,
@@ -138,7 +139,7 @@ class ClassInformation:
             conditional = (fraction * _log_std(within, dof)).sum(0)
         information = _log_std(scale * rows / (rows - 1), rows - 1) - conditional
         entropy = float(-(fraction * fraction.log()).sum())
-        return information.clamp(0.0, entropy).masked_fill(~live, 0.0)
+        return group.average(information.clamp(0.0, entropy).masked_fill(~live, 0.0))
 
 
 def bias(dof: Tensor) -> Tensor:

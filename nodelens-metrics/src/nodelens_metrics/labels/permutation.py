@@ -38,7 +38,9 @@ class LabelSignificance:
     """
 
     info = MetricInfo(
-        formula="(b + 1)/(m + 1), b of m permutations with I ≥ that of the data",
+        formula=(
+            "(b + 1)/(m + 1), b of m permutations with I ≥ that of the data, added over components"
+        ),
         unit="1",
         higher_is_better=False,
         source="Phipson & Smyth 2010, 10.2202/1544-6115.1585",
@@ -65,7 +67,13 @@ class LabelSignificance:
         values, labels, _ = samples_of(group, self.samples)
         random = generator(self.seed, "nodelens_metrics", "permutation")
         return label_p_values(
-            values, labels, random, self.permutations, estimator=self.estimator, bins=self.bins
+            values,
+            labels,
+            random,
+            self.permutations,
+            estimator=self.estimator,
+            bins=self.bins,
+            components=group.components,
         )
 
 
@@ -77,11 +85,13 @@ def label_p_values(
     *,
     estimator: Estimator = "binned",
     bins: int = 8,
+    components: int = 1,
 ) -> Tensor:
     """Return (b + 1)/(m + 1) for every node of x ``(samples, nodes)`` and labels y, ``(nodes,)``.
 
-    Permuting labels changes neither the margins nor their entropies. So −H(bin, label) is compared,
-    or the variance between classes, in which both Gaussian estimates increase.
+    A node may have several `components`, side by side, whose information is added. Permuting labels
+    changes neither the margins nor their entropies. So −H(bin, label) is compared, or the variance
+    between classes, in which both Gaussian estimates increase.
     """
     import torch
 
@@ -94,9 +104,10 @@ def label_p_values(
 
     def p_values(some: Tensor) -> Tensor:
         features = _features(some.double(), estimator, bins)
-        return _p_values(features, classes, shuffles, estimator, some.shape[1])
+        return _p_values(features, classes, shuffles, estimator, some.shape[1] // components)
 
-    return some_at_once(p_values, x[usable], bins if estimator == "binned" else 1)
+    each = bins if estimator == "binned" else 1
+    return some_at_once(p_values, x[usable], each, components)
 
 
 def _features(x: Tensor, estimator: Estimator, bins: int) -> Tensor:

@@ -45,7 +45,10 @@ class TaskInformation:
     """
 
     info = MetricInfo(
-        formula="−½ log(1 − r²/(1+noise)²) − bias, r = corr(a, target)",
+        formula=(
+            "−½ log(1 − r²/(1+noise)²) − bias, r = corr(a, target); of components: r the multiple "
+            "correlation"
+        ),
         unit="nats",
         higher_is_better=True,
         source="Safaai et al. 2026, 2605.07086, task information",
@@ -60,14 +63,20 @@ class TaskInformation:
     noise: float = options.noise()
 
     def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.canonical import vector_information
         from nodelens_metrics.mathematics.estimators import gaussian_information_bias
         from nodelens_metrics.mathematics.pairwise import information
 
-        moments = group[TargetMoments()]
+        moments, components = group[TargetMoments()], group.components
         rho = moments.correlation[OUTPUTS.index(self.target)]
-        found = information(rho / (1.0 + self.noise))
-        bias = float(gaussian_information_bias(1, 1, moments.count)) if self.correct_bias else 0.0
-        return (found - bias).clamp(min=0.0) * (moments.variance > 0)
+        if components == 1:
+            found = information(rho / (1.0 + self.noise))
+        else:
+            found = vector_information(rho, moments.within, self.noise)
+        bias = 0.0
+        if self.correct_bias:
+            bias = float(gaussian_information_bias(components, 1, moments.count))
+        return (found - bias).clamp(min=0.0) * (group.largest(moments.variance) > 0)
 
 
 @frozen
@@ -84,7 +93,8 @@ class BinnedInformation:
 
     info = MetricInfo(
         formula=(
-            "H(bin) + H(label) − H(bin, label) − (K_xy − K_x − K_y + 1)/2N, K the cells that occur"
+            "H(bin) + H(label) − H(bin, label) − (K_xy − K_x − K_y + 1)/2N, K the cells that "
+            "occur; mean over components"
         ),
         unit="nats",
         higher_is_better=True,
@@ -108,7 +118,8 @@ class BinnedInformation:
         from nodelens_metrics.mathematics.estimators import label_information
 
         values, labels, _ = samples_of(group, self.samples)
-        return label_information(values, labels, bins=self.bins, correct=self.correct_bias)
+        found = label_information(values, labels, bins=self.bins, correct=self.correct_bias)
+        return group.average(found)
 
 
 @frozen
@@ -125,7 +136,7 @@ class CopulaInformation:
     """
 
     info = MetricInfo(
-        formula="½ log s² − Σ_c p_c ½ log s_c² − bias, of Φ⁻¹(rank/(N+1))",
+        formula=("½ log s² − Σ_c p_c ½ log s_c² − bias, of Φ⁻¹(rank/(N+1)); mean over components"),
         unit="nats",
         higher_is_better=True,
         source=(
@@ -148,7 +159,8 @@ class CopulaInformation:
         from nodelens_metrics.mathematics.estimators import copula_label_information
 
         values, labels, _ = samples_of(group, self.samples)
-        return copula_label_information(values, labels, shared_variance=self.shared_variance)
+        found = copula_label_information(values, labels, shared_variance=self.shared_variance)
+        return group.average(found)
 
 
 @frozen
@@ -165,7 +177,9 @@ class KSGInformation:
     """
 
     info = MetricInfo(
-        formula="ψ(N) − ⟨ψ(N_class)⟩ + ψ(k) − ⟨ψ(m)⟩, m rows of any class so near",
+        formula=(
+            "ψ(N) − ⟨ψ(N_class)⟩ + ψ(k) − ⟨ψ(m)⟩, m rows of any class so near; mean over components"
+        ),
         unit="nats",
         higher_is_better=True,
         source="Ross 2014, 10.1371/journal.pone.0087357, eq. 2",
@@ -185,4 +199,5 @@ class KSGInformation:
         from nodelens_metrics.mathematics.neighbours import ksg_label_information
 
         values, labels, keys = samples_of(group, self.samples)
-        return ksg_label_information(values, labels, neighbours=self.neighbours, keys=keys)
+        found = ksg_label_information(values, labels, neighbours=self.neighbours, keys=keys)
+        return group.average(found)

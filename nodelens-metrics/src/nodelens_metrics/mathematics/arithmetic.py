@@ -34,13 +34,36 @@ def unexplained(moment: Tensor, damping: float) -> Tensor:
     """
     import torch
 
-    from nodelens.errors import NotApplicableError
-
     live = moment.diagonal() > 0
     left = torch.zeros_like(moment.diagonal())
-    part = moment[live][:, live]
-    if not len(part):
-        return left
+    if live.any():
+        left[live] = _inverse(moment[live][:, live], damping).diagonal().reciprocal()
+    return left
+
+
+def unexplained_blocks(moment: Tensor, damping: float, components: int) -> Tensor:
+    """Return ((M⁻¹)_ii)⁻¹ of the blocks of nodes, ``(nodes, components, components)``.
+
+    As `unexplained`, for nodes of several components; 0 for components that are always 0.
+    """
+    import torch
+
+    live = moment.diagonal() > 0
+    inverse = torch.eye(len(live), dtype=moment.dtype, device=moment.device)
+    chosen = live.nonzero().flatten()
+    if len(chosen):
+        inverse[chosen.unsqueeze(1), chosen] = _inverse(moment[live][:, live], damping)
+    both = live.view(-1, components)
+    left: Tensor = torch.linalg.inv(diagonal_blocks(inverse, components))
+    return left * (both.unsqueeze(2) & both.unsqueeze(1))
+
+
+def _inverse(part: Tensor, damping: float) -> Tensor:
+    """Return the inverse of damped second moments without zeros on the diagonal."""
+    import torch
+
+    from nodelens.errors import NotApplicableError
+
     part.diagonal().add_(damping * part.diagonal().mean())
     factor, failed = torch.linalg.cholesky_ex(part)
     pivots = factor.diagonal().square() / part.diagonal()
@@ -49,5 +72,12 @@ def unexplained(moment: Tensor, damping: float) -> Tensor:
             "the second moments are singular (duplicate nodes, or fewer samples than nodes); "
             "set damping above 0"
         )
-    left[live] = torch.cholesky_inverse(factor).diagonal().reciprocal()
-    return left
+    inverse: Tensor = torch.cholesky_inverse(factor)
+    return inverse
+
+
+def diagonal_blocks(matrices: Tensor, components: int) -> Tensor:
+    """Return the blocks of nodes on the diagonal, ``(…, nodes, components, components)``."""
+    sides = (matrices.shape[-1] // components, components)
+    apart = matrices.reshape(*matrices.shape[:-2], *sides, *sides)
+    return apart.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)

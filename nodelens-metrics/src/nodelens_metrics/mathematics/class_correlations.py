@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from nodelens_metrics.mathematics.blocks import of_nodes
 from nodelens_metrics.mathematics.tiles import Correlations, FactoredCorrelations, correlations_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ def factored(values: Tensor) -> FactoredCorrelations:
     return FactoredCorrelations(standardised(values), count)
 
 
-def within_classes(values: Tensor, labels: Tensor, least: int, *, over_all: float = 0.0) -> Terms:
+def factored_nodes(values: Tensor, components: int) -> Correlations:
+    """Return the correlations between the nodes of samples ``(samples, nodes · components)``."""
+    return of_nodes(factored(values), values.double().std(0, correction=0), components)
+
+
+def within_classes(
+    values: Tensor, labels: Tensor, least: int, *, over_all: float = 0.0, components: int = 1
+) -> Terms:
     """Return the correlations within each class, weighted by the fractions of the classes.
 
     Classes with fewer than `least` samples are left out. With a weight `over_all` the correlations
@@ -40,7 +48,15 @@ def within_classes(values: Tensor, labels: Tensor, least: int, *, over_all: floa
         parts.append((over_all, values[one_hot(labels, least)[0]]))
     small = len(parts) * values.shape[1] ** 2 <= ROOM
     return [
-        (fraction, correlations_of(rows) if small else factored(rows)) for fraction, rows in parts
+        (
+            fraction,
+            of_nodes(
+                correlations_of(rows) if small else factored(rows),
+                rows.double().std(0, correction=0),
+                components,
+            ),
+        )
+        for fraction, rows in parts
     ]
 
 

@@ -25,14 +25,16 @@ AT_ONCE = 2**20
 """Entries of a table of nodes by samples in memory at once."""
 
 
-def some_at_once(work: Callable[[Tensor], Tensor], x: Tensor, each: int = 1) -> Tensor:
+def some_at_once(
+    work: Callable[[Tensor], Tensor], x: Tensor, each: int = 1, components: int = 1
+) -> Tensor:
     """Return `work` of x ``(samples, nodes)``, a result per node, for some nodes at a time.
 
-    `each` is how many numbers the work holds for each of x.
+    `each` is how many numbers the work holds for each of x; so many `components` stay together.
     """
     import torch
 
-    step = max(1, AT_ONCE // max(1, len(x) * each))
+    step = max(1, AT_ONCE // max(1, len(x) * each * components)) * components
     return torch.cat([work(part) for part in torch.split(x, step, dim=1)], dim=-1)
 
 

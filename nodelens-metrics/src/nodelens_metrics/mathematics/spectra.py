@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import log, pi
 from typing import NamedTuple
 
@@ -115,6 +116,14 @@ def effective_rank_without_each(covariance: Tensor) -> tuple[Tensor, Tensor]:
         others = torch.arange(len(fraction), device=fraction.device) != node
         without[node] = effective_rank(eigenvalues(covariance[others][:, others]))
     return _rank(total, total_logs), without
+
+
+def without_each(covariance: Tensor, nodes: int) -> Iterator[Tensor]:
+    """Yield the covariance without the components of each node, neighbours in both axes."""
+    each = len(covariance) // nodes
+    for node in range(nodes):
+        others = torch.arange(len(covariance), device=covariance.device) // each != node
+        yield covariance[others][:, others]
 
 
 def _rank(roots: Tensor, logs: Tensor) -> Tensor:

@@ -186,8 +186,13 @@ def correlations_of(x: Tensor) -> PackedCorrelations:
     return PackedCorrelations(packed, variance, torch.tensor(float(len(x)), dtype=torch.float64))
 
 
-def correlations_in(summary: GramSummary | SketchSummary) -> Correlations:
-    """Return the correlations from the summary of a `Gram` or of a `GramSketch`.
+def correlations_in(
+    summary: GramSummary | SketchSummary, components: int = 1, others: int = 0
+) -> Correlations:
+    """Return the correlations between nodes, from the summary of a `Gram` or of a `GramSketch`.
+
+    Nodes of several components have those of `BlockCorrelations`; `others` are the numbers at the
+    end that are no components.
 
     A sketch adds the noise of as many samples as its rank: `count` is the number of samples with as
     much noise as the data's samples and the sketch together.
@@ -195,7 +200,11 @@ def correlations_in(summary: GramSummary | SketchSummary) -> Correlations:
     import torch
 
     from nodelens.statistics.gram import GramSummary
+    from nodelens_metrics.mathematics.blocks import of_nodes
 
+    if components > 1:
+        width = len(summary.variance) - others
+        return of_nodes(correlations_in(summary), summary.variance[:width].sqrt(), components)
     if isinstance(summary, GramSummary):
         return PackedCorrelations(summary.packed, summary.variance, summary.count)
     size = summary.variance.sqrt()

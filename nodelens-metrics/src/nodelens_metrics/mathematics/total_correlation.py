@@ -16,34 +16,45 @@ Measure = Literal["tc", "dtc", "o"]
 AT_ONCE = 2**19
 
 
-def measured(matrices: Tensor, measure: Measure) -> Tensor:
+def measured(matrices: Tensor, measure: Measure, components: int = 1) -> Tensor:
     """Return one measure of each matrix."""
     functions = {"tc": total_correlation, "dtc": dual_total_correlation, "o": o_information}
-    return functions[measure](matrices)
+    return functions[measure](matrices, components)
 
 
-def total_correlation(covariance: Tensor) -> Tensor:
-    """Return TC = ½ [Σ log Σ_ii − log |Σ|] of covariances ``(..., n, n)`` of full rank."""
-    logdet, of_each, _ = _logarithms(covariance)
+def total_correlation(covariance: Tensor, components: int = 1) -> Tensor:
+    """Return TC = ½ [Σ log |Σ_ii| − log |Σ|] of covariances ``(..., n, n)`` of full rank.
+
+    The variables are runs of so many `components`.
+    """
+    logdet, of_each, _ = _logarithms(covariance, components)
     return 0.5 * (of_each - logdet)
 
 
-def dual_total_correlation(covariance: Tensor) -> Tensor:
-    """Return DTC = ½ [log |Σ| + Σ log (Σ⁻¹)_ii] of covariances ``(..., n, n)`` of full rank."""
-    logdet, _, of_rest = _logarithms(covariance)
+def dual_total_correlation(covariance: Tensor, components: int = 1) -> Tensor:
+    """Return DTC = ½ [log |Σ| + Σ log |(Σ⁻¹)_ii|] of covariances ``(..., n, n)`` of full rank."""
+    logdet, _, of_rest = _logarithms(covariance, components)
     return 0.5 * (logdet + of_rest)
 
 
-def o_information(covariance: Tensor) -> Tensor:
+def o_information(covariance: Tensor, components: int = 1) -> Tensor:
     """Return Ω = TC − DTC of covariances ``(..., n, n)`` of full rank; 0 for two variables."""
-    logdet, of_each, of_rest = _logarithms(covariance)
+    logdet, of_each, of_rest = _logarithms(covariance, components)
     return 0.5 * (of_each - of_rest) - logdet
 
 
-def _logarithms(covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log |Σ|, Σ log Σ_ii and Σ log (Σ⁻¹)_ii."""
+def _logarithms(covariance: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log |Σ|, Σ log |Σ_ii| and Σ log |(Σ⁻¹)_ii|."""
     import torch
 
+    from nodelens_metrics.mathematics.arithmetic import diagonal_blocks
+
+    if components > 1:
+        factor = torch.linalg.cholesky(covariance)
+        blocks = diagonal_blocks(covariance, components)
+        rest = diagonal_blocks(torch.cholesky_inverse(factor), components)
+        logdet = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return logdet, *(torch.linalg.slogdet(each).logabsdet.sum(-1) for each in (blocks, rest))
     diagonal = covariance.diagonal(dim1=-2, dim2=-1)
     of_each = diagonal.log().sum(-1)
     if covariance.shape[-1] == 3:

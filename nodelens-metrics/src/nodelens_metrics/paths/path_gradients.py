@@ -112,7 +112,8 @@ class _Integral:
     def __attrs_post_init__(self) -> None:
         import torch
 
-        rows, _, nodes = self.last.values.shape
+        rows, _, width = self.last.values.shape
+        nodes = width // self.last.components
         self.conductance = self.last.values.new_zeros(rows, nodes, dtype=torch.float64)
         self.influence = self.conductance.clone()
 
@@ -124,13 +125,14 @@ class _Integral:
 
     def add(self, reading: Reading) -> None:
         """Go on to the next point."""
-        from nodelens.statistics.rows import row_sum, upcast
+        from nodelens.statistics.rows import over_components, row_sum, upcast
 
         assert reading.gradient is not None and self.last.gradient is not None
         mean = (upcast(self.last.gradient) + upcast(reading.gradient)) / 2
         change = upcast(reading.values) - upcast(self.last.values)
-        self.conductance += row_sum(mean * change)
-        self.influence += row_sum(mean)
+        components = reading.components
+        self.conductance += over_components(row_sum(mean * change), components)
+        self.influence += over_components(row_sum(mean), components)
         self.last = reading
 
     def by_row(self, steps: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Metrics of similarity of nodes: cosines, correlations, and relations to the next group.
 
 Averages are over all other nodes of the group. Dead and constant nodes are included and have
-similarity 0 to all. Groups of one node get 0.
+similarity 0 to all. Groups of one node get 0. Nodes of several components are similar as vectors,
+in whatever basis: 1 for two that are rotations of each other; such similarities have no sign.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class ActivationCorrelation:
     """
 
     info = MetricInfo(
-        formula="mean_j |ρ_ij|, j ≠ i",
+        formula=(
+            "mean_j |ρ_ij|, j ≠ i; of components: ρ_ij = ‖C_ij‖ / (‖C_ii‖ ‖C_jj‖)^½, C covariances"
+        ),
         unit="1",
         higher_is_better=False,
         source="common; Pearson correlation",
@@ -63,7 +66,7 @@ class ActivationCorrelation:
         from nodelens_metrics.mathematics.pairwise import mean_of_others
         from nodelens_metrics.mathematics.tiles import correlations_in
 
-        tiles = correlations_in(group[second_moments(self.sketch)]).tiles()
+        tiles = correlations_in(group[second_moments(self.sketch)], group.components).tiles()
         found = [
             mean_of_others(tile.abs_() if self.absolute else tile, first, self.top)
             for first, tile in tiles
@@ -76,7 +79,10 @@ class ActivationCosine:
     """Mean absolute cosine (uncentred) of a node's activation with each other activation."""
 
     info = MetricInfo(
-        formula="mean_j |E[a_i a_j]| / sqrt(E[a_i²] E[a_j²]), j ≠ i",
+        formula=(
+            "mean_j |E[a_i a_j]| / sqrt(E[a_i²] E[a_j²]), j ≠ i; of components: Frobenius norms of "
+            "E[a_i a_jᵀ]"
+        ),
         unit="1",
         higher_is_better=False,
         source="common; cosine similarity",
@@ -98,10 +104,14 @@ class ActivationCosine:
         import torch
 
         from nodelens_metrics.mathematics.arithmetic import ratio
+        from nodelens_metrics.mathematics.blocks import block_norms, frobenius_cosines
         from nodelens_metrics.mathematics.pairwise import mean_of_others
         from nodelens_metrics.mathematics.tiles import correlations_in
 
         moments, found = group[second_moments(self.sketch)], []
+        if group.components > 1:
+            norms = block_norms(moments.second_moment, group.components)
+            return mean_of_others(frobenius_cosines(norms), 0, self.top)
         size = (moments.variance + moments.mean.square()).sqrt()
         spread, level = ratio(moments.variance.sqrt(), size), ratio(moments.mean, size)
         for first, tile in correlations_in(moments).tiles():
@@ -124,7 +134,10 @@ class WeightCorrelation:
     """
 
     info = MetricInfo(
-        formula="mean_j |corr(w_i, w_j)|, j ≠ i, over the inputs",
+        formula=(
+            "mean_j |corr(w_i, w_j)|, j ≠ i, over the inputs; of components: ‖W_i W_jᵀ‖ / (‖W_i "
+            "W_iᵀ‖ ‖W_j W_jᵀ‖)^½ of centred rows"
+        ),
         unit="1",
         higher_is_better=False,
         source="common; Pearson correlation",
@@ -143,7 +156,10 @@ class WeightCorrelation:
 
         from nodelens_metrics.mathematics.class_correlations import factored
         from nodelens_metrics.mathematics.pairwise import mean_of_others
+        from nodelens_metrics.mathematics.weight_blocks import incoming_cosines
 
+        if group.components > 1:
+            return mean_of_others(incoming_cosines(group, centred=True), 0, self.top)
         found = [
             mean_of_others(tile.abs_() if self.absolute else tile, first, self.top)
             for first, tile in factored(group[Rows("producer")].T).tiles()
@@ -164,7 +180,10 @@ class NextLayerInformation:
     """
 
     info = MetricInfo(
-        formula="mean_j −½ log(1 − ρ_ij²/(1+10⁻⁶)²), j in the next group",
+        formula=(
+            "mean_j −½ log(1 − ρ_ij²/(1+10⁻⁶)²), j in the next group; of components: summed over "
+            "the canonical correlations ρ"
+        ),
         unit="nats",
         higher_is_better=True,
         source="Cover & Thomas 2006, Gaussian case; common",
@@ -176,9 +195,14 @@ class NextLayerInformation:
     top: int | None = options.top()
 
     def score(self, group: GroupView) -> Tensor:
+        from nodelens_metrics.mathematics.canonical import cross_information
         from nodelens_metrics.mathematics.pairwise import information
 
-        shared = information(group[CrossGram()].correlation / (1.0 + NOISE))
+        moments = group[CrossGram()]
+        if group.components == 1 and moments.other_within.shape[-1] == 1:
+            shared = information(moments.correlation / (1.0 + NOISE))
+        else:
+            shared = cross_information(moments, NOISE)
         count = min(self.top or shared.shape[1], shared.shape[1])
         return shared.topk(count, dim=1).values.mean(1)
 

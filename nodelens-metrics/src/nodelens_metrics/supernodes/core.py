@@ -49,7 +49,7 @@ class Supernode:
         invariances=_FUNCTIONAL,
         no_interval="a node is in the core or not",
     )
-    statistics = (GradientMoments(),)
+    statistics = (GradientMoments(centred=False),)
 
     core: float = options.core()
 
@@ -70,7 +70,7 @@ class SupernodeMass:
         level="layer",
         no_interval=CHOSEN_CORE,
     )
-    statistics = (GradientMoments(),)
+    statistics = (GradientMoments(centred=False),)
 
     core: float = options.core()
 
@@ -99,7 +99,7 @@ class CoreConnection:
         invariances=frozenset({"incoming_scale"}),
         no_interval=CHOSEN_CORE,
     )
-    statistics = (GradientMoments(),)
+    statistics = (GradientMoments(centred=False),)
 
     core: float = options.core(support=0.5)
     support: float = field(default=1 / 16, validator=_SHARE)
@@ -137,7 +137,7 @@ class CoreRedundancy:
 
     @property
     def statistics(self) -> tuple[Statistic[Any], ...]:
-        return (GradientMoments(), second_moments(self.sketch, of="gate"))
+        return (GradientMoments(centred=False), second_moments(self.sketch, of="gate"))
 
     def sketched(self) -> CoreRedundancy:
         return evolve(self, sketch=RANK)
@@ -185,7 +185,7 @@ class Scar:
 
     @property
     def statistics(self) -> tuple[Statistic[Any], ...]:
-        return (GradientMoments(), second_moments(self.sketch, of="gate"))
+        return (GradientMoments(centred=False), second_moments(self.sketch, of="gate"))
 
     def sketched(self) -> Scar:
         return evolve(self, sketch=RANK)
@@ -207,7 +207,7 @@ class Scar:
 
 def _loss_proxy(group: GroupView) -> Tensor:
     """Return ½ E[q²] of every node."""
-    return 0.5 * group[GradientMoments()].q2
+    return 0.5 * group[GradientMoments(centred=False)].q2
 
 
 def _correlations_of_q(group: GroupView, sketch: int | None) -> Correlations:

@@ -33,7 +33,7 @@ class WandaChannel:
     """
 
     info = MetricInfo(
-        formula="Σ_W Σ_j |W_ij|·‖x_j‖ + Σ_o |W_oi|·‖a_i‖ over producers W",
+        formula="Σ_W Σ_j |W_ij|·‖x_j‖ + Σ_c Σ_o |W_oc|·‖a_c‖ over producers W and components c",
         unit="weight · activation",
         higher_is_better=True,
         source=(
@@ -44,7 +44,7 @@ class WandaChannel:
     statistics = (Moments(), _INPUT)
 
     def score(self, group: GroupView) -> Tensor:
-        score = group.outgoing().abs().sum(1) * group[Moments()].rms
+        score = group.total(group.outgoing_of_components().abs().sum(1) * group[Moments()].rms)
         parts = group.group.weights("producer")
         if not parts:
             raise NotApplicableError("no parameter writes these nodes")
@@ -65,7 +65,9 @@ class RIA:
     """
 
     info = MetricInfo(
-        formula="Σ_o (|W_oi| / Σ_j |W_oj| + |W_oi| / Σ_p |W_pi|) · ‖a_i‖^power",
+        formula=(
+            "Σ_c Σ_o (|W_oc| / Σ_j |W_oj| + |W_oc| / Σ_p |W_pc|) · ‖a_c‖^power over components c"
+        ),
         unit="activation^½",
         higher_is_better=True,
         source=(
@@ -88,7 +90,7 @@ class RIA:
             raise NotApplicableError("no parameter reads these nodes")
         sums = torch.stack([_relative(group, part) for part in parts]).sum(0)
         rms = group[Moments()].rms
-        return sums * rms.pow(self.power).masked_fill(rms == 0, 0.0)
+        return group.total(sums * rms.pow(self.power).masked_fill(rms == 0, 0.0))
 
 
 @frozen
@@ -106,7 +108,10 @@ class DaSS:
 
     info = MetricInfo(
         name="dass",
-        formula="Σ_W Σ_j |W_ij| · ‖a_i‖^power + Σ_o |W_oi|·‖a_i‖ over producers W",
+        formula=(
+            "Σ_W Σ_j |W_ij| · ‖a_i‖^power + Σ_c Σ_o |W_oc|·‖a_c‖ over producers W and components "
+            "c, ‖a_i‖² = Σ_c ‖a_c‖²"
+        ),
         unit="weight · activation",
         higher_is_better=True,
         source=(
@@ -120,9 +125,11 @@ class DaSS:
     power: float = field(default=0.5, validator=(validators.ge(0.0), validators.le(1.0)))
 
     def score(self, group: GroupView) -> Tensor:
-        rms = group[Moments()].rms
-        gain = rms.pow(self.power).masked_fill(rms == 0, 0.0)
-        return group.incoming().abs().sum(1) * gain + group.outgoing().abs().sum(1) * rms
+        moments = group[Moments()]
+        size = group.total(moments.mean_square).sqrt()
+        gain = size.pow(self.power).masked_fill(size == 0, 0.0)
+        read = group.outgoing_of_components().abs().sum(1) * moments.rms
+        return group.incoming().abs().sum(1) * gain + group.total(read)
 
 
 def _written(group: GroupView, part: ParameterSlice) -> Tensor:
@@ -136,7 +143,7 @@ def _written(group: GroupView, part: ParameterSlice) -> Tensor:
 
 
 def _relative(group: GroupView, part: ParameterSlice) -> Tensor:
-    """Return the relative importance of one weight that reads the nodes, ``(nodes,)``.
+    """Return the relative importance of one weight that reads the nodes, by component.
 
     Inputs are features: the positions of a kernel count apart, and the channels of a grouped
     convolution are read by their own outputs. The fractions of an input over its outputs add up to
@@ -148,4 +155,9 @@ def _relative(group: GroupView, part: ParameterSlice) -> Tensor:
     size = connections(group, part)
     by_output = ratio(size, size.sum((2, 3), keepdim=True)).sum(1)
     by_input = (size.sum(1) > 0).double()
-    return by_node(part, (by_output + by_input).sum(-1)).sum(1)
+    found = by_node(part, (by_output + by_input).sum(-1))
+    if group.components == 1:
+        return found.sum(1)
+    if found.shape[1] != group.components:
+        raise NotApplicableError(f"{part.parameter} reads a node by other numbers than components")
+    return found.flatten()

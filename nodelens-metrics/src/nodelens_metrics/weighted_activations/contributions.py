@@ -3,8 +3,8 @@
 All are unchanged when an activation is scaled and the weights that read it are scaled back. Norms
 of activations are root mean squares over positions without padding. Published code takes sums over
 the tokens of a row, averaged over rows: an equal ranking for rows of equal length, a biased one for
-others. A node of several features (a head, a flattened map) has the mean square over all of its
-features. 0 for dead nodes.
+others. The terms of the components c of a node, such as the dimensions of a head, add up; all
+positions of a flattened map have one mean square. 0 for dead nodes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _FLAP = "An et al. 2024, FLAP, 2312.11983, and its repository"
 class WandaSP:
     """Mean |outgoing weight| times the root mean square activation (Wanda for structures).
 
-    For a head, published code adds the scores of its dimensions.
+    For a head the scores of its dimensions are added, as in the published code.
     """
 
     info = MetricInfo(
-        formula="mean_o |W_oi| · (E a_i²)^½",
+        formula="Σ_c mean_o |W_oc| · (E a_c²)^½ over the components c of a node",
         unit="weight · activation",
         higher_is_better=True,
         source=f"{_FLAP}, the Wanda-sp baseline; weight-level rule: Sun, 2306.11695",
@@ -44,7 +44,7 @@ class WandaSP:
     statistics = (Moments(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.outgoing().abs().mean(1) * group[Moments()].rms
+        return group.total(group.outgoing_of_components().abs().mean(1) * group[Moments()].rms)
 
 
 @frozen
@@ -56,7 +56,7 @@ class FlapIFV:
     """
 
     info = MetricInfo(
-        formula="Var(a_i)",
+        formula="Σ_c Var(a_c) over the components c of a node",
         unit="activation²",
         higher_is_better=True,
         source=f"{_FLAP}, metric IFV",
@@ -66,19 +66,21 @@ class FlapIFV:
     statistics = (Moments(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[Moments()].variance
+        return group.total(group[Moments()].variance)
 
 
 @frozen
 class FlapWIFV:
     """Weighted input feature variance (FLAP): next-layer error when a node becomes its mean.
 
-    Exact for one node of one feature and a linear consumer that reads it once. Meant for a repair
-    that adds the mean's contribution to the consumer's bias. 0 for dead and constant nodes.
+    Exact for one node of one component and a linear consumer that reads it once; components add up
+    as if they were uncorrelated. The published code squares the terms of a head's dimensions
+    before it averages them, which the paper does not. Meant for a repair that adds the means'
+    contribution to the consumer's bias. 0 for dead and constant nodes.
     """
 
     info = MetricInfo(
-        formula="Var(a_i) · Σ_o W_oi²",
+        formula="Σ_c Var(a_c) · Σ_o W_oc² over the components c of a node",
         unit="weight² · activation²",
         higher_is_better=True,
         source=f"{_FLAP}, metric WIFV",
@@ -88,7 +90,8 @@ class FlapWIFV:
     statistics = (Moments(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group[Moments()].variance * group.outgoing().square().sum(1)
+        squares = group.outgoing_of_components().square().sum(1)
+        return group.total(group[Moments()].variance * squares)
 
 
 @frozen
@@ -99,7 +102,7 @@ class FlapWIFN:
     """
 
     info = MetricInfo(
-        formula="mean_o |W_oi| · (E a_i²)^½",
+        formula="Σ_c mean_o |W_oc| · (E a_c²)^½ over the components c of a node",
         unit="weight · activation",
         higher_is_better=True,
         source=f"{_FLAP}, metric WIFN",
@@ -109,7 +112,7 @@ class FlapWIFN:
     statistics = (Moments(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.outgoing().abs().mean(1) * group[Moments()].rms
+        return group.total(group.outgoing_of_components().abs().mean(1) * group[Moments()].rms)
 
 
 @frozen
@@ -120,7 +123,7 @@ class IndependentContribution:
     """
 
     info = MetricInfo(
-        formula="(Σ_o W_oi²)^½ · E|a_i|",
+        formula="Σ_c (Σ_o W_oc²)^½ · E|a_c| over the components c of a node",
         unit="weight · activation",
         higher_is_better=True,
         source="NVIDIA Model-Optimizer, IndependentChannelContributionHook",
@@ -130,4 +133,5 @@ class IndependentContribution:
     statistics = (Magnitudes(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.outgoing().square().sum(1).sqrt() * group[Magnitudes()].mean_abs
+        norms = group.outgoing_of_components().square().sum(1).sqrt()
+        return group.total(norms * group[Magnitudes()].mean_abs)

@@ -1,10 +1,11 @@
 """Error of the next layer after the removal of one node, with and without a repair.
 
 Exact for a linear consumer and one node: the squared error of its output, mean over positions and
-summed over outputs. A consumer that reads a node several times (the kernel positions of a
-convolution, the positions of a flattened map) counts as if these were independent. The score is for
-one repair: a node that its peers can predict has a small error only if pruning repairs their
-weights.
+summed over outputs. With components c of a node the repairs of weights are exact too; the others
+add the terms of the components, as if these were uncorrelated. A consumer that reads a node several
+times (the kernel positions of a convolution, the positions of a flattened map) counts as if these
+were independent. The score is for one repair: a node that its peers can predict has a small error
+only if pruning repairs their weights.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class ReconstructionError:
 
     info = MetricInfo(
         formula=(
-            "‖W_i‖² E[a²]; mean_bias: ‖W_i‖² Var(a); weights: ‖W_i‖² / (M⁻¹)_ii, M = E[aaᵀ] + λI; "
-            "weights_and_bias: the same with Cov(a) for E[aaᵀ]"
+            "Σ_c ‖W_c‖² E[a_c²]; mean_bias: Σ_c ‖W_c‖² Var(a_c); weights: tr W_i ((M⁻¹)_ii)⁻¹ "
+            "W_iᵀ, M = E[aaᵀ] + λI; weights_and_bias: the same with Cov(a) for E[aaᵀ]"
         ),
         unit="weight² · activation²",
         higher_is_better=True,
@@ -69,16 +70,19 @@ class ReconstructionError:
         return (Moments(),) if self.repair in ("none", "mean_bias") else (Gram(),)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.outgoing().square().sum(1) * self._left_over(group)
+        from nodelens_metrics.mathematics.arithmetic import unexplained, unexplained_blocks
 
-    def _left_over(self, group: GroupView) -> Tensor:
-        """Return the mean square of the node's activation that the repair leaves, ``(nodes,)``."""
-        from nodelens_metrics.mathematics.arithmetic import unexplained
-
-        if self.repair == "none":
-            return group[Moments()].mean_square
-        if self.repair == "mean_bias":
-            return group[Moments()].variance
+        outgoing = group.outgoing_of_components()
+        squares = outgoing.square().sum(1)
+        if self.repair in ("none", "mean_bias"):
+            moments = group[Moments()]
+            left = moments.mean_square if self.repair == "none" else moments.variance
+            return group.total(squares * left)
         gram = group[Gram()]
         moment = gram.second_moment if self.repair == "weights" else gram.covariance
-        return unexplained(moment, self.damping)
+        if group.components == 1:
+            return squares * unexplained(moment, self.damping)
+        blocks = unexplained_blocks(moment, self.damping, group.components)
+        weights = outgoing.view(group.width, group.components, -1)
+        products: Tensor = (weights @ weights.mT * blocks).sum((1, 2))
+        return products

@@ -39,7 +39,7 @@ class FPGM:
     """
 
     info = MetricInfo(
-        formula="Σ_j ‖w_i − w_j‖₂",
+        formula="Σ_j ‖w_i − w_j‖₂; of components: min over rotations Q of ‖W_i − Q W_j‖",
         unit="weight",
         higher_is_better=True,
         source=(
@@ -53,6 +53,10 @@ class FPGM:
     def score(self, group: GroupView) -> Tensor:
         import torch
 
+        from nodelens_metrics.mathematics.weight_blocks import incoming_distances
+
+        if group.components > 1:
+            return incoming_distances(group).sum(1)
         rows = group[Rows("producer")]
         return torch.cat([part.sum(1) for part in distances(rows)])
 
@@ -66,11 +70,14 @@ class WeightCosine:
 
     Attributes:
         top: average the `top` most similar nodes only; None averages all.
-        absolute: count opposite directions as similar.
+        absolute: count opposite directions as similar, as those of several components always are.
     """
 
     info = MetricInfo(
-        formula="mean_j w_i·w_j / (‖w_i‖ ‖w_j‖), j ≠ i",
+        formula=(
+            "mean_j w_i·w_j / (‖w_i‖ ‖w_j‖), j ≠ i; of components: ‖W_i W_jᵀ‖ / (‖W_i W_iᵀ‖ "
+            "‖W_j W_jᵀ‖)^½"
+        ),
         unit="1",
         higher_is_better=False,
         invariances=_INCOMING | {"incoming_scale"},
@@ -86,7 +93,10 @@ class WeightCosine:
 
         from nodelens_metrics.mathematics.arithmetic import ratio
         from nodelens_metrics.mathematics.pairwise import mean_of_others
+        from nodelens_metrics.mathematics.weight_blocks import incoming_cosines
 
+        if group.components > 1:
+            return mean_of_others(incoming_cosines(group), 0, self.top)
         rows = group[Rows("producer")]
         unit = ratio(rows, rows.norm(dim=1, keepdim=True))
         means = []

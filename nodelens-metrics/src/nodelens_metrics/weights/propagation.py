@@ -180,10 +180,10 @@ def _first_read(view: GroupView, group: ChannelGroup) -> float:
 
 
 def _responses(view: GroupView) -> Tensor:
-    """Return the scores of a final response layer by its activations, ``(nodes, 1)``."""
+    """Return the scores of a final response layer by its activations, ``(nodes, components)``."""
     from nodelens_metrics.weights.responses import infinite_feature_selection
 
-    return infinite_feature_selection(view[Reservoir()].values).unsqueeze(1).cpu()
+    return infinite_feature_selection(view[Reservoir()].values).view(view.width, -1).cpu()
 
 
 def _in_parts(score: Tensor, parts: int) -> Tensor:

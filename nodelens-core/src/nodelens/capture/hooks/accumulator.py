@@ -161,7 +161,5 @@ def _of_values(statistic: Any, point: HookPoint, state: State) -> bool:
 
 
 def _samples(reading: Reading) -> int:
-    """Return how many samples a reading holds: its valid positions, components together."""
-    positions = reading.values[..., 0].numel()
-    valid = positions if reading.valid is None else int(reading.valid.sum())
-    return valid // reading.parts
+    """Return how many samples a reading holds: its valid positions."""
+    return reading.values[..., 0].numel() if reading.valid is None else int(reading.valid.sum())

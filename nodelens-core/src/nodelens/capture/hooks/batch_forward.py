@@ -22,14 +22,14 @@ from nodelens.interfaces.statistic import Reading, Statistic, members_of
 class FiniteCheck:
     """Row sums of one reading, which are finite only if all values are.
 
-    `sums` is ``(rows, nodes)``, `rows` the number of each row in the data, `what` names the summed
-    values in words. Sums of no nodes have one column, and `nodes` False.
+    `sums` is ``(rows, nodes)``, or has a column for each component of a node, `rows` the number of
+    each row in the data, `what` names the summed values in words. Sums of no nodes have 0 `nodes`.
     """
 
     sums: Tensor
     rows: Tensor
     what: str
-    nodes: bool = True
+    nodes: int
 
 
 @frozen(eq=False)

@@ -17,7 +17,7 @@ from nodelens.capture.plan.capture_plan import (
     PairEntry,
     PlanEntry,
 )
-from nodelens.channels.groups import ChannelGraph, ChannelGroup, Extent, Rows, Site
+from nodelens.channels.groups import ChannelGraph, Extent, Rows, Site
 from nodelens.interfaces.statistic import Need, ReadPoint, Statistic
 
 GRADIENTS: Mapping[str, Need] = {"data": "gradient", "model": "sampled_gradient"}
@@ -74,10 +74,14 @@ class HookPoint:
         return self.place == "activation"
 
     @cached_property
-    def parts(self) -> int:
-        """The number of neighbouring positions that are components of one sample of a node."""
-        group: ChannelGroup | None = getattr(self.entry, "group", None)
-        return 1 if group is None else parts_of(group, self.site)
+    def components(self) -> int:
+        """The number of components of each node."""
+        if isinstance(self.entry, PairEntry):
+            group = self.entry.partner if self.second else self.entry.group
+            return group.components("activation")
+        if isinstance(self.entry, PlanEntry):
+            return self.entry.group.components(self.site.point)
+        return 1
 
     def requiring(self, need: Need) -> tuple[Statistic[Any], ...]:
         """Return the statistics with a requirement."""
@@ -109,16 +113,6 @@ class HookPoint:
 
     def _together(self, statistics: Iterable[Statistic[Any]]) -> UpdateSchedule:
         return UpdateSchedule(tuple(statistics), self.several)
-
-
-def parts_of(group: ChannelGroup, site: Site) -> int:
-    """Return the number of components of a node at a site: the dimensions of a head, else 1.
-
-    All query heads of a group with shared keys and values are components of that one node.
-    Positions that a flatten puts beside each other are no components: the producer writes one.
-    """
-    produced = [part.extent.inner * part.extent.outer for part in group.role("producer")]
-    return min(site.extent.inner * site.extent.outer, max(produced, default=1))
 
 
 def hook_points_of(entry: Entry, graph: ChannelGraph) -> list[HookPoint]:

@@ -34,7 +34,7 @@ def positions_at(
     """Return a tensor as ``(rows, positions, nodes)``, every packed sequence a row of its own."""
     rows = now.numbers.shape[0]
     if now.batch.length is None and point.place not in _OF_WEIGHTS:
-        plain = plain_nodes(tensor, point.site, point.rows, rows)
+        plain = plain_nodes(tensor, point.site, point.rows, rows, point.components)
         if plain is not None:
             return Positions(plain, tokens=False)
     name = point.site.name
@@ -42,7 +42,7 @@ def positions_at(
         shaped = outputs_of if point.second else features_of
         found = samples_first(shaped(module, tensor), point.rows, rows, name).unsqueeze(-2)
     else:
-        found = nodes_of(tensor, point.site, point.rows, rows)
+        found = nodes_of(tensor, point.site, point.rows, rows, point.components)
     laid = flat_positions(found, now.batch.length_in(found.shape[1:-2]), name)
     if now.segments is None or (now.segments.start is None and not laid.tokens):
         return laid
@@ -75,7 +75,7 @@ def reading_at(
         targets=known.targets,
         index=known.index,
         grid=grid_of(tensor, point.site, point.rows, now.numbers.shape[0]) if point.mapped else (),
-        parts=point.parts,
+        components=point.components,
         pivot=pivot,
         start=known.start,
         site=point.number,

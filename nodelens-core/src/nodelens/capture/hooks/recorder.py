@@ -102,9 +102,7 @@ class Recorder:
         now = self._during()
         reading = loss_reading(now, losses.detach(), labels, self.plan.folds)
         self._into.add_losses(reading)
-        now.sums.append(
-            FiniteCheck(losses.detach().unsqueeze(1), now.numbers, "the loss", nodes=False)
-        )
+        now.sums.append(FiniteCheck(losses.detach().unsqueeze(1), now.numbers, "the loss", nodes=0))
 
     def begin_backward(self, labels: str) -> None:
         """Set whose labels the coming gradients belong to: ``data`` or ``model``."""
@@ -229,7 +227,7 @@ class Recorder:
         self._into.update(now, point, point.at_once, reading)
         if point.place != "weight" or not point.second:
             sums = finite_sums(reading, gradient=False)
-            now.sums.append(FiniteCheck(sums, _index(reading), point.read))
+            now.sums.append(FiniteCheck(sums, _index(reading), point.read, _nodes(reading)))
         if point.after_forward:
             kept = _kept(reading, point)
             now.afterwards.append((point, kept, version_of(kept.values)))
@@ -262,7 +260,7 @@ class Recorder:
                 full = evolve(kept, gradient=blank, outputs=outputs, shared={})
                 self._into.update(now, point, point.after_backward[now.labels], full)
                 sums, what = finite_sums(full, gradient=True), f"the gradient at {point.site.name}"
-                now.sums.append(FiniteCheck(sums, _index(kept), what))
+                now.sums.append(FiniteCheck(sums, _index(kept), what, _nodes(kept)))
 
         tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
 
@@ -296,6 +294,10 @@ def _finite(pivot: Tensor) -> Tensor:
 def _index(reading: Reading) -> Tensor:
     assert reading.index is not None
     return reading.index
+
+
+def _nodes(reading: Reading) -> int:
+    return reading.values.shape[-1] // reading.components
 
 
 def _kept(reading: Reading, point: HookPoint) -> Reading:

@@ -39,21 +39,32 @@ def samples_first(tensor: Tensor, where: Rows, rows: int, name: str) -> Tensor:
     return where.first(tensor, rows)
 
 
-def nodes_of(tensor: Tensor, site: Site, where: Rows, rows: int) -> Tensor:
-    """Return the nodes of a tensor at a site, ``(rows, *positions, components, nodes)``."""
+def nodes_of(tensor: Tensor, site: Site, where: Rows, rows: int, components: int) -> Tensor:
+    """Return the nodes of a tensor at a site, ``(rows, *positions, nodes · components)``.
+
+    Where nodes have one component, several numbers of a node side by side are positions.
+    """
     apart = samples_first(tensor, where, rows, site.name)
     axis = site.axis % tensor.ndim
-    return site.extent.nodes_last(apart, axis + 1 + (axis < where.axis)).flatten(-3, -2)
+    found = site.extent.nodes_last(apart, axis + 1 + (axis < where.axis))
+    if components == 1:
+        return found.flatten(-3, -2)
+    return found.movedim(-1, -3).flatten(-3).unsqueeze(-2)
 
 
-def plain_nodes(tensor: Tensor, site: Site, where: Rows, rows: int) -> Tensor | None:
+def plain_nodes(
+    tensor: Tensor, site: Site, where: Rows, rows: int, components: int
+) -> Tensor | None:
     """Return ``(rows, positions, nodes)`` of a tensor that has an axis of nodes and one of samples.
 
     None for any other tensor, for which `nodes_of` is needed, which takes several times as long.
     """
-    shape = tensor.shape
+    shape, extent = tensor.shape, site.extent
     axis = site.axis % len(shape)
-    if where.axis or not axis or shape[0] != rows or shape[axis] != site.extent.width:
+    mixed = components > 1 and extent.outer > 1
+    if where.axis or not axis or shape[0] != rows or mixed:
+        return None
+    if shape[axis] != extent.width * components:
         return None
     if len(shape) == 2:
         return tensor.unsqueeze(1)
@@ -62,7 +73,7 @@ def plain_nodes(tensor: Tensor, site: Site, where: Rows, rows: int) -> Tensor | 
 
 def grid_of(tensor: Tensor, site: Site, where: Rows, rows: int) -> tuple[int, ...]:
     """Return the shape of the positions of a feature map ``(rows, nodes, height, width)``."""
-    plain = site.extent.inner * site.extent.outer == 1
+    plain = site.extent.count == 1
     if tensor.ndim < 4 or not plain or where.axis or len(tensor) != rows:
         return ()
     axis = site.axis % tensor.ndim
@@ -82,7 +93,7 @@ class Positions:
 
 
 def flat_positions(values: Tensor, length: int | None, name: str) -> Positions:
-    """Return the positions of ``(rows, *positions, components, nodes)`` in one axis.
+    """Return the positions of ``(rows, *positions, side by side, nodes)`` in one axis.
 
     Where the batch has a mask or segments of `length` tokens, their axis comes first, so that the
     values of one token lie together. Raises `CaptureError` where no axis fits the tokens.
@@ -196,15 +207,19 @@ def carried(reading: Reading, device: torch.device) -> Reading:
     return evolve(reading, **tensors, shared=sums)
 
 
-def not_finite(sums: Tensor, index: Tensor, what: str, nodes: bool = True) -> str:
+def not_finite(sums: Tensor, index: Tensor, what: str, nodes: int) -> str:
     """Return in words the nodes and samples whose row sums have a NaN or an infinity.
 
-    `sums` is ``(rows, nodes)``: a sum over positions is finite only if all of them are. `index`,
-    ``(rows,)``, is the number of each row in the data.
+    `sums` is ``(rows, nodes · components)``: a sum over positions is finite only if all of them
+    are. `nodes` is 0 for sums of no nodes. `index`, ``(rows,)``, is the number of each row in the
+    data.
     """
     bad = ~sums.isfinite()
     rows = index[bad.any(dim=1).nonzero().flatten().to(index.device)].tolist()
-    of_nodes = f"nodes {_some(bad.any(dim=0).nonzero().flatten().tolist())}, " if nodes else ""
+    of_nodes = ""
+    if nodes:
+        of_each = bad.any(dim=0).view(nodes, -1).any(dim=1)
+        of_nodes = f"nodes {_some(of_each.nonzero().flatten().tolist())}, "
     return (
         f"{what} is not finite: {of_nodes}samples {_some(rows)}; look at these samples, or run the "
         "model in float32"
@@ -221,7 +236,7 @@ def by_row(reading: Reading) -> Reading:
     rows = row_counts(reading).unsqueeze(-1) > 0
     means = row_means(reading).unsqueeze(1)
     valid = None if reading.valid is None else rows
-    return evolve(reading, values=means, valid=valid, parts=1, grid=(), shared={})
+    return evolve(reading, values=means, valid=valid, grid=(), shared={})
 
 
 def beside(first: Reading, second: Reading) -> Reading:
@@ -261,7 +276,7 @@ def joined(readings: Sequence[Reading]) -> Reading:
         valid=_joined_valid(readings),
         targets=first.targets,
         index=first.index,
-        parts=first.parts,
+        components=first.components,
         pivot=first.pivot,
         start=first.start,
         outputs=_joined_outputs(readings),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from nodelens.channels.groups import Block, ChannelGroup
+from nodelens.channels.groups import Block, ChannelGroup, SitePoint
 from nodelens.interfaces.statistic import Layout, Need, PassStatistic, ReadPoint, Statistic
 
 if TYPE_CHECKING:
@@ -32,8 +32,13 @@ class PlanEntry:
 
     @property
     def layout(self) -> Layout:
-        """The sizes of a state of the entry in one fold."""
-        return Layout(self.group.width, 1)
+        """The sizes of a state of the group's activation in one fold."""
+        return self.layout_at("activation")
+
+    def layout_at(self, point: SitePoint) -> Layout:
+        """Return the sizes of a state of one point in one fold."""
+        components = self.group.components(point)
+        return Layout(self.group.width * components, 1, components=components)
 
 
 @frozen
@@ -70,7 +75,14 @@ class PairEntry:
     @property
     def layout(self) -> Layout:
         """The sizes of a state of the entry in one fold."""
-        return Layout(self.group.width, 1, others=self.partner.width)
+        here, there = (each.components("activation") for each in (self.group, self.partner))
+        return Layout(
+            self.group.width * here,
+            1,
+            others=self.partner.width * there,
+            components=here,
+            other_components=there,
+        )
 
 
 @frozen
@@ -248,10 +260,18 @@ class CapturePlan:
         statistic: Statistic[Any] | None = None,
         device: torch.device | str = "cpu",
     ) -> Layout:
-        """Return the layout of a state of one entry."""
+        """Return the layout of a state of one entry.
+
+        Without a statistic it is that of a statistic with passes of its own, which has nodes alone.
+        """
+        if statistic is None:
+            width = entry.group.width if isinstance(entry, PlanEntry) else entry.layout.width
+            return Layout(width, self.folds, device, self.classes)
         shape = entry.layout
-        folds = self.folds if statistic is None else self.folds_of(statistic)
-        return Layout(shape.width, folds, device, self.classes, shape.blocks, shape.others)
+        if isinstance(entry, PlanEntry) and statistic.reads == "preactivation":
+            shape = entry.layout_at("preactivation")
+        folds = self.folds_of(statistic)
+        return evolve(shape, folds=folds, device=device, classes=self.classes)
 
 
 def is_pairwise(statistic: Any) -> bool:

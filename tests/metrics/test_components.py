@@ -15,24 +15,29 @@ ROWS, TOKENS, WIDTH, HEADS, DIM, CLASSES = 96, 5, 6, 4, 4, 3
 SKIPPED = ("composite",)
 METRICS = {spec.name: made(spec) for spec in SPECS if spec.name not in SKIPPED}
 NAMES = [name for name, metric in METRICS.items() if not draws(metric)]
-ROUNDING = 1e-6
+SAME = (":heads", ":kv_groups", ":query_heads", ":residual", ":neurons")
+"""Groups whose nodes are the same in both models; single dimensions of heads are not."""
+
+ROUNDING, TINY = 1e-6, 1e-12
+OF_NEXT = {"next_layer_information"}
+"""Metrics of a group and the next one, which here are the dimensions inside the heads."""
 
 
 class Attention(nn.Module):
     """Heads of four dimensions; `groups` share keys and values, `turned` puts dimensions first."""
 
-    def __init__(self, heads=HEADS, groups=None, turned=False):
+    def __init__(self, heads=HEADS, groups=None, turned=False, dim=DIM):
         super().__init__()
         torch.manual_seed(2)
-        self.heads, self.groups, self.turned = heads, groups or heads, turned
-        self.q, self.o = nn.Linear(WIDTH, heads * DIM), nn.Linear(heads * DIM, WIDTH)
-        self.k, self.v = (nn.Linear(WIDTH, self.groups * DIM) for _ in range(2))
+        self.heads, self.groups, self.turned, self.dim = heads, groups or heads, turned, dim
+        self.q, self.o = nn.Linear(WIDTH, heads * dim), nn.Linear(heads * dim, WIDTH)
+        self.k, self.v = (nn.Linear(WIDTH, self.groups * dim) for _ in range(2))
         self.out = nn.Linear(WIDTH, CLASSES)
 
     def split(self, values, heads):
         if self.turned:
-            return values.unflatten(-1, (DIM, heads)).movedim(-1, 1)
-        return values.unflatten(-1, (heads, DIM)).transpose(1, 2)
+            return values.unflatten(-1, (self.dim, heads)).movedim(-1, 1)
+        return values.unflatten(-1, (heads, self.dim)).transpose(1, 2)
 
     def forward(self, x):
         q = self.split(self.q(x), self.heads)
@@ -117,10 +122,10 @@ def test_the_kit_scores_heads_by_nearly_all_metrics(pair):
     group = heads_of(one)
     missing = {name for name, at in one.skipped if at == group}
     assert missing == {name for name, at in other.skipped if at == group}
-    print(len(NAMES), sorted(missing))
+    assert len(missing) < 20
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted({*NAMES} - OF_NEXT))
 def test_the_order_of_components_inside_a_node_changes_nothing(pair, name):
     one, other = pair
     for kind in ("scores", "layers"):
@@ -129,8 +134,124 @@ def test_the_order_of_components_inside_a_node_changes_nothing(pair, name):
             value = expected[key].values
             scale = abs(value).max()
             error = abs(found[key].values - value).max()
-            assert error <= ROUNDING * scale, (key, found[key].values, value)
+            assert error <= ROUNDING * scale + TINY, (key, found[key].values, value)
 
 
-SAME = (":heads", ":kv_groups", ":query_heads", ":residual", ":neurons")
-"""Groups whose nodes are the same in both models; single dimensions of heads are not."""
+def with_constant(dim, value):
+    """Return the scores of a network whose second head of `dim` dimensions is constant."""
+    model = Attention(dim=dim).double()
+    chosen = slice(dim, 2 * dim)
+    with torch.no_grad():
+        model.v.weight[chosen] = 0.0
+        model.v.bias[chosen] = value * torch.linspace(1.0, 2.0, dim)
+        model.o.weight[:, chosen] *= 1.0 / value
+    return scored(model)
+
+
+@pytest.fixture(scope="module")
+def constants():
+    """Return scores with a constant node: of one component, at two values, and of four."""
+    return with_constant(1, 0.5), with_constant(1, -2.0), with_constant(DIM, 0.5)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if METRICS[name].statistics])
+def test_a_constant_vector_gets_what_a_constant_number_gets(constants, name):
+    if (name, heads_of(constants[0])) not in constants[0].scores:
+        return
+    one, other, vector = (each[name, heads_of(each)].values[1] for each in constants)
+    if abs(one - other) < TINY and min(abs(one), abs(one - 1.0)) < TINY:  # of constants as such
+        assert abs(vector - one) < 1e-9
+
+
+def mixed(model, x, nodes):
+    """Return what the output projection reads, ``(rows, tokens, nodes, components)``."""
+    read = []
+    handle = model.o.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    model(x)
+    handle.remove()
+    return read[0].detach().unflatten(-1, (nodes, -1))
+
+
+def canonical_information(a, b):
+    """Return the Gaussian information between two vectors, samples first."""
+    joint = torch.corrcoef(torch.cat([a, b], 1).T)
+    size = a.shape[1]
+    parts = torch.stack([joint[:size, :size].logdet(), joint[size:, size:].logdet()])
+    return 0.5 * (parts.sum() - joint.logdet())
+
+
+def brute_force(model, nodes, x, y):
+    """Return the scores of heads by their formulas, from the activations themselves."""
+    a = mixed(model, x, nodes)
+    read = a.clone().requires_grad_()
+    logits = model.out(model.o(read.flatten(2)).mean(1))
+    (g,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), read)
+    flat, heads, size = a.flatten(0, 1), range(nodes), a.shape[-1]
+    weight = model.o.weight.detach().T.unflatten(0, (nodes, size))
+    mean, square = flat.mean(0), flat.square().mean(0)
+    variance, d = square - mean.square(), flat - mean
+    dg = (d * g.flatten(0, 1)).sum(-1)
+    moment = torch.cov(flat.flatten(1).T, correction=0)
+    damped = moment + 0.01 * moment.diagonal().mean() * torch.eye(len(moment))
+    blocks = torch.linalg.inv(damped).view(nodes, size, nodes, size)
+    error = [(weight[i].T @ torch.linalg.inv(blocks[i, :, i]) @ weight[i]).trace() for i in heads]
+    norms = moment.view(nodes, size, nodes, size).square().sum((1, 3)).sqrt()
+    alike = norms / (norms.diagonal().sqrt().outer(norms.diagonal().sqrt()))
+    others = {i: [j for j in heads if j != i] for i in heads}
+    shared = [[canonical_information(flat[:, i], flat[:, j]) for j in others[i]] for i in heads]
+    rest = [canonical_information(flat[:, i], flat[:, others[i]].flatten(1)) for i in heads]
+    leading = torch.linalg.eigh(moment).eigenvectors[:, -1].square()
+    return {
+        "activation_rms": square.sum(1).sqrt(),
+        "activation_variance": variance.sum(1),
+        "activation_mean_abs": flat.abs().mean(0).sum(1),
+        "activation_mean": mean.mean(1),
+        "minitron": a.abs().mean(1).square().mean(0).sum(1).sqrt(),
+        "kurtosis": d.pow(4).mean(0).sum(1) / variance.square().sum(1),
+        "flap_ifv": variance.sum(1),
+        "flap_wifv": (variance * weight.square().sum(-1)).sum(1),
+        "wanda_sp": (square.sqrt() * weight.abs().mean(-1)).sum(1),
+        "independent_contribution": (flat.abs().mean(0) * weight.norm(dim=-1)).sum(1),
+        "reconstruction_error": torch.stack(error),
+        "gradient_norm": g.flatten(0, 1).square().mean(0).sum(1).sqrt(),
+        "taylor": (a * g).sum((1, 3)).square().mean(0),
+        "loss_proxy": 0.5 * (a * g).flatten(0, 1).sum(-1).square().mean(0),
+        "mean_ablation_fisher": 0.5 * dg.square().mean(0),
+        "mean_ablation_first_order": -dg.unflatten(0, (len(x), -1)).sum(1).mean(0),
+        "activation_correlation": (alike.sum(1) - 1.0) / (len(heads) - 1),
+        "redundancy": torch.tensor(shared, dtype=torch.float64).mean(1),
+        "peer_redundancy": torch.stack(rest),
+        "eigen_share": leading.view(nodes, size).sum(1),
+    }
+
+
+FORMULAS = {
+    "heads": {"heads": 3},
+    "groups of query heads": {"heads": 6, "groups": 3},
+}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_scores_of_heads_are_those_of_their_formulas(kind):
+    model, (x, y) = Attention(**FORMULAS[kind]).double(), data()
+    expected = brute_force(model, model.groups, x, y)
+    found = scored(model, sorted(expected))
+    for name, values in expected.items():
+        got = torch.as_tensor(found[name, heads_of(found)].values)
+        torch.testing.assert_close(got, values.detach(), rtol=1e-4, atol=1e-9, msg=name)
+
+
+def test_a_constant_head_replaced_by_its_means_leaves_the_output_unmoved():
+    model, x = Attention(heads=3).double(), data()[0]
+    with torch.no_grad():
+        model.v.weight[:DIM] = 0.0
+        model.v.bias[:DIM] = torch.tensor([0.5, -0.5, 1.0, -1.0])
+    graph = nodelens.infer(model, x[:2])
+    (group,) = [each for each in graph if each.kind == "heads"]
+    means = {group.name: mixed(model, x, 3).mean((0, 1))}
+    keep = {group.name: [1, 2]}
+    before = model(x)
+    with torch.no_grad(), graph.mask(model, keep, "mean", means):
+        torch.testing.assert_close(model(x), before, rtol=0.0, atol=1e-12)
+    graph.remove(model, keep, x, means=means)
+    torch.testing.assert_close(model(x), before, rtol=0.0, atol=1e-12)

@@ -14,6 +14,7 @@ from nodelens.channels.expressions import Leaf, Variable
 from nodelens.channels.fixed import fixed_groups
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role, Site
 from nodelens.channels.naming import kind_of, place_of, unique
+from nodelens.channels.single_heads import with_single_heads
 from nodelens.channels.sites import port_sites, read_sites
 from nodelens.channels.trace import Contraction, Port, Trace
 from nodelens.channels.unreached import unreached
@@ -79,12 +80,13 @@ def assemble(model: nn.Module, trace: Trace, note: str = "") -> ChannelGraph:
     rest = [(draft.variable, draft.slices) for n, draft in drafts.items() if n not in order]
     groups = [_group(model, trace, draft) for draft in written]
     shown = [part for group in groups for part in group.slices]
-    groups = list(unique([*groups, *fixed_groups(model, trace, rest, shown)]))
+    fixed = fixed_groups(model, trace, rest, shown)
+    groups = list(unique([*groups, *fixed]))
     names = {
         draft.variable.number: group.name for draft, group in zip(written, groups, strict=False)
     }
     return ChannelGraph(
-        tuple(groups),
+        tuple(with_single_heads(groups)),
         note=note,
         unknown_operators=dict(trace.unknown),
         unused=unreached(model, trace),

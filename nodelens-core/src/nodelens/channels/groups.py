@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 Role = Literal["producer", "consumer", "carrier"]
 SitePoint = Literal["activation", "preactivation"]
 
-IN_ATTENTION = ("heads", "kv_groups", "query_heads", "single_query_heads", "head_dim", "value_dim")
+SINGLE_QUERY_HEADS = "single_query_heads"
+"""The kind of single query heads where several share keys and values."""
+
+IN_ATTENTION = ("heads", "kv_groups", "query_heads", SINGLE_QUERY_HEADS, "head_dim", "value_dim")
 """The kinds of nodes of an attention: all numbers of a node at one position are components."""
 
 
@@ -174,7 +177,9 @@ class ChannelGroup:
     number of nodes enters the computation (a LayerNorm over them): there, removing a node is not
     the same as replacing it by zero. `split_at` says where the model's code splits the nodes from
     others of one axis, by numbers that may not follow a removal. `computed` are slices of weights
-    that the model computes, by their names in `ChannelGraph.computed`.
+    that the model computes, by their names in `ChannelGraph.computed`. `part_of` names the group
+    that has the weights of these nodes, such as the group of a single query head: such nodes are
+    scored and ablated on their own, and left out where nodes of several groups count together.
     """
 
     name: str
@@ -186,6 +191,7 @@ class ChannelGroup:
     normalised: bool = False
     split_at: str = ""
     computed: tuple[ParameterSlice, ...] = ()
+    part_of: str = ""
 
     @property
     def prunable(self) -> bool:

@@ -44,6 +44,7 @@ from nodelens.experiments.stage_order import (
 )
 from nodelens.experiments.termination import terminable
 from nodelens.interfaces.backend import Permissions
+from nodelens.interventions.ablator import maskable
 from nodelens.printable import printable
 from nodelens.progress import Progress, silent
 from nodelens.storage.run_folder import RunFolder
@@ -195,7 +196,7 @@ def _summary(
         "test_loss": dense.loss_estimate.finite(),
         "test_loss_se": dense.loss_estimate.finite_se(),
         "parameters": sum(parameter.numel() for parameter in parameters),
-        "nodes": sum(group.width for group in study.graph if group.at("activation")),
+        "nodes": sum(group.width for group in maskable(study.graph)),
         "metrics": len(scores.metrics) + len(scores.layer_metrics),
         "calibration_samples": scores.samples,
     }

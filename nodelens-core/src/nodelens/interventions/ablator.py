@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from nodelens.errors import CaptureError
+from nodelens.errors import CaptureError, UnknownNameError, did_you_mean
 from nodelens.interfaces.intervention import InterventionRequest
 from nodelens.masks import mask
 from nodelens.training.model_evaluation import EvaluationResult, evaluate
@@ -56,6 +57,21 @@ def open_ablator(
     return Ablator(request, replace, evaluate(request.model, request.batches))
 
 
-def maskable(graph: ChannelGraph) -> tuple[ChannelGroup, ...]:
-    """Return the groups whose nodes some module reads: only their nodes can be ablated."""
-    return tuple(group for group in graph if group.at("activation"))
+def maskable(graph: ChannelGraph, named: Sequence[str] | None = None) -> tuple[ChannelGroup, ...]:
+    """Return the groups whose nodes some module reads: only their nodes can be ablated.
+
+    `named` are patterns of the groups' names. Without any, groups of nodes that are parts of
+    another group's, such as single query heads, are left out. Raises `UnknownNameError` for a
+    pattern that no such group fits.
+    """
+    readable = [group for group in graph if group.at("activation")]
+    if named is None:
+        return tuple(group for group in readable if not group.part_of)
+    names = [group.name for group in readable]
+    for pattern in named:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            hint = did_you_mean(pattern, names)
+            raise UnknownNameError(f"groups: no group that can be ablated fits {pattern!r}{hint}")
+    return tuple(
+        group for group in readable if any(fnmatchcase(group.name, each) for each in named)
+    )

@@ -72,7 +72,8 @@ class Patch:
     def _replaced(self, tensor: Tensor, axis: int, places: Tensor, each: int) -> Tensor:
         """Return the tensor with nodes replaced.
 
-        `places` is that of each index among all numbers of all nodes, `each` of a node; -1 for none.
+        `places` are those of the indices among all numbers of all nodes, `each` of a node; -1 for
+        none.
         """
         axis %= tensor.ndim
         nodes = places.div(each, rounding_mode="floor")

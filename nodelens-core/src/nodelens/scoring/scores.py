@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import field, frozen
 
+from nodelens.channels.groups import SINGLE_QUERY_HEADS
 from nodelens.errors import RunError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
@@ -142,6 +143,14 @@ class Scores:
     def groups(self) -> tuple[str, ...]:
         """Group names, in the order of the forward pass."""
         return tuple(dict.fromkeys(group for _, group in self.scores))
+
+    @property
+    def whole_groups(self) -> tuple[str, ...]:
+        """Group names without those whose nodes are parts of another group's: single query heads.
+
+        For all that counts the nodes of several groups together.
+        """
+        return tuple(name for name in self.groups if f":{SINGLE_QUERY_HEADS}" not in name)
 
     def __iter__(self) -> Iterator[Score]:
         return iter(self.scores.values())

@@ -70,6 +70,8 @@ def _shared(context: ScoringContext, name: str, top: float, half: Tensor) -> tup
     used = rows_of(context, metric) > 0
     both = either = 0
     for entry in context.request.capture.plan.entries:
+        if entry.group.part_of:
+            continue
         try:
             values = _halves(context, metric, entry.group, (half, used & ~half))
         except NotApplicableError:

@@ -281,7 +281,8 @@ class GroupView:
     def next(self) -> GroupView:
         """Return the view of the next group of the forward that can be read, over these folds."""
         graph = self.network.graph
-        names = [group.name for group in graph or () if group.at("activation")]
+        readable = (group for group in graph or () if group.at("activation"))
+        names = [group.name for group in readable if not group.part_of]
         if self.group.name not in names[:-1]:
             raise NotApplicableError("no group that can be read comes after this one")
         return self.view_of(names[names.index(self.group.name) + 1])

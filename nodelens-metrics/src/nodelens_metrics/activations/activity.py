@@ -198,7 +198,7 @@ class OutlierIndex:
     """
 
     info = MetricInfo(
-        formula="max |a| / (E a²)^½; of components c: max_c max |a_c| / (mean_c E a_c²)^½",
+        formula="max |a| / (E a²)^½; the largest over components",
         unit="1",
         higher_is_better=None,
         invariances=frozenset({"activation_scale", "functional", "incoming_scale"}),
@@ -209,8 +209,7 @@ class OutlierIndex:
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.mathematics.arithmetic import ratio
 
-        rms = group.average(group[Moments()].mean_square).sqrt()
-        return ratio(group.largest(group[Magnitudes()].peak), rms)
+        return group.largest(ratio(group[Magnitudes()].peak, group[Moments()].rms))
 
 
 @frozen

@@ -215,5 +215,5 @@ class GradientNorm:
 def _read_groups(group: GroupView) -> list[GroupView]:
     """Return all groups of the network whose gradients are read, over the same folds."""
     states = group.network.states
-    names = [each.name for each in group.network.graph or ()]
+    names = [each.name for each in group.network.graph or () if not each.part_of]
     return [group.view_of(name) for name in names if RowGradients() in states.get(name, {})]

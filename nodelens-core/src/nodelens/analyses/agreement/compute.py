@@ -49,7 +49,7 @@ def measure(scores: Scores) -> Agreements:
     total = np.zeros((size, size))
     nodes = np.zeros((size, size), dtype=np.int64)
     groups = np.zeros((size, size), dtype=np.int64)
-    for group in scores.groups:
+    for group in scores.whole_groups:
         there = [at for at, name in enumerate(scores.metrics) if (name, group) in scores]
         columns = [directed(scores[scores.metrics[at], group]) for at in there]
         correlations = rank_correlations(columns)

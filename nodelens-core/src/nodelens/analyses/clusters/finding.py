@@ -50,7 +50,7 @@ def clusters(options: Clusters, scores: Scores, seed: int) -> Finding:
     """Return the clusters of the nodes, all together or group by group, as a finding."""
     scores, equal = counted_once(scores)
     apart = [(group,) for group in scores.groups]
-    sets = [scores.groups] if options.scope == "overall" else apart
+    sets = [scores.whole_groups] if options.scope == "overall" else apart
     everything = [_nodes(scores, groups) for groups in sets if groups]
     enough = [_at_most(each, options.nodes, seed) for each in everything if _enough(each)]
     found = [

@@ -118,9 +118,10 @@ def _pairs(
     chosen = tuple(s for s in needed if s.reads == "pair")
     if not chosen:
         return ()
+    whole = (group for group in groups if not group.part_of)
     return tuple(
         PairEntry(*pair, chosen)
-        for pair in pairwise(groups)
+        for pair in pairwise(whole)
         if not any(graph.unreadable(group, "activation") for group in pair)
     )
 

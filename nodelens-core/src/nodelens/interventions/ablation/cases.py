@@ -32,15 +32,17 @@ def choose_cases(
     scope: Literal["global", "group"],
     wanted: Sequence[str] | None,
     fractions: Sequence[float],
+    named: Sequence[str] | None = None,
 ) -> Cases:
     """Return the groups and metrics to measure.
 
     With the scope ``global``, metrics that score the same groups share a case, so that every metric
     is compared with random removal from exactly its own groups. With ``group`` every group is one.
+    `named` are patterns of the groups to ablate, as `maskable` takes them.
     """
     left_out: dict[str, str] = {}
     metrics = _counted_once(_directed(request.scores, wanted, left_out), request.scores, left_out)
-    groups = _groups(request, metrics, max(fractions), left_out)
+    groups = _groups(request, metrics, max(fractions), left_out, named)
     if scope == "group":
         return Cases(tuple(_single(group, metrics, request.scores) for group in groups), left_out)
     return Cases(tuple(_joint(groups, metrics, request.scores, left_out)), left_out)
@@ -76,11 +78,14 @@ def _groups(
     metrics: Sequence[str],
     largest: float,
     left_out: dict[str, str],
+    named: Sequence[str] | None,
 ) -> tuple[ChannelGroup, ...]:
-    there = {group.name for group in maskable(request.graph)}
+    there = {group.name for group in maskable(request.graph, named)}
     groups = []
     for group in request.graph:
-        if group.name not in there:
+        if named is not None and group.name not in there and group.at("activation"):
+            left_out[group.name] = "no pattern of `groups` fits it"
+        elif group.name not in there:
             left_out[group.name] = group.frozen or "no module reads its nodes"
         elif group.width * largest < 0.5 or group.width < 2:
             left_out[group.name] = f"too few nodes ({group.width}) to ablate any"

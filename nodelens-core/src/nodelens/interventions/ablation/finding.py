@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 def ablation(options: Ablation, request: InterventionRequest) -> Finding:
     """Return all ablation curves, with their areas against random removal."""
-    chosen = choose_cases(request, options.scope, options.metrics, options.fractions)
+    chosen = choose_cases(
+        request, options.scope, options.metrics, options.fractions, options.groups
+    )
     groups = [group for case in chosen.cases for group in case.groups]
     ablator = open_ablator(request, options.replace, groups)
     firsts: tuple[First, ...] = ("least", "most") if options.order == "both" else (options.order,)

@@ -28,6 +28,8 @@ class Ablation:
         metrics: the metrics to draw curves for; null takes all that have a direction.
         random: number of random orders behind the random curve and its band.
         replace: what is read in place of a node, zero or its mean over the calibration samples.
+        groups: patterns of the names of the groups to ablate; null takes all but single query
+            heads, whose weights are those of other groups.
     """
 
     fractions: tuple[float, ...] = field(
@@ -42,6 +44,7 @@ class Ablation:
     metrics: tuple[str, ...] | None = None
     random: int = field(default=5, validator=validators.ge(2))
     replace: Literal["zero", "mean"] = "zero"
+    groups: tuple[str, ...] | None = None
 
     def run(self, request: InterventionRequest) -> Finding:
         from nodelens.interventions.ablation.finding import ablation

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def oracle(options: Oracle, request: InterventionRequest) -> Finding:
     """Return the damage of single nodes, and how well each metric predicts the damage."""
-    groups = maskable(request.graph)
+    groups = maskable(request.graph, options.groups)
     scores, equal = counted_once(request.scores)
     sampled = sample_nodes(groups, scores, options.nodes, request.seed)
     ablator = open_ablator(request, options.replace, groups)

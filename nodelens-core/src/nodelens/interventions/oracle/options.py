@@ -23,11 +23,14 @@ class Oracle:
             the mean importance rank of the metrics; null measures all.
         replace: what is read in place of a node, zero or its mean over the calibration samples.
         top: fraction of the measured nodes of a group that counts as the most important ones.
+        groups: patterns of the names of the groups to measure, such as ``*:single_query_heads``;
+            null takes all but these, whose weights are those of other groups.
     """
 
     nodes: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     replace: Literal["zero", "mean"] = "zero"
     top: float = field(default=0.25, validator=[validators.gt(0.0), validators.lt(1.0)])
+    groups: tuple[str, ...] | None = None
 
     def run(self, request: InterventionRequest) -> Finding:
         from nodelens.interventions.oracle.finding import oracle

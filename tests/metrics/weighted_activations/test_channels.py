@@ -6,6 +6,7 @@ from torch.nn import functional as F
 import nodelens
 from nodelens.errors import NotApplicableError
 from nodelens_metrics.weighted_activations.channels import RIA, DaSS, WandaChannel
+from nodelens_metrics.weighted_activations.contributions import FlapWIFV
 
 
 def rms(values, *axes):
@@ -107,9 +108,9 @@ def test_convolutions_read_their_own_patches(groups):
     hidden = F.relu(model[0](x)).detach().unflatten(1, (groups, -1))
     first, second = (layer.weight.detach().abs() for layer in (model[0], model[2]))
     written = (first.flatten(1) * features).sum(1).view(groups, -1).sum(0)
-    read = second.sum((0, 2, 3)).view(groups, -1).sum(0)
+    read = second.sum((0, 2, 3)).view(groups, -1)
     (found,) = scores.of("WandaChannel").values()
-    expected = written + read * rms(hidden, 0, 1, 3, 4)
+    expected = written + (read * rms(hidden, 0, 3, 4)).sum(0)
     torch.testing.assert_close(torch.from_numpy(found.values), expected)
 
 
@@ -127,9 +128,9 @@ def test_relative_importance_of_grouped_convolutions(kind):
         weight = weight.transpose(1, 2)
     ones = torch.ones(2 * 4, dtype=torch.float64)
     shares = [published_ria(block.flatten(1), ones).sum(0).view(2, -1).sum(1) for block in weight]
-    norm = rms(F.relu(model[0](x)).detach().unflatten(1, (2, 2)), 0, 1, 3, 4)
+    norm = rms(F.relu(model[0](x)).detach().unflatten(1, (2, 2)), 0, 3, 4)
     found = torch.from_numpy(scores["RIA", "0:channels:2"].values)
-    torch.testing.assert_close(found, sum(shares) * norm**0.5)
+    torch.testing.assert_close(found, (torch.stack(shares) * norm**0.5).sum(0))
 
 
 def test_without_a_reader_there_is_a_reason(score):
@@ -140,3 +141,18 @@ def test_without_a_reader_there_is_a_reason(score):
     for metric in (RIA(), DaSS(), WandaChannel()):
         with pytest.raises(NotApplicableError):
             metric.score(view)
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_the_channels_of_a_grouped_convolution_are_weighed_by_their_own_readers(kind):
+    torch.manual_seed(2)
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 1), nn.ReLU(), kind(4, 6, 2, groups=2), nn.ReLU(), nn.Conv2d(6, 2, 1)
+    ).double()
+    x = torch.randn(8, 2, 5, 5).double()
+    scores = nodelens.score(model, [x], [FlapWIFV()], folds=2)
+    weight = model[2].weight.detach().unflatten(0, (2, -1)).square()
+    read = weight.sum((1, 3, 4) if kind is nn.Conv2d else (2, 3, 4))
+    variance = F.relu(model[0](x)).detach().unflatten(1, (2, 2)).var((0, 3, 4), correction=0)
+    found = torch.from_numpy(scores["FlapWIFV", "0:channels:2"].values)
+    torch.testing.assert_close(found, (read * variance).sum(0))

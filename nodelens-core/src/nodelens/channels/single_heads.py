@@ -32,22 +32,32 @@ def with_single_heads(groups: Iterable[ChannelGroup]) -> Iterator[ChannelGroup]:
     for group in known:
         yield group
         if group.kind == "query_heads":
-            owners = (each for each in known if each.kind == "kv_groups")
-            found = (_single_heads(group, owner) for owner in owners)
-            yield from [each for each in found if each is not None][:1]
+            others = (each for each in known if each.kind == "kv_groups")
+            found = (_single_heads(group, each) for each in others)
+            yield from [each for each in found if each is not None and each.sites][:1]
 
 
-def _single_heads(group: ChannelGroup, owner: ChannelGroup) -> ChannelGroup | None:
-    """Return the single heads of query heads and of the groups that share keys and values."""
-    slices = _products(group.slices, owner.slices)
-    computed = _products(group.computed, owner.computed)
-    sites = _products(group.sites, owner.sites)
-    if slices is None or computed is None or sites is None:
+def _single_heads(one: ChannelGroup, other: ChannelGroup) -> ChannelGroup | None:
+    """Return the single heads of two groups of heads that nest, None where they are irregular.
+
+    The one of keys and values, with more slices, has the weights.
+    """
+    try:
+        slices, computed, sites = (
+            tuple(_products(*parts))
+            for parts in (
+                (one.slices, other.slices),
+                (one.computed, other.computed),
+                (one.sites, other.sites),
+            )
+        )
+    except _IrregularError:
         return None
+    owner = max(other, one, key=lambda group: len(group.slices))
     return ChannelGroup(
-        group.name.replace(f":{group.kind}", f":{SINGLE_QUERY_HEADS}"),
+        one.name.replace(f":{one.kind}", f":{SINGLE_QUERY_HEADS}"),
         SINGLE_QUERY_HEADS,
-        group.width * owner.width,
+        one.width * other.width,
         slices,
         sites,
         frozen=f"its weights are those of {owner.name}, whose query heads are removed together",
@@ -56,28 +66,37 @@ def _single_heads(group: ChannelGroup, owner: ChannelGroup) -> ChannelGroup | No
     )
 
 
-def _products(parts: tuple[_Part, ...], theirs: tuple[_Part, ...]) -> tuple[_Part, ...] | None:
-    """Return the places of pairs of nodes, None where one of them is irregular."""
-    at = {evolve(each, extent=Extent(1)): each.extent for each in theirs}
-    found = []
+class _IrregularError(Exception):
+    """Two groups share indices of an axis in no regular order."""
+
+
+def _products(parts: Iterable[_Part], others: Iterable[_Part]) -> Iterator[_Part]:
+    """Yield the places of pairs of nodes, wherever both groups have indices of one axis."""
+    others = list(others)
     for part in parts:
-        extent = _product(at.get(evolve(part, extent=Extent(1))), part.extent)
-        if extent is None:
-            return None
-        found.append(evolve(part, extent=extent))
-    return tuple(found)
+        same = [each for each in others if _place(each) == _place(part)]
+        found = [extent for each in same if (extent := _product(each.extent, part.extent))]
+        if found:
+            yield evolve(part, extent=found[0])
+        elif any(_indices(each.extent) & _indices(part.extent) for each in same):
+            raise _IrregularError
 
 
-def _product(outer: Extent | None, inner: Extent) -> Extent | None:
+def _place(part: _Part) -> _Part:
+    """Return a slice or a site without the indices of the nodes."""
+    return evolve(part, extent=Extent(1))
+
+
+def _indices(extent: Extent) -> set[int]:
+    return {index for node in extent.indices() for index in node}
+
+
+def _product(one: Extent, other: Extent) -> Extent | None:
     """Return the extent of pairs of nodes, None where they are in no regular order.
 
     The pairs are numbered as they lie along the axis, so that both orders of nesting have one.
     """
-    if outer is None:
-        return None
-    for slow, fast in ((outer, inner), (inner, outer)):
-        width = slow.width * fast.width
-        found = Extent(width, slow.offset, fast.inner, slow.outer, slow.period)
+    for slow, fast in ((one, other), (other, one)):
         if slow.inner == fast.width * fast.inner and slow.offset == fast.offset:
-            return found
+            return Extent(slow.width * fast.width, slow.offset, fast.inner, slow.outer, slow.period)
     return None

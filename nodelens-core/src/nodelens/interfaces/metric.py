@@ -100,7 +100,7 @@ class Metric(Protocol):
                 \"\"\"Root mean square activation over all positions; 0 for a dead node.\"\"\"
 
                 info = MetricInfo(
-                    formula="(E a²)^½",
+                    formula="(E a²)^½; of components c: (Σ_c E a_c²)^½",
                     unit="activation",
                     higher_is_better=True,
                     dead_nodes="lowest",
@@ -108,7 +108,7 @@ class Metric(Protocol):
                 statistics = (Moments(),)
 
                 def score(self, group: GroupView) -> Tensor:
-                    return group[Moments()].rms
+                    return group.total(group[Moments()].mean_square).sqrt()
     """
 
     @property

@@ -208,13 +208,25 @@ class GroupView:
         parts = self.group.weights("consumer")
         if not parts:
             raise NotApplicableError("no parameter reads these nodes")
-        for part in parts:
-            if part.extent.count != self.components:
-                raise NotApplicableError(
-                    f"{part.parameter} reads {part.extent.count} numbers of a node, which has "
-                    f"{self.components} components"
-                )
-        return torch.cat([self.rows_of(part).flatten(0, 1) for part in parts], dim=1)
+        return torch.cat([self._read_by_component(part).flatten(0, 1) for part in parts], dim=1)
+
+    def _read_by_component(self, part: ParameterSlice) -> Tensor:
+        """Return the weights of one parameter that read each component, ``(nodes, components, …)``.
+
+        A channel of every group of a grouped convolution is read by the outputs of its own group.
+        """
+        groups = getattr(self.network.modules.get(part.module), "groups", 1)
+        found = self.rows_of(part)
+        if groups > 1 and part.axis == 1:
+            shape = self.parameters[part.parameter].shape
+            apart = found.reshape(self.width, -1, groups, shape[0] // groups * shape[2:].numel())
+            found = apart.movedim(2, 1).flatten(1, 2)
+        if found.shape[1] != self.components:
+            raise NotApplicableError(
+                f"{part.parameter} reads {found.shape[1]} numbers of a node, which has "
+                f"{self.components} components"
+            )
+        return found
 
     def rows_of(self, part: ParameterSlice) -> Tensor:
         """Return the entries of a parameter at each index of each node, ``(nodes, indices, …)``.

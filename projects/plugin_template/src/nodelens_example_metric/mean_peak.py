@@ -11,7 +11,7 @@ class MeanPeak:
     """The largest |activation| of a row, averaged over rows; 0 for a dead node."""
 
     info = MetricInfo(
-        formula="mean_n max_t |a_nt|",
+        formula="mean_n max_t |a_nt|; the largest over components",
         unit="activation",
         higher_is_better=True,
         source="example",
@@ -21,4 +21,4 @@ class MeanPeak:
     statistics = (RowMoments(),)
 
     def score(self, group):
-        return group[RowMoments()].mean_peak
+        return group.largest(group[RowMoments()].mean_peak)

@@ -75,8 +75,8 @@ class FlapWIFV:
 
     Exact for one node of one component and a linear consumer that reads it once; components add up
     as if they were uncorrelated. The published code squares the terms of a head's dimensions
-    before it averages them, which the paper does not. Meant for a repair that adds the means'
-    contribution to the consumer's bias. 0 for dead and constant nodes.
+    before it averages them; here they are added as they are. Meant for a repair that adds the
+    means' contribution to the consumer's bias. 0 for dead and constant nodes.
     """
 
     info = MetricInfo(

@@ -44,19 +44,25 @@ from nodelens.scoring.scores import Score
 from nodelens.scoring.standard_errors import reason_against, standard_errors
 
 BLOCKS, DRAWN, FOLDS, DRAWS = 128, 64, 8, 200
-TEXTS, WINDOW, WIDTH, LAYERS = 1024, 24, 96, (16, 27)
+TEXTS, WINDOW, WIDTH, LAYERS = 512, 24, 96, (20, 27)
 QUANTILE = float(student.ppf(0.975, FOLDS - 1))
 METRICS = ("*",)
+NODES = ("activation", "preactivation")
 
 
 @frozen(eq=False)
 class Subject:
-    """A model with batches of real data, the groups that are scored, and the number of classes."""
+    """A model with batches of real data, and the groups and places of which scores are measured.
+
+    Products of inputs and gradients of weights, kept in so many blocks, are too large for the
+    language model.
+    """
 
     name: str
     model: nn.Module
     batches: list[Batch]
     groups: tuple[str, ...]
+    places: tuple[str, ...]
     classes: int = 0
 
 
@@ -83,7 +89,7 @@ def cnn() -> Subject:
             optimizer.step()
     batches = by_block(x, y, 8)
     groups = ("0:channels", "2:channels", "5:neurons")
-    return Subject("CNN on digits", model.eval(), batches, groups, 10)
+    return Subject("CNN on digits", model.eval(), batches, groups, (*NODES, "input", "weight"), 10)
 
 
 def language_model(place: Path, texts: Path) -> Subject:
@@ -101,10 +107,10 @@ def language_model(place: Path, texts: Path) -> Subject:
     found = [tokenizer(text).input_ids[:WINDOW] for text in _texts(texts)]
     rows = torch.tensor([each for each in found if len(each) == WINDOW][:TEXTS])
     labels = torch.cat([rows[:, 1:], torch.full((len(rows), 1), -100)], dim=1)
-    batches = by_block(rows, labels, 2)
+    batches = by_block(rows, labels, 8)
     groups = [f"model.layers.{layer}.mlp:neurons" for layer in LAYERS]
     heads = f"model.layers.{LAYERS[0]}.self_attn:kv_groups"
-    return Subject("language model", model.requires_grad_(False), batches, (*groups, heads))
+    return Subject("language model", model.requires_grad_(False), batches, (*groups, heads), NODES)
 
 
 def _narrow(mlp: nn.Module) -> None:
@@ -263,17 +269,17 @@ def _shares(covered: Tensor) -> str:
     return f"{100 * covered.median():.0f}, {100 * covered.quantile(0.1):.0f}"
 
 
-def measurable(plugins: Plugins, patterns: list[str], classes: bool) -> dict[str, Metric]:
+def measurable(plugins: Plugins, patterns: list[str], subject: Subject) -> dict[str, Metric]:
     """Return the metrics whose statistics can be merged from blocks of one pass."""
     chosen = chosen_metrics(patterns, plugins).metrics
-    return {name: metric for name, metric in chosen.items() if _fits(metric, classes)}
+    return {name: metric for name, metric in chosen.items() if _fits(metric, subject)}
 
 
-def _fits(metric: Metric, classes: bool) -> bool:
+def _fits(metric: Metric, subject: Subject) -> bool:
     needs = {need for each in metric.statistics for need in getattr(each, "requires", ())}
-    alone = all(each.reads not in ("model", "pair", "block") for each in metric.statistics)
+    alone = all(each.reads in subject.places for each in metric.statistics)
     pooled = any(getattr(each, "pooled", False) for each in metric.statistics)
-    labels = classes or "targets" not in needs
+    labels = subject.classes > 0 or "targets" not in needs
     return bool(metric.statistics) and alone and labels and not (pooled or dependencies_of(metric))
 
 
@@ -289,7 +295,7 @@ def main(arguments: list[str]) -> None:
     plugins = load_plugins()
     families = {offer.name: offer.family for offer in plugins.registry.match("metric")}
     for subject in subjects:
-        metrics = measurable(plugins, arguments or list(METRICS), subject.classes > 0)
+        metrics = measurable(plugins, arguments or list(METRICS), subject)
         print(f"{subject.name}: {DRAWS} draws of {DRAWN} of {BLOCKS} blocks")
         print("| family | metric | bias / sd | before: median, worst decile | after |")
         print("|---|---|---|---|---|")

@@ -10,7 +10,12 @@ from scipy.stats import t
 import nodelens
 from nodelens.errors import ConfigError, UnknownNameError
 from nodelens.scoring.scores import Score, Scores
-from nodelens.scoring.standard_errors import few_positions, few_probes, standard_errors
+from nodelens.scoring.standard_errors import (
+    few_positions,
+    few_probes,
+    few_rows,
+    standard_errors,
+)
 
 
 def model_and_rows(rows, width=4):
@@ -83,6 +88,16 @@ def test_effective_rows_are_those_of_equal_rows():
         left = (mixed.sum(0) - mixed) / 7
         errors.append(standard_errors(whole, left, torch.full((8,), 8.0)).se.square())
     assert float(1.0 / torch.stack(errors).mean()) == pytest.approx(8.0, rel=0.3)
+
+
+def test_few_rows_that_make_most_of_a_sum_are_told():
+    values = torch.full((10,), 4.0, dtype=torch.float64)
+    errors = torch.ones(10, dtype=torch.float64)
+    assert few_rows(values, errors) == few_rows(values, 0 * errors) == ""
+    errors[:2] = 2.0
+    told = few_rows(values, errors)
+    assert told.startswith("few rows make most of the value at 2 of 10 nodes")
+    assert "4.0 at least, of which the largest makes 25 to 50 %" in told
 
 
 def test_few_positions_are_told_with_the_number_that_suffices():

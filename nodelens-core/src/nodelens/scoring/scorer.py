@@ -26,6 +26,7 @@ from nodelens.scoring.standard_errors import (
     StandardErrors,
     few_positions,
     few_probes,
+    few_rows,
     reason_against,
     standard_errors,
 )
@@ -203,25 +204,23 @@ def _values(
         found = metric.score(view_of(context, metric, group, others))
         without.append(checked_values(found, width))
     errors = standard_errors(values, torch.stack(without), rows[used].to(values))
-    told = (*errors.warnings, *_few_probes(metric, values, errors), *_few_positions(view))
-    return values, evolve(errors, warnings=told)
-
-
-def _few_probes(metric: Metric, values: Tensor, errors: StandardErrors) -> list[str]:
     drawn = any(getattr(statistic, "random", False) for statistic in metric.statistics)
-    found = few_probes(values, errors.se) if drawn else ""
-    return [found] if found else []
+    told = (
+        few_rows(values, errors.se) if metric.info.heavy_tails else "",
+        few_probes(values, errors.se) if drawn else "",
+        _few_positions(view),
+    )
+    return values, evolve(errors, warnings=(*errors.warnings, *filter(None, told)))
 
 
-def _few_positions(view: GroupView) -> list[str]:
+def _few_positions(view: GroupView) -> str:
     """Return a warning where covariances of the group's nodes are taken from few positions."""
     counts = [
         float(state["count"].sum())
         for statistic, state in view.states.items()
         if "quadratic" in getattr(statistic, "requires", ()) and "count" in state
     ]
-    found = few_positions(min(counts), view.width) if counts else ""
-    return [found] if found else []
+    return few_positions(min(counts), view.width) if counts else ""
 
 
 def _all_metrics(context: ScoringContext, metric: Metric) -> list[Metric]:

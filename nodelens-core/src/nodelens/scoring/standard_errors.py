@@ -30,6 +30,9 @@ PROBE_NOISE = 0.2
 Ranks then have a correlation of about 0.98 with those of endless probes.
 """
 
+FEW_EFFECTIVE_ROWS = 10
+"""The effective number of rows under which a sum of heavy tails is told to be of few rows."""
+
 _ROUNDING = 1e-9
 
 _SHARE = 0.1
@@ -88,6 +91,26 @@ def standard_errors(values: Tensor, without: Tensor, sizes: Tensor) -> StandardE
         )
     told = f"the bias is larger than the standard error at {count} of {nodes} nodes"
     return StandardErrors(se, len(sizes), warnings=(told,) if count > _SHARE * nodes else ())
+
+
+def few_rows(values: Tensor, se: Tensor | None) -> str:
+    """Return a warning where few rows make most of a sum of squares; else nothing.
+
+    The effective number of rows is (Σr)² / Σr² ≈ (value / se)². The largest row makes at least one
+    part in so many of the sum, and no more than the root of that.
+    """
+    if se is None:
+        return ""
+    rows = (values / se).square().where(se > 0, torch.inf)
+    few = rows < FEW_EFFECTIVE_ROWS
+    count, least = int(few.sum()), float(rows.min())
+    if count <= _SHARE * len(values):
+        return ""
+    return (
+        f"few rows make most of the value at {count} of {len(values)} nodes: fewer than "
+        f"{FEW_EFFECTIVE_ROWS} effective rows, {least:.1f} at least, of which the largest makes "
+        f"{100 / max(least, 1.0):.0f} to {100 / max(least, 1.0) ** 0.5:.0f} %"
+    )
 
 
 def few_probes(values: Tensor, se: Tensor | None) -> str:

@@ -66,6 +66,7 @@ class LLMPrunerElement:
         source=f"{_CODE}; element-wise importance",
         dead_nodes="lowest",
         invariances=_FUNCTIONAL,
+        heavy_tails=True,
     )
     statistics = (WeightGradients(),)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from attrs import frozen
+
+from nodelens.config.stored_values import from_stored, to_stored
 from nodelens.errors import ModelError, RunError
 from nodelens.removal.journal import Journal
 from nodelens.removal.own_saving import SENTENCE, WEIGHTS, check_config, mark_folder, mark_saving
+from nodelens.storage.atomic import write_text
+from nodelens.storage.strict_json import from_text, to_text
 from nodelens_hf.cards import loading
 from nodelens_hf.config_widths import candidates
 from nodelens_hf.empty_model import Difference, apply, difference, empty_model
@@ -23,9 +27,24 @@ if TYPE_CHECKING:
 SHAPE_FILE = "nodelens.json"
 WEIGHTS_FILE = "nodelens.safetensors"
 _BUFFER = "computed buffer "
-_FORMAT = "nodelens-hf 1"
+_FORMAT = 2
 
 SavedFormat = Literal["transformers", "nodelens_hf"]
+
+
+@frozen
+class SavedChanges:
+    """What turns a model of the configuration into the saved one; see `Difference`.
+
+    `tied` gives the names of tensors that are stored under another name; `note` says how to load.
+    """
+
+    model_class: str
+    attributes: dict[str, dict[str, Any]]  # Any: values of each module's own
+    shapes: dict[str, tuple[int, ...]]
+    configs: dict[str, dict[str, Any]]  # Any: fields of configurations
+    tied: dict[str, str]
+    note: str
 
 
 def save(
@@ -145,17 +164,15 @@ def _write_described(model: PreTrainedModel, folder: Path, changes: Difference) 
             tied[name] = first
     buffers = {_BUFFER + name: each.cpu().contiguous() for name, each in changes.buffers.items()}
     save_file({**tensors, **buffers}, folder / WEIGHTS_FILE, {"format": "pt"})
-    described = {
-        "format": _FORMAT,
-        "class": type(model).__name__,
-        "attributes": changes.attributes,
-        "shapes": changes.shapes,
-        "configs": changes.configs,
-        "tied": tied,
-        "note": _note(model, changes),
-    }
-    text = json.dumps(described, indent=1, allow_nan=False)
-    (folder / SHAPE_FILE).write_text(text, encoding="utf-8")
+    described = SavedChanges(
+        model_class=type(model).__name__,
+        attributes=changes.attributes,
+        shapes={name: tuple(shape) for name, shape in changes.shapes.items()},
+        configs=changes.configs,
+        tied=tied,
+        note=_note(model, changes),
+    )
+    write_text(folder / SHAPE_FILE, to_text(to_stored(described, _FORMAT), SHAPE_FILE))
 
 
 def load(folder: str | Path) -> PreTrainedModel:
@@ -198,28 +215,28 @@ def _evaluating(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _description(path: Path) -> Mapping[str, Any] | None:
+def _description(path: Path) -> SavedChanges | None:
     file = path / SHAPE_FILE
     if not file.is_file():
         return None
     try:
-        described = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ModelError(f"{file}: not JSON ({error.msg})") from error
-    if not isinstance(described, dict) or described.get("format") != _FORMAT:
-        raise ModelError(f"{file}: not written by this version of nodelens-hf")
-    return described
+        values = from_text(file.read_text(encoding="utf-8"), str(file))
+        return from_stored(SavedChanges, values, str(file), _FORMAT, "pruned model")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{file}: not UTF-8 text") from error
+    except RunError as error:
+        raise ModelError(str(error)) from error
 
 
 def _kind_and_config(
-    path: Path, described: Mapping[str, Any] | None
+    path: Path, described: SavedChanges | None
 ) -> tuple[type[PreTrainedModel], PretrainedConfig]:
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(
         str(path), local_files_only=True, trust_remote_code=False
     )
-    names = [described["class"]] if described else list(config.architectures or [])
+    names = [described.model_class] if described else list(config.architectures or [])
     kind = getattr(transformers, names[0], None) if names else None
     if kind is None:
         raise ModelError(f"{path}: transformers has no class {names[0] if names else '(unnamed)'}")
@@ -230,7 +247,7 @@ def _rebuilt(
     kind: type[PreTrainedModel],
     config: PretrainedConfig,
     path: Path,
-    described: Mapping[str, Any],
+    described: SavedChanges,
 ) -> PreTrainedModel:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -244,9 +261,9 @@ def _rebuilt(
     buffers = {
         name.removeprefix(_BUFFER): state.pop(name) for name in list(state) if _BUFFER in name
     }
-    attributes, shapes = described["attributes"], described["shapes"]
-    apply(model, Difference(attributes, shapes, buffers, described["configs"]))
-    _assign(model, state, described["tied"])
+    shapes = {name: list(shape) for name, shape in described.shapes.items()}
+    apply(model, Difference(described.attributes, shapes, buffers, described.configs))
+    _assign(model, state, described.tied)
     mark_saving(model, state, Journal())
     if (path / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(str(path))

@@ -16,7 +16,8 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from nodelens.errors import DataError
+from nodelens.config.stored_values import restored_text
+from nodelens.errors import DataError, RunError
 from nodelens_hf.chunked_tokenizer import PIECE, ids_of
 from nodelens_hf.documents import Document, TextFiles, content_key, parts
 
@@ -85,9 +86,10 @@ def _stream(folder: Path, source: TextFiles, tokens: Tokens, joiner: str | None)
 def _described(path: Path) -> dict[str, int] | None:
     """Return the description of a token file; None unless file and description are whole."""
     try:
-        about: dict[str, int] = json.loads(path.with_suffix(".json").read_text())
+        text = path.with_suffix(".json").read_text(encoding="utf-8")
+        about = restored_text(dict[str, int], text, str(path))
         whole = path.stat().st_size == about["tokens"] * np.dtype(np.uint32).itemsize
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+    except (FileNotFoundError, UnicodeDecodeError, RunError, KeyError):
         return None
     return about if whole else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 from nodelens.config.class_keys import entries, limited
@@ -55,6 +56,15 @@ def restored(kind: type[_T], value: Any, what: str) -> _T:
     if problems:
         raise damaged(what, problems[0].text)
     return found
+
+
+def restored_text(kind: type[_T], text: str | None, what: str) -> _T:
+    """Return what a JSON text of a file holds of a type; raises `RunError` for anything else."""
+    try:
+        value = json.loads(text or "")
+    except (ValueError, RecursionError) as error:
+        raise damaged(what, f"its metadata are not JSON ({error})") from error
+    return restored(kind, value, what)
 
 
 def damaged(what: str, problem: str) -> RunError:

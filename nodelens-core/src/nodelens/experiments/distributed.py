@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import torch
 from attrs import evolve
 
 from nodelens.capture.distributed.workers import Workers, joined_group, leave_group, own_device
-from nodelens.config.stored_values import restored
+from nodelens.config.stored_values import restored_text
 from nodelens.errors import CaptureError, ConfigError
 from nodelens.experiments.broadcast import BroadcastMessage
 from nodelens.experiments.calibration import fingerprint
@@ -67,7 +66,7 @@ def follow_experiment(
     device = own_device(choose_device(config.device))
     chosen = choose_metrics(config, plugins.registry)
     study = load_study(config, plugins, device, allowed)
-    message = restored(BroadcastMessage, json.loads(workers.spread()), "rank 0")
+    message = restored_text(BroadcastMessage, workers.spread().decode(), "rank 0")
     weights = workers.spread()
     if message.captures:
         if message.data != fingerprint(study.calibration):

@@ -11,6 +11,7 @@ from typing import Any
 import pluggy
 
 from nodelens.errors import PluginError, did_you_mean
+from nodelens.interfaces.observer import PROJECT
 from nodelens.plugins import hookspecs
 
 PREFIX = "nodelens_"
@@ -34,7 +35,7 @@ class HookManager(pluggy.PluginManager):
 
 def new_manager() -> pluggy.PluginManager:
     """Return a plugin manager that knows every hook and no plugin."""
-    manager = HookManager(hookspecs.PROJECT)
+    manager = HookManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
 
@@ -51,7 +52,7 @@ def checked_hooks(plugin: object) -> dict[str, Callable[..., object]]:
     """
     if inspect.isclass(plugin):
         raise PluginError("the entry point names a class; name a module or an instance")
-    manager, found = HookManager(hookspecs.PROJECT), {}
+    manager, found = HookManager(PROJECT), {}
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)
         if options is not None:

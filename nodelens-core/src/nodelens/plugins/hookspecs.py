@@ -8,17 +8,26 @@ subset of the arguments. Registration hooks *describe*; the core *dispatches by 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
+
+from nodelens.interfaces.observer import (
+    PROJECT,
+    hookspec,
+    nodelens_capture_batch,
+    nodelens_captured,
+    nodelens_run_finished,
+    nodelens_run_started,
+    nodelens_scored,
+    nodelens_stage_finished,
+)
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from nodelens.capture.batches import Batch
     from nodelens.capture.request import CaptureRequest
     from nodelens.capture.result import Capture
-    from nodelens.channels.groups import Site
     from nodelens.interfaces.loss import ModelLabels
     from nodelens.plugins.specs import (
         AnalysisSpec,
@@ -36,11 +45,18 @@ if TYPE_CHECKING:
     )
     from nodelens.scoring.scorer import ScoreRequest
     from nodelens.scoring.scores import Scores
-    from nodelens.storage.run_folder import RunFolder
 
-PROJECT = "nodelens"
-hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+OBSERVERS = (
+    nodelens_capture_batch,
+    nodelens_captured,
+    nodelens_scored,
+    nodelens_run_started,
+    nodelens_stage_finished,
+    nodelens_run_finished,
+)
+"""The hooks of observers, whose contract is `nodelens.interfaces.observer`."""
 
 
 @hookspec
@@ -289,39 +305,6 @@ def nodelens_capture(request: CaptureRequest) -> Capture | None:
     """
 
 
-@hookspec
-def nodelens_capture_batch(site: Site, batch: Batch) -> None:
-    """Observe that one site has read one batch, for progress and tracing.
-
-    Args:
-        site: the place where the nodes of one group were read.
-        batch: the batch that went through the model, not to be changed.
-
-    Example:
-        ::
-
-            @hookimpl
-            def nodelens_capture_batch(site, batch):
-                print(site.name, batch.rows)
-    """
-
-
-@hookspec
-def nodelens_captured(capture: Capture) -> None:
-    """Observe the finished statistics, before scoring.
-
-    Args:
-        capture: the statistics of every group, by fold, not to be changed.
-
-    Example:
-        ::
-
-            @hookimpl
-            def nodelens_captured(capture):
-                print(capture.samples)
-    """
-
-
 @hookspec(firstresult=True)
 def nodelens_score(request: ScoreRequest) -> Scores | None:
     """Compute scores from statistics and weights; the first answer counts, the core's is last.
@@ -336,72 +319,4 @@ def nodelens_score(request: ScoreRequest) -> Scores | None:
     Example:
         A cache looks up ``request.digest``, which is equal where data, model, capture and metrics
         are, and returns the stored `Scores`, else None.
-    """
-
-
-@hookspec
-def nodelens_scored(scores: Scores, run: RunFolder | None) -> None:
-    """Observe the scores of a run or of `nodelens.score`.
-
-    Args:
-        scores: every metric on every group, with standard errors.
-        run: the run folder, or None when the Python API scored without a run.
-
-    Example:
-        ::
-
-            @hookimpl
-            def nodelens_scored(scores, run):
-                print(len(scores))
-    """
-
-
-@hookspec
-def nodelens_run_started(run: RunFolder) -> None:
-    """Observe the start of a run: the folder and the resolved config are there, no work is done.
-
-    Args:
-        run: the run folder.
-
-    Example:
-        ::
-
-            @hookimpl
-            def nodelens_run_started(run):
-                tracker.open(run.path.name)
-    """
-
-
-@hookspec
-def nodelens_stage_finished(run: RunFolder, stage: str, result: Any) -> None:
-    """Observe that one stage of a run has ended well; its artifacts are on disk.
-
-    Args:
-        run: the run folder.
-        stage: the stage's name, such as ``training``, ``scores`` or ``interventions.ablation``.
-        result: the result of the stage: `Scores`, a `Finding`, or None.
-
-    Example:
-        ::
-
-            @hookimpl
-            def nodelens_stage_finished(run, stage, result):
-                tracker.log(stage)
-    """
-
-
-@hookspec
-def nodelens_run_finished(run: RunFolder, error: BaseException | None) -> None:
-    """Observe the end of a run, successful or not.
-
-    Args:
-        run: the run folder; ``run.json`` is final.
-        error: the error that ended the run early, or None.
-
-    Example:
-        ::
-
-            @hookimpl
-            def nodelens_run_finished(run, error):
-                tracker.close(failed=error is not None)
     """

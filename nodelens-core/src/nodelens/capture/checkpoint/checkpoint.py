@@ -17,7 +17,7 @@ from torch import Tensor
 from nodelens.capture.checkpoint.specification import spec_of
 from nodelens.capture.checkpoint.spilled_states import StoredStates, read_slots, write_states
 from nodelens.capture.counts import Counts
-from nodelens.config.stored_values import restored
+from nodelens.config.stored_values import restored_text
 from nodelens.errors import RunError
 from nodelens.storage.tensor_files import read_metadata, read_tensors
 
@@ -152,7 +152,7 @@ class Checkpoint:
             return None
         self._check(path, meta, plan)
         try:
-            where = restored(_CheckpointMetadata, json.loads(meta["position"]), str(path))
+            where = restored_text(_CheckpointMetadata, meta.get("position"), str(path))
             position = _position(path, where, plan)
         except RunError as error:
             log.warning("%s; the capture starts again", error)

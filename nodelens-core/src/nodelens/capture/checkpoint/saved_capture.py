@@ -12,7 +12,7 @@ from nodelens.capture.checkpoint.checkpoint import plan_key
 from nodelens.capture.checkpoint.spilled_states import Slot, StoredStates, read_slots, write_states
 from nodelens.capture.counts import Counts
 from nodelens.capture.result import Capture
-from nodelens.config.stored_values import restored
+from nodelens.config.stored_values import restored_text
 from nodelens.errors import RunError
 from nodelens.interfaces.statistic import covering
 from nodelens.storage.tensor_files import read_metadata, read_tensors
@@ -63,7 +63,7 @@ def load_capture(path: Path, plan: CapturePlan, device: str = "") -> Capture:
     metadata = read_metadata(path)
     if metadata.get("capture") != _FORMAT:
         raise RunError(f"{path}: not a capture that this version reads; run it again")
-    about: _CaptureMetadata = restored(_CaptureMetadata, json.loads(metadata["about"]), str(path))
+    about = restored_text(_CaptureMetadata, metadata.get("about"), str(path))
     slots = read_slots(path, device)
     if about.plan != plan_key(plan):
         _check(path, plan, about, slots)

@@ -43,7 +43,7 @@ def statistic_of(spec: Mapping[str, Any]) -> Any | None:
     A name in a file imports the core's own statistics only; a plugin's are imported with the metric
     that needs them. Raises `RunError` for options that the class does not take.
     """
-    module, _, name = str(spec["class"]).partition(":")
+    module, _, name = str(spec.get("class")).partition(":")
     if module.startswith(_OWN):
         with suppress(ModuleNotFoundError):
             import_module(module)
@@ -52,7 +52,7 @@ def statistic_of(spec: Mapping[str, Any]) -> Any | None:
         return None
     try:
         return cls(**{key: _value(value) for key, value in spec["options"].items()})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise RunError(
             f"the statistic {name} does not take the options it was stored with ({error}); "
             "use the version that wrote it"

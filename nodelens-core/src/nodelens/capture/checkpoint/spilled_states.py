@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field, frozen
 
 from nodelens.capture.checkpoint.specification import spec_of, statistic_of
+from nodelens.config.stored_values import restored_text
 from nodelens.errors import RunError
 from nodelens.storage.tensor_files import (
     TensorSource,
@@ -201,6 +202,15 @@ def _entry(
     return {"key": key, "statistic": spec_of(statistic), "devices": dict(devices)}
 
 
+@frozen
+class SlotRecord:
+    """The key of a state in a file, its statistic as `spec_of` gives it, and its devices."""
+
+    key: str
+    statistic: dict[str, Any]  # Any: JSON values
+    devices: dict[str, str]
+
+
 def read_slots(path: Path, device: str = "") -> dict[str, dict[Any, Slot]]:
     """Return the slots of the states in a file, by place and statistic.
 
@@ -210,10 +220,8 @@ def read_slots(path: Path, device: str = "") -> dict[str, dict[Any, Slot]]:
     metadata = read_metadata(path)
     if metadata.get("format") != FORMAT:
         raise RunError(f"{path}: not a file of statistics that this version reads")
-    return {
-        place: dict(_slots(path, entries, device))
-        for place, entries in json.loads(metadata["places"]).items()
-    }
+    places = restored_text(dict[str, list[SlotRecord]], metadata.get("places"), str(path))
+    return {place: dict(_slots(path, entries, device)) for place, entries in places.items()}
 
 
 def slots_of(path: Path, states: StateMap) -> dict[str, dict[Any, Slot]]:
@@ -228,9 +236,9 @@ def slots_of(path: Path, states: StateMap) -> dict[str, dict[Any, Slot]]:
     return found
 
 
-def _slots(path: Path, entries: list[dict[str, Any]], device: str) -> Iterator[tuple[Any, Slot]]:
+def _slots(path: Path, entries: list[SlotRecord], device: str) -> Iterator[tuple[Any, Slot]]:
     for entry in entries:
-        statistic = statistic_of(entry["statistic"])
+        statistic = statistic_of(entry.statistic)
         if statistic is not None:
-            devices = {name: device or there for name, there in entry["devices"].items()}
-            yield statistic, Slot(path, entry["key"], devices)
+            devices = {name: device or there for name, there in entry.devices.items()}
+            yield statistic, Slot(path, entry.key, devices)

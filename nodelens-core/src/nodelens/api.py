@@ -14,6 +14,7 @@ from nodelens.arguments import (
     chosen_loss,
     chosen_metrics,
     chosen_target,
+    loaded_plugins,
     name_list,
     plain_module,
     stopping_settings,
@@ -108,9 +109,8 @@ def score(
     """
     from nodelens.capture.distributed.workers import group_workers
     from nodelens.own_model import Options, score_model
-    from nodelens.plugins.manager import load_plugins
 
-    loaded = plugins or load_plugins()
+    loaded = loaded_plugins(plugins)
     check_numbers(folds, classes, seed)
     check_samples(samples)
     chosen = chosen_metrics(metrics, loaded)
@@ -232,7 +232,6 @@ def _runs(
     from nodelens.config.load import raw_from_mapping, read_config
     from nodelens.config.sweep import expand
     from nodelens.experiments.run import run_experiment
-    from nodelens.plugins.manager import load_plugins
 
     if not isinstance(config, str | Path | Mapping):
         raise ConfigError([f"expected a file or a mapping, got {type(config).__name__}"])
@@ -245,7 +244,7 @@ def _runs(
     points = expand(raw)
     if single and len(points) > 1:
         raise ConfigError([f"this config sweeps over {len(points)} runs; use nodelens.run_all"])
-    loaded = plugins or load_plugins(plugin_settings(raw))
+    loaded = loaded_plugins(plugins, plugin_settings(raw))
     checked = [check_config(point, loaded.registry) for point in points]
     for each in checked:
         yield run_experiment(each, loaded, allowed=allowed, resume=resume)

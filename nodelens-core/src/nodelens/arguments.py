@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
+from re import fullmatch
 from typing import TYPE_CHECKING, Any
 
-from nodelens.config.schema import is_pattern
+from nodelens.config.schema import FILE_NAME, Component, is_pattern
 from nodelens.errors import ConfigError, DataError, ModelError, did_you_mean
 from nodelens.plugins.checked_metric import checked_metric
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nodelens.capture.batches import Batch
-    from nodelens.config.schema import StoppingSettings
+    from nodelens.config.schema import PluginSettings, StoppingSettings
     from nodelens.interfaces.loss import Loss, RowLoss
     from nodelens.interfaces.metric import Metric
     from nodelens.plugins.manager import Plugins
@@ -78,12 +79,14 @@ def _name_of(item: Asked) -> str:
         raise ConfigError([f"metrics: {dict(item)!r} has no name"])
     if is_pattern(item["name"]) and len(item) > 1:
         raise ConfigError([f"metrics: the pattern {item['name']!r} takes no options and no label"])
-    return str(item.get("label", item["name"]))
+    label = item.get("label")
+    if label is not None and not (isinstance(label, str) and fullmatch(FILE_NAME, label)):
+        words = "expected letters, digits, '.', '_' and '-', with a letter or digit first"
+        raise ConfigError([f"metrics: the label {label!r} of {item['name']!r}: {words}"])
+    return Component(item["name"], label=label).result_name
 
 
 def _metric(registry: Registry, item: Asked) -> Metric:
-    from nodelens.config.schema import Component
-
     if isinstance(item, str):
         return checked_metric(item, registry.build("metric", Component(item)))
     if not isinstance(item, Mapping):
@@ -164,6 +167,22 @@ def plain_module(model: object) -> nn.Module:
         raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}")
     check_hookable(inner)
     return inner
+
+
+def loaded_plugins(plugins: object, settings: PluginSettings | None = None) -> Plugins:
+    """Return the given plugins, or load those of a config; raises `ConfigError` for others."""
+    from nodelens.plugins.manager import Plugins, load_plugins
+
+    if plugins is None:
+        return load_plugins(settings)
+    if not isinstance(plugins, Plugins):
+        raise ConfigError(
+            [
+                f"plugins: expected what load_plugins() of nodelens.plugins.manager returns, got "
+                f"{type(plugins).__name__}"
+            ]
+        )
+    return plugins
 
 
 def budget_bytes(given: str | int | None) -> int | None:

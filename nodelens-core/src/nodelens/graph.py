@@ -8,15 +8,18 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from torch import nn
 
 from nodelens.channels import infer as channels
 from nodelens.channels.groups import ChannelGraph
+from nodelens.channels.model_check import check_model
+from nodelens.errors import ModelError
 from nodelens.masks import masking
 from nodelens.removal import removal, verify
 from nodelens.renamed_arguments import refuse_earlier_names
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from nodelens.interfaces.operator import Operator
     from nodelens.masks.kept_nodes import Keep
@@ -39,14 +42,17 @@ class ModelGraph(ChannelGraph):
         seed: int = 0,
     ) -> AbstractContextManager[None]:
         """Replace the nodes not in `keep` at their consumers' inputs; see `masks.mask`."""
+        check_model(model, self)
         return masking.mask(model, self, keep, replace, means, seed)
 
     def remove(self, model: nn.Module, keep: Keep, *args: Any, **kwargs: Any) -> removal.Removal:
         """Remove the nodes not in `keep` from `model`, or change nothing; see `removal.remove`."""
+        check_model(model, self)
         return removal.remove(model, self, keep, *args, **kwargs)
 
     def verify(self, model: nn.Module, *args: Any, **kwargs: Any) -> list[EquivalenceResult]:
         """Return one result per group, each from a trial removal; see `verify.verify`."""
+        check_model(model, self)
         return verify.verify(model, self, *args, **kwargs)
 
 
@@ -75,6 +81,8 @@ def infer(
             with graph.mask(model, {"0:channels": [0, 2, 4, 6]}):
                 masked = model(x)
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}")
     own = signature(model.forward).parameters
     refuse_earlier_names("infer", kwargs.keys() - own, {"rules": "operators"})
     found = channels.infer(model, *args, operators=operators, **kwargs)

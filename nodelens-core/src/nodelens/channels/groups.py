@@ -321,5 +321,5 @@ class ChannelGraph:
         for group in self.groups:
             if group.name == name:
                 return group
-        hint = did_you_mean(name, (group.name for group in self.groups))
+        hint = did_you_mean(str(name), (group.name for group in self.groups))
         raise UnknownNameError(f"no channel group is called {name!r}{hint}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
+from torch import nn
 
 from nodelens.channels.assemble import assemble
 from nodelens.channels.head_sizes import freeze_shared_sizes
@@ -15,10 +16,9 @@ from nodelens.channels.rules.table import operator_table
 from nodelens.channels.trace import Trace
 from nodelens.channels.unreached import freeze_unreached
 from nodelens.channels.untraced import plain_groups
+from nodelens.errors import ModelError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from nodelens.channels.groups import ChannelGraph
     from nodelens.interfaces.operator import Operator
 
@@ -50,6 +50,8 @@ def infer(
     `operators` adds rows for operators that the core does not know, or replaces the core's; the
     graph keeps them, so that masks, removal and costs know these operators too.
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"the model must be a torch.nn.Module, got {type(model).__name__}")
     work = Pass(model, args, kwargs, operator_table(given_rows(operators)))
     with restored(model):
         model.eval()
@@ -57,12 +59,23 @@ def infer(
             trace = _trace(work)
         except _UNTRACEABLE as error:
             reason = f"the model could not be traced ({type(error).__name__}: {_first_line(error)})"
-            return plain_groups(model, args, kwargs, reason)
+            return _plain(work, reason)
         note = _trace_training(work, trace)
         found = assemble(model, trace, note)
         model.eval()
         groups = freeze_shared_sizes(work, trace, found.groups, _UNTRACEABLE)
         return evolve(found, groups=tuple(groups), operators=tuple(operators))
+
+
+def _plain(work: Pass, reason: str) -> ChannelGraph:
+    """Return the groups of single layers; raises `ModelError` where the model does not run."""
+    try:
+        return plain_groups(work.model, work.args, work.kwargs, reason)
+    except _UNTRACEABLE as error:
+        raise ModelError(
+            f"the model does not run on the example inputs: {type(error).__name__}: "
+            f"{_first_line(error)}; give the inputs of its forward"
+        ) from error
 
 
 def _trace(work: Pass) -> Trace:

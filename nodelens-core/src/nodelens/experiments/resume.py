@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from nodelens.storage.run_record import ResumeRecord, RunRecord
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
+    from nodelens.plugins.plugin_record import PluginRecord
     from nodelens.storage.run_folder import RunFolder
 
 _ALWAYS = "model"
@@ -29,7 +30,9 @@ _ALWAYS = "model"
 _SHOWN = 5
 
 
-def check_resumable(run: RunFolder, config: RunConfig, device: str) -> None:
+def check_resumable(
+    run: RunFolder, config: RunConfig, device: str, plugins: Sequence[PluginRecord] = ()
+) -> None:
     """Raise `RunError` unless the run has not finished and would continue as it was started.
 
     A run that says that it is finished and has no manifest ended while its reports were written.
@@ -52,7 +55,7 @@ def check_resumable(run: RunFolder, config: RunConfig, device: str) -> None:
             f"{run.path}: the run was started on {before}, this would be {device}, and the results "
             "would not be the same; use the device that it was started on, or start a new run"
         )
-    _warn_of_versions(record)
+    _warn_of_versions(record, plugins)
 
 
 def _check_config(run: RunFolder, config: RunConfig, record: RunRecord) -> None:
@@ -89,11 +92,18 @@ def _changes(before: Any, after: Any, path: str) -> Iterator[str]:
         yield f"{path} was {before!r} and is {after!r}"
 
 
-def _warn_of_versions(record: RunRecord) -> None:
+def _warn_of_versions(record: RunRecord, plugins: Sequence[PluginRecord]) -> None:
+    """Warn of packages and plugins that are not those that the run was started with."""
     known = record.versions
     for name, now in versions().items():
         if known.get(name, now) != now:
             log.warning("resumed with %s %s, started with %s", name, now, known[name])
+    before = {each.name: f"{each.version} {each.status}" for each in record.plugins}
+    present = {each.name: f"{each.version} {each.status}" for each in plugins}
+    for name in dict.fromkeys((*before, *present)) if before and present else ():
+        one, other = before.get(name, "absent"), present.get(name, "absent")
+        if one != other:
+            log.warning("resumed with plugin %s %s, started with it %s", name, other, one)
 
 
 def reopen(run: RunFolder) -> frozenset[str]:

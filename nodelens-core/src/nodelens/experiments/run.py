@@ -85,7 +85,7 @@ def run_experiment(
     with locked(run.path):
         completed: frozenset[str] = frozenset()
         if resume is not None:
-            check_resumable(resume, config, str(device))
+            check_resumable(resume, config, str(device), plugins.records)
             completed = reopen(resume)
         experiment = Experiment(
             config, plugins, run, device, progress, allowed, completed, workers or Workers()

@@ -118,6 +118,10 @@ def _masked(
     if replace not in get_args(Replacement):
         hint = did_you_mean(str(replace), get_args(Replacement))
         raise ModelError(f"replace: {replace!r} is no replacement{hint}")
+    if not all(isinstance(keep, Mapping) for keep in keeps):
+        raise ModelError("keep must be a mapping of groups to the nodes to keep")
+    if not isinstance(means, Mapping | None):
+        raise ModelError(f"means: expected a mapping of groups, got {type(means).__name__}")
     donors = generator(seed, "mask", "resample") if replace == "resample" else None
     forward = MaskedForward(len(keeps), donors)
     patches: list[Patch] = []
@@ -141,12 +145,26 @@ def _flags(group: ChannelGroup, keep: Keep) -> Tensor:
     return torch.ones(group.width, dtype=torch.bool)
 
 
+def _as_tensor(given: Any, group: ChannelGroup, expected: str) -> Tensor:
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{group.name}: expected {expected}, got {given!r}") from error
+
+
 def _fill(group: ChannelGroup, replace: Replacement, means: Mapping[str, Tensor]) -> Tensor:
     if replace != "mean":
         return torch.zeros(group.width)
     if group.name not in means:
         raise ModelError(f"{group.name}: replacing by the mean needs the means of its nodes")
-    return means[group.name]
+    found = _as_tensor(means[group.name], group, "the mean of each node")
+    fits = found.ndim in (1, 2) and len(found) == group.width
+    if not fits or not (found.is_floating_point() or found.is_complex()):
+        raise ModelError(
+            f"{group.name}: expected the mean of each of {group.width} nodes, got "
+            f"{tuple(found.shape)} of {found.dtype}"
+        )
+    return found
 
 
 def _patches(

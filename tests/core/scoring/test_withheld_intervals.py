@@ -102,7 +102,16 @@ def test_few_rows_that_make_most_of_a_sum_are_told():
 
 def test_few_positions_are_told_with_the_number_that_suffices():
     assert few_positions(1000, 100) == ""
-    assert "100 nodes are taken from 999 positions; give 10" in few_positions(999, 100)
+    assert "at 100 nodes: 999, where 10 for each" in few_positions(999, 100)
+
+
+def test_warnings_of_one_kind_are_one_line():
+    scores = [
+        Score(metric, group, np.zeros(2), True, "1", warnings=(f"rows are few at {group}",))
+        for metric, group in (("a", "g"), ("a", "h"), ("b", "g"))
+    ]
+    found = Scores({(each.metric, each.group): each for each in scores}).told()
+    assert found == ["metric a, g: rows are few at g (and 2 more scores, of a, b)"]
 
 
 def test_probes_are_too_few_where_errors_hide_the_spread():

@@ -208,17 +208,12 @@ class Scores:
                 yield score.metric, score.group, node, value, se, direction, score.unit
 
     def told(self) -> list[str]:
-        """Return the warnings of all scores, one line for each metric and kind."""
-        found: dict[tuple[str, str], list[str]] = {}
+        """Return the warnings of all scores, one line for each kind with its first score."""
+        found: dict[str, list[tuple[Score, str]]] = {}
         for score in (*self, *self.layers.values()):
             for warning in score.warnings:
-                groups = found.setdefault((score.metric, warning.partition(" at ")[0]), [])
-                groups.append(f"{score.group}: {warning}")
-        return [
-            f"metric {metric}, {lines[0]}"
-            + (f" (and {len(lines) - 1} more groups)" if lines[1:] else "")
-            for (metric, _), lines in found.items()
-        ]
+                found.setdefault(warning.partition(" at ")[0], []).append((score, warning))
+        return [_told(scores) for scores in found.values()]
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the rows as a pandas frame; raises `RunError` when pandas is not installed."""
@@ -240,3 +235,13 @@ class Scores:
         from nodelens.scoring.scores_file import read_fields
 
         return cls(**read_fields(Path(path), Score))
+
+
+def _told(found: list[tuple[Score, str]]) -> str:
+    (first, warning), *others = found
+    line = f"metric {first.metric}, {first.group}: {warning}"
+    if not others:
+        return line
+    names = dict.fromkeys(score.metric for score, _ in others)
+    few = ", ".join([*names][:5]) + (", …" if len(names) > 5 else "")
+    return f"{line} (and {len(others)} more scores, of {few})"

@@ -133,6 +133,6 @@ def few_positions(positions: float, width: int) -> str:
     if positions >= POSITIONS_PER_NODE * width:
         return ""
     return (
-        f"covariances of {width} nodes are taken from {positions:,.0f} positions; give "
-        f"{POSITIONS_PER_NODE} for each node, else they are biased"
+        f"covariances are biased by few positions at {width} nodes: {positions:,.0f}, where "
+        f"{POSITIONS_PER_NODE} for each node would be enough"
     )

@@ -15,6 +15,7 @@ from attrs import frozen
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.interfaces.pruner import PruningPlan
 from nodelens.plugins.specs import MetricSpec, PrunerSpec
+from nodelens.weights.rows import Rows
 
 
 @frozen
@@ -23,9 +24,10 @@ class Taylor:
 
     info = MetricInfo(formula="x", unit="1", higher_is_better=True)
     statistics = ()
+    weights = (Rows("producer"),)
 
     def score(self, group):
-        return group.incoming().sum(1)
+        return group[Rows("producer")].matrix.sum(1)
 
 
 @frozen

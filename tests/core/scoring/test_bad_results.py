@@ -11,9 +11,12 @@ from attrs import frozen
 from torch import nn
 
 import nodelens
+from nodelens.channels.groups import Extent
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.view import GroupView
 from nodelens.statistics.moments import Moments
+from nodelens.weights.row_sums import RowSums
+from nodelens.weights.rows import Rows
 
 
 @frozen(eq=False)
@@ -23,6 +26,7 @@ class Bad:
     function: Callable[[GroupView], object]
     info = MetricInfo(formula="x", unit="1", higher_is_better=True)
     statistics = (Moments(),)
+    weights = (Rows("producer"), RowSums("abs", "producer"))
 
     def score(self, group):
         return self.function(group)
@@ -69,7 +73,10 @@ RESULTS: dict[str, tuple[Callable[[GroupView], object], str]] = {
     "an exit": (raising(SystemExit(3)), "SystemExit: 3"),
     "an end": (raising(Ended("far")), "Ended: far"),
 }
+PLACE = ("0.weight", 0, Extent(6))
 WRITES: dict[str, Callable[[GroupView], object]] = {
+    "a sum of weights": lambda g: g[RowSums("abs", "producer")].rows[PLACE].mul_(2.0),
+    "rows of weights": lambda g: g[Rows("producer")].by_slice[0].zero_(),
     "a weight": lambda g: weight(g).data.zero_(),
     "a weight by a view": lambda g: weight(g).detach().T[0].mul_(2.0),
     "a weight by out": lambda g: torch.mul(ones(g), 2.0, out=weight(g).data[:, 0]),
@@ -134,7 +141,7 @@ def test_the_containers_of_weights_and_states_cannot_be_changed():
 
 def test_a_metric_may_work_in_place_on_its_own_tensors():
     def doubled(group: GroupView) -> torch.Tensor:
-        return group.incoming().clone().mul_(2.0).square_().sum(1).sqrt_()
+        return group[Rows("producer")].matrix.clone().mul_(2.0).square_().sum(1).sqrt_()
 
     scores, _ = scored(Bad(doubled), "weight_l2")
     found, plain = (next(iter(scores.of(name).values())) for name in ("Bad", "weight_l2"))

@@ -93,11 +93,3 @@ def test_weights_whose_rows_are_no_channels_are_a_reason(module, shape):
     modules = {} if module is None else {"c": module}
     with pytest.raises(NotApplicableError, match=r"rows of c.weight do not write one channel each"):
         view(part, modules=modules, **{"c.weight": torch.randn(shape)}).written_by()
-
-
-def test_a_tied_weight_comes_once():
-    roles = ("producer", "consumer")
-    parts = [ParameterSlice("e.weight", 1, role, Extent(2)) for role in roles]
-    other = ParameterSlice("o.weight", 0, "consumer", Extent(2))
-    found = view(*parts, other, **{"e.weight": torch.ones(5, 2), "o.weight": torch.ones(2, 3)})
-    assert [tuple(part.shape) for part in found.weights()] == [(2, 5), (2, 3)]

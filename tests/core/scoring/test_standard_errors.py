@@ -11,6 +11,7 @@ from nodelens.channels.infer import infer
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.scoring.scorer import ScoreRequest, compute_scores
 from nodelens.statistics.magnitudes import Magnitudes
+from nodelens.weights.row_sums import RowSums
 
 
 @frozen
@@ -39,9 +40,10 @@ class Weights(Mean):
     """The weights alone."""
 
     statistics = ()
+    weights = (RowSums("abs", "producer"),)
 
     def score(self, group):
-        return group.incoming().abs().sum(1)
+        return group[RowSums("abs", "producer")].total
 
 
 @pytest.mark.parametrize(

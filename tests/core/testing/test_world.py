@@ -3,6 +3,7 @@ import torch
 from nodelens.scoring.view import GroupView
 from nodelens.testing.rewritings import REWRITINGS, pad, select_nodes, silence
 from nodelens.testing.world import group_of, make_world, parameters_of, reading, with_loss
+from nodelens.weights.rows import Rows
 
 
 def test_the_gradient_is_that_of_the_readout_loss():
@@ -25,8 +26,8 @@ def test_equal_seeds_give_equal_worlds_and_leave_global_randomness_alone():
 def test_the_group_names_the_weights():
     world = make_world()
     view = GroupView(group_of(world), {}, parameters_of(world), torch.ones(4, dtype=torch.bool))
-    assert torch.equal(view.incoming(), world.incoming)
-    assert torch.equal(view.outgoing(), world.outgoing.T)
+    assert torch.equal(view[Rows("producer")].matrix, world.incoming)
+    assert torch.equal(view[Rows("consumer")].matrix, world.outgoing.T)
 
 
 def test_functional_rewriting_keeps_what_the_readout_computes():

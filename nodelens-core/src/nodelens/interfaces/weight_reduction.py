@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from nodelens.scoring.group_weights import GroupWeights
@@ -18,17 +18,12 @@ class WeightReduction(Protocol[ReducedT_co]):
     folds read it, from the weights that the model multiplies with. The module must import without
     torch.
 
-    `whole` says that the result is as large as the weights themselves: it is then forgotten after
-    the group.
-
     Example:
         ::
 
             @frozen
             class Signs:
                 \"\"\"Sum of the signs of the weights that read each node.\"\"\"
-
-                whole: ClassVar[bool] = False
 
                 def reduce(self, weights: GroupWeights) -> Tensor:
                     total = torch.zeros(weights.width, dtype=torch.float64)
@@ -37,8 +32,6 @@ class WeightReduction(Protocol[ReducedT_co]):
                             total[nodes] += tile.sign().sum((0, 1)).cpu()
                     return total
     """
-
-    whole: ClassVar[bool]
 
     def reduce(self, weights: GroupWeights) -> ReducedT_co:
         """Compute the summary.

@@ -55,31 +55,39 @@ class GroupWeights:
             raise NotApplicableError("no weight writes or reads these nodes")
         return tuple({(part.parameter, part.axis, part.extent): part for part in found}.values())
 
-    def slice_of(self, part: ParameterSlice) -> Tensor:
-        """Return the entries of a weight that each node owns, ``(nodes, …)`` float64."""
-        return part.extent.nodes_first(self._weight(part), part.axis).double()
-
     def tiles(self, part: ParameterSlice) -> Iterator[tuple[slice, Tensor]]:
         """Yield the entries of a weight in float64, a bounded number at a time, with their nodes.
 
         Every tile is ``(entries, rows, nodes)``: a node has one row for each index of the axis that
         it owns, such as the dimensions of a head. Tiles of the same nodes hold different entries.
         """
-        found = part.extent.nodes_last(self._weight(part), part.axis)
+        found = self._rows_last(part)
         nodes, size = self.width, max(1, found.numel())
-        if part.axis == 0 or found.ndim == 3:
+        if part.axis == 0 or found.ndim == 4:
             step = max(1, TILE * nodes // size)
             pieces = [(slice(n, n + step), found[..., n : n + step]) for n in range(0, nodes, step)]
         else:
             step = max(1, TILE * len(found) // size)
             pieces = [(slice(0, nodes), piece) for piece in torch.split(found, step)]
         for place, piece in pieces:
-            shape = (-1, piece.shape[-3] * piece.shape[-2], piece.shape[-1])
+            shape = (-1, piece.shape[-4:-1].numel(), piece.shape[-1])
             yield place, piece.double().reshape(shape)
 
-    def rows(self, role: Role) -> Tensor:
-        """Return the entries of all weights of a role, ``(nodes, entries)`` float64, at once."""
-        return torch.cat([self.slice_of(part) for part in self.parts(role)], dim=1)
+    def rows_of(self, part: ParameterSlice) -> Tensor:
+        """Return all entries of a weight, ``(nodes, rows, entries)`` float64."""
+        found = self._rows_last(part).movedim(-1, 0)
+        return found.flatten(-3).movedim(-1, 1).flatten(2).double()
+
+    def _rows_last(self, part: ParameterSlice) -> Tensor:
+        """Return a view ``(…, groups, outer, inner, nodes)`` of a weight.
+
+        A channel of every group of a grouped convolution is read by the outputs of its own group.
+        """
+        weight, groups = self._weight(part), getattr(self.modules.get(part.module), "groups", 1)
+        if groups == 1 or part.axis != 1:
+            return part.extent.nodes_last(weight, part.axis).unsqueeze(-4)
+        apart = weight.reshape(groups, -1, *weight.shape[1:])
+        return part.extent.nodes_last(apart, 2).movedim(0, -4)
 
     def written_by(self, name: str | None = None) -> Producer:
         """Return the rows of one weight that write each node, see `GroupView.written_by`."""

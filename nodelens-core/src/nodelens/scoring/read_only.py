@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from attrs import fields, has
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
 
 
 class ReadOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses every operator that would write to weights or states, by whatever view of them.
+    """Refuses every operator that would write to weights, to states, or to what is shared of them.
 
-    Writes through numpy are no operators, and are not seen.
+    Views of them are known as well. Writes through numpy are no operators, and are not seen.
     """
 
-    def __init__(self, weights: EffectiveWeights, states: StateMap) -> None:
+    def __init__(
+        self, weights: EffectiveWeights, states: StateMap, reduced: Mapping[Any, Any]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._weights = weights
         self._states = states
+        self._reduced = reduced
         self._storages = _storages([*weights.stored.values(), *_in_memory(states)])
 
     def __torch_dispatch__(
@@ -56,10 +60,22 @@ class ReadOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _holds(self, storages: frozenset[int]) -> bool:
         """Whether some memory belongs to weights or states, also to those made meanwhile."""
-        later = list(self._weights.known.values())
+        later = [*self._weights.known.values(), *_tensors_in(self._reduced)]
         if isinstance(self._states, StoredStates):
             later += self._states.held
         return not (storages.isdisjoint(self._storages) and storages.isdisjoint(_storages(later)))
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors of reductions: values, or fields of values, or in mappings there."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _tensors_in(each)
+    elif has(type(value)):
+        for field in fields(type(value)):
+            yield from _tensors_in(getattr(value, field.name))
 
 
 def _in_memory(states: StateMap) -> list[Tensor]:

@@ -102,7 +102,7 @@ def compute_scores(request: ScoreRequest) -> Scores:
             request.progress("scores", number, len(entries))
         for name, metric in request.metrics.items():
             _score(context, name, metric, entry.group, results)
-        context.network.forget_whole()
+        context.network.reduced.clear()
     if request.progress:
         request.progress("scores", len(entries), len(entries))
     for group, reason in request.capture.plan.unread.items():
@@ -131,7 +131,9 @@ def context_of(request: ScoreRequest) -> ScoringContext:
         broken=frozenset(capture.counts.broken.values()),
     )
     weights = effective_weights(model, request.graph)
-    return ScoringContext(request, weights, network, ReadOnly(weights, capture.states))
+    return ScoringContext(
+        request, weights, network, ReadOnly(weights, capture.states, network.reduced)
+    )
 
 
 def _score(

@@ -24,7 +24,7 @@ from nodelens.weights.rows import WrittenRows
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role
+    from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice
     from nodelens.interfaces.metric import Metric
     from nodelens.interfaces.statistic import State
     from nodelens.interfaces.weight_reduction import WeightReduction
@@ -42,7 +42,7 @@ class Network:
     intermediate results that a metric needs for several groups, under a key that begins with the
     metric itself, as long as the model is scored. `lost` are the reasons of statistics that were
     not computed, by place; those in `broken` are errors of a statistic's own code. `reduced` holds
-    the results of weight reductions by group.
+    the results of weight reductions by group, as long as a group is scored.
     """
 
     graph: ChannelGraph | None = None
@@ -54,11 +54,6 @@ class Network:
     lost: Mapping[str, Mapping[Any, str]] = field(factory=dict)
     broken: frozenset[str] = frozenset()
     reduced: dict[tuple[str, WeightReduction[Any]], Any] = field(factory=dict)
-
-    def forget_whole(self) -> None:
-        """Forget the results of reductions that are as large as the weights themselves."""
-        for key in [key for key in self.reduced if key[1].whole]:
-            del self.reduced[key]
 
     def check(self, statistic: object, places: Iterable[str]) -> None:
         """Raise the reason why a statistic was not computed at some places, if it was not.
@@ -189,63 +184,6 @@ class GroupView:
             raise ValueError(f"{len(self.keep)} folds are requested of a state with {folds}")
         return self.keep[torch.arange(folds) % len(self.keep)]
 
-    def incoming(self) -> Tensor:
-        """Return the weights that write each node, ``(nodes, fan_in)`` float64, without biases."""
-        return self._weights("producer", "no parameter writes these nodes")
-
-    def outgoing(self) -> Tensor:
-        """Return the weights that read each node, ``(nodes, fan_out)`` float64."""
-        return self._weights("consumer", "no parameter reads these nodes")
-
-    def outgoing_of_components(self) -> Tensor:
-        """Return the weights that read each component, ``(nodes · components, fan_out)`` float64.
-
-        Raises `NotApplicableError` where a weight reads other numbers of a node than its
-        components.
-        """
-        if self.components == 1:
-            return self.outgoing()
-        parts = self.group.weights("consumer")
-        if not parts:
-            raise NotApplicableError("no parameter reads these nodes")
-        return torch.cat([self._read_by_component(part).flatten(0, 1) for part in parts], dim=1)
-
-    def _read_by_component(self, part: ParameterSlice) -> Tensor:
-        """Return the weights of one parameter that read each component, ``(nodes, components, …)``.
-
-        A channel of every group of a grouped convolution is read by the outputs of its own group.
-        """
-        groups = getattr(self.network.modules.get(part.module), "groups", 1)
-        found = self.rows_of(part)
-        if groups > 1 and part.axis == 1:
-            shape = self.parameters[part.parameter].shape
-            apart = found.reshape(self.width, -1, groups, shape[0] // groups * shape[2:].numel())
-            found = apart.movedim(2, 1).flatten(1, 2)
-        if found.shape[1] != self.components:
-            raise NotApplicableError(
-                f"{part.parameter} reads {found.shape[1]} numbers of a node, which has "
-                f"{self.components} components"
-            )
-        return found
-
-    def rows_of(self, part: ParameterSlice) -> Tensor:
-        """Return the entries of a parameter at each index of each node, ``(nodes, indices, …)``.
-
-        Float64; a head owns one index for each of its dimensions.
-        """
-        parameter = self.parameters[part.parameter].detach()
-        found = part.extent.nodes_last(parameter, part.axis).movedim(-1, 0)
-        return found.flatten(-2).movedim(-1, 1).flatten(2).double()
-
-    def weights(self) -> list[Tensor]:
-        """Return the part of each weight that writes or reads a node, ``(nodes, …)`` float64.
-
-        A weight that does both, tied as those of an embedding and a readout, comes once.
-        """
-        parts = [*self.group.weights("producer"), *self.group.weights("consumer")]
-        apart = {(part.parameter, part.axis, part.extent): part for part in parts}
-        return [self.slice_of(part) for part in apart.values()]
-
     def producer(self) -> Producer:
         """Return the one weight row that writes each node.
 
@@ -302,12 +240,6 @@ class GroupView:
     def metric(self, name: str) -> Tensor:
         """Return the values of another metric of the run on this group, over the same folds."""
         return self.network.metrics[name].score(self).double()
-
-    def _weights(self, role: Role, reason: str) -> Tensor:
-        parts = [self.slice_of(part) for part in self.group.weights(role)]
-        if not parts:
-            raise NotApplicableError(reason)
-        return torch.cat(parts, dim=1)
 
 
 def folds_in(state: State) -> int:

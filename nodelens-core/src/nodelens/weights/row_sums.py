@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen, validators
 
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 Of = Literal["abs", "square", "largest", "entropy"]
 Where = Literal["producer", "consumer", "carrier", "either"]
+
+
+def check_components(rows: int, components: int) -> None:
+    """Raise `NotApplicableError` unless the rows of a weight are the components of a node."""
+    if rows != components:
+        raise NotApplicableError(
+            f"a weight holds {rows} numbers of a node, which has {components} components"
+        )
 
 
 @frozen(eq=False)
@@ -49,6 +57,11 @@ class RowTotals:
         return found.amax(0) if self.largest else found.sum(0)
 
     @property
+    def mean(self) -> Tensor:
+        """The mean over all entries, ``(nodes,)``."""
+        return self.total / self.count
+
+    @property
     def count(self) -> int:
         """The number of entries of all weights that belong to one node."""
         return sum(self.rows[place].shape[1] * each for place, each in self.entries.items())
@@ -60,13 +73,8 @@ class RowTotals:
         """
         if components == 1:
             return self
-        for name, axis, extent in self.rows:
-            if self.rows[name, axis, extent].shape[1] != components:
-                count = self.rows[name, axis, extent].shape[1]
-                raise NotApplicableError(
-                    f"axis {axis} of {name} holds {count} numbers of a node, which has "
-                    f"{components} components"
-                )
+        for each in self.rows.values():
+            check_components(each.shape[1], components)
         flat = {place: each.reshape(-1, 1) for place, each in self.rows.items()}
         return RowTotals(flat, self.entries, self.largest)
 
@@ -88,7 +96,6 @@ class RowSums:
         default="consumer",
         validator=validators.in_(("producer", "consumer", "carrier", "either")),
     )
-    whole: ClassVar[bool] = False
 
     def reduce(self, weights: GroupWeights) -> RowTotals:
         rows: dict[Place, Tensor] = {}

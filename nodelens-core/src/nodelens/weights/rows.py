@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen, validators
+
+from nodelens.weights.row_sums import check_components
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,9 +16,39 @@ if TYPE_CHECKING:
     from nodelens.scoring.producers import Producer
 
 
+@frozen(eq=False)
+class RowValues:
+    """All entries of the weights of a group, ``(nodes, rows, entries)`` float64 for each slice.
+
+    A node has one row for each index that it owns, such as the dimensions of a head.
+    """
+
+    by_slice: tuple[Tensor, ...]
+
+    @property
+    def matrix(self) -> Tensor:
+        """All entries of each node beside each other, ``(nodes, all)``."""
+        import torch
+
+        return torch.cat([each.flatten(1) for each in self.by_slice], dim=1)
+
+    def of_components(self, components: int) -> Tensor:
+        """Return the entries of each component, ``(nodes, components, all)``.
+
+        Raises `NotApplicableError` where the rows of some weight are not the components of a node.
+        """
+        import torch
+
+        if components == 1:
+            return self.matrix.unsqueeze(1)
+        for each in self.by_slice:
+            check_components(each.shape[1], components)
+        return torch.cat(self.by_slice, dim=2)
+
+
 @frozen
 class Rows:
-    """All weights that write the nodes, or read them, ``(nodes, entries)`` float64.
+    """All weights that write the nodes, or read them, at once.
 
     For pairs of nodes; a metric of single nodes reads sums instead, such as `RowSums`.
 
@@ -26,10 +58,9 @@ class Rows:
     """
 
     role: Role = field(validator=validators.in_(("producer", "consumer")))
-    whole: ClassVar[bool] = True
 
-    def reduce(self, weights: GroupWeights) -> Tensor:
-        return weights.rows(self.role)
+    def reduce(self, weights: GroupWeights) -> RowValues:
+        return RowValues(tuple(weights.rows_of(part) for part in weights.parts(self.role)))
 
 
 @frozen
@@ -42,7 +73,6 @@ class WrittenRows:
     """
 
     producer: str | None = None
-    whole: ClassVar[bool] = True
 
     def reduce(self, weights: GroupWeights) -> Producer:
         return weights.written_by(self.producer)

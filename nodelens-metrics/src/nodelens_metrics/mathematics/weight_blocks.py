@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nodelens.errors import NotApplicableError
+from nodelens.weights.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import Tensor
 
     from nodelens.scoring.view import GroupView
@@ -28,7 +26,7 @@ def incoming_cosines(view: GroupView, *, centred: bool = False) -> Tensor:
     from nodelens_metrics.mathematics.blocks import frobenius_cosines
 
     squares = torch.zeros(view.width, view.width, dtype=torch.float64)
-    for rows in _incoming(view):
+    for rows in view[Rows("producer")].by_slice:
         apart = rows - rows.mean(-1, keepdim=True) if centred else rows
         products = _products(apart)
         squares = squares.to(products) + products.square().sum((-1, -2))
@@ -44,7 +42,7 @@ def incoming_distances(view: GroupView) -> Tensor:
     import torch
 
     total = torch.zeros(view.width, view.width, dtype=torch.float64)
-    for rows in _incoming(view):
+    for rows in view[Rows("producer")].by_slice:
         size = rows.square().sum((1, 2))
         common = torch.linalg.svdvals(_products(rows)).sum(-1)
         total = total.to(rows) + size.unsqueeze(1) + size - 2.0 * common
@@ -56,10 +54,3 @@ def _products(rows: Tensor) -> Tensor:
     nodes, each = rows.shape[:2]
     flat = rows.flatten(0, 1)
     return (flat @ flat.T).view(nodes, each, nodes, each).movedim(1, 2)
-
-
-def _incoming(view: GroupView) -> Iterator[Tensor]:
-    parts = view.group.weights("producer")
-    if not parts:
-        raise NotApplicableError("no parameter writes these nodes")
-    return (view.rows_of(part) for part in parts)

@@ -162,7 +162,7 @@ class WeightCorrelation:
             return mean_of_others(incoming_cosines(group, centred=True), 0, self.top)
         found = [
             mean_of_others(tile.abs_() if self.absolute else tile, first, self.top)
-            for first, tile in factored(group[Rows("producer")].T).tiles()
+            for first, tile in factored(group[Rows("producer")].matrix.T).tiles()
         ]
         return torch.cat(found)
 

@@ -14,6 +14,7 @@ from attrs import field, frozen, validators
 from nodelens.errors import NotApplicableError
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.moments import Moments
+from nodelens.weights.row_sums import RowSums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +43,10 @@ class WandaChannel:
         invariances=frozenset({"functional"}),
     )
     statistics = (Moments(), _INPUT)
+    weights = (RowSums("abs"),)
 
     def score(self, group: GroupView) -> Tensor:
-        score = group.total(group.outgoing_of_components().abs().sum(1) * group[Moments()].rms)
+        score = group.total(_read(group) * group[Moments()].rms)
         parts = group.group.weights("producer")
         if not parts:
             raise NotApplicableError("no parameter writes these nodes")
@@ -121,6 +123,7 @@ class DaSS:
         dead_nodes="lowest",
     )
     statistics = (Moments(),)
+    weights = (RowSums("abs"), RowSums("abs", "producer"))
 
     power: float = field(default=0.5, validator=(validators.ge(0.0), validators.le(1.0)))
 
@@ -128,8 +131,13 @@ class DaSS:
         moments = group[Moments()]
         size = group.total(moments.mean_square).sqrt()
         gain = size.pow(self.power).masked_fill(size == 0, 0.0)
-        read = group.outgoing_of_components().abs().sum(1) * moments.rms
-        return group.incoming().abs().sum(1) * gain + group.total(read)
+        written = group[RowSums("abs", "producer")].total
+        return written * gain + group.total(_read(group) * moments.rms)
+
+
+def _read(group: GroupView) -> Tensor:
+    """Return Σ_o |W_oc| of every component, ``(nodes · components,)``."""
+    return group[RowSums("abs")].of_components(group.components).total
 
 
 def _written(group: GroupView, part: ParameterSlice) -> Tensor:

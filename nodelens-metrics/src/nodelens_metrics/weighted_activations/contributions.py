@@ -16,12 +16,14 @@ from attrs import frozen
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments
+from nodelens.weights.row_sums import RowSums
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.scoring.view import GroupView
 
+_SIZES, _SQUARES = RowSums("abs"), RowSums("square")
 _FUNCTION = frozenset({"functional", "incoming_scale"})
 _FLAP = "An et al. 2024, FLAP, 2312.11983, and its repository"
 
@@ -42,9 +44,12 @@ class WandaSP:
         invariances=_FUNCTION,
     )
     statistics = (Moments(),)
+    weights = (_SIZES,)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.total(group.outgoing_of_components().abs().mean(1) * group[Moments()].rms)
+        return group.total(
+            group[_SIZES].of_components(group.components).mean * group[Moments()].rms
+        )
 
 
 @frozen
@@ -88,9 +93,10 @@ class FlapWIFV:
         invariances=_FUNCTION | {"activation_shift"},
     )
     statistics = (Moments(),)
+    weights = (_SQUARES,)
 
     def score(self, group: GroupView) -> Tensor:
-        squares = group.outgoing_of_components().square().sum(1)
+        squares = group[_SQUARES].of_components(group.components).total
         return group.total(group[Moments()].variance * squares)
 
 
@@ -110,9 +116,12 @@ class FlapWIFN:
         invariances=_FUNCTION,
     )
     statistics = (Moments(),)
+    weights = (_SIZES,)
 
     def score(self, group: GroupView) -> Tensor:
-        return group.total(group.outgoing_of_components().abs().mean(1) * group[Moments()].rms)
+        return group.total(
+            group[_SIZES].of_components(group.components).mean * group[Moments()].rms
+        )
 
 
 @frozen
@@ -131,7 +140,8 @@ class IndependentContribution:
         invariances=_FUNCTION,
     )
     statistics = (Magnitudes(),)
+    weights = (_SQUARES,)
 
     def score(self, group: GroupView) -> Tensor:
-        norms = group.outgoing_of_components().square().sum(1).sqrt()
+        norms = group[_SQUARES].of_components(group.components).total.sqrt()
         return group.total(norms * group[Magnitudes()].mean_abs)

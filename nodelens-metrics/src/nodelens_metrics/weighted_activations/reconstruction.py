@@ -17,13 +17,17 @@ from attrs import field, frozen, validators
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.gram import Gram
 from nodelens.statistics.moments import Moments
+from nodelens.weights.row_sums import RowSums
+from nodelens.weights.rows import Rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nodelens.interfaces.statistic import Statistic
+    from nodelens.interfaces.weight_reduction import WeightReduction
     from nodelens.scoring.view import GroupView
 
+_SQUARES = RowSums("square")
 WeightRepair = Literal["none", "mean_bias", "weights", "weights_and_bias"]
 _REPAIRS = ("none", "mean_bias", "weights", "weights_and_bias")
 
@@ -69,11 +73,15 @@ class ReconstructionError:
     def statistics(self) -> tuple[Statistic[Any], ...]:
         return (Moments(),) if self.repair in ("none", "mean_bias") else (Gram(),)
 
+    @property
+    def weights(self) -> tuple[WeightReduction[Any], ...]:
+        repairs = self.repair in ("weights", "weights_and_bias")
+        return (_SQUARES, Rows("consumer")) if repairs else (_SQUARES,)
+
     def score(self, group: GroupView) -> Tensor:
         from nodelens_metrics.mathematics.arithmetic import unexplained, unexplained_blocks
 
-        outgoing = group.outgoing_of_components()
-        squares = outgoing.square().sum(1)
+        squares = group[_SQUARES].of_components(group.components).total
         if self.repair in ("none", "mean_bias"):
             moments = group[Moments()]
             left = moments.mean_square if self.repair == "none" else moments.variance
@@ -83,6 +91,6 @@ class ReconstructionError:
         if group.components == 1:
             return squares * unexplained(moment, self.damping)
         blocks = unexplained_blocks(moment, self.damping, group.components)
-        weights = outgoing.view(group.width, group.components, -1)
+        weights = group[Rows("consumer")].of_components(group.components)
         products: Tensor = (weights @ weights.mT * blocks).sum((1, 2))
         return products

@@ -57,7 +57,7 @@ class FPGM:
 
         if group.components > 1:
             return incoming_distances(group).sum(1)
-        rows = group[Rows("producer")]
+        rows = group[Rows("producer")].matrix
         return torch.cat([part.sum(1) for part in distances(rows)])
 
 
@@ -97,7 +97,7 @@ class WeightCosine:
 
         if group.components > 1:
             return mean_of_others(incoming_cosines(group), 0, self.top)
-        rows = group[Rows("producer")]
+        rows = group[Rows("producer")].matrix
         unit = ratio(rows, rows.norm(dim=1, keepdim=True))
         means = []
         for first in range(0, group.width, CHUNK):

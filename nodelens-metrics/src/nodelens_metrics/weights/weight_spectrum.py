@@ -9,7 +9,7 @@ matrix (a fused projection) all rows that write the group count.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen, validators
 
@@ -46,7 +46,6 @@ class WeightSpectrum:
     """
 
     producer: str | None = None
-    whole: ClassVar[bool] = False
 
     def reduce(self, weights: GroupWeights) -> Spectrum:
         from nodelens_metrics.mathematics.spectra import squared_singular_values

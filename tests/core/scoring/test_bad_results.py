@@ -76,13 +76,12 @@ RESULTS: dict[str, tuple[Callable[[GroupView], object], str]] = {
 PLACE = ("0.weight", 0, Extent(6))
 WRITES: dict[str, Callable[[GroupView], object]] = {
     "a sum of weights": lambda g: g[RowSums("abs", "producer")].rows[PLACE].mul_(2.0),
-    "rows of weights": lambda g: g[Rows("producer")].by_slice[0].zero_(),
     "a weight": lambda g: weight(g).data.zero_(),
     "a weight by a view": lambda g: weight(g).detach().T[0].mul_(2.0),
     "a weight by out": lambda g: torch.mul(ones(g), 2.0, out=weight(g).data[:, 0]),
     "a weight by a list": lambda g: torch._foreach_zero_([weight(g).data]),
     "a weight by an index": lambda g: weight(g).data.__setitem__(0, 0.0),
-    "a slice of a weight": lambda g: g.weights()[0].fill_(0.0),
+    "a slice of a weight": lambda g: g[Rows("producer")].by_slice[0].fill_(0.0),
     "a weight of a module": lambda g: nn.init.zeros_(g.network.modules["2"].weight),
     "a statistic": lambda g: state(g).add_(1.0),
 }

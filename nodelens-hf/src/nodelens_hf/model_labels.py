@@ -64,8 +64,8 @@ def interpret(model: PreTrainedModel, batch: Batch) -> LabelMeaning:
         return LabelMeaning(loss, lambda each: _given(each))
     kept = _made_into_inputs(model, batch)
     with untouched(model), torch.no_grad(), _same_config(model):
-        returned = model(**batch.kwargs, **_without_routers(model))
-        output = returned if kept else model(**_without_labels(batch))
+        returned = evolve(batch, kwargs={**batch.kwargs, **_without_routers(model)}).call(model)
+        output = returned if kept else evolve(batch, kwargs=_without_labels(batch)).call(model)
     found = _matching(model, output, batch, returned.get("loss"))
     if isinstance(found, str):
         return LabelMeaning(None, _given, kept, problem=found)

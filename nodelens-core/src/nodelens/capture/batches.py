@@ -186,7 +186,7 @@ def _from_mapping(
     targets = None if key is None else label_tensor(kwargs[key], class_names, key)
     if key is not None:
         kwargs = {name: each for name, each in kwargs.items() if name != key or key in takes}
-        kwargs |= {key: targets} if key in takes else {}
+        kwargs |= {key: widened(targets)} if key in takes else {}
     check_arguments(kwargs)
     mask = kwargs.get("attention_mask")
     counts = _counts(mask) if isinstance(mask, Tensor) and mask.ndim == 2 else None

@@ -11,13 +11,14 @@ from nodelens.errors import ModelError
 from nodelens.removal.adjustments import AttributeRule
 from nodelens.removal.attempt import Performed, Refused, Request, attempt
 from nodelens.removal.attribute_hints import AttributeHint
+from nodelens.removal.bias_repair import bias_repair
 from nodelens.removal.equivalence_result import EquivalenceResult
 from nodelens.removal.forward import Example
 from nodelens.removal.journal import Journal, undone_on_error
 from nodelens.removal.refusals import AS_BEFORE, Blame, refusal
 from nodelens.removal.removable import Removable, near, removable
 from nodelens.removal.removal_options import check_arguments
-from nodelens.removal.slicing import Change, changes
+from nodelens.removal.slicing import Change, changes, cuts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -116,13 +117,14 @@ def perform_removal(
     before = _parameters(request.model)
     if not found:
         return Removal({}, (), (), ("every node is kept: nothing was removed",), (before, before))
-    result = attempt(request, found, journal)
-    reasons: dict[str, str] = {}
+    reasons = _unrepaired(request, found) if refused == "keep" else {}
+    found = [each for each in found if each.group.name not in reasons]
+    result = attempt(request, found, journal) if found else _NOTHING
     if isinstance(result, Refused):
         most = removable(request, found, result) if len(found) > 1 else Removable((), {})
         if refused == "error":
             raise ModelError(refusal(result, _blame(request, result, most)))
-        reasons = _reasons(found, result, most)
+        reasons |= _reasons(found, result, most)
         found = list(most.changes)
         result = attempt(request, found, journal) if found else _NOTHING
         assert isinstance(result, Performed)
@@ -137,6 +139,17 @@ def perform_removal(
 
 
 _NOTHING = Performed((), (), ("all was refused: nothing was removed",))
+
+
+def _unrepaired(request: Request, found: Sequence[Change]) -> dict[str, str]:
+    """Return the groups whose means no bias of a reader can take in, and why."""
+    reasons = {}
+    for each in found if request.means is not None else ():
+        try:
+            bias_repair(request.model, [each], cuts(request.model, [each]), request.means)
+        except ModelError as error:
+            reasons[each.group.name] = str(error)
+    return reasons
 
 
 def _reasons(found: Sequence[Change], first: Refused, most: Removable) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from attrs import evolve
 
+from nodelens.config.stored_values import to_stored
 from nodelens.data.splits import batches
 from nodelens.interfaces.evaluation import Evaluation, EvaluationRequest
 from nodelens.interfaces.intervention import Intervention, InterventionRequest
@@ -15,7 +16,7 @@ from nodelens.interfaces.pruner import PruningRequest
 from nodelens.interfaces.statistic import covering
 from nodelens.pruning.apply import PruningResult, apply_plan, prune_and_evaluate
 from nodelens.pruning.export import SavedModel, keep_model
-from nodelens.pruning.pruning_finding import plan_of
+from nodelens.pruning.pruning_finding import kept_nodes, plan_of
 from nodelens.reports.score_tables import layers_csv, scores_csv
 from nodelens.scoring.scorer import ScoreRequest, check_scored
 from nodelens.scoring.scores import Scores
@@ -223,7 +224,7 @@ def _keep_pruned(
     stage.result = pruned.finding
     if pruned.model is not None:
         plan = f"pruned/{name}/plan.json"
-        experiment.run.write_json(plan, {"kept": pruned.finding.data["kept"]})
+        experiment.run.write_json(plan, to_stored(kept_nodes(pruned.finding), 1))
         saved_model = SavedModel(pruned.model, f"pruned/{name}", name, (pruned.finding,))
         stage.result, written = keep_model(experiment, study, saved_model)
         stage.files += [plan, *written]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import asdict
+from attrs import asdict, frozen
 
+from nodelens.config.stored_values import restored
 from nodelens.findings.finding import Cell, Finding, Table
 from nodelens.interfaces.pruner import PruningPlan
 from nodelens.training.paired_evaluation import PairedEvaluation, signed
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from nodelens.removal.equivalence_result import EquivalenceResult
 
 Sizes = Mapping[str, tuple[int | None, int | None]]
+
+
+@frozen
+class KeptNodes:
+    """The nodes that a method kept, by group, and what stands in place of the others."""
+
+    kept: dict[str, tuple[int, ...]]
+    replace: Literal["zero", "mean"]
 
 
 def pruned_finding(
@@ -53,8 +62,14 @@ def pruned_finding(
 
 def plan_of(finding: Finding) -> PruningPlan:
     """Return the plan that a finding of pruning reports, without the method's own data."""
-    kept = {name: tuple(nodes) for name, nodes in finding.data["kept"].items()}
-    return PruningPlan(kept, finding.data["replace"])
+    found = kept_nodes(finding)
+    return PruningPlan(found.kept, found.replace)
+
+
+def kept_nodes(finding: Finding) -> KeptNodes:
+    """Return the kept nodes of a finding of pruning; raises `RunError` where it was damaged."""
+    values = {key: finding.data.get(key) for key in ("kept", "replace")}
+    return restored(KeptNodes, values, f"finding {finding.kind}.{finding.name}: data")
 
 
 def _data(carried: AppliedPlan, compared: PairedEvaluation, sizes: Sizes) -> dict[str, Any]:

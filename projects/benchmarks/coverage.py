@@ -256,6 +256,8 @@ def row(family: str, name: str, draws: list[Draws]) -> str:
     bias, before, after = (
         torch.cat(each) for each in zip(*(d.summary() for d in draws), strict=True)
     )
+    if not len(after):
+        return f"| {family} | {name} | no node varies | | |"
     given = after[after.isfinite()]
     last = _shares(given) if 2 * len(given) > len(after) else "none: " + sorted(_reasons(draws))[0]
     return f"| {family} | {name} | {bias.abs().median():.2f} | {_shares(before)} | {last} |"

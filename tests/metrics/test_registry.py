@@ -95,6 +95,12 @@ def test_metrics_without_an_interval_say_why():
     without = {name for name, kind in kinds.items() if kind.info.no_interval}
     assert without == {
         "binned_information",
+        "redundancy",
+        "participation_contribution",
+        "skewness",
+        "kurtosis",
+        "activation_cosine",
+        "activation_correlation",
         "class_dual_total_correlation",
         "class_greedy_o_information",
         "class_o_information",
@@ -122,6 +128,7 @@ def test_metrics_without_an_interval_say_why():
         "spectral_entropy",
         "supernode",
         "supernode_mass",
+        "target_unique",
         "task_information",
         "total_correlation",
     }

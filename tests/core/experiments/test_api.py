@@ -265,11 +265,11 @@ def test_a_rule_that_cannot_be_judged_is_refused(model):
 
 
 def test_pairs_of_nodes_from_a_share_of_the_positions(model):
-    metrics = ["redundancy", "activation_rms"]
+    metrics = ["eigen_share", "activation_rms"]
     whole, part = (
         nodelens.score(model, many(), metrics, position_fraction=each) for each in (1.0, 0.25)
     )
-    one, other = (scores["redundancy", "0:neurons"] for scores in (whole, part))
+    one, other = (scores["eigen_share", "0:neurons"] for scores in (whole, part))
     assert (one.values != other.values).all()
     assert 1.0 < np.median(other.se / one.se) < 4.0
     assert (np.abs(other.values - one.values) < 5.0 * other.se).all()

@@ -73,7 +73,7 @@ def test_intervals_of_heavy_tails_are_wider_by_the_effective_rows():
     assert heavy.effective_rows().tolist() == [16.0, np.inf, np.inf]
     reach = t.ppf(0.975, 7) * np.array([1.0, 0.0, 0.0])
     np.testing.assert_allclose(plain.interval()[1] - values, reach)
-    np.testing.assert_allclose(heavy.interval()[1] - values, 1.5 * reach)
+    np.testing.assert_allclose(heavy.interval()[1] - values, 2.0 * reach)
 
 
 def test_effective_rows_are_those_of_equal_rows():

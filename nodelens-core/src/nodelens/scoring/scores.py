@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
 
-_WIDER = 2.0
+_WIDER = 4.0
 
 COLUMNS = ("metric", "group", "node", "value", "se", "higher_is_better", "unit")
 """The columns of a table of scores, one row per node."""
@@ -59,8 +59,8 @@ class Score:
         """Return the ends of the confidence interval of every node.
 
         The interval is Student's t with folds − 1 degrees of freedom, for a jackknife over groups.
-        With heavy tails it is 1 + 2 / √(effective rows) times as wide: rows that have not been met
-        are missing in the value and in its error alike. The factor 2 was found on real activations.
+        With heavy tails it is 1 + 4 / √(effective rows) times as wide: rows that have not been met
+        are missing in the value and in its error alike. The factor 4 was found on real activations.
 
         Args:
             level: the probability that the interval covers the true value, between 0 and 1.

@@ -11,7 +11,7 @@ from nodelens.scoring.shared_options import option
 from nodelens.statistics.histograms import LogHistogram
 from nodelens.statistics.magnitudes import Magnitudes
 from nodelens.statistics.moments import Moments, RowMoments
-from nodelens_metrics.mathematics.intervals import LARGEST
+from nodelens_metrics.mathematics.intervals import HIGH_MOMENT, LARGEST
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,6 +67,7 @@ class ActivationRMS:
         higher_is_better=True,
         dead_nodes="lowest",
         invariances=frozenset({"incoming_scale"}),
+        heavy_tails=True,
     )
     statistics = (Moments(),)
 
@@ -87,6 +88,7 @@ class ActivationVariance:
         higher_is_better=True,
         dead_nodes="lowest",
         invariances=frozenset({"activation_shift", "incoming_scale"}),
+        heavy_tails=True,
     )
     statistics = (Moments(),)
 
@@ -151,6 +153,7 @@ class Kurtosis:
         invariances=frozenset(
             {"activation_scale", "activation_shift", "functional", "incoming_scale"}
         ),
+        no_interval=HIGH_MOMENT,
     )
     statistics = (Moments(order=4),)
 
@@ -177,6 +180,7 @@ class Skewness:
         invariances=frozenset(
             {"activation_scale", "activation_shift", "functional", "incoming_scale"}
         ),
+        no_interval=HIGH_MOMENT,
     )
     statistics = (Moments(order=4),)
 

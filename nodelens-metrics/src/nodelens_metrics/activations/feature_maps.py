@@ -61,6 +61,7 @@ class Chip:
         source="Sui et al. 2021, CHIP, 2110.13981, eq. 3",
         dead_nodes="lowest",
         invariances=frozenset({"incoming_scale"}),
+        heavy_tails=True,
     )
     statistics = (NuclearNorms(),)
 

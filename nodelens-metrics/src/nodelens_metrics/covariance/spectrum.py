@@ -114,6 +114,7 @@ class ParticipationContribution:
         higher_is_better=True,
         source="common; participation ratio, left out by one",
         invariances=_SHIFT_FREE,
+        no_interval=BIASED,
     )
     statistics = (Gram(),)
 

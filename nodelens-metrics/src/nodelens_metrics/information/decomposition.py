@@ -16,6 +16,7 @@ from attrs import evolve, field, frozen, validators
 from nodelens.interfaces.metric import MetricInfo
 from nodelens_metrics.information.target_gram import TargetGram
 from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.intervals import NEAR_ZERO
 from nodelens_metrics.mathematics.labelled_rows import OUTPUT_INVARIANCES, Target
 from nodelens_metrics.mathematics.second_moments import RANK
 
@@ -82,6 +83,7 @@ class TargetUnique:
         source=_SOURCE,
         dead_nodes="lowest",
         invariances=OUTPUT_INVARIANCES,
+        no_interval=NEAR_ZERO,
     )
 
     target: Target = options.target()

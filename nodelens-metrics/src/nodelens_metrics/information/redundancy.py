@@ -56,6 +56,7 @@ class Redundancy:
         source="Cover & Thomas 2006, Elements of Information Theory, Gaussian case",
         dead_nodes="highest",
         invariances=INVARIANCES,
+        no_interval=BIASED,
     )
 
     top: int | None = options.top()

@@ -18,6 +18,7 @@ from nodelens.statistics.pairs import CrossGram
 from nodelens.statistics.reservoir import Reservoir
 from nodelens.weights.rows import Rows
 from nodelens_metrics.mathematics import options
+from nodelens_metrics.mathematics.intervals import BIASED
 from nodelens_metrics.mathematics.second_moments import NOISE, RANK, second_moments
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class ActivationCorrelation:
         invariances=frozenset(
             {"activation_scale", "activation_shift", "functional", "incoming_scale"}
         ),
+        no_interval=BIASED,
     )
 
     absolute: bool = True
@@ -88,6 +90,7 @@ class ActivationCosine:
         source="common; cosine similarity",
         dead_nodes="highest",
         invariances=frozenset({"activation_scale", "functional", "incoming_scale"}),
+        no_interval=BIASED,
     )
 
     top: int | None = options.top()

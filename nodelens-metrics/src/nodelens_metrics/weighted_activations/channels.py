@@ -41,6 +41,7 @@ class WandaChannel:
             "Sun et al. 2024, Wanda, 2306.11695, |W|·‖X‖ for a weight; summed over a node's weights"
         ),
         invariances=frozenset({"functional"}),
+        heavy_tails=True,
     )
     statistics = (Moments(), _INPUT)
     weights = (RowSums("abs"),)
@@ -79,6 +80,7 @@ class RIA:
         ),
         dead_nodes="lowest",
         invariances=frozenset({"incoming_scale"}),
+        heavy_tails=True,
     )
     statistics = (Moments(),)
 
@@ -121,6 +123,7 @@ class DaSS:
             "repository; summed over a node's weights"
         ),
         dead_nodes="lowest",
+        heavy_tails=True,
     )
     statistics = (Moments(),)
     weights = (RowSums("abs"), RowSums("abs", "producer"))

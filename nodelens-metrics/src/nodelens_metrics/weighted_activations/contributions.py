@@ -42,6 +42,7 @@ class WandaSP:
         source=f"{_FLAP}, the Wanda-sp baseline; weight-level rule: Sun, 2306.11695",
         dead_nodes="lowest",
         invariances=_FUNCTION,
+        heavy_tails=True,
     )
     statistics = (Moments(),)
     weights = (_SIZES,)
@@ -67,6 +68,7 @@ class FlapIFV:
         source=f"{_FLAP}, metric IFV",
         dead_nodes="lowest",
         invariances=frozenset({"activation_shift", "incoming_scale"}),
+        heavy_tails=True,
     )
     statistics = (Moments(),)
 
@@ -91,6 +93,7 @@ class FlapWIFV:
         source=f"{_FLAP}, metric WIFV",
         dead_nodes="lowest",
         invariances=_FUNCTION | {"activation_shift"},
+        heavy_tails=True,
     )
     statistics = (Moments(),)
     weights = (_SQUARES,)
@@ -114,6 +117,7 @@ class FlapWIFN:
         source=f"{_FLAP}, metric WIFN",
         dead_nodes="lowest",
         invariances=_FUNCTION,
+        heavy_tails=True,
     )
     statistics = (Moments(),)
     weights = (_SIZES,)

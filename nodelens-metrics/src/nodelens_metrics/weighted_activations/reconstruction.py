@@ -64,6 +64,7 @@ class ReconstructionError:
         ),
         dead_nodes="lowest",
         invariances=frozenset({"incoming_scale"}),
+        heavy_tails=True,
     )
 
     repair: WeightRepair = field(default="weights_and_bias", validator=validators.in_(_REPAIRS))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import nodelens
+from nodelens_metrics.curvature.substitution import Substitution
 
 METRICS = [{"name": offer.spec.name, **base_options(offer.spec)} for offer in OFFERS]
 
@@ -62,6 +63,8 @@ def composed(make, layer):
     layer.up = nn.Parameter(torch.randn(len(layer.weight), 2, **like) / 2)
     layer.down = nn.Parameter(torch.randn(2, layer.weight[0].numel(), **like) / 2)
     layer.register_buffer("mask", (torch.rand(layer.weight.shape) > 0.4).to(layer.weight))
+    layer.codebook = nn.Parameter(torch.randn(7, **like) / 2)
+    layer.register_buffer("entries", torch.randint(7, layer.weight.shape))
     return layer
 
 
@@ -90,6 +93,7 @@ KINDS = {
     "lora": partial(composed, adapted),
     "fake_quantize": partial(composed, rounded),
     "round": partial(composed, rounded_to_the_largest),
+    "codebook": partial(composed, lambda layer: layer.codebook[layer.entries]),
 }
 
 
@@ -160,3 +164,76 @@ def test_in_training_mode_a_spectral_norm_is_not_stepped():
     assert torch.equal(computing[0].parametrizations.weight[0]._u, before)
     for key, wanted in scores[1].scores.items():
         assert np.allclose(scores[0][key].values, wanted.values, rtol=1e-5)
+
+
+class Averaged(nn.Linear):
+    """A layer that multiplies with an average of its weights except in training."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.register_buffer("average", torch.randn_like(self.weight))
+
+    def forward(self, x):
+        return F.linear(x, self.weight if self.training else self.average, self.bias)
+
+
+class Sum(nn.Linear):
+    """A layer that multiplies with the transpose of a sum of parameters."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.more = nn.Parameter(torch.randn_like(self.weight))
+
+    def forward(self, x):
+        return x @ (self.weight + self.more).T + self.bias
+
+
+DERIVATIVES = ["grasp", "weight_l1", "group_l2", "rayleigh_quotient", "wanda_sp"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [(Averaged, lambda each: each.average), (Sum, lambda each: each.weight + each.more)],
+)
+def test_what_is_multiplied_in_evaluation_is_scored(kind, own):
+    torch.manual_seed(0)
+    made = nn.Sequential(kind(50, 6), nn.Tanh(), kind(6, 5), nn.Tanh(), nn.Linear(5, 3))
+    plain = nn.Sequential(nn.Linear(50, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
+    plain.load_state_dict(made.state_dict(), strict=False)
+    for number in (0, 2):
+        plain[number].weight.data.copy_(own(made[number]))
+    rows = [(inputs.flatten(1), labels) for inputs, labels in batches()]
+    found, wanted = (
+        nodelens.score(each.double().eval(), rows, DERIVATIVES, folds=2) for each in (made, plain)
+    )
+    assert {name for name, _ in wanted.scores} == {*DERIVATIVES}
+    for key, score in wanted.scores.items():
+        assert np.allclose(found[key].values, score.values, rtol=1e-5, atol=1e-12), key
+
+
+def test_a_variable_that_only_its_own_values_were_read_of_is_missed():
+    variable, values = torch.randn(3, 4), torch.zeros(3, 4)
+    with Substitution({"weight": variable}) as substitution:
+        assert torch.equal(variable.detach().float(), variable)
+    substitution.mark_missed({"weight": values})
+    assert values.isnan().all()
+
+
+def test_nodes_that_are_read_where_nothing_shows_them_are_not_scored_from_the_rest():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cells, self.head = nn.GRU(5, 6, batch_first=True), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.head(self.cells(x)[0][:, -1])
+
+    model = Recurrent().double().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        weight_norm(model.cells, "weight_hh_l0")
+    rows = [(inputs[:, 0], labels) for inputs, labels in batches()]
+    group = nodelens.infer(model, rows[0][0])["cells:residual"]
+    assert "where no module's input shows it" in group.unread
+    with pytest.raises(nodelens.NodelensError, match="cells:residual: read by"):
+        nodelens.score(model, rows, ["taylor"], folds=2)

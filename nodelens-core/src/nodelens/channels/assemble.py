@@ -57,6 +57,11 @@ class _Draft:
         )
 
     @property
+    def unread_by(self) -> str:
+        """Why the nodes cannot be read, empty if they can."""
+        return f"read by {self.unread[0]} where no module's input shows it" if self.unread else ""
+
+    @property
     def looped(self) -> bool:
         """Whether some weight writes the nodes after a read of them, as in a residual stream."""
         return bool(self.reads and self.writes) and min(self.reads) <= max(self.writes.values())
@@ -127,8 +132,10 @@ def _slices(
         for position, axis in enumerate(known.axes):
             for leaf in trace.solver.leaves(axis):
                 if leaf.variable.size > 1:
-                    for role, direct in _roles(by_parameter[name], (name, position), leaf).items():
-                        factor = used.is_factor(name, direct)
+                    place, among = (name, position), by_parameter[name]
+                    now = _roles((use for use in among if use.contraction.evaluated), place, leaf)
+                    for role in _roles(among, place, leaf):
+                        factor = role not in now or used.is_factor(name, now[role])
                         part = ParameterSlice(name, position, role, leaf.extent, factor)
                         yield leaf.variable, part
 
@@ -191,6 +198,7 @@ def _group(model: nn.Module, trace: Trace, draft: _Draft) -> ChannelGroup:
         normalised=variable.normalised,
         split_at=variable.split_at,
         computed=tuple(draft.computed),
+        unread=draft.unread_by,
     )
 
 
@@ -208,7 +216,7 @@ def _frozen(model: nn.Module, draft: _Draft) -> str | None:
     if draft.variable.frozen:
         return draft.variable.frozen
     if draft.unread:
-        return f"read by {draft.unread[0]} where no module's input shows it"
+        return draft.unread_by
     if not any(part.role == "consumer" for part in draft.slices):
         return "no weight reads it"
     if not any(site.point == "activation" for site in draft.sites.values()):

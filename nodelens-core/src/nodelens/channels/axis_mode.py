@@ -74,16 +74,17 @@ def _infer(op: Operation) -> None:
 def _note_uses(op: Operation, tensors: Sequence[Tensor]) -> Root | None:
     """Record an operator without data, or its weights; return the root of what it returned.
 
-    An operator that moves entries of one tensor, or looks them up, keeps the tensor's root.
+    An operator that moves entries of one tensor, or looks them up by data, keeps the tensor's root.
     """
     trace = op.trace
     weights = [tensor for tensor in tensors if trace.of(tensor).parameters]
-    if any(trace.is_data(tensor) for tensor in tensors):
+    data = any(trace.is_data(tensor) for tensor in tensors)
+    if data:
         for tensor in weights:
             trace.note_use(tensor)
     else:
         trace.recording.add(op.function, op.args, op.kwargs, op.outputs)
-    moves = keeps_entries(op) or op.name == "embedding"
+    moves = (keeps_entries(op) and (data or len(tensors) == 1)) or op.name == "embedding"
     if not weights or weights[0] is not tensors[0] or not moves:
         return None
     same = all(output.dtype == tensors[0].dtype for output in op.outputs)

@@ -82,7 +82,8 @@ class Extent:
 class ParameterSlice:
     """One axis of a parameter that belongs to a group, and its role there.
 
-    A `factor` is never multiplied with data itself: the model computes a weight from it.
+    A `factor` is not multiplied with data itself in evaluation: the model computes a weight from
+    it, or it has the role in training only.
     """
 
     parameter: str
@@ -180,6 +181,7 @@ class ChannelGroup:
     that the model computes, by their names in `ChannelGraph.computed`. `part_of` names the group
     that has the weights of these nodes, such as the group of a single query head: such nodes are
     scored and ablated on their own, and left out where nodes of several groups count together.
+    `unread` says which weight reads these nodes where no site shows them.
     """
 
     name: str
@@ -192,6 +194,7 @@ class ChannelGroup:
     split_at: str = ""
     computed: tuple[ParameterSlice, ...] = ()
     part_of: str = ""
+    unread: str = ""
 
     @property
     def prunable(self) -> bool:
@@ -199,8 +202,13 @@ class ChannelGroup:
         return self.frozen is None
 
     def at(self, point: SitePoint) -> tuple[Site, ...]:
-        """Return the sites of one point that can be read sample by sample, each tensor once."""
+        """Return the sites of one point that can be read sample by sample, each tensor once.
+
+        There is none where some read is not shown: the others are a part of what the nodes do.
+        """
         seen: dict[int, Site] = {}
+        if self.unread and point == "activation":
+            return ()
         for site in self.sites:
             if site.point == point and (site.end != "operand" or site.rows is not None):
                 seen.setdefault(site.value, site)

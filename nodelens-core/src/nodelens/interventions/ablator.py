@@ -58,7 +58,7 @@ def open_ablator(
 
 
 def maskable(graph: ChannelGraph, named: Sequence[str] | None = None) -> tuple[ChannelGroup, ...]:
-    """Return the groups whose nodes some module reads: only their nodes can be ablated.
+    """Return the groups all of whose reads are shown: only their nodes can be ablated.
 
     `named` are patterns of the groups' names. Without any, groups of nodes that are parts of
     another group's, such as single query heads, are left out. Raises `UnknownNameError` for a

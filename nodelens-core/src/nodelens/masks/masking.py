@@ -171,7 +171,7 @@ def _patches(
     group: ChannelGroup, kept: Tensor, fill: Tensor, forward: MaskedForward
 ) -> Iterator[Patch]:
     sites = [site for site in group.sites if site.point == "activation"]
-    if not sites:
+    if not sites or group.unread:
         raise ModelError(f"{group.name} cannot be masked: {group.frozen or 'no module reads it'}")
     for site in sites:
         apart = forward.copies > 1 or (forward.generator is not None and site.end == "operand")

@@ -34,12 +34,16 @@ def owned(
 ) -> dict[str, Tensor]:
     """Return the weights with slices of nodes in these roles, each once, by one name.
 
-    Stored weights are the model's parameters, computed ones tensors of their own. Buffers have no
-    gradient and are left out, and so are weights that depend on data.
+    Stored weights are the model's parameters, and buffers that it multiplies with. Computed ones
+    are tensors of their own. Other buffers, such as running means, are left out, and so are weights
+    that depend on data.
     """
-    known = dict(model.named_parameters(remove_duplicate=False))
+    known: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    buffers = dict(model.named_buffers(remove_duplicate=False))
     weights = effective_weights(model, graph)
     parts = [part for group in groups for part in group.weights(*roles)]
+    multiplied = {part.parameter for part in parts if part.role != "carrier"}
+    known |= {name: each for name, each in buffers.items() if name in multiplied}
     found: dict[int, tuple[str, Tensor]] = {}
     for name in dict.fromkeys(part.parameter for part in parts):
         if name in graph.computed:

@@ -12,13 +12,16 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 TOLERANCE = 1e-5
 """Relative difference below which a tensor is taken for the weight of its shape."""
+_TRANSPOSED = tuple(getattr(getattr(Tensor, name), "__get__") for name in ("T", "mT"))  # noqa: B009
+"""Attributes that hand a tensor on, as functions do."""
 
 
 class Substitution(TorchFunctionMode):
     """Gives every function a variable in place of the computed weight that has its values.
 
     A weight is known by its shape and values, wherever it is computed. `met` names the variables
-    that some function has read. Variables with equal values cannot be told apart, and are not met.
+    that some function has read in place of a weight, not from their own memory. Variables with
+    equal values cannot be told apart, and are not met.
     """
 
     def __init__(self, variables: Mapping[str, Tensor]) -> None:
@@ -44,7 +47,7 @@ class Substitution(TorchFunctionMode):
         kwargs = kwargs or {}
         name = str(getattr(func, "__name__", ""))
         changes = name.endswith("_") or name in ("__get__", "__set__", "__setitem__")
-        if not changes and self._concerned(tree_leaves((args, kwargs))):
+        if (func in _TRANSPOSED or not changes) and self._concerned(tree_leaves((args, kwargs))):
             args, kwargs = tree_map_only(Tensor, self._replaced, (args, kwargs))
         return func(*args, **kwargs)
 
@@ -53,7 +56,7 @@ class Substitution(TorchFunctionMode):
 
     def _replaced(self, tensor: Tensor) -> Tensor:
         candidates = self._by_shape.get(tensor.shape, {})
-        if any(tensor is each for each in candidates.values()):
+        if any(tensor.data_ptr() == each.data_ptr() for each in candidates.values()):
             return tensor
         found = [name for name, each in candidates.items() if _equal(tensor, each)]
         if len(found) != 1:

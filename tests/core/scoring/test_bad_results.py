@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from attrs import frozen
@@ -84,6 +85,11 @@ WRITES: dict[str, Callable[[GroupView], object]] = {
     "a slice of a weight": lambda g: g[Rows("producer")].by_slice[0].fill_(0.0),
     "a weight of a module": lambda g: nn.init.zeros_(g.network.modules["2"].weight),
     "a statistic": lambda g: state(g).add_(1.0),
+    "a statistic by numpy": lambda g: state(g).numpy().fill(1.0),
+    "a view of a statistic by numpy": lambda g: np.asarray(state(g)[..., :1]).fill(1.0),
+    "a weight by numpy": lambda g: weight(g).detach().numpy().fill(1.0),
+    "the data of a weight": lambda g: setattr(g.network.modules["2"].weight, "data", ones(g)),
+    "the gradient of a weight": lambda g: g.network.modules["2"].requires_grad_(False),
 }
 
 
@@ -114,7 +120,9 @@ def test_a_metric_that_writes_to_what_it_reads_fails_and_changes_nothing(case):
 
     metrics = (Bad(write), "activation_rms", "weight_l1", "activation_variance")
     scores, model = scored(*metrics)
-    assert "changes weights or statistics in place" in scores.failed["Bad"]
+    reasons = "changes weights or statistics in place|read-only"
+    assert re.search(reasons, scores.failed["Bad"])
+    assert all(parameter.requires_grad for parameter in model.parameters())
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
     for key, score in expected.scores.items():
         assert (scores[key].values == score.values).all()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import fields, has
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nodelens.capture.checkpoint.spilled_states import StoredStates
@@ -17,11 +18,41 @@ if TYPE_CHECKING:
     from nodelens.capture.checkpoint.spilled_states import StateMap
     from nodelens.scoring.effective_weights import EffectiveWeights
 
+_ARRAYS: frozenset[Any] = frozenset(getattr(Tensor, name) for name in ("numpy", "__array__"))
+"""What shares the memory of a tensor with numpy, whose writes are no operators of torch."""
+
+_SETTERS: frozenset[Any] = frozenset(
+    {Tensor.data.__set__, Tensor.requires_grad.__set__, Tensor.requires_grad_}  # type: ignore[attr-defined]
+)
+"""What changes a tensor and is no operator that is dispatched."""
+
+
+class _NoOperators(TorchFunctionMode):
+    """Makes arrays of what is kept read-only, and refuses to set its data."""
+
+    def __init__(self, kept: ReadOnly) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in _SETTERS and self._kept.holds([args[0]]):
+            raise _refusal(
+                func.__name__ if func is Tensor.requires_grad_ else "setting an attribute"
+            )
+        found = func(*args, **(kwargs or {}))
+        if func in _ARRAYS and self._kept.holds([args[0]]):
+            found = found.view()
+            found.flags.writeable = False
+        return found
+
 
 class ReadOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses every operator that would write to weights, to states, or to what is shared of them.
 
-    Views of them are known as well. Writes through numpy are no operators, and are not seen.
+    Views of them are known as well; numpy arrays of them are read-only, and their data and
+    gradients cannot be set.
     """
 
     def __init__(
@@ -32,6 +63,16 @@ class ReadOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._states = states
         self._reduced = reduced
         self._storages = _storages([*weights.stored.values(), *_in_memory(states)])
+        self._others = _NoOperators(self)
+
+    def __enter__(self) -> ReadOnly:
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._others.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._others.__exit__(*raised)  # type: ignore[no-untyped-call]
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,
@@ -52,18 +93,22 @@ class ReadOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 continue
             given = args[place] if place < len(args) else kwargs.get(argument.name)
             written = given if isinstance(given, list | tuple) else (given,)
-            if self._holds(_storages(each for each in written if isinstance(each, Tensor))):
-                raise PluginError(
-                    f"changes weights or statistics in place ({func._schema.name}); work on a "
-                    "copy: tensor.clone()"
-                )
+            if self.holds(each for each in written if isinstance(each, Tensor)):
+                raise _refusal(func._schema.name)
 
-    def _holds(self, storages: frozenset[int]) -> bool:
+    def holds(self, tensors: Iterable[Tensor]) -> bool:
         """Whether some memory belongs to weights or states, also to those made meanwhile."""
+        storages = _storages(tensors)
         later = [*self._weights.known.values(), *_tensors_in(self._reduced)]
         if isinstance(self._states, StoredStates):
             later += self._states.held
         return not (storages.isdisjoint(self._storages) and storages.isdisjoint(_storages(later)))
+
+
+def _refusal(how: str) -> PluginError:
+    return PluginError(
+        f"changes weights or statistics in place ({how}); work on a copy: tensor.clone()"
+    )
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:

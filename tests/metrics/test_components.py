@@ -10,11 +10,13 @@ from torch.nn import functional as F
 
 import nodelens
 from nodelens.testing.random_metric_checks import draws
+from nodelens_metrics.curvature.traces import Traces
 
 ROWS, TOKENS, WIDTH, HEADS, DIM, CLASSES = 96, 5, 6, 4, 4, 3
 SKIPPED = ("composite",)
 METRICS = {spec.name: made(spec) for spec in SPECS if spec.name not in SKIPPED}
-NAMES = [name for name, metric in METRICS.items() if not draws(metric)]
+RANDOM = [name for name, metric in METRICS.items() if draws(metric)]
+NAMES = [name for name in METRICS if name not in RANDOM]
 SAME = (":heads", ":kv_groups", ":query_heads", ":residual", ":neurons")
 """Groups whose nodes are the same in both models; single dimensions of heads are not."""
 
@@ -95,6 +97,22 @@ def permuted(model):
     return other
 
 
+def permuted_signs(model, monkeypatch):
+    """Draw the random signs of a permuted model as those of the model, permuted as its weights."""
+    numbered = copy.deepcopy(model)
+    with torch.no_grad():
+        for each in numbered.parameters():
+            each.copy_(torch.arange(each.numel()).view_as(each))
+    origins = {name: each.detach().long() for name, each in permuted(numbered).named_parameters()}
+    draw = Traces._signs
+
+    def drawn(self, place, parameters):
+        signs = draw(self, place, parameters)
+        return {name: each.flatten()[origins[name]] for name, each in signs.items()}
+
+    monkeypatch.setattr(Traces, "_signs", drawn)
+
+
 def scored(model, names=NAMES):
     found = nodelens.score(model.double().eval(), [data()], list(names), folds=2)
     assert not found.failed
@@ -135,6 +153,20 @@ def test_the_order_of_components_inside_a_node_changes_nothing(pair, name):
             scale = abs(value).max()
             error = abs(found[key].values - value).max()
             assert error <= ROUNDING * scale + TINY, (key, found[key].values, value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_neither_does_it_to_random_metrics_with_equal_signs(kind, monkeypatch):
+    build, options = KINDS[kind]
+    model = build(**options).double()
+    one = scored(model, RANDOM)
+    permuted_signs(model, monkeypatch)
+    other = scored(permuted(model), RANDOM)
+    compared = [key for key in one.scores if key[1].endswith(SAME)]
+    assert {name for name, _ in compared} == set(RANDOM)
+    for key in compared:
+        value = one[key].values
+        assert abs(other[key].values - value).max() <= ROUNDING * abs(value).max() + TINY, key
 
 
 def with_constant(dim, value):

@@ -69,6 +69,7 @@ def test_each_query_head_is_a_node(kind):
     owner = graph[group.part_of]
     assert any("v." in part.parameter for part in owner.slices)
     assert owner.name in group.frozen
+    assert (owner.kind, owner.width) == ("kv_groups", GROUPS)
     for head in range(HEADS):
         keep = [each for each in range(HEADS) if each != head]
         with torch.no_grad(), graph.mask(model, {group.name: keep}):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import define, evolve, field, frozen
 from torch import nn
@@ -15,7 +15,7 @@ from nodelens.channels.fixed import fixed_groups
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role, Site
 from nodelens.channels.naming import kind_of, place_of, unique
 from nodelens.channels.single_heads import with_single_heads
-from nodelens.channels.sites import port_sites, read_sites
+from nodelens.channels.sites import axis_of, port_sites, read_sites, stack_of
 from nodelens.channels.trace import Contraction, Port, Trace
 from nodelens.channels.unreached import unreached
 
@@ -40,6 +40,7 @@ class _Draft:
     sites: dict[Site, Site] = field(factory=dict)
     modules: dict[str, None] = field(factory=dict)
     unread: list[str] = field(factory=list)
+    stack: Variable | None = None
     reads: list[int] = field(factory=list)
     writes: dict[frozenset[str], int] = field(factory=dict)
 
@@ -76,6 +77,7 @@ def assemble(model: nn.Module, trace: Trace, note: str = "") -> ChannelGraph:
         drafts.setdefault(variable.number, _Draft(variable)).slices.append(part)
     for variable, part in computed_slices(trace, used):
         drafts.setdefault(variable.number, _Draft(variable)).computed.append(part)
+    _add_stacks(trace, uses, used, drafts)
     inputs, outputs = _by_module(trace.inputs), _by_module(trace.outputs)
     for use in uses:
         _add_reads(trace, use, drafts, inputs[use.contraction.module])
@@ -155,6 +157,40 @@ def _roles(uses: Iterable[_Use], axis: tuple[str, int], leaf: Leaf) -> dict[Role
     return dict(sorted(found.items(), reverse=True)) or {"carrier": True}
 
 
+def _add_stacks(
+    trace: Trace, uses: Iterable[_Use], used: UsedWeights, drafts: Mapping[int, _Draft]
+) -> None:
+    """Note the stacks of weights that read nodes, and the axes of weights that run over them.
+
+    Weights of a stack may all read the same nodes, which a weight outside the stack writes.
+    """
+    for use in uses:
+        for draft in (drafts[number] for number in use.read if number in drafts):
+            stack = draft.stack or stack_of(trace, use.contraction, draft.variable)
+            draft.stack = stack if stack and _written_by_stack(trace, draft, stack) else None
+    weights = {name: each.axes for name, each in trace.parameters.items()}
+    weights.update((name, each.axes) for name, each in used.found.items())
+    for draft in drafts.values():
+        if (stack := draft.stack) is not None:
+            for parts in (draft.slices, draft.computed):
+                found = (axis_of(trace, weights[part.parameter], stack) for part in parts)
+                pairs = zip(parts, list(found), strict=True)
+                parts[:] = [evolve(part, stacked=axis) for part, axis in pairs]
+
+
+def _written_by_stack(trace: Trace, draft: _Draft, stack: Variable) -> bool:
+    """Whether every weight that writes the nodes has an axis that runs over a stack."""
+    return all(
+        any(
+            leaf.variable is stack
+            for axis in trace.parameters[part.parameter].axes
+            for leaf in trace.solver.leaves(axis)
+        )
+        for part in draft.slices
+        if part.role == "producer"
+    )
+
+
 def _add_reads(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[Port]) -> None:
     """Add the sites at which a weight reads its nodes; reads in training alone have none."""
     contraction = use.contraction
@@ -165,7 +201,7 @@ def _add_reads(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[P
         draft.reads.append(use.order)
         if not contraction.evaluated:
             continue
-        sites = read_sites(trace, contraction, draft.variable, ports)
+        sites = read_sites(trace, contraction, draft.variable, ports, draft.stack)
         for site in sites:
             draft.show(site)
         if not sites:
@@ -179,14 +215,14 @@ def _add_writes(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[
             if use.contraction.evaluated or not draft.writes:
                 draft.writes.setdefault(use.contraction.parameters, use.order)
             draft.modules[use.contraction.module] = None
-            for site in port_sites(trace, ports, "preactivation", draft.variable):
+            for site in port_sites(trace, ports, "preactivation", draft.variable, draft.stack):
                 draft.show(site)
 
 
 def _group(model: nn.Module, trace: Trace, draft: _Draft) -> ChannelGroup:
     variable, modules = draft.variable, list(draft.modules)
     nested = _nested(trace, draft)
-    kind = kind_of(model, variable, modules, draft.slices, draft.looped, nested)
+    kind = kind_of(model, variable, modules, draft.looped, nested)
     place = place_of(variable, modules, kind)
     return ChannelGroup(
         name=f"{place or 'model'}:{kind}",
@@ -202,14 +238,20 @@ def _group(model: nn.Module, trace: Trace, draft: _Draft) -> ChannelGroup:
     )
 
 
-def _nested(trace: Trace, draft: _Draft) -> bool:
-    """Whether some weight writes other heads within these heads, or these within others."""
-    return any(
-        leaf.variable is not draft.variable and (leaf.variable.attention or ("",))[0] == "heads"
+def _nested(trace: Trace, draft: _Draft) -> list[bool]:
+    """Return of each slice that writes heads whether it writes other heads by the same indices."""
+    if (draft.variable.attention or ("",))[0] != "heads":
+        return []
+    return [
+        any(
+            leaf.variable is not draft.variable
+            and (leaf.variable.attention or ("",))[0] == "heads"
+            and leaf.extent.owned & part.extent.owned
+            for leaf in trace.solver.leaves(trace.parameters[part.parameter].axes[part.axis])
+        )
         for part in draft.slices
         if part.role == "producer"
-        for leaf in trace.solver.leaves(trace.parameters[part.parameter].axes[part.axis])
-    )
+    ]
 
 
 def _frozen(model: nn.Module, draft: _Draft) -> str | None:

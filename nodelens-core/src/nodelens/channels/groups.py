@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
@@ -66,6 +67,11 @@ class Extent:
         """Return the entries of `tensor` that each node owns, ``(nodes, everything else)``."""
         return self.nodes_last(tensor, axis).movedim(-1, 0).flatten(1)
 
+    @property
+    def owned(self) -> set[int]:
+        """The indices of all nodes."""
+        return {index for node in self.indices() for index in node}
+
     def indices(self) -> list[list[int]]:
         """Return the indices of every node, node by node."""
         return [
@@ -83,7 +89,8 @@ class ParameterSlice:
     """One axis of a parameter that belongs to a group, and its role there.
 
     A `factor` is not multiplied with data itself in evaluation: the model computes a weight from
-    it, or it has the role in training only.
+    it, or it has the role in training only. `stacked` is the axis of a stack of weights, such as
+    that of experts, each with the nodes of its own.
     """
 
     parameter: str
@@ -91,6 +98,7 @@ class ParameterSlice:
     role: Role
     extent: Extent
     factor: bool = False
+    stacked: int | None = None
 
     @property
     def module(self) -> str:
@@ -137,6 +145,9 @@ class Site:
     with the parameter of the name `argument` (a name from the model's root) and summed over the
     parameter's axis `along`, at every such product of every call. `rows` says where the samples are
     in the tensor; None where this is unknown: tokens sent to experts, an example of one sample.
+
+    Where a stack of `stack` weights reads the tensor, such as those of experts, a node is one
+    number for each of these. `stacked` is the axis that runs over the stack, which may be `axis`.
     """
 
     module: str
@@ -150,6 +161,14 @@ class Site:
     overwritten: bool = False
     rows: Rows | None = Rows()
     along: int = 0
+    stacked: int | None = None
+    stack: int = 1
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        """How often the stack, and both loops of the extent, repeat a node at one position."""
+        beside = self.stack if self.stacked not in (None, self.axis) else 1
+        return beside, self.extent.outer, self.extent.inner
 
     @property
     def name(self) -> str:
@@ -218,16 +237,18 @@ class ChannelGroup:
         """Return the number of components of a node at the sites of one point.
 
         Such as the dimensions of a head. All query heads of a group with shared keys and values are
-        components of that one node. Positions that a flatten puts beside each other are none: the
-        producer writes one number there. 1 where the sites do not agree.
+        components of that one node, and so are all experts of a stack. Positions that a flatten
+        puts beside each other are none: the producer writes one number there. 1 where the sites do
+        not agree.
         """
-        found = {(site.extent.inner, site.extent.outer) for site in self.at(point)}
+        found = {(site.numbers, site.stacked is not None) for site in self.at(point)}
         if len(found) != 1:
             return 1
-        (inner, outer) = found.pop()
+        (numbers, stacked) = found.pop()
+        count = prod(numbers)
         written = {part.extent.count for part in self.weights("producer")}
-        whole = self.kind in IN_ATTENTION or inner * outer in written
-        return inner * outer if whole else 1
+        whole = stacked or self.kind in IN_ATTENTION or count in written
+        return count if whole else 1
 
     def role(self, role: Role) -> tuple[ParameterSlice, ...]:
         """Return the slices of one role, of the parameters that the model stores."""

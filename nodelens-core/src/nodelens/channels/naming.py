@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nodelens.channels.expressions import Variable
-    from nodelens.channels.groups import ChannelGroup, ParameterSlice
+    from nodelens.channels.groups import ChannelGroup
 
 
 def kind_of(
     model: nn.Module,
     variable: Variable,
     modules: Sequence[str],
-    slices: Iterable[ParameterSlice],
     looped: bool,
-    nested: bool,
+    nested: Sequence[bool],
 ) -> str:
     """Return the kind of nodes: a part of attention, ``channels``, ``residual``, ``neurons``.
 
     `modules` are those that write the nodes; `looped` says that some write after others have read,
-    `nested` that heads are written inside heads.
+    `nested`, of each slice that writes heads, whether other heads are written inside them or around
+    them.
     """
     if variable.attention and (not looped or variable.attention[0] == "heads"):
-        return _attention_kind(variable.attention[0], slices, nested)
+        return _attention_kind(variable.attention[0], nested)
     convolutions = [isinstance(model.get_submodule(path), _ConvNd) for path in modules]
     if all(convolutions):
         return "channels"
@@ -39,12 +39,14 @@ def kind_of(
     return "channels" if any(convolutions) else "neurons"
 
 
-def _attention_kind(part: str, slices: Iterable[ParameterSlice], nested: bool) -> str:
-    """Return the kind of heads: plain ones, groups with shared keys and values, heads in these."""
-    if part != "heads" or not nested:
+def _attention_kind(part: str, nested: Sequence[bool]) -> str:
+    """Return the kind of heads: plain ones, groups with shared keys and values, heads in these.
+
+    Keys and values have the groups alone, queries both.
+    """
+    if part != "heads" or not any(nested):
         return part
-    inner = any(each.role == "consumer" and each.extent.outer > 1 for each in slices)
-    return "query_heads" if inner else "kv_groups"
+    return "query_heads" if all(nested) else "kv_groups"
 
 
 def place_of(variable: Variable, modules: Sequence[str], kind: str) -> str:

@@ -37,27 +37,23 @@ def with_single_heads(groups: Iterable[ChannelGroup]) -> Iterator[ChannelGroup]:
             yield from [each for each in found if each is not None and each.sites][:1]
 
 
-def _single_heads(one: ChannelGroup, other: ChannelGroup) -> ChannelGroup | None:
-    """Return the single heads of two groups of heads that nest, None where they are irregular.
-
-    The one of keys and values, with more slices, has the weights.
-    """
+def _single_heads(one: ChannelGroup, owner: ChannelGroup) -> ChannelGroup | None:
+    """Return the single heads of two groups of heads that nest, None where they are irregular."""
     try:
         slices, computed, sites = (
             tuple(_products(*parts))
             for parts in (
-                (one.slices, other.slices),
-                (one.computed, other.computed),
-                (one.sites, other.sites),
+                (one.slices, owner.slices),
+                (one.computed, owner.computed),
+                (one.sites, owner.sites),
             )
         )
     except _IrregularError:
         return None
-    owner = max(other, one, key=lambda group: len(group.slices))
     return ChannelGroup(
         one.name.replace(f":{one.kind}", f":{SINGLE_QUERY_HEADS}"),
         SINGLE_QUERY_HEADS,
-        one.width * other.width,
+        one.width * owner.width,
         slices,
         sites,
         frozen=f"its weights are those of {owner.name}, whose query heads are removed together",
@@ -78,17 +74,13 @@ def _products(parts: Iterable[_Part], others: Iterable[_Part]) -> Iterator[_Part
         found = [extent for each in same if (extent := _product(each.extent, part.extent))]
         if found:
             yield evolve(part, extent=found[0])
-        elif any(_indices(each.extent) & _indices(part.extent) for each in same):
+        elif any(each.extent.owned & part.extent.owned for each in same):
             raise _IrregularError
 
 
 def _place(part: _Part) -> _Part:
     """Return a slice or a site without the indices of the nodes."""
     return evolve(part, extent=Extent(1))
-
-
-def _indices(extent: Extent) -> set[int]:
-    return {index for node in extent.indices() for index in node}
 
 
 def _product(one: Extent, other: Extent) -> Extent | None:

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def read_sites(
-    trace: Trace, contraction: Contraction, variable: Variable, ports: list[Port]
+    trace: Trace,
+    contraction: Contraction,
+    variable: Variable,
+    ports: list[Port],
+    stack: Variable | None,
 ) -> list[Site]:
     """Return the sites where the operand of a contraction enters the module.
 
@@ -22,13 +26,17 @@ def read_sites(
     """
     for value in trace.sources(contraction.value):
         reading = [port for port in ports if port.value == value]
-        if sites := list(port_sites(trace, reading, "activation", variable)):
+        if sites := list(port_sites(trace, reading, "activation", variable, stack)):
             return sites
-    return list(_operand_sites(trace, contraction, variable))
+    return list(_operand_sites(trace, contraction, variable, stack))
 
 
 def port_sites(
-    trace: Trace, ports: Iterable[Port], point: SitePoint, variable: Variable
+    trace: Trace,
+    ports: Iterable[Port],
+    point: SitePoint,
+    variable: Variable,
+    stack: Variable | None,
 ) -> Iterator[Site]:
     """Yield the sites of a variable at ports of modules."""
     for port in ports:
@@ -44,10 +52,13 @@ def port_sites(
                 value=port.value,
                 overwritten=trace.overwritten(port),
                 rows=rows_of(trace, port.axes),
+                **_stacked(trace, port.axes, position, leaf, stack),
             )
 
 
-def _operand_sites(trace: Trace, contraction: Contraction, variable: Variable) -> Iterator[Site]:
+def _operand_sites(
+    trace: Trace, contraction: Contraction, variable: Variable, stack: Variable | None
+) -> Iterator[Site]:
     """Yield the sites of a variable in operands of parameters whose entries are known."""
     port, found = contraction.operand, _parameters(trace, contraction, variable)
     product = contraction.operator is not None and contraction.operator.operands
@@ -66,7 +77,55 @@ def _operand_sites(trace: Trace, contraction: Contraction, variable: Variable) -
             overwritten=trace.overwritten(port),
             rows=rows_of(trace, port.axes),
             along=along,
+            **_stacked(trace, port.axes, position, leaf, stack),
         )
+
+
+def _stacked(
+    trace: Trace, axes: Axes, position: int, node: Leaf, stack: Variable | None
+) -> dict[str, int]:
+    """Return the fields of a site about the stack of weights that reads its tensor, if one does."""
+    place = None if stack is None else axis_of(trace, axes, stack, (position, node))
+    return {} if stack is None or place is None else {"stacked": place, "stack": stack.size}
+
+
+def axis_of(
+    trace: Trace, axes: Axes, stack: Variable, beside: tuple[int, Leaf] | None = None
+) -> int | None:
+    """Return the axis that runs over a stack and over nothing else, None if there is none.
+
+    `beside` is an axis and the nodes in it: these and the stack may fill that axis together.
+    """
+    for position, axis in enumerate(axes):
+        if any(True for _ in leaves_of(trace, axis, stack)):
+            if axis.size == stack.size:
+                return position
+            if beside and position == beside[0] and beside[1].extent.count == stack.size:
+                return position
+    return None
+
+
+def stack_of(trace: Trace, contraction: Contraction, variable: Variable) -> Variable | None:
+    """Return the axis of a stack of weights in a product: it is one of the operand's axes as well.
+
+    None where the weights are no stack, or one in two ways.
+    """
+    names = {name for name, _ in contraction.readers}
+    within = [
+        leaf.variable
+        for name in names
+        for position, axis in enumerate(trace.parameters[name].axes)
+        if (name, position) not in contraction.writers
+        for leaf in trace.solver.leaves(axis)
+        if leaf.variable is not variable and leaf.variable.size > 1
+    ]
+    operand = {
+        leaf.variable.number
+        for axis in contraction.operand.axes
+        for leaf in trace.solver.leaves(axis)
+    }
+    found = {each.number: each for each in within if each.number in operand}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _parameters(

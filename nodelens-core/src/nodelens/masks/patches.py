@@ -67,7 +67,11 @@ class Patch:
         places = places_along(int(indices.max()) + 1, extents)[indices]
         if places.ndim == 2 and bool((places == places[:1]).all()):
             places = places[0]
-        return self._replaced(tensor, axis, places, numbers_of(extents))
+        each = numbers_of(extents)
+        if self.fill.ndim == 2 and self.site.stacked == self.site.axis:
+            each = self.site.extent.count
+            places = places_along(tensor.shape[axis], [self.site.extent])
+        return self._replaced(tensor, axis, places, each)
 
     def _replaced(self, tensor: Tensor, axis: int, places: Tensor, each: int) -> Tensor:
         """Return the tensor with nodes replaced.
@@ -79,11 +83,14 @@ class Patch:
         nodes = places.div(each, rounding_mode="floor")
         nobody = torch.zeros(len(self.kept), 1, dtype=torch.bool)
         gone = torch.cat([~self.kept, nobody], dim=1)[:, nodes].to(tensor.device)
-        values = by_place(self.fill, each, self.site.name).flatten().cpu()
-        fill = torch.cat([values, torch.zeros(1)])[places].to(tensor.device, tensor.dtype)
+        beside = self.site.numbers[0] if self.fill.ndim == 2 else 1
+        values = by_place(self.fill, beside * each, self.site.name).cpu()
+        values = values.reshape(len(values), beside, each).movedim(1, 0).flatten(1)
+        values = torch.cat([values, values.new_zeros(beside, 1)], dim=1)
+        fill = values[:, places].to(tensor.device, tensor.dtype)
         if len(gone) == 1 and self.forward.generator is None:
             shape = _spread(tensor, axis, nodes)
-            return torch.where(gone[0].view(shape), fill.view(shape), tensor)
+            return torch.where(gone[0].view(shape), self._laid(fill, tensor, axis), tensor)
         if nodes.ndim == 2:
             raise ModelError(f"{self.site.name}: its samples cannot be masked apart")
         return self._by_sample(tensor, axis, gone, fill)
@@ -98,11 +105,18 @@ class Patch:
         place = axis + (axis < rows.axis) + 1
         shape = [count, *(apart.shape[dim] if dim == place else 1 for dim in range(1, apart.ndim))]
         absent = gone.repeat_interleave(count // len(gone), dim=0).view(shape)
-        source = fill.view([1, *shape[1:]])
+        source = rows.first(self._laid(fill, tensor, axis), 1)
         if self.forward.generator is not None:
             source = apart[self.forward.order(count).to(tensor.device)]
         apart.copy_(torch.where(absent, source, apart))
         return changed
+
+    def _laid(self, fill: Tensor, tensor: Tensor, axis: int) -> Tensor:
+        """Return what replaces the nodes, ``(stack, …)``, in a shape that fits the tensor."""
+        nodes = fill.view(len(fill), *_spread(tensor, axis, fill[0]))
+        if len(fill) == 1 or self.site.stacked is None:
+            return nodes[0]
+        return nodes.movedim(0, self.site.stacked).squeeze(self.site.stacked + 1)
 
     def _samples(self, tensor: Tensor) -> tuple[Rows, int]:
         """Return the axis of the samples, the first where unknown, and their number."""

@@ -73,6 +73,16 @@ class GroupWeights:
             shape = (-1, piece.shape[-4:-1].numel(), piece.shape[-1])
             yield place, piece.double().reshape(shape)
 
+    def runs_of(self, part: ParameterSlice) -> int:
+        """Return the number of runs of a node's rows whose entries belong to different outputs.
+
+        Such as the groups of a convolution, or the experts of a stack unless one product sums over
+        all of them. The rows of a run follow each other.
+        """
+        sites = self.group.at("activation")
+        summed = part.stacked is not None and all(site.numbers[0] == 1 for site in sites)
+        return 1 if summed else self._rows_last(part).shape[-4]
+
     def rows_of(self, part: ParameterSlice) -> Tensor:
         """Return all entries of a weight, ``(nodes, rows, entries)`` float64."""
         found = self._rows_last(part).movedim(-1, 0)
@@ -81,9 +91,13 @@ class GroupWeights:
     def _rows_last(self, part: ParameterSlice) -> Tensor:
         """Return a view ``(…, groups, outer, inner, nodes)`` of a weight.
 
-        A channel of every group of a grouped convolution is read by the outputs of its own group.
+        A channel of every group of a grouped convolution is read by the outputs of its own group,
+        and so is a node of every expert of a stack by those of its own expert.
         """
         weight, groups = self._weight(part), getattr(self.modules.get(part.module), "groups", 1)
+        if part.stacked is not None:
+            place = part.stacked - (part.stacked > part.axis)
+            return part.extent.nodes_last(weight, part.axis).movedim(place, -4)
         if groups == 1 or part.axis != 1:
             return part.extent.nodes_last(weight, part.axis).unsqueeze(-4)
         apart = weight.reshape(groups, -1, *weight.shape[1:])

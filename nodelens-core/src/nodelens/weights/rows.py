@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen, validators
 
+from nodelens.errors import NotApplicableError
 from nodelens.weights.row_sums import check_components
 
 if TYPE_CHECKING:
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 class RowValues:
     """All entries of the weights of a group, ``(nodes, rows, entries)`` float64 for each slice.
 
-    A node has one row for each index that it owns, such as the dimensions of a head.
+    A node has one row for each index that it owns, such as the dimensions of a head. `runs` is the
+    number of runs of these rows, for each slice, whose entries belong to different outputs.
     """
 
     by_slice: tuple[Tensor, ...]
+    runs: tuple[int, ...]
 
     @property
     def matrix(self) -> Tensor:
@@ -45,6 +48,19 @@ class RowValues:
             check_components(each.shape[1], components)
         return torch.cat(self.by_slice, dim=2)
 
+    def read_together(self, components: int) -> Tensor:
+        """Return which components of a node one output reads, ``(components, components)`` of bool.
+
+        Those of two experts of a stack, or of two groups of a convolution, have outputs of their
+        own. Raises `NotApplicableError` where weights differ in this.
+        """
+        import torch
+
+        if len(set(self.runs)) > 1:
+            raise NotApplicableError("some weights read the components of a node apart, others not")
+        run = torch.arange(components, device=self.by_slice[0].device) * self.runs[0] // components
+        return run.unsqueeze(1) == run
+
 
 @frozen
 class Rows:
@@ -60,7 +76,9 @@ class Rows:
     role: Role = field(validator=validators.in_(("producer", "consumer")))
 
     def reduce(self, weights: GroupWeights) -> RowValues:
-        return RowValues(tuple(weights.rows_of(part) for part in weights.parts(self.role)))
+        parts = weights.parts(self.role)
+        rows = tuple(weights.rows_of(part) for part in parts)
+        return RowValues(rows, tuple(weights.runs_of(part) for part in parts))
 
 
 @frozen

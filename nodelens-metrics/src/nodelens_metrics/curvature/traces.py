@@ -116,16 +116,19 @@ class Traces:
 
     def _probe(self, place: tuple[int, ...], parameters: Parameters) -> dict[str, Tensor]:
         """Return a random sign, or a value with a random sign, for every parameter's values."""
-        from nodelens.seeding import generator
-
-        seed, *where = place
-        signs = {
-            name: _signs(each, generator(seed, "traces", *where, name))
-            for name, each in parameters.items()
-        }
+        signs = self._signs(place, parameters)
         if not self.weighted:
             return signs
         return {name: sign * parameters[name].detach() for name, sign in signs.items()}
+
+    def _signs(self, place: tuple[int, ...], parameters: Parameters) -> dict[str, Tensor]:
+        from nodelens.seeding import generator
+
+        seed, *where = place
+        return {
+            name: _signs(each, generator(seed, "traces", *where, name))
+            for name, each in parameters.items()
+        }
 
     def merge(self, state: State, other: State) -> None:
         """Add the sums."""

@@ -1,30 +1,27 @@
 """Error of the next layer after the removal of one node, with and without a repair.
 
 Exact for a linear consumer and one node: the squared error of its output, mean over positions and
-summed over outputs. With components c of a node the repairs of weights are exact too; the others
-add the terms of the components, as if these were uncorrelated. A consumer that reads a node several
-times (the kernel positions of a convolution, the positions of a flattened map) counts as if these
-were independent. The score is for one repair: a node that its peers can predict has a small error
-only if pruning repairs their weights.
+summed over outputs. A node of several components is removed with all of them; those that different
+outputs read (of two experts, or two groups of a convolution) have no common term. A consumer that
+reads a node several times (the kernel positions of a convolution, the positions of a flattened map)
+counts as if these were independent. The score is for one repair: a node that its peers can predict
+has a small error only if pruning repairs their weights.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen, validators
 
 from nodelens.interfaces.metric import MetricInfo
 from nodelens.statistics.gram import Gram
-from nodelens.statistics.moments import Moments
 from nodelens.weights.row_sums import RowSums
 from nodelens.weights.rows import Rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nodelens.interfaces.statistic import Statistic
-    from nodelens.interfaces.weight_reduction import WeightReduction
     from nodelens.scoring.view import GroupView
 
 _SQUARES = RowSums("square")
@@ -51,8 +48,8 @@ class ReconstructionError:
 
     info = MetricInfo(
         formula=(
-            "Σ_c ‖W_c‖² E[a_c²]; mean_bias: Σ_c ‖W_c‖² Var(a_c); weights: tr W_i ((M⁻¹)_ii)⁻¹ "
-            "W_iᵀ, M = E[aaᵀ] + λI; weights_and_bias: the same with Cov(a) for E[aaᵀ]"
+            "tr W_i M_ii W_iᵀ, M = E[aaᵀ]; mean_bias: M = Cov(a); weights: tr W_i ((M⁻¹)_ii)⁻¹ "
+            "W_iᵀ, M = E[aaᵀ] + λI; weights_and_bias: M = Cov(a) + λI; over the components of i"
         ),
         unit="weight² · activation²",
         higher_is_better=True,
@@ -67,31 +64,33 @@ class ReconstructionError:
         heavy_tails=True,
     )
 
+    statistics = (Gram(),)
+    weights = (_SQUARES, Rows("consumer"))
+
     repair: WeightRepair = field(default="weights_and_bias", validator=validators.in_(_REPAIRS))
     damping: float = field(default=0.01, validator=validators.ge(0.0))
 
-    @property
-    def statistics(self) -> tuple[Statistic[Any], ...]:
-        return (Moments(),) if self.repair in ("none", "mean_bias") else (Gram(),)
-
-    @property
-    def weights(self) -> tuple[WeightReduction[Any], ...]:
-        repairs = self.repair in ("weights", "weights_and_bias")
-        return (_SQUARES, Rows("consumer")) if repairs else (_SQUARES,)
-
     def score(self, group: GroupView) -> Tensor:
-        from nodelens_metrics.mathematics.arithmetic import unexplained, unexplained_blocks
+        from nodelens_metrics.mathematics.arithmetic import unexplained
 
-        squares = group[_SQUARES].of_components(group.components).total
-        if self.repair in ("none", "mean_bias"):
-            moments = group[Moments()]
-            left = moments.mean_square if self.repair == "none" else moments.variance
-            return group.total(squares * left)
         gram = group[Gram()]
-        moment = gram.second_moment if self.repair == "weights" else gram.covariance
+        moment = gram.covariance if self.repair.endswith("bias") else gram.second_moment
+        repairs = self.repair.startswith("weights")
         if group.components == 1:
-            return squares * unexplained(moment, self.damping)
-        blocks = unexplained_blocks(moment, self.damping, group.components)
-        weights = group[Rows("consumer")].of_components(group.components)
-        products: Tensor = (weights @ weights.mT * blocks).sum((1, 2))
-        return products
+            left = unexplained(moment, self.damping) if repairs else moment.diagonal()
+            return group[_SQUARES].total * left
+        return self._of_vectors(group, moment, repairs)
+
+    def _of_vectors(self, group: GroupView, moment: Tensor, repairs: bool) -> Tensor:
+        """Return the errors of nodes of several components."""
+        from nodelens_metrics.mathematics.arithmetic import diagonal_blocks, unexplained_blocks
+
+        count, rows = group.components, group[Rows("consumer")]
+        weights, together = rows.of_components(count), rows.read_together(count)
+        moment = moment * together.repeat(group.width, group.width)
+        if repairs:
+            blocks = unexplained_blocks(moment, self.damping, count)
+        else:
+            blocks = diagonal_blocks(moment, count)
+        errors: Tensor = (weights @ weights.mT * blocks).sum((1, 2))
+        return errors

@@ -46,10 +46,19 @@ def nodes_of(tensor: Tensor, site: Site, where: Rows, rows: int, components: int
     """
     apart = samples_first(tensor, where, rows, site.name)
     axis = site.axis % tensor.ndim
-    found = site.extent.nodes_last(apart, axis + 1 + (axis < where.axis))
+    found = site.extent.nodes_last(apart, _apart(axis, where))
     if components == 1:
         return found.flatten(-3, -2)
-    return found.movedim(-1, -3).flatten(-3).unsqueeze(-2)
+    if site.stacked is None or site.numbers[0] == 1:
+        return found.movedim(-1, -3).flatten(-3).unsqueeze(-2)
+    over = _apart(site.stacked, where)
+    found = found.movedim(over - (over > _apart(axis, where)), -4)
+    return found.movedim(-1, -4).flatten(-4).unsqueeze(-2)
+
+
+def _apart(axis: int, where: Rows) -> int:
+    """Return the place of an axis where samples and positions are two axes before all others."""
+    return axis + 1 + (axis < where.axis)
 
 
 def plain_nodes(
@@ -73,7 +82,7 @@ def plain_nodes(
 
 def grid_of(tensor: Tensor, site: Site, where: Rows, rows: int) -> tuple[int, ...]:
     """Return the shape of the positions of a feature map ``(rows, nodes, height, width)``."""
-    plain = site.extent.count == 1
+    plain = site.numbers == (1, 1, 1)
     if tensor.ndim < 4 or not plain or where.axis or len(tensor) != rows:
         return ()
     axis = site.axis % tensor.ndim

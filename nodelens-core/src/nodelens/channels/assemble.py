@@ -15,7 +15,8 @@ from nodelens.channels.fixed import fixed_groups
 from nodelens.channels.groups import ChannelGraph, ChannelGroup, ParameterSlice, Role, Site
 from nodelens.channels.naming import kind_of, place_of, unique
 from nodelens.channels.single_heads import with_single_heads
-from nodelens.channels.sites import axis_of, port_sites, read_sites, stack_of
+from nodelens.channels.sites import port_sites, read_sites
+from nodelens.channels.stacks import over_stack, stack_of, written_by_stack
 from nodelens.channels.trace import Contraction, Port, Trace
 from nodelens.channels.unreached import unreached
 
@@ -160,35 +161,17 @@ def _roles(uses: Iterable[_Use], axis: tuple[str, int], leaf: Leaf) -> dict[Role
 def _add_stacks(
     trace: Trace, uses: Iterable[_Use], used: UsedWeights, drafts: Mapping[int, _Draft]
 ) -> None:
-    """Note the stacks of weights that read nodes, and the axes of weights that run over them.
-
-    Weights of a stack may all read the same nodes, which a weight outside the stack writes.
-    """
+    """Note the stacks of weights that read nodes, and the axes of weights that run over them."""
     for use in uses:
         for draft in (drafts[number] for number in use.read if number in drafts):
             stack = draft.stack or stack_of(trace, use.contraction, draft.variable)
-            draft.stack = stack if stack and _written_by_stack(trace, draft, stack) else None
+            draft.stack = stack if stack and written_by_stack(trace, draft.slices, stack) else None
     weights = {name: each.axes for name, each in trace.parameters.items()}
     weights.update((name, each.axes) for name, each in used.found.items())
     for draft in drafts.values():
-        if (stack := draft.stack) is not None:
-            for parts in (draft.slices, draft.computed):
-                found = (axis_of(trace, weights[part.parameter], stack) for part in parts)
-                pairs = zip(parts, list(found), strict=True)
-                parts[:] = [evolve(part, stacked=axis) for part, axis in pairs]
-
-
-def _written_by_stack(trace: Trace, draft: _Draft, stack: Variable) -> bool:
-    """Whether every weight that writes the nodes has an axis that runs over a stack."""
-    return all(
-        any(
-            leaf.variable is stack
-            for axis in trace.parameters[part.parameter].axes
-            for leaf in trace.solver.leaves(axis)
-        )
-        for part in draft.slices
-        if part.role == "producer"
-    )
+        if draft.stack is not None:
+            draft.slices = list(over_stack(trace, draft.slices, weights, draft.stack))
+            draft.computed = list(over_stack(trace, draft.computed, weights, draft.stack))
 
 
 def _add_reads(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[Port]) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nodelens.channels.groups import Extent, Rows, Site, SitePoint
+from nodelens.channels.stacks import leaves_of, stack_fields
 
 if TYPE_CHECKING:
-    from nodelens.channels.expressions import Axes, Expression, Leaf, Variable
+    from nodelens.channels.expressions import Axes, Leaf, Variable
     from nodelens.channels.trace import Contraction, Port, Trace
 
 
@@ -52,7 +53,7 @@ def port_sites(
                 value=port.value,
                 overwritten=trace.overwritten(port),
                 rows=rows_of(trace, port.axes),
-                **_stacked(trace, port.axes, position, leaf, stack),
+                **stack_fields(trace, port.axes, position, leaf, stack),
             )
 
 
@@ -77,55 +78,8 @@ def _operand_sites(
             overwritten=trace.overwritten(port),
             rows=rows_of(trace, port.axes),
             along=along,
-            **_stacked(trace, port.axes, position, leaf, stack),
+            **stack_fields(trace, port.axes, position, leaf, stack),
         )
-
-
-def _stacked(
-    trace: Trace, axes: Axes, position: int, node: Leaf, stack: Variable | None
-) -> dict[str, int]:
-    """Return the fields of a site about the stack of weights that reads its tensor, if one does."""
-    place = None if stack is None else axis_of(trace, axes, stack, (position, node))
-    return {} if stack is None or place is None else {"stacked": place, "stack": stack.size}
-
-
-def axis_of(
-    trace: Trace, axes: Axes, stack: Variable, beside: tuple[int, Leaf] | None = None
-) -> int | None:
-    """Return the axis that runs over a stack and over nothing else, None if there is none.
-
-    `beside` is an axis and the nodes in it: these and the stack may fill that axis together.
-    """
-    for position, axis in enumerate(axes):
-        if any(True for _ in leaves_of(trace, axis, stack)):
-            if axis.size == stack.size:
-                return position
-            if beside and position == beside[0] and beside[1].extent.count == stack.size:
-                return position
-    return None
-
-
-def stack_of(trace: Trace, contraction: Contraction, variable: Variable) -> Variable | None:
-    """Return the axis of a stack of weights in a product: it is one of the operand's axes as well.
-
-    None where the weights are no stack, or one in two ways.
-    """
-    names = {name for name, _ in contraction.readers}
-    within = [
-        leaf.variable
-        for name in names
-        for position, axis in enumerate(trace.parameters[name].axes)
-        if (name, position) not in contraction.writers
-        for leaf in trace.solver.leaves(axis)
-        if leaf.variable is not variable and leaf.variable.size > 1
-    ]
-    operand = {
-        leaf.variable.number
-        for axis in contraction.operand.axes
-        for leaf in trace.solver.leaves(axis)
-    }
-    found = {each.number: each for each in within if each.number in operand}
-    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _parameters(
@@ -144,11 +98,6 @@ def _places(trace: Trace, axes: Axes, variable: Variable) -> Iterator[tuple[int,
     for position, axis in enumerate(axes):
         for leaf in leaves_of(trace, axis, variable):
             yield position, leaf
-
-
-def leaves_of(trace: Trace, axis: Expression, variable: Variable) -> Iterator[Leaf]:
-    """Yield the places of one variable in an axis."""
-    return (leaf for leaf in trace.solver.leaves(axis) if leaf.variable is variable)
 
 
 def rows_of(trace: Trace, axes: Axes) -> Rows | None:

@@ -30,7 +30,7 @@ def test_zeros_of_either_sign_are_counted_apart(summary_of):
     assert (found.zeros, found.positive.sum(), found.negative.sum()) == (2.0, 1.0, 1.0)
 
 
-@pytest.mark.parametrize("scale", [1e-38, 1e-9, 1.0, 3e5, 1e37])
+@pytest.mark.parametrize("scale", [1e-41, 1e-38, 1e-9, 1.0, 3e5, 1e37])
 def test_quantiles_are_as_near_at_any_scale(summary_of, scale):
     random = torch.Generator().manual_seed(0)
     sample = torch.randn(4000, 1, 3, generator=random)

@@ -20,6 +20,9 @@ OCTAVES = 40
 _LOWEST, _SPANS = -184, 8
 """The lowest edge of all bins there are, a power of two, and how many times `OCTAVES` they span."""
 
+_NORMAL = 2.0**-126
+"""The smallest number with all its bits in float32 and bfloat16."""
+
 _PATTERNS = 2**15
 """The number of bfloat16 patterns without a sign; they are ordered as the numbers are."""
 
@@ -166,7 +169,7 @@ class LogHistogram:
     """Counts of every node's values in bins of equal width in log |a|, by sign (block B12).
 
     The bins end at the one of the node's largest |a|, wherever that is, and move up with it: they
-    are those of all values, in any order. Values are read as float32; those under 2⁻¹³³ are zero.
+    are those of all values, in any order. Values are read as float32.
     The edges are rounded to bfloat16, so that the leading 16 bits of a value give the exact bin.
 
     Attributes:
@@ -204,8 +207,15 @@ class LogHistogram:
             values = reading.values[rows]
             values = values.flatten(0, 1) if reading.valid is None else values[reading.valid[rows]]
             for part in torch.split(values, max(1, 2**19 // nodes)) if len(values) else ():
-                pattern = _pattern(part)
-                self._add(state, fold, table[pattern & (_PATTERNS - 1)], pattern >= _PATTERNS)
+                self._add(state, fold, self._numbers(_single(part), table), part < 0)
+
+    def _numbers(self, values: Tensor, table: Tensor) -> Tensor:
+        """Return the number of each value's bin; those that bfloat16 lacks are read raised."""
+        number = table[_pattern(values)]
+        tiny = (values != 0) & (values.abs() < _NORMAL)
+        if not tiny.any():
+            return number
+        return number.where(~tiny, table[_pattern(values * 2.0**OCTAVES)] - self.bins)
 
     def _add(self, state: State, fold: int, number: Tensor, negative: Tensor) -> None:
         """Add samples to a fold by the numbers of their bins, ``(samples, nodes)``, 0 for zero."""
@@ -260,8 +270,8 @@ class LogHistogram:
         return HistogramSummary(count, cells, zeros, top, self._grid().to(cells))
 
 
-def _pattern(values: Tensor) -> Tensor:
-    """Return the leading 16 bits of float32 numbers as integers; −0 is 0."""
+def _single(values: Tensor) -> Tensor:
+    """Return float32 numbers; raises `CaptureError` for numbers that are none there."""
     import torch
 
     single = values.float().contiguous()
@@ -271,4 +281,11 @@ def _pattern(values: Tensor) -> Tensor:
         raise CaptureError(
             "a histogram reads float32, which holds no values under 1e-45 or over 3e38"
         )
-    return (single.view(torch.int32) >> 16).long() & 0xFFFF
+    return single
+
+
+def _pattern(values: Tensor) -> Tensor:
+    """Return the leading 16 bits of float32 numbers as integers, without the sign."""
+    import torch
+
+    return (values.view(torch.int32) >> 16).long() & (_PATTERNS - 1)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import nodelens
+from nodelens.errors import ModelError
 from nodelens.testing.random_metric_checks import draws
 from nodelens_metrics.curvature.traces import Traces
 
@@ -287,3 +288,18 @@ def test_a_constant_head_replaced_by_its_means_leaves_the_output_unmoved():
         torch.testing.assert_close(model(x), before, rtol=0.0, atol=1e-12)
     graph.remove(model, keep, x, means=means)
     torch.testing.assert_close(model(x), before, rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "means", [[0.0], torch.zeros(12), torch.zeros(3, 1, 1), torch.full((3, 4), torch.nan), "no"]
+)
+def test_means_that_are_no_vectors_of_finite_numbers_are_refused(means):
+    model, x = Attention(heads=3).double(), data()[0]
+    graph, keep = nodelens.infer(model, x[:2]), {"model:heads": [1, 2]}
+    before = model(x)
+    with pytest.raises(ModelError, match="model:heads: "):
+        graph.remove(model, keep, x, means={"model:heads": means})
+    masked = graph.mask(model, keep, "mean", {"model:heads": means})
+    with pytest.raises(ModelError, match="model:heads: "), masked:
+        model(x)
+    assert torch.equal(model(x), before)

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from nodelens.errors import ModelError, did_you_mean
 from nodelens.masks.kept_nodes import Keep, kept_nodes
 from nodelens.masks.operand_products import Watch
-from nodelens.masks.patches import MaskedForward, Patch
+from nodelens.masks.patches import MaskedForward, Patch, node_means
 from nodelens.masks.product_hooks import watching_products
 from nodelens.seeding import generator
 
@@ -145,26 +145,12 @@ def _flags(group: ChannelGroup, keep: Keep) -> Tensor:
     return torch.ones(group.width, dtype=torch.bool)
 
 
-def _as_tensor(given: Any, group: ChannelGroup, expected: str) -> Tensor:
-    try:
-        return torch.as_tensor(given)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{group.name}: expected {expected}, got {given!r}") from error
-
-
 def _fill(group: ChannelGroup, replace: Replacement, means: Mapping[str, Tensor]) -> Tensor:
     if replace != "mean":
         return torch.zeros(group.width)
     if group.name not in means:
         raise ModelError(f"{group.name}: replacing by the mean needs the means of its nodes")
-    found = _as_tensor(means[group.name], group, "the mean of each node")
-    fits = found.ndim in (1, 2) and len(found) == group.width
-    if not fits or not (found.is_floating_point() or found.is_complex()):
-        raise ModelError(
-            f"{group.name}: expected the mean of each of {group.width} nodes, got "
-            f"{tuple(found.shape)} of {found.dtype}"
-        )
-    return found
+    return node_means(group, means[group.name])
 
 
 def _patches(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from attrs import define, field, frozen
 from torch import Tensor
@@ -130,6 +132,26 @@ class Patch:
             f"tensor of shape {tuple(tensor.shape)} is read; infer the groups on an example of two "
             "samples or more, and mask one keep set at a time"
         )
+
+
+def node_means(group: ChannelGroup, given: Any) -> Tensor:
+    """Return the means of the nodes of a group, ``(nodes,)`` or ``(nodes, components)``.
+
+    Raises `ModelError` for anything but finite numbers in one of these shapes.
+    """
+    try:
+        found = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{group.name}: expected the mean of each node, got {given!r}") from error
+    fits = found.ndim in (1, 2) and len(found) == group.width
+    if not fits or not (found.is_floating_point() or found.is_complex()):
+        raise ModelError(
+            f"{group.name}: expected the mean of each of {group.width} nodes, (nodes,) or "
+            f"(nodes, components), got {tuple(found.shape)} of {found.dtype}"
+        )
+    if not found.isfinite().all():
+        raise ModelError(f"{group.name}: the means of its nodes are not all finite")
+    return found
 
 
 def by_place(values: Tensor, count: int, site: str) -> Tensor:

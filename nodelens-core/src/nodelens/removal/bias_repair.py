@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from nodelens.channels.node_indices import owned_indices
 from nodelens.errors import ModelError
-from nodelens.masks.patches import by_place
+from nodelens.masks.patches import by_place, node_means
 from nodelens.removal.attributes import owner_of
 
 if TYPE_CHECKING:
@@ -100,11 +100,12 @@ def bias_repair(
     for change in changes:
         if change.group.name not in means:
             raise ModelError(f"{change.group.name}: its nodes have no means to put into biases")
+        values = node_means(change.group, means[change.group.name])
         for site in change.group.sites:
             if site.point == "activation":
                 reader = _reader(model, site, change)
                 fill = fills.setdefault(site.module, _nothing(reader))
-                _put(fill, site, change, means[change.group.name])
+                _put(fill, site, change, values)
     by_name = {name: cut for cut in cuts for name in cut.names}
     return BiasRepair(
         tuple(_shift(model, path, fill, by_name) for path, fill in fills.items() if fill.any())

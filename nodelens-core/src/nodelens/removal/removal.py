@@ -85,8 +85,9 @@ def remove(
         *args: example inputs of the model.
         optimizer: an optimizer of the model, whose state is sliced too.
         hints: rules for integer attributes, tried before the search.
-        means: the mean of each node by group name, ``(nodes,)``; the biases of the readers are
-            repaired with them, as if the nodes were masked by their means.
+        means: the mean of each node by group name, ``(nodes,)``, or of each of its components,
+            ``(nodes, components)``; the biases of the readers are repaired with them, as if the
+            nodes were masked by their means.
         refused: what happens to groups whose nodes cannot be removed: an ``error``, or these groups
             ``keep`` all their nodes, and those of the others are removed and checked together.
         **kwargs: example inputs of the model by keyword.

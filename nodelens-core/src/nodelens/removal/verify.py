@@ -50,7 +50,7 @@ def verify(
         seed: the seed of the random nodes.
         keep: the nodes to keep by group name, in place of random ones; other groups are left out.
         hints: rules for integer attributes, as for `remove`.
-        means: the mean of each node by group name, ``(nodes,)``, as for `remove`.
+        means: the mean of each node by group name, as for `remove`.
         **kwargs: example inputs by keyword.
 
     Returns:

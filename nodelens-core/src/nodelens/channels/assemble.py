@@ -64,6 +64,11 @@ class _Draft:
         return f"read by {self.unread[0]} where no module's input shows it" if self.unread else ""
 
     @property
+    def written(self) -> list[ParameterSlice]:
+        """The slices that write the nodes."""
+        return [part for part in self.slices if part.role == "producer"]
+
+    @property
     def looped(self) -> bool:
         """Whether some weight writes the nodes after a read of them, as in a residual stream."""
         return bool(self.reads and self.writes) and min(self.reads) <= max(self.writes.values())
@@ -86,7 +91,7 @@ def assemble(model: nn.Module, trace: Trace, note: str = "") -> ChannelGraph:
     order = dict.fromkeys(number for use in uses for number in use.written)
     written = [drafts[number] for number in order if number in drafts]
     rest = [(draft.variable, draft.slices) for n, draft in drafts.items() if n not in order]
-    groups = [_group(model, trace, draft) for draft in written]
+    groups = [_group(model, trace, drafts, draft) for draft in written]
     shown = [part for group in groups for part in group.slices]
     fixed = fixed_groups(model, trace, rest, shown)
     groups = list(unique([*groups, *fixed]))
@@ -202,10 +207,12 @@ def _add_writes(trace: Trace, use: _Use, drafts: dict[int, _Draft], ports: list[
                 draft.show(site)
 
 
-def _group(model: nn.Module, trace: Trace, draft: _Draft) -> ChannelGroup:
+def _group(
+    model: nn.Module, trace: Trace, drafts: Mapping[int, _Draft], draft: _Draft
+) -> ChannelGroup:
     variable, modules = draft.variable, list(draft.modules)
-    nested = _nested(trace, draft)
-    kind = kind_of(model, variable, modules, draft.looped, nested)
+    nested = _nested(trace, drafts, draft)
+    kind = kind_of(model, variable, modules, draft.slices, draft.looped, nested)
     place = place_of(variable, modules, kind)
     return ChannelGroup(
         name=f"{place or 'model'}:{kind}",
@@ -221,20 +228,17 @@ def _group(model: nn.Module, trace: Trace, draft: _Draft) -> ChannelGroup:
     )
 
 
-def _nested(trace: Trace, draft: _Draft) -> list[bool]:
-    """Return of each slice that writes heads whether it writes other heads by the same indices."""
-    if (draft.variable.attention or ("",))[0] != "heads":
-        return []
-    return [
-        any(
-            leaf.variable is not draft.variable
-            and (leaf.variable.attention or ("",))[0] == "heads"
-            and leaf.extent.owned & part.extent.owned
-            for leaf in trace.solver.leaves(trace.parameters[part.parameter].axes[part.axis])
-        )
-        for part in draft.slices
-        if part.role == "producer"
+def _nested(trace: Trace, drafts: Mapping[int, _Draft], draft: _Draft) -> int | None:
+    """Return how many more slices write the heads that nest with these, None if there are none."""
+    others = [
+        drafts[leaf.variable.number]
+        for part in draft.written
+        for leaf in trace.solver.leaves(trace.parameters[part.parameter].axes[part.axis])
+        if leaf.variable is not draft.variable
+        and (leaf.variable.attention or ("",))[0] == "heads"
+        and leaf.variable.number in drafts
     ]
+    return max((len(each.written) - len(draft.written) for each in others), default=None)
 
 
 def _frozen(model: nn.Module, draft: _Draft) -> str | None:

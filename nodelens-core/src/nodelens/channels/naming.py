@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nodelens.channels.expressions import Variable
-    from nodelens.channels.groups import ChannelGroup
+    from nodelens.channels.groups import ChannelGroup, ParameterSlice
 
 
 def kind_of(
     model: nn.Module,
     variable: Variable,
     modules: Sequence[str],
+    slices: Iterable[ParameterSlice],
     looped: bool,
-    nested: Sequence[bool],
+    nested: int | None,
 ) -> str:
     """Return the kind of nodes: a part of attention, ``channels``, ``residual``, ``neurons``.
 
     `modules` are those that write the nodes; `looped` says that some write after others have read,
-    `nested`, of each slice that writes heads, whether other heads are written inside them or around
-    them.
+    `nested` how many more slices write the heads inside these or around these, if there are any.
     """
     if variable.attention and (not looped or variable.attention[0] == "heads"):
-        return _attention_kind(variable.attention[0], nested)
+        return _attention_kind(variable.attention[0], slices, nested)
     convolutions = [isinstance(model.get_submodule(path), _ConvNd) for path in modules]
     if all(convolutions):
         return "channels"
@@ -39,14 +39,16 @@ def kind_of(
     return "channels" if any(convolutions) else "neurons"
 
 
-def _attention_kind(part: str, nested: Sequence[bool]) -> str:
+def _attention_kind(part: str, slices: Iterable[ParameterSlice], nested: int | None) -> str:
     """Return the kind of heads: plain ones, groups with shared keys and values, heads in these.
 
-    Keys and values have the groups alone, queries both.
+    Queries, keys and values have the groups, queries alone the heads in these. Where one weight
+    writes all, the heads in the groups are those that repeat.
     """
-    if part != "heads" or not any(nested):
+    if part != "heads" or nested is None:
         return part
-    return "query_heads" if all(nested) else "kv_groups"
+    inner = any(each.role == "consumer" and each.extent.outer > 1 for each in slices)
+    return "query_heads" if nested > 0 or (nested == 0 and inner) else "kv_groups"
 
 
 def place_of(variable: Variable, modules: Sequence[str], kind: str) -> str:

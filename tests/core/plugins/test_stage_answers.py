@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from attrs import evolve, field, frozen
@@ -76,6 +77,12 @@ def changed(scores: Scores, **fields) -> Scores:
     return evolve(scores, scores={**scores.scores, key: score})
 
 
+def as_layer(scores: Scores) -> Scores:
+    key = ("rms", "0:neurons")
+    others = {each: score for each, score in scores.scores.items() if each != key}
+    return evolve(scores, scores=others, layers={key: evolve(scores[key], values=np.ones(1))})
+
+
 WRONG_SCORES = {
     "one is left out": (
         lambda s: evolve(s, scores={k: v for k, v in s.scores.items() if k[0] != "rms"}),
@@ -96,6 +103,13 @@ WRONG_SCORES = {
         "other of 0:neurons, which was not asked for",
     ),
     "another type": (lambda s: 3, "must return Scores, not int"),
+    "a bare array": (
+        lambda s: evolve(s, scores={**s.scores, ("rms", "0:neurons"): np.ones(6)}),
+        "gave a ndarray as rms of 0:neurons, not a Score",
+    ),
+    "the level": (as_layer, "gave rms of 0:neurons as a score of the layers"),
+    "no errors": (lambda s: changed(s, se=np.full(6, np.nan)), "standard errors that are none"),
+    "errors below zero": (lambda s: changed(s, se=-np.ones(6)), "standard errors that are none"),
 }
 
 

@@ -102,16 +102,23 @@ def check_scores(scores: Scores, request: ScoreRequest, whose: str) -> None:
 
 
 def _problems(scores: Scores, request: ScoreRequest, widths: dict[str, int]) -> Iterator[str]:
-    both = [*scores.scores.items(), *scores.layers.items()]
+    from nodelens.scoring.scores import Score
+
+    both: list[tuple[tuple[str, str], object]] = [*scores.scores.items(), *scores.layers.items()]
     for place, ((name, group), score) in enumerate(both):
-        if name not in request.metrics or group not in widths:
+        level = "node" if place < len(scores.scores) else "layer"
+        if not isinstance(score, Score):
+            yield f"gave a {type(score).__name__} as {name} of {group}, not a Score"
+        elif name not in request.metrics or group not in widths:
             yield f"gave a score of {name} of {group}, which was not asked for"
         elif (score.metric, score.group) != (name, group):
             yield f"gave the score of {score.metric} of {score.group} as that of {name} of {group}"
+        elif request.metrics[name].info.level != level:
+            yield f"gave {name} of {group} as a score of the {level}s, which it is none of"
         elif score.higher_is_better is not request.metrics[name].info.higher_is_better:
             yield f"gave another direction to {name} than the metric has"
         else:
-            yield from _bad_values(score, 1 if place >= len(scores.scores) else widths[group])
+            yield from _bad_values(score, 1 if level == "layer" else widths[group])
 
 
 def _bad_values(score: Score, width: int) -> Iterator[str]:
@@ -124,3 +131,5 @@ def _bad_values(score: Score, width: int) -> Iterator[str]:
             yield f"gave {score.metric} of {score.group} as {values.dtype}, not float64"
     if isinstance(score.values, np.ndarray) and not np.isfinite(score.values).all():
         yield f"gave {score.metric} of {score.group} values that are not finite"
+    if isinstance(score.se, np.ndarray) and not (np.isfinite(score.se) & (score.se >= 0)).all():
+        yield f"gave {score.metric} of {score.group} standard errors that are none"

@@ -203,3 +203,44 @@ def test_training_is_compared_on_the_larger_batch():
         model.a.bias[:4] = -model.a(X).amax(0)[:4] - 1e-3
     with pytest.raises(ModelError, match="in training"):
         remove(model, infer(model, X), HALF, X)
+
+
+class Normed(nn.Module):
+    def __init__(self, first, norm, change=lambda h: h):
+        super().__init__()
+        self.a, self.norm, self.b, self.change = first, norm, nn.Linear(8, 3), change
+
+    def forward(self, x):
+        return self.b(self.norm(self.change(self.a(x))))
+
+
+def without_bias():
+    return nn.Linear(7, 8, bias=False)
+
+
+DEGENERATE = {
+    "tokens of padding": (nn.Embedding(9, 8, padding_idx=0), torch.zeros(2, 3, dtype=torch.int64)),
+    "one token of padding": (
+        nn.Embedding(9, 8, padding_idx=0),
+        torch.zeros(1, 1, dtype=torch.int32),
+    ),
+    "zeros": (without_bias(), torch.zeros(1, 7)),
+}
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm(8), nn.RMSNorm(8)], ids=["layer", "rms"])
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_normalised_groups_are_shifted_where_the_example_is_degenerate(name, norm):
+    first, x = DEGENERATE[name]
+    model = copy.deepcopy(Normed(first, norm)).eval()
+    (verdict,) = remove(model, infer(model, x), HALF, x).verdicts
+    assert verdict.status == "shifted"
+    assert verdict.difference > 1e-3
+
+
+def test_normalised_groups_are_never_exact_where_no_input_shows_the_shift():
+    model = Normed(nn.Linear(7, 8), nn.LayerNorm(8), F.relu).eval()
+    nn.init.constant_(model.a.bias, -100.0)
+    (verdict,) = remove(model, infer(model, X), HALF, X).verdicts
+    assert verdict.status == "shifted"
+    assert verdict.finding == "shifted by 0 (normalised, not seen on these inputs)"

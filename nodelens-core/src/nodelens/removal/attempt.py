@@ -178,7 +178,8 @@ def _verdicts(
 ) -> tuple[EquivalenceResult, ...]:
     """Return the result of every group: exact, or shifted by the difference of all together.
 
-    Where some groups moved them, the others are exact: see `Reference`.
+    Where some groups moved them, the others are exact: see `Reference`. A normalised group that the
+    model averages over is never exact: where nothing moved, the inputs do not show its shift.
     """
     shifted = moved > against.tolerance
     return tuple(
@@ -186,13 +187,14 @@ def _verdicts(
             group=each.group.name,
             width=each.group.width,
             removed=each.group.width - each.left,
-            status="shifted" if shifted and why else "exact",
+            status="shifted" if why and (shifted or unseen) else "exact",
             difference=moved if why or not shifted else None,
-            reason=why if shifted else "",
+            reason=f"{why}, not seen on these inputs" if unseen else why if shifted else "",
             limits=against.limits,
         )
         for each in case.changes
         for why in [_why_shifted(case, each)]
+        for unseen in [each.group.normalised and against.averaged and not shifted]
     )
 
 

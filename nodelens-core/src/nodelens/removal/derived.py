@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import evolve
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nodelens.seeding import generator
@@ -20,20 +20,40 @@ if TYPE_CHECKING:
 SCALE = 1.7
 
 
-def derived(example: Example) -> Iterator[Example]:
+def derived(example: Example, whole: int) -> Iterator[Example]:
     """Yield inputs that differ from the example in batch size and values, the most different first.
 
     The caller tries which of them the model takes. Numbers are drawn from those of the
     example, times `SCALE`; whole numbers from the range that it spans; where it holds only zeros
-    and ones, or an infinity, whole rows are drawn.
+    and ones, or an infinity, whole rows are drawn. Of equal values no others can be drawn so: those
+    are tried first with whole numbers below `whole`, and with normal ones.
     """
     rows = _rows(example)
-    if rows:
-        more = 2 * rows + 1
-        yield _redrawn(example, rows, more, f"a batch of {more} with other values")
-    yield _redrawn(example, rows, rows, "other values")
+    for bound in (whole, 0) if _constants(example) else (0,):
+        if rows:
+            more = 2 * rows + 1
+            yield _redrawn(example, more, bound, f"a batch of {more} with other values")
+        yield _redrawn(example, rows, bound, "other values")
     if rows:
         yield _repeated(example, rows, 2 * rows + 1)
+
+
+def least_vocabulary(model: nn.Module) -> int:
+    """Return the fewest rows of the model's embeddings: smaller whole numbers fit all; else 2."""
+    rows = (each.num_embeddings for each in model.modules() if isinstance(each, nn.Embedding))
+    return min(rows, default=2)
+
+
+def _constants(example: Example) -> list[Tensor]:
+    """Return the tensors with equal values, to be drawn otherwise.
+
+    Ones may be a mask, which stays as long as another tensor varies.
+    """
+    leaves = tree_leaves((example.args, dict(example.kwargs)))
+    drawn = [x for x in leaves if isinstance(x, Tensor) and x.numel() and x.ndim and not x.is_meta]
+    equal = [x for x in drawn if not x.is_complex() and bool((x == x.flatten()[0]).all())]
+    varied = len(equal) < len(drawn)
+    return [x for x in equal if not (varied and _is_mask(x))]
 
 
 def _rows(example: Example) -> int:
@@ -57,11 +77,14 @@ def _repeated(example: Example, rows: int, more: int) -> Example:
     return _mapped(example, repeat, f"a batch of {more}")
 
 
-def _redrawn(example: Example, rows: int, count: int, name: str) -> Example:
-    draw = generator(0, "removal", "derived inputs")
+def _redrawn(example: Example, count: int, bound: int, name: str) -> Example:
+    """Redraw all values, in `count` rows; equal values too if `bound` is given."""
+    draw, rows = generator(0, "removal", "derived inputs"), _rows(example)
+    widened = {id(x) for x in _constants(example)} if bound else set()
 
     def redraw(x: Tensor) -> Tensor:
-        return _drawn(x, count if _is_batch(x, rows) else None, draw)
+        shape = (count, *x.shape[1:]) if _is_batch(x, rows) else tuple(x.shape)
+        return _other(x, shape, bound, draw) if id(x) in widened else _drawn(x, shape, draw)
 
     return _mapped(example, redraw, name)
 
@@ -70,11 +93,19 @@ def _is_batch(x: Tensor, rows: int) -> bool:
     return x.ndim > 0 and len(x) == rows
 
 
-def _drawn(x: Tensor, count: int | None, draw: torch.Generator) -> Tensor:
-    """Return other values for a tensor, in `count` rows, or in the tensor's shape for None."""
+def _other(x: Tensor, shape: tuple[int, ...], bound: int, draw: torch.Generator) -> Tensor:
+    """Return other values than one: whole numbers below `bound`, or normal ones."""
+    if x.is_floating_point():
+        return torch.randn(shape, generator=draw).to(x.device, x.dtype)
+    high = max(bound, int(x.flatten()[0]) + 1) if x.dtype != torch.bool else 2
+    low = min(0, int(x.flatten()[0]))
+    return torch.randint(low, high, shape, generator=draw).to(x.device, x.dtype)
+
+
+def _drawn(x: Tensor, shape: tuple[int, ...], draw: torch.Generator) -> Tensor:
+    """Return values of the kind of a tensor, in a shape."""
     if x.is_meta or not x.numel() or x.ndim == 0:
         return x
-    shape = tuple(x.shape) if count is None else (count, *x.shape[1:])
     if x.is_complex() or _is_mask(x):
         rows = torch.randint(len(x), (shape[0],), generator=draw)
         return x[rows.to(x.device)]

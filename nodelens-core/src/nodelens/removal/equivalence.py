@@ -16,10 +16,10 @@ from nodelens.channels.groups import ChannelGraph
 from nodelens.errors import ModelError
 from nodelens.interfaces.operator import Operators
 from nodelens.masks.masking import mask
-from nodelens.removal.absent_nodes import averages
+from nodelens.removal.absent_nodes import Average, averages
 from nodelens.removal.attributes import following_inputs, owner_of
 from nodelens.removal.bias_repair import BiasRepair
-from nodelens.removal.derived import derived
+from nodelens.removal.derived import derived, least_vocabulary
 from nodelens.removal.double_precision import (
     TOLERANCES,
     has_fractions,
@@ -58,11 +58,13 @@ class Reference:
     `masked` is the run of the model with the nodes masked. `expected`, needed where a group is
     normalised or means are padded, is the run that the smaller model must agree with: the masked
     model with the nodes left out of every average, and the means in the biases of their readers.
+    `averaged` is whether some average was over removed nodes.
     """
 
     example: Example
     masked: Run
     expected: Run | None
+    averaged: bool
 
 
 @frozen(eq=False)
@@ -77,6 +79,11 @@ class References:
     precise: bool
     tolerance: float
     operators: Operators
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the model averages over removed nodes, so that their number is felt."""
+        return any(each.averaged for each in self.all)
 
 
 @frozen
@@ -143,7 +150,8 @@ def _further(
 ) -> tuple[list[Reference], list[str]]:
     """Return references on other inputs and in training, as far as the masked model runs there."""
     found, limits = [], []
-    tried = (_reference(case, other, precise) for other in derived(first.example))
+    others = derived(first.example, least_vocabulary(case.model))
+    tried = (_reference(case, other, precise) for other in others)
     other = next((each for each in tried if _accepted(each, first)), None)
     if other is None:
         limits.append("compared on the example only")
@@ -180,18 +188,20 @@ def _on_cpu_or_cuda(model: nn.Module) -> bool:
 
 def _reference(case: RemovalCase, example: Example, precise: bool) -> Reference:
     keep = {change.group.name: change.kept for change in case.changes}
-    model, expected = case.model, None
+    model, expected, known = case.model, None, None
     with in_float64(model, precise), _unread(case, example.training):
         with mask(model, case.graph, keep, "mean" if case.means else "zero", case.means):
             masked = forward(model, example, precise, case.operators)
         if case.shifting and not masked.error:
-            expected = _expected(case, example, precise)
-    return Reference(example, masked, expected)
+            known = averages(model, example, precise, case.operators, case.changes)
+            expected = _expected(case, example, precise, known)
+    return Reference(example, masked, expected, any(each.present for each in known or ()))
 
 
-def _expected(case: RemovalCase, example: Example, precise: bool) -> Run:
+def _expected(
+    case: RemovalCase, example: Example, precise: bool, known: list[Average] | None
+) -> Run:
     """Run the masked model with the nodes left out of averages and of computed weights."""
-    known = averages(case.model, example, precise, case.operators, case.changes)
     if known is None:
         return Run(error="the model cannot be traced")
     keep = {change.group.name: change.kept for change in case.changes}

@@ -18,7 +18,8 @@ class EquivalenceResult:
 
     ``exact``: the outputs agree to rounding. ``shifted``: they moved by `difference`, for `reason`:
     the number of nodes enters the model's arithmetic (a LayerNorm over them, ``normalised``), or
-    means in biases meet padding; they agree with the masked model that takes account of this.
+    means in biases meet padding; they agree with the masked model that takes account of this. A
+    group that the model averages over is never exact: where no input moved, `reason` says so.
     ``refused``: the nodes cannot be removed, for `reason`. `difference` is the largest absolute
     difference relative to the largest output, over all inputs that were compared.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 
@@ -197,3 +198,10 @@ def test_a_value_that_holds_itself_is_refused():
     value["data"] = value
     with pytest.raises(ConfigError, match="config: a value holds itself, or is nested too deeply"):
         raw_from_mapping(value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of POSIX")
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    assert problems(pipe) == [f"{pipe}: not a regular file (a pipe or a device)"]

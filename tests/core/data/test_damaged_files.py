@@ -19,7 +19,9 @@ import torch
 from nodelens.data.arrays import Arrays
 from nodelens.data.idx import Idx
 from nodelens.data.image_folder import ImageFolder
+from nodelens.data.integrity import check_loaded
 from nodelens.errors import DataError, NodelensError
+from nodelens.interfaces.dataset import LoadedData, Samples
 from nodelens.storage.tensor_files import read_metadata, read_tensors
 from nodelens.storage.tensors import read_arrays, read_state, write_state
 
@@ -198,3 +200,24 @@ def test_pipes_are_refused_or_passed_over_and_never_waited_for(tmp_path):
     for read in (read_state, read_arrays, read_metadata):
         with pytest.raises(NodelensError, match=r"pipe\.png"):
             read(pipe)
+
+
+def test_a_header_of_brackets_is_not_repeated_in_full(tmp_path):
+    path, header = tmp_path / "x.npy", b"[" * 4500 + b"]" * 4500
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    with pytest.raises(DataError, match=r"x\.npy: cannot be read as a NumPy file") as error:
+        load_npy(path)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["a\ud800", "a\0b"])
+def test_classes_that_no_file_can_name_are_refused(name):
+    data = LoadedData(Samples(torch.ones(2, 3), torch.tensor([0, 1])), (name, "b"), origin="x.npz")
+    with pytest.raises(DataError, match=r"x\.npz: the class .*, which holds .*; rename the class"):
+        check_loaded(data)
+
+
+def test_samples_without_values_are_refused():
+    data = LoadedData(Samples(torch.ones(2, 1, 0, 4), torch.tensor([0, 1])), ("a", "b"))
+    with pytest.raises(DataError, match=r"samples of shape \(1, 0, 4\) hold no values"):
+        check_loaded(data)

@@ -43,6 +43,8 @@ def raw_from_mapping(mapping: Mapping[str, Any], overrides: Sequence[str] = ()) 
 
 
 def _read(path: Path) -> RawConfig:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ConfigError([f"{path}: not a regular file (a pipe or a device)"])
     try:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(MAX_CHARACTERS + 1)

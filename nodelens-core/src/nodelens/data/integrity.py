@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from nodelens.config.constraints import impossible
 from nodelens.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nodelens.interfaces.dataset import LoadedData, Samples
 
 
 def check_loaded(data: LoadedData) -> None:
     """Raise `DataError` unless the dataset keeps its contract; names the origin and the fault."""
     origin = data.origin or "the dataset"
+    _check_names(data.classes, origin)
     _check_samples(data.samples, len(data.classes), origin)
     if data.test is None:
         return
@@ -35,10 +39,18 @@ def check_finite(inputs: Tensor, where: str) -> None:
         )
 
 
+def _check_names(classes: Sequence[str], where: str) -> None:
+    for name in classes:
+        if reason := impossible(name):
+            raise DataError(f"{where}: the class {name!r}, {reason}; rename the class")
+
+
 def _check_samples(samples: Samples, classes: int, where: str) -> None:
     inputs, targets = samples.inputs, samples.targets
     if len(inputs) == 0:
         raise DataError(f"{where}: there are no samples")
+    if inputs.numel() == 0:
+        raise DataError(f"{where}: samples of shape {tuple(inputs.shape[1:])} hold no values")
     known = (torch.float32, torch.int64)
     if inputs.dtype not in known or targets.dtype not in known:
         raise DataError(

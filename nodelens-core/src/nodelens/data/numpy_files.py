@@ -21,6 +21,7 @@ from nodelens.errors import DataError
 from nodelens.interfaces.dataset import LoadedData, Samples
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK"
+_LONGEST = 200
 _HEADER_2 = np.lib.format.read_array_header_2_0
 _AXES = {"first": None, "last": 4, "none": 3}
 
@@ -146,7 +147,7 @@ def _reason(error: Exception) -> str:
         return "holds Python objects, which are never unpickled; save a plain numeric array"
     if "pickle" in text or "magic string" in text:  # said of any file
         return "neither an npz nor an npy file; write one with numpy.savez or numpy.save"
-    return f"cannot be read as a NumPy file: {text}"
+    return f"cannot be read as a NumPy file: {text[:_LONGEST]}"
 
 
 def _inputs(array: NDArray[Any], where: str, channels: str) -> torch.Tensor:

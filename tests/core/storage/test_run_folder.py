@@ -163,3 +163,11 @@ def test_an_unwritable_output_folder_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(RunError, match="no permission to write there; change the permissions"):
         RunFolder.create(tmp_path, "x")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of POSIX")
+def test_a_pipe_in_the_place_of_a_file_is_an_error_and_never_waited_for(run):
+    run.file("run.json").unlink()
+    os.mkfifo(run.file("run.json"))
+    with pytest.raises(RunError, match=r"run\.json: not a regular file"):
+        run.record()

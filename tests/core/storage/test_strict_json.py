@@ -67,7 +67,7 @@ def test_long_lists_of_numbers_stay_on_one_line_and_mappings_are_indented():
     assert '\n  "second": {"third": 1}\n' in text
 
 
-@pytest.mark.parametrize("text", ["{", '{"a": NaN}', "[Infinity]", ""])
+@pytest.mark.parametrize("text", ["{", '{"a": NaN}', "[Infinity]", "", "[" * 100_000])
 def test_what_is_not_strict_json_is_refused_on_reading(text):
     with pytest.raises(RunError, match=r"run\.json: not valid JSON"):
         from_text(text, "run.json")

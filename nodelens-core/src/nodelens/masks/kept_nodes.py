@@ -58,6 +58,7 @@ def _check_numbers(group: ChannelGroup, chosen: Sequence[int]) -> None:
 
 
 def _of_slice(group: ChannelGroup, kept: slice) -> Tensor:
+    kept = slice(*(each.item() if _is_single(each) else each for each in _parts(kept)))
     bounds = [each for each in (kept.start, kept.stop) if each is not None]
     whole = all(_is_whole(each) for each in (*bounds, 1 if kept.step is None else kept.step))
     if not whole or kept.step == 0 or not all(0 <= each <= group.width for each in bounds):
@@ -69,8 +70,14 @@ def _of_slice(group: ChannelGroup, kept: slice) -> Tensor:
     return flags
 
 
+def _parts(kept: slice) -> tuple[Any, Any, Any]:
+    return kept.start, kept.stop, kept.step
+
+
 def _listed(kept: Any) -> list[Any] | None:
     """Return whole numbers, or else bools, as a list; None for anything else."""
+    if isinstance(kept, Tensor) and (kept.is_meta or kept.layout != torch.strided):
+        return None
     if isinstance(kept, Tensor | np.ndarray):
         kept = kept.tolist()
     if not isinstance(kept, Sequence) or isinstance(kept, str | bytes):

@@ -132,6 +132,8 @@ class RunFolder:
     def read_text(self, relative: str) -> str:
         """Return a text file of the run; raises `RunError`."""
         path = self.file(relative)
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path}: not a regular file; it was replaced after it was written")
         try:
             return path.read_text(encoding="utf-8")
         except OSError as error:

@@ -54,7 +54,7 @@ def from_text(text: str, what: str) -> Any:
     """Return the value of a JSON text; raises `RunError` when it is not strict JSON."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(
             f"{what}: not valid JSON ({error}); it was changed or damaged after the run wrote it"
         ) from error

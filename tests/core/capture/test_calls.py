@@ -93,6 +93,25 @@ def test_a_block_is_compared_at_every_call(model, capture_of, summary):
     torch.testing.assert_close(found.cosine, cosine.detach().mean())
 
 
+class Shorter(Repeated):
+    """Calls the block once less where it is given more than four rows."""
+
+    def forward(self, x):
+        x = self.a(x)
+        for _ in range(3 - (len(x) > 4)):
+            x = self.block(x)
+        return self.head(x)
+
+
+def test_calls_that_a_batch_does_not_have_are_not_left_out_in_silence(capture_of, lost):
+    model = Shorter().double()
+    whole = capture_of(model, [(X[:3], Y[:3])], (Moments(),))
+    assert not lost(whole)
+    found = capture_of(model, [(X[:3], Y[:3]), (X[3:], Y[3:])], (Moments(),), X[:2])
+    for group in ("a:residual", "block.up:neurons"):
+        assert "was called less often in batch 2 than on the example" in lost(found)[group]
+
+
 class Longer(Repeated):
     """Calls the block once more where it is given more than four rows."""
 

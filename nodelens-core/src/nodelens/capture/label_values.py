@@ -15,9 +15,14 @@ TARGET_KEYS = ("labels", "label", "targets", "target", "y")
 
 
 def widened(targets: Tensor | None) -> Tensor | None:
-    """Return class numbers as int64; real numbers and booleans stay as they are."""
+    """Return class numbers as int64; real numbers and booleans stay as they are.
+
+    Raises `DataError` for complex numbers.
+    """
     if targets is None or targets.is_floating_point() or targets.dtype == torch.bool:
         return targets
+    if targets.is_complex():
+        raise DataError("labels are complex numbers; give their parts as real numbers")
     return targets.long()
 
 

@@ -109,6 +109,8 @@ def _check_kind(logits: Tensor, targets: Tensor, axes: list[int]) -> None:
     )
     if targets.is_floating_point() or targets.dtype == torch.bool:
         same = targets.shape == logits.shape
+        if targets.dtype == torch.bool and axes:
+            raise DataError("targets must be class indices, got torch.bool; write labels.long()")
         advice = "loss='bce' for several labels a row, loss='mse' for numbers" if same else OWN_LOSS
         raise DataError(f"targets must be class indices, got {targets.dtype}; {advice}")
     if not axes and targets.shape == (len(logits), 1) and logits.ndim == 2:

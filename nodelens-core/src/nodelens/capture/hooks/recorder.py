@@ -89,6 +89,7 @@ class Recorder:
         """Update statistics that wait for numbers of the output, ``(rows, positions or 1, 3)``."""
         now = self._during()
         self._catch_up(now)
+        self._lose_uncalled(now)
         for point, reading, version in now.afterwards:
             with self._or_lost(point, point.requiring("outputs")):
                 check_unchanged(point, reading.values, version)
@@ -96,6 +97,14 @@ class Recorder:
                 self._into.update(now, point, point.after_forward, full)
         now.afterwards.clear()
         now.outputs = outputs
+
+    def _lose_uncalled(self, now: BatchForward) -> None:
+        """Give up the places of modules that the forward has left out, unlike the example's."""
+        for point in self.points if self.graph.traced else ():
+            path = point.site.module
+            known = 0 if point.site.end == "operand" else self.graph.calls.get(path, 0)
+            if now.calls[path] < known:
+                self._into.lose(point.entry, point.statistics, _fewer_calls(path, now.batch.number))
 
     def take_losses(self, losses: Tensor, labels: Tensor) -> None:
         """Update statistics of the loss of each row and its number of labels, ``(rows,)``."""
@@ -312,6 +321,14 @@ def _no_gradient(point: HookPoint) -> str:
     return (
         f"{point.site.name}: no gradient reaches it; the model detaches it, makes it of constants "
         "(a first hidden state), or looks it up in a table that is no nn.Embedding"
+    )
+
+
+def _fewer_calls(path: str, number: int) -> str:
+    return (
+        f"{path or 'the model'} was called less often in batch {number} than on the example, and "
+        "what is read elsewhere there would be left out; give batches on which the model takes the "
+        "same path"
     )
 
 

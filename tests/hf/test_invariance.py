@@ -41,7 +41,7 @@ def batch(side="right", more=0):
     inputs, mask, targets = rows
     position = (mask.cumsum(1) - 1).clamp(min=0)
     return {
-        "input_ids": inputs, "attention_mask": mask, "position_ids": position, "labels": targets
+        "input_ids": inputs, "attention_mask": mask, "position_ids": position, "targets": targets
     }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_padding_changes_no_score(model, side, more):
 
 def test_rows_one_by_one_without_padding_give_the_same_scores(model):
     single = [
-        {"input_ids": torch.tensor([ids]), "labels": next_tokens(torch.tensor([ids]))}
+        {"input_ids": torch.tensor([ids]), "targets": next_tokens(torch.tensor([ids]))}
         for ids in DOCUMENTS
     ]
     expected, found = scores(model, [batch()]), scores(model, single)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
+from tempfile import gettempdir
+
+from filelock import FileLock
 
 from nodelens.config.stored_values import from_stored, to_stored
 from nodelens.errors import RunError
 from nodelens.storage import strict_json
-from nodelens.storage.atomic import TEMPORARY, write_error
+from nodelens.storage.atomic import write_error
 from nodelens.storage.manifest import LOCK
 from nodelens.storage.processes import Owner, this_process
 
 _FORMAT = 1
-_UNWRITTEN = 10.0
-"""Seconds after which a lock without an owner is of a process that died before writing one."""
 
 
 @contextmanager
@@ -31,45 +30,40 @@ def locked(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK
     own = strict_json.to_text(to_stored(this_process(), _FORMAT), LOCK)
-    while not _created(path, own):
-        _remove_stale(path)
+    with _alone(folder):
+        _check_free(path)
+        try:
+            path.write_text(own, encoding="utf-8")
+        except OSError as error:
+            raise write_error(path, error) from error
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _created(path: Path, text: str) -> bool:
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from looking at the lock of a folder; the system frees it at death."""
+    digest = sha256(str(folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    guard = Path(gettempdir()) / f"nodelens-{digest}.lock"
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise write_error(path, error) from error
-    return True
+        with FileLock(guard, mode=0o666):
+            yield
+    except PermissionError as error:
+        raise write_error(guard, error) from error
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove the lock of a process that is gone; raises `RunError` for one that may be alive."""
+def _check_free(path: Path) -> None:
+    """Raise `RunError` where a process holds a lock that may be alive."""
     try:
-        text, age = path.read_text(encoding="utf-8"), time.time() - path.stat().st_mtime
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: cannot be read ({error}); remove it if no run goes on") from error
-    if text or age < _UNWRITTEN:
+    if text:  # a process that died before it wrote its name holds nothing
         _check_gone(path, text)
-    aside = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
-    try:
-        path.rename(aside)
-        if aside.read_text(encoding="utf-8") != text:  # another process was faster: give it back
-            os.link(aside, path)
-        aside.unlink()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise write_error(path, error) from error
 
 
 def _check_gone(path: Path, text: str) -> None:

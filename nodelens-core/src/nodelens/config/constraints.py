@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Any, get_args, get_origin
 
 from attrs import evolve, field, frozen
@@ -32,11 +34,26 @@ MOST = 2**63 - 1
 """The largest whole number, up or down, that a config may hold: 64 bits with a sign."""
 
 
+_WRITTEN: ContextVar[bool] = ContextVar("written", default=False)
+
+
+@contextmanager
+def written_values() -> Iterator[None]:
+    """Let values that a run wrote be any number and text, as those of data and errors may be."""
+    token = _WRITTEN.set(True)
+    try:
+        yield
+    finally:
+        _WRITTEN.reset(token)
+
+
 def impossible(value: Any) -> str:
     """Return why no option can have a number or a text, as the end of a sentence; empty if it can.
 
     The text names files, nodes or plugins, and none of them have a NUL or half a character.
     """
+    if _WRITTEN.get():
+        return ""
     if isinstance(value, int) and abs(value) > MOST:
         return f"which is beyond {MOST}"
     if isinstance(value, str) and "\0" in value:

@@ -6,6 +6,7 @@ import json
 from typing import Any, TypeVar
 
 from nodelens.config.class_keys import entries, limited
+from nodelens.config.constraints import written_values
 from nodelens.config.converter import converter
 from nodelens.config.structuring import fit
 from nodelens.errors import FormatError, RunError
@@ -52,7 +53,8 @@ def from_stored(kind: type[_T], value: Any, what: str, number: int, noun: str) -
 def restored(kind: type[_T], value: Any, what: str) -> _T:
     """Return what a file holds of a type; raises `RunError` where it holds something else."""
     problems: list[Any] = []
-    found: _T = fit(limited(kind), value, (), problems)
+    with written_values():
+        found: _T = fit(limited(kind), value, (), problems)
     if problems:
         raise damaged(what, problems[0].text)
     return found

@@ -209,3 +209,28 @@ def test_the_weight_of_a_group_of_blocks_needs_no_name(llama):
     p = sigma / sigma.sum()
     expected = torch.special.entr(p).sum().exp().view(1)
     torch.testing.assert_close(found["model.layers.0.self_attn:query_heads"], expected)
+
+
+class Reused(nn.Module):
+    """Multiplies a square weight a second time, outside the layer that owns it."""
+
+    def __init__(self, transposed):
+        super().__init__()
+        self.a, self.out, self.transposed = nn.Linear(6, 6), nn.Linear(6, 3), transposed
+
+    def forward(self, x):
+        weight = self.a.weight.t() if self.transposed else self.a.weight
+        return self.out(torch.tanh(nn.functional.linear(torch.relu(self.a(x)), weight)))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_weight_that_is_multiplied_elsewhere_is_not_paired_with_its_owners_input(transposed):
+    torch.manual_seed(0)
+    metrics = ["wanda_channel", "input_directions", "spectral_alignment", "llm_pruner_element"]
+    data = [(torch.randn(24, 6), torch.arange(24) % 3)]
+    scores = nodelens.score(Reused(transposed), data, ["weight_l1", *metrics], folds=2)
+    reasons = {reason for (name, _), reason in scores.skipped.items() if name in metrics}
+    assert not scores.failed and any(name == "weight_l1" for name, _ in scores.scores)
+    reused = {group for _, group in scores.skipped if group.startswith("a")}
+    assert reused and not {key for key in scores.scores if key[0] in metrics and key[1] in reused}
+    assert any("a.weight is multiplied in the model's own forward as well" in r for r in reasons)

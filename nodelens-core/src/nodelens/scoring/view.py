@@ -150,7 +150,14 @@ class GroupView:
         return f"the group has no {reads} site"
 
     def at_module(self, statistic: Statistic[SummaryT], module: str) -> SummaryT:
-        """Return the summary of a statistic of one module's input or weight, or of a block."""
+        """Return the summary of a statistic of one module's input or weight, or of a block.
+
+        Raises `NotApplicableError` where the module's weight is multiplied elsewhere as well: those
+        products have inputs of their own, which are not read.
+        """
+        elsewhere = self._multiplied_elsewhere(module) if statistic.reads != "block" else ""
+        if elsewhere:
+            raise NotApplicableError(elsewhere)
         name = self.network.input_of.get(f"{module} ({statistic.reads})", "")
         states = self.network.states.get(name, {})
         self.network.check(statistic, [name])
@@ -219,6 +226,20 @@ class GroupView:
         stored = (name for name in self.parameters if name not in computed)
         names = [name for name in stored if self.parameters[name] is tensor]
         return tuple(dict.fromkeys(name.rpartition(".")[0] for name in names))
+
+    def _multiplied_elsewhere(self, module: str) -> str:
+        """Return why a module's input is not all that its weight is multiplied with, else empty."""
+        own = {n for n in self.parameters if n.rpartition(".")[0] == module}
+        tensors = {id(self.parameters[n]) for n in own}
+        for group in self.network.graph or ():
+            for site in group.sites:
+                found = self.parameters.get(str(site.argument)) if site.end == "operand" else None
+                if found is not None and site.module != module and id(found) in tensors:
+                    where = site.module or "the model's own forward"
+                    return (
+                        f"{site.argument} is multiplied in {where} as well, where no input is read"
+                    )
+        return ""
 
     def view_of(self, group: str) -> GroupView:
         """Return the view of another group for this metric, over the same folds."""

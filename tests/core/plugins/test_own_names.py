@@ -7,7 +7,7 @@ import pytest
 from nodelens.config.check import check_config
 from nodelens.config.load import raw_from_mapping
 from nodelens.errors import ConfigError, NodelensError
-from nodelens.experiments.setup import choose_metrics
+from nodelens.experiments.run_components import choose_metrics
 from nodelens.plugins.manager import load_plugins
 
 TAYLOR = '''

@@ -35,12 +35,8 @@ def plan(
     """
     configs, plugins = checked_configs(session, config, overrides)
     from nodelens.cli.plan_description import plan_json, plan_text
-    from nodelens.experiments.setup import (
-        choose_device,
-        choose_metrics,
-        load_study,
-        plan_capture,
-    )
+    from nodelens.experiments.run_components import choose_metrics, plan_capture
+    from nodelens.experiments.setup import choose_device, load_study
 
     plans: list[dict[str, Any]] = []
     for each in configs:

@@ -19,7 +19,8 @@ from nodelens.experiments.calibration import fingerprint
 from nodelens.experiments.capturing import capture_request
 from nodelens.experiments.experiment import Experiment
 from nodelens.experiments.run import run_experiment
-from nodelens.experiments.setup import choose_device, choose_metrics, load_study, plan_capture
+from nodelens.experiments.run_components import choose_metrics, plan_capture
+from nodelens.experiments.setup import choose_device, load_study
 from nodelens.storage.run_folder import RunFolder
 from nodelens.storage.tensors import state_from_bytes
 

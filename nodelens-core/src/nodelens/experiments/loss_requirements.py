@@ -9,7 +9,7 @@ from nodelens.errors import ConfigError
 
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
-    from nodelens.experiments.setup import RunComponents
+    from nodelens.experiments.run_components import RunComponents
     from nodelens.interfaces.loss import RowLoss
     from nodelens.interfaces.metric import Metric
 

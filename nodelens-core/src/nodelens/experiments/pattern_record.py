@@ -17,7 +17,7 @@ from nodelens.storage.run_record import PatternRecord
 if TYPE_CHECKING:
     from nodelens.capture.plan.budgeted_plan import Planned
     from nodelens.experiments.experiment import Experiment
-    from nodelens.experiments.setup import RunComponents
+    from nodelens.experiments.run_components import RunComponents
     from nodelens.scoring.scores import Scores
     from nodelens.storage.run_folder import RunFolder
 

@@ -27,15 +27,9 @@ from nodelens.experiments.pattern_record import record_patterns, record_unscored
 from nodelens.experiments.record import describe
 from nodelens.experiments.recovery_stage import check_recoveries
 from nodelens.experiments.resume import check_resumable, reopen
+from nodelens.experiments.run_components import RunComponents, choose_metrics, plan_capture
 from nodelens.experiments.run_state import RunState
-from nodelens.experiments.setup import (
-    RunComponents,
-    StudyInputs,
-    choose_device,
-    choose_metrics,
-    load_study,
-    plan_capture,
-)
+from nodelens.experiments.setup import StudyInputs, choose_device, load_study
 from nodelens.experiments.stage_order import (
     preparing_stages,
     run_stages,

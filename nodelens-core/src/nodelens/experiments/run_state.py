@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from nodelens.capture.batches import Batch
     from nodelens.capture.plan.budgeted_plan import Planned
     from nodelens.capture.result import Capture
-    from nodelens.experiments.setup import RunComponents, StudyInputs
+    from nodelens.experiments.run_components import RunComponents
+    from nodelens.experiments.setup import StudyInputs
     from nodelens.pruning.apply import PruningResult
     from nodelens.scoring.scores import Scores
     from nodelens.training.model_evaluation import EvaluationResult

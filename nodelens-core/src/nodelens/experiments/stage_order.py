@@ -16,8 +16,8 @@ from nodelens.experiments import capturing, recovery_stage, stages
 if TYPE_CHECKING:
     from nodelens.config.schema import RunConfig
     from nodelens.experiments.experiment import Experiment
+    from nodelens.experiments.run_components import RunComponents
     from nodelens.experiments.run_state import RunState
-    from nodelens.experiments.setup import RunComponents
 
 Step = Callable[["Experiment", "RunState", str], None]
 """Work of the stage of the given name; results that later stages need go into the state."""
